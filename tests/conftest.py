@@ -1,0 +1,83 @@
+"""Fixtures every test may use; the things they return are in :mod:`tests.support`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support.ports import free_port as any_free_port
+from tests.support.redis_server import RedisServer
+from tests.support.stack import ApiProcess, Stack, WorkerProcess
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The redis-server most tests share. A test that stops it or counts in it takes ``own_redis``."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: RedisServer) -> str:
+    """Where the shared redis-server answers."""
+    return redis_server.url
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A redis-server for this test alone: empty, and free to be killed or restarted."""
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def module_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A redis-server for this module alone."""
+    server = RedisServer(tmp_path_factory.mktemp("module-redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def empty_redis(redis_url: str) -> str:
+    """The shared redis-server, emptied before the test; for tests that start no process."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    return redis_url
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port nobody listens on."""
+    return any_free_port()
+
+
+@pytest.fixture
+def stack(own_redis: RedisServer, tmp_path: Path) -> Iterator[Stack]:
+    """An empty stack for this test: ``stack.start_worker("resnet18")``, ``stack.start_api()``."""
+    with Stack(own_redis.url, tmp_path / "run") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def module_stack(module_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """An empty stack that lives as long as the module's tests."""
+    with Stack(module_redis.url, tmp_path_factory.mktemp("run")) as started:
+        yield started
+
+
+@pytest.fixture
+def worker(stack: Stack) -> Callable[..., WorkerProcess]:
+    """Start a real worker of this test's stack: ``worker("resnet18", name="resnet18-1", LEASE_TTL=1)``."""
+    return stack.start_worker
+
+
+@pytest.fixture
+def api(stack: Stack) -> ApiProcess:
+    """The real API of this test's stack, under gunicorn; ``api.client.get("/health")``."""
+    return stack.start_api()

@@ -1,0 +1,1 @@
+"""What the tests share: processes that always end, a real Redis, real workers, a real API, and polling."""

