@@ -54,6 +54,14 @@ def configure(settings: Settings, process: str) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
+def adopt(*names: str) -> None:
+    """Take the loggers ``names`` away from the handlers their library gave them: our own writes their lines once."""
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+
+
 def _processors(process: str) -> Sequence[Processor]:
     def identify(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event.setdefault("process", process)

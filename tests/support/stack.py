@@ -90,7 +90,15 @@ class Stack:
         port = free_port()
         # WEB_CONCURRENCY is gunicorn's own variable for its number of processes.
         given = self.environ(API_PORT=port, WEB_CONCURRENCY=workers, **environ)
-        command = [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py", "api:create_app()"]
+        command = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "--config",
+            "api/gunicorn_conf.py",
+            "--no-control-socket",
+            "api:create_app()",
+        ]
         process = ApiProcess(command, name="api", folder=self.folder, environ=given)
         self._open.callback(process.stop)
         process.url = f"http://127.0.0.1:{port}"

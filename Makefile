@@ -1,0 +1,105 @@
+# Inferlane: `make help` lists the targets. Settings come from the environment or .env, see .env.example.
+
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+RUN := $(PYTHON) -m scripts
+CODE := $(wildcard *.py) $(wildcard api client dashboard tasks worker_models scripts tests bench deploy)
+export PATH := $(abspath $(VENV)/bin):$(PATH)
+
+.DEFAULT_GOAL := help
+
+##@ Start here
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: start ## Set up, start, and classify a photo of a cat through the real system
+	@$(PYTHON) demo.py
+
+.PHONY: test
+test: setup-dev ## Run all tests
+	@$(PYTHON) -m pytest $(PYTEST_ARGUMENTS)
+
+.PHONY: setup
+setup: ## Make the virtual environment and install what runs Inferlane
+	@VENV=$(VENV) ./setup.sh
+
+.PHONY: install
+install: setup models ## setup, and get the models ready
+
+.PHONY: setup-dev
+setup-dev: ## setup, and what tests and checks it
+	@VENV=$(VENV) ./setup.sh --dev
+
+.PHONY: models
+models: setup ## Find weights, export graphs, and say which models are ready
+	@$(PYTHON) -m worker_models prepare
+
+##@ Running it
+
+.PHONY: start
+start: setup ## Start everything; returns when all of it answers
+	@$(RUN) start $(addprefix --without ,$(WITHOUT))
+
+.PHONY: stop
+stop: ## Stop everything; nothing is left running
+	@$(RUN) stop
+
+.PHONY: restart
+restart: setup ## Stop and start
+	@$(RUN) restart $(addprefix --without ,$(WITHOUT))
+
+.PHONY: scale
+scale: ## Run more or fewer workers of a model: make scale mobilenet=3
+	@$(RUN) scale $(foreach pair,$(MAKEOVERRIDES),$(if $(filter VENV=% PYTHON=%,$(pair)),,$(pair)))
+
+.PHONY: status
+status: ## One line per process
+	@$(RUN) status
+
+.PHONY: health
+health: ## What the API says about itself
+	@$(RUN) health
+
+.PHONY: logs
+logs: ## Follow all logs
+	@$(RUN) logs
+
+.PHONY: reset
+reset: ## Stop everything and delete queued requests, records and logs
+	@$(RUN) reset
+
+##@ Developing it
+
+.PHONY: check
+check: setup-dev ## Formatting, lint, types and import directions: what CI checks
+	@ruff format --check $(CODE)
+	@ruff check $(CODE)
+	@mypy
+	@lint-imports
+
+.PHONY: format
+format: setup-dev ## Format the code and fix what ruff can fix
+	@ruff check --fix --quiet $(CODE) || true
+	@ruff format $(CODE)
+
+.PHONY: lint
+lint: setup-dev ## ruff only
+	@ruff check $(CODE)
+
+.PHONY: type-check
+type-check: setup-dev ## mypy only
+	@mypy
+
+.PHONY: lock
+lock: ## Write constraints.txt from the versions installed now
+	@$(PYTHON) -m scripts.lock
+
+.PHONY: clean
+clean: ## Delete caches of tools and compiled files; requests and models stay
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

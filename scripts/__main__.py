@@ -1,0 +1,122 @@
+"""The Makefile's commands: ``python -m scripts start|stop|restart|status|health|scale|logs|reset``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import httpx
+
+from scripts import probes
+from scripts.system import OperationError, System
+from settings import SettingsError, get_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def start(system: System, arguments: argparse.Namespace) -> int:
+    """Bring everything up and print where it is."""
+    system.start(arguments.without)
+    print("\n".join(["Inferlane is up.", *system.urls(), "Stop it with `make stop`."]))
+    return 0
+
+
+def stop(system: System, _arguments: argparse.Namespace) -> int:
+    """End everything."""
+    system.stop()
+    print("Inferlane is stopped.")
+    return 0
+
+
+def restart(system: System, arguments: argparse.Namespace) -> int:
+    """Stop, then start."""
+    system.stop()
+    return start(system, arguments)
+
+
+def status(system: System, _arguments: argparse.Namespace) -> int:
+    """One line per process; 1 when one of them does not run, or nothing does."""
+    rows = system.rows()
+    for row in rows:
+        print(f"{row.name:<32} {row.state:<9} {row.description}")
+    if not rows:
+        print("Inferlane is not running.")
+    return 0 if rows and all(row.state == "RUNNING" for row in rows) else 1
+
+
+def health(system: System, _arguments: argparse.Namespace) -> int:
+    """What the API says of itself; 1 when it does not answer or is unhealthy."""
+    try:
+        answer = httpx.get(f"{probes.listeners(system.settings)[0].url}/health", timeout=10)
+    except httpx.TransportError as error:
+        raise OperationError(f"the API does not answer: {error}") from error
+    print(json.dumps(answer.json(), indent=2))
+    return 0 if answer.status_code == 200 else 1
+
+
+def scale(system: System, arguments: argparse.Namespace) -> int:
+    """Change how many workers a model has, while everything runs."""
+    wanted = dict(_replicas(text) for text in arguments.replicas)
+    if not wanted:
+        raise OperationError("say how many of which model: make scale mobilenet=3")
+    system.scale(wanted)
+    return 0
+
+
+def logs(system: System, _arguments: argparse.Namespace) -> int:
+    """Follow the logs of all processes until interrupted."""
+    files = sorted(str(path) for path in (system.folder / "logs").glob("*.log"))
+    if not files:
+        raise OperationError(f"no logs in {system.folder / 'logs'}")
+    try:
+        return subprocess.run(["tail", "-n", "20", "-F", *files], check=False).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def reset(system: System, _arguments: argparse.Namespace) -> int:
+    """End everything and delete what it kept: queued requests, records, logs."""
+    system.stop()
+    shutil.rmtree(system.folder, ignore_errors=True)
+    print(f"Stopped; {os.path.relpath(system.folder)} is gone, with all requests and logs.")
+    return 0
+
+
+def _replicas(text: str) -> tuple[str, int]:
+    model, _, count = text.partition("=")
+    if not count.isdigit():
+        raise OperationError(f"{text!r} is not MODEL=NUMBER")
+    return model, int(count)
+
+
+COMMANDS: dict[str, Callable[[System, argparse.Namespace], int]] = {
+    command.__name__: command for command in (start, stop, restart, status, health, scale, logs, reset)
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; a failure is said on standard error and is exit code 1."""
+    parser = argparse.ArgumentParser(prog="python -m scripts", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, command in COMMANDS.items():
+        one = commands.add_parser(name, help=command.__doc__)
+        if name in {"start", "restart"}:
+            one.add_argument("--without", action="append", default=[], help="a Procfile line to leave out")
+        if name == "scale":
+            one.add_argument("replicas", nargs="*", metavar="MODEL=NUMBER")
+    parsed = parser.parse_args(arguments)
+    try:
+        return COMMANDS[parsed.command](System(get_settings()), parsed)
+    except (OperationError, SettingsError) as error:
+        print(f"{error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

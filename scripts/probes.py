@@ -1,0 +1,129 @@
+"""Looking from outside: which ports are taken, which services answer, which processes of ours still run."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+
+from scripts import broker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from settings import Settings
+
+# Every process `make start` starts inherits this variable; its value is the run directory it belongs to.
+MARK = "INFERLANE_RUN_DIR"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One HTTP service of this host: where it listens, which variable moves it, what shows that it answers."""
+
+    name: str
+    variable: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this host finds it."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104 - compared, not bound
+        return f"http://{host}:{self.port}"
+
+    def problem(self) -> str:
+        """Why it does not answer yet; empty when it does."""
+        try:
+            response = httpx.get(self.url + self.path, timeout=5)
+        except httpx.TransportError as error:
+            return f"{self.name} at {self.url}: {error}"
+        return "" if response.status_code == 200 else f"{self.name} at {self.url}{self.path}: {response.text[:300]}"
+
+
+def listeners(settings: Settings) -> list[Listener]:
+    """The HTTP services of this host; names are those of the Procfile."""
+    return [
+        Listener("api", "API_PORT", settings.api_host, settings.api_port, "/readyz"),
+        Listener("dashboard", "DASHBOARD_PORT", settings.dashboard_host, settings.dashboard_port, "/"),
+        Listener("flower", "FLOWER_PORT", "127.0.0.1", settings.flower_port, "/healthcheck"),
+    ]
+
+
+def taken_ports(settings: Settings, names: set[str]) -> list[str]:
+    """One line for each port that something else holds; a Redis that answers at ``REDIS_URL`` is welcome."""
+    lines = [
+        f"port {item.port} is taken: free it, or set {item.variable}"
+        for item in listeners(settings)
+        if item.name in names and _taken(item.host, item.port)
+    ]
+    if "broker" in names and not broker.answers(settings.redis_url):
+        lines += _broker_problems(settings.redis_url)
+    return lines
+
+
+def _broker_problems(url: str) -> list[str]:
+    try:
+        port = broker.local_port(url)
+        broker.executable()
+    except broker.BrokerError as error:
+        return [str(error)]
+    if _taken("127.0.0.1", port):
+        return [f"port {port} is taken by something that is no Redis we may use: free it, or set REDIS_URL"]
+    return []
+
+
+def _taken(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def workers_seen(settings: Settings) -> set[str]:
+    """The names, without the host, of the workers that the API of this host knows to live."""
+    try:
+        answer = httpx.get(f"{listeners(settings)[0].url}/workers/status", timeout=5)
+        rows: list[Mapping[str, Any]] = answer.json()["workers"] if answer.status_code == 200 else []
+    except (httpx.TransportError, ValueError, KeyError):
+        return set()
+    return {str(row["id"]).split("@")[0] for row in rows}
+
+
+def own_processes(folder: Path) -> list[psutil.Process]:
+    """Every process that a ``make start`` with the run directory ``folder`` brought up, supervisord included."""
+    wanted = str(folder.resolve())
+    return [process for process in psutil.process_iter() if process.pid != os.getpid() and _mark(process) == wanted]
+
+
+def _mark(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get(MARK)
+    except (psutil.Error, OSError):  # ended meanwhile, or somebody else's
+        return None
+
+
+def end_processes(processes: list[psutil.Process], grace: float = 5.0) -> None:
+    """SIGTERM, then SIGKILL after ``grace`` seconds."""
+    for process in processes:
+        _quietly(process.terminate)
+    _gone, stubborn = psutil.wait_procs(processes, timeout=grace)
+    for process in stubborn:
+        _quietly(process.kill)
+    psutil.wait_procs(stubborn, timeout=5)
+
+
+def _quietly(action: Any) -> None:
+    try:
+        action()
+    except psutil.NoSuchProcess:
+        return

@@ -1,0 +1,199 @@
+"""supervisord: its configuration made from the Procfile's programs, and the conversation with a running one.
+
+The Procfile says what runs; supervisord starts it, starts again what dies, and ends it with all its children.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xmlrpc.client import Fault, ServerProxy
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from scripts.programs import ROOT, Program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+SOCKET_PATH_LIMIT = 100  # the kernel's is 107 bytes with the terminator
+START_ORDER = {"broker": 1, "worker": 2, "api": 3}
+# supervisord counts failed starts and waits a second longer after each; it must never stop trying.
+ENDLESS = 1_000_000
+
+HEADER = """\
+; Written by `make start` from the Procfile; changes here are lost.
+[supervisord]
+nodaemon=false
+silent=true
+directory={root}
+logfile={folder}/logs/supervisord.log
+logfile_maxbytes=5MB
+logfile_backups=1
+pidfile={folder}/supervisord.pid
+childlogdir={folder}/logs
+identifier=inferlane
+{user}
+[unix_http_server]
+file={socket}
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+SECTION = """
+[program:{name}]
+command=/bin/sh -c {command}
+environment={environ}
+priority={priority}
+autostart=true
+autorestart=true
+startsecs=2
+startretries={endless}
+stopsignal=TERM
+stopwaitsecs={stop_seconds}
+stopasgroup=false
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={folder}/logs/{name}.log
+stdout_logfile_maxbytes=20MB
+stdout_logfile_backups=3
+"""
+
+
+def configuration(programs: Iterable[Program], folder: Path) -> str:
+    """The text of a supervisord configuration that runs ``programs`` with their files under ``folder``."""
+    user = "user=root\n" if os.geteuid() == 0 else ""  # said aloud, or supervisord warns about it
+    head = HEADER.format(root=_escaped(str(ROOT)), folder=_escaped(str(folder)), socket=_socket(folder), user=user)
+    return head + "".join(_section(program, folder) for program in programs)
+
+
+def _section(program: Program, folder: Path) -> str:
+    environ = ",".join(f'{key}="{_escaped(value)}"' for key, value in program.environ.items())
+    return SECTION.format(
+        name=program.name,
+        # exec: the signal must reach the program, not a shell around it.
+        command=_escaped(shlex.quote(f"exec {program.command}")),
+        environ=environ,
+        priority=START_ORDER.get(program.kind, 9),
+        endless=ENDLESS,
+        stop_seconds=program.stop_seconds,
+        folder=_escaped(str(folder)),
+    )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _socket(folder: Path) -> Path:
+    path = folder / "supervisor.sock"
+    if len(str(path)) < SOCKET_PATH_LIMIT:
+        return path
+    return Path(tempfile.gettempdir()) / f"inferlane-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}.sock"
+
+
+@dataclass(frozen=True)
+class ProcessRow:
+    """One program as supervisord sees it; ``started`` is epoch seconds, ``pid`` 0 when it does not run."""
+
+    name: str
+    state: str
+    pid: int
+    started: int
+    description: str
+
+
+class Supervisor:
+    """The supervisord of the run directory ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self._file = self.folder / "supervisord.conf"
+
+    def write(self, programs: Iterable[Program]) -> None:
+        """Write the configuration that :meth:`launch` and :meth:`update` read."""
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        self._file.write_text(configuration(programs, self.folder))
+
+    def launch(self, environ: dict[str, str]) -> None:
+        """Start supervisord in the background; it starts all programs by itself.
+
+        Raises:
+            subprocess.CalledProcessError: it refused its configuration; its words are in ``stderr``.
+        """
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._file)]
+        subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True, text=True)
+
+    def running(self) -> bool:
+        """Whether it answers."""
+        try:
+            return bool(self._call("getState")["statename"] == "RUNNING")
+        except (OSError, Fault):
+            return False
+
+    def rows(self) -> list[ProcessRow]:
+        """Every program, in the order they start."""
+        return [
+            ProcessRow(row["name"], row["statename"], row["pid"], row["start"], row["description"])
+            for row in self._call("getAllProcessInfo")
+        ]
+
+    def update(self) -> tuple[list[str], list[str]]:
+        """Start programs that are new in the configuration, end those that are gone; the others run on untouched.
+
+        Returns:
+            The names of the started and of the ended programs.
+        """
+        added, _changed, removed = self._call("reloadConfig")[0]
+        for name in removed:
+            self.stop([name])
+            self._call("removeProcessGroup", name)
+        for name in added:
+            self._call("addProcessGroup", name)
+        return added, removed
+
+    def stop(self, names: Sequence[str], timeout: float = 90.0) -> None:
+        """End ``names`` together and wait for it; supervisord kills what exceeds its own time."""
+        for name in names:
+            try:
+                self._call("stopProcess", name, False)
+            except Fault as fault:
+                if "NOT_RUNNING" not in fault.faultString:
+                    raise
+        ended = {"STOPPED", "EXITED", "FATAL"}
+        wait_for(lambda: all(row.state in ended for row in self.rows() if row.name in names), timeout)
+
+    def shutdown(self) -> None:
+        """End what still runs, then supervisord itself; returns at once."""
+        self._call("shutdown")
+
+    def log_tail(self, name: str, lines: int = 15) -> str:
+        """The last lines that program ``name`` wrote."""
+        path = self.folder / "logs" / f"{name}.log"
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        # A proxy each: the transport keeps one connection and does not survive supervisord closing it.
+        transport = SupervisorTransport(None, None, f"unix://{_socket(self.folder)}")
+        with ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
+
+
+def wait_for(condition: Callable[[], bool], timeout: float, interval: float = 0.1) -> bool:
+    """Whether ``condition()`` became true within ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(interval)
+    return True

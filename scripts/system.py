@@ -1,0 +1,190 @@
+"""Inferlane on one host: the Procfile's programs under a supervisord, from the first start to the last stop.
+
+``start`` returns when all of it answers; ``stop`` leaves no process behind. Everything lies under ``RUN_DIR``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts import probes
+from scripts.programs import ROOT, WORKER, Program, programs, worker_name
+from scripts.supervision import ProcessRow, Supervisor, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from settings import Settings
+
+START_TIMEOUT = 180.0
+CRASHES = 3  # so many starts of one program while starting up mean that it cannot start
+
+
+class OperationError(RuntimeError):
+    """What was asked for cannot be done; the message says why and ends the command."""
+
+
+class System:
+    """The Inferlane of one run directory."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = Path(settings.run_dir).resolve()
+        self.supervisor = Supervisor(self.folder)
+        self._replicas_file = self.folder / "replicas.json"
+
+    def start(self, without: Sequence[str] = ()) -> None:
+        """Start everything and return when it answers.
+
+        Raises:
+            OperationError: a port is taken, no model is ready, or a program does not come up; nothing is left running.
+        """
+        if self.supervisor.running():
+            print("Already running.")
+            return
+        self._end_leftovers()
+        models = [] if WORKER in without else ready_models()
+        replicas = {model: self._replicas().get(model, 1) for model in models}
+        wanted = programs(replicas, without=without)
+        if problems := probes.taken_ports(self.settings, {program.name for program in wanted}):
+            raise OperationError("\n".join(problems))
+        self.supervisor.write(wanted)
+        self._replicas_file.write_text(json.dumps(replicas))
+        self.supervisor.launch(self._environ())
+        try:
+            self._wait_until_up(wanted)
+        except OperationError:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End everything that runs: first who accepts requests, then the workers, the broker last."""
+        if self.supervisor.running():
+            for names in self._stop_order():
+                self.supervisor.stop(names)
+            self.supervisor.shutdown()
+            wait_for(lambda: not probes.own_processes(self.folder), timeout=15)
+        self._end_leftovers()
+
+    def scale(self, wanted: Mapping[str, int]) -> None:
+        """Run ``wanted`` workers of each model named; the others stay as they are.
+
+        Raises:
+            OperationError: an unknown model, or the system does not run.
+        """
+        if not self.supervisor.running():
+            raise OperationError("not running: `make start` first")
+        current = self._replicas()
+        if unknown := set(wanted) - set(current):
+            raise OperationError(f"no such model here: {', '.join(sorted(unknown))}; ready: {', '.join(current)}")
+        replicas = {**current, **wanted}
+        self._replicas_file.write_text(json.dumps(replicas))
+        self.supervisor.write(programs(replicas, without=self._absent()))
+        added, removed = self.supervisor.update()
+        for verb, names in (("started", added), ("stopped", removed)):
+            print(f"{verb}: {', '.join(names) or 'none'}")
+        self._wait_for_workers([name for name in added if name.startswith(WORKER)])
+        print("Workers that ran before keep their thread count until `make restart`.")
+
+    def rows(self) -> list[ProcessRow]:
+        """Every program and its state; empty when nothing runs."""
+        return self.supervisor.rows() if self.supervisor.running() else []
+
+    def urls(self) -> list[str]:
+        """One line per page a person may open."""
+        names = {row.name for row in self.rows()}
+        lines = [f"{item.name:<10} {item.url}" for item in probes.listeners(self.settings) if item.name in names]
+        return [*lines, f"{'API docs':<10} {probes.listeners(self.settings)[0].url}/docs"]
+
+    def _environ(self) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        own = {probes.MARK: str(self.folder), "FLOWER_PORT": str(self.settings.flower_port), "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, **own, "PATH": path}
+
+    def _wait_until_up(self, wanted: Sequence[Program]) -> None:
+        names = {program.name for program in wanted}
+        pending = [item for item in probes.listeners(self.settings) if item.name in names]
+        deadline = time.monotonic() + START_TIMEOUT
+        starts: defaultdict[str, set[int]] = defaultdict(set)
+        while pending := [item for item in pending if item.problem()]:
+            self._check_for_crashes(starts)
+            if time.monotonic() > deadline:
+                problem = pending[0].problem()
+                raise OperationError(f"{problem}\n{self.supervisor.log_tail(pending[0].name)}")
+            time.sleep(0.2)
+        self._wait_for_workers([program.name for program in wanted if program.kind == WORKER])
+
+    def _check_for_crashes(self, starts: defaultdict[str, set[int]]) -> None:
+        for row in self.supervisor.rows():
+            starts[row.name].add(row.started)
+            if row.state == "FATAL" or len(starts[row.name]) > CRASHES:
+                tail = self.supervisor.log_tail(row.name)
+                raise OperationError(f"{row.name} does not stay up ({row.state}); its last lines:\n{tail}")
+
+    def _wait_for_workers(self, names: Sequence[str]) -> None:
+        starts: defaultdict[str, set[int]] = defaultdict(set)
+
+        def missing() -> list[str]:
+            seen = {f"{WORKER}-{name}" for name in map(_as_program, probes.workers_seen(self.settings))}
+            return [name for name in names if name not in seen]
+
+        def complete() -> bool:
+            self._check_for_crashes(starts)
+            return not missing()
+
+        if not wait_for(complete, START_TIMEOUT, interval=0.3):
+            name = missing()[0]
+            raise OperationError(f"{name} took no lease; its last lines:\n{self.supervisor.log_tail(name)}")
+
+    def _stop_order(self) -> list[list[str]]:
+        names = [row.name for row in self.supervisor.rows()]
+        workers = [name for name in names if name.startswith(f"{WORKER}-")]
+        return [[name for name in names if name not in {*workers, "broker"}], workers]
+
+    def _replicas(self) -> dict[str, int]:
+        """How many workers each model has, or had when it last ran: `make scale` outlives a restart."""
+        found: dict[str, int] = json.loads(self._replicas_file.read_text()) if self._replicas_file.exists() else {}
+        return found
+
+    def _absent(self) -> list[str]:
+        names = {row.name for row in self.supervisor.rows()}
+        return [item.name for item in probes.listeners(self.settings) if item.name not in names]
+
+    def _end_leftovers(self) -> None:
+        if left := probes.own_processes(self.folder):
+            print(f"Ending {len(left)} processes left over from an earlier run.")
+            probes.end_processes(left)
+
+
+def _as_program(worker: str) -> str:
+    return worker_name(worker, 0).removeprefix(f"{WORKER}-").removesuffix("-0")
+
+
+def ready_models() -> list[str]:
+    """The models of ``MODELS`` that have weights and a graph, made now if need be; says which have none and why.
+
+    Raises:
+        OperationError: none is ready.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "worker_models", "prepare", "--json"],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    try:
+        rows = json.loads(done.stdout)
+    except ValueError:
+        raise OperationError("`python -m worker_models prepare` failed, see above") from None
+    for row in rows:
+        if not row["ready"]:
+            print(f"skipped {row['name']}: {row['reason']}")
+    ready = [row["name"] for row in rows if row["ready"]]
+    if not ready:
+        raise OperationError("no model is ready: see docs/models.md for the places weights may come from")
+    return ready

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Makes the virtual environment and installs what is pinned; does nothing when that is already done.
+#
+#   ./setup.sh          what runs Inferlane
+#   ./setup.sh --dev    and what tests and checks it
+#
+# PYTHON  the interpreter to build with (default: python3.11 where there is one)
+# VENV    where the environment goes (default: .venv)
+# PIP_EXTRA_INDEX_URL and pip's other variables apply as ever; a CPU-only torch comes from an index that has one.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+VENV=${VENV:-.venv}
+case ${1-} in
+"") wanted=requirements.txt ;;
+--dev) wanted=requirements-dev.txt ;;
+*) echo "usage: ./setup.sh [--dev]" >&2 && exit 2 ;;
+esac
+
+fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; }
+
+find_python() {
+  for candidate in ${PYTHON:-python3.11 python3.12 python3}; do
+    if fits "$candidate"; then echo "$candidate" && return; fi
+  done
+  echo "setup.sh: Inferlane needs Python 3.11 or 3.12; install one, or name it: PYTHON=/path/to/python3.11 ./setup.sh" >&2
+  return 1
+}
+
+# The stamp holds what was installed: another hash of the same files means there is something to do.
+fingerprint() { cat constraints.txt requirements.txt "$wanted" | sha256sum | cut -d' ' -f1; }
+
+installed() { [ -f "$VENV/.$1.stamp" ] && [ "$(cat "$VENV/.$1.stamp")" = "$(fingerprint)" ]; }
+
+if ! fits "$VENV/bin/python"; then
+  python=$(find_python)
+  echo "Creating $VENV with $($python --version)"
+  "$python" -m venv --clear "$VENV"
+fi
+if ! installed "$wanted"; then
+  echo "Installing $wanted (a few minutes the first time)"
+  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r "$wanted"
+  fingerprint >"$VENV/.$wanted.stamp"
+fi
