@@ -1,0 +1,38 @@
+"""The one place where the API is put together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+from api import correlation, errors, openapi
+from api.engine import EXTENSION, Connections, Engine, real_connections
+from api.routes import BLUEPRINTS
+from api.version import VERSION
+from settings import get_settings
+
+if TYPE_CHECKING:
+    from settings import Settings
+
+
+def create_app(settings: Settings | None = None, *, connections: Connections | None = None) -> Flask:
+    """A new API.
+
+    It opens no connection before the first request, so it may be created before a fork.
+
+    Args:
+        settings: by default those of the environment.
+        connections: how to reach the queue; by default the Redis that the settings name.
+    """
+    settings = settings or get_settings()
+    app = Flask("inferlane", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions[EXTENSION] = Engine(settings, connections or real_connections())
+    correlation.register(app)
+    errors.register(app)
+    api = openapi.create(app, VERSION)
+    for blueprint in BLUEPRINTS:
+        api.register_blueprint(blueprint)
+    return app

@@ -1,0 +1,49 @@
+"""Names each HTTP exchange so that a caller, the log and the worker can speak of the same one.
+
+``X-Request-ID`` is echoed when it is harmless, otherwise replaced; the W3C ``traceparent`` is passed on to the worker
+with the request. Neither decides anything.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+from flask import g, request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flask import Flask, Response
+
+HEADER = "X-Request-ID"
+_HARMLESS = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def register(app: Flask) -> None:
+    """Give every request of ``app`` an id and every answer the same."""
+    app.before_request(_begin)
+    app.after_request(_end)
+
+
+def _begin() -> None:
+    given = request.headers.get(HEADER, "")
+    g.correlation_id = given if _HARMLESS.fullmatch(given) else secrets.token_hex(16)
+
+
+def _end(response: Response) -> Response:
+    response.headers[HEADER] = g.get("correlation_id", "")
+    return response
+
+
+def traceparent() -> str:
+    """The caller's ``traceparent`` when it is well formed, else a new unsampled one."""
+    given = request.headers.get("traceparent", "").strip().lower()
+    return given if _TRACEPARENT.fullmatch(given) else f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+
+
+def server_timing(timings: Mapping[str, float]) -> str:
+    """A ``Server-Timing`` value from durations in seconds; the header wants milliseconds."""
+    return ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in timings.items())

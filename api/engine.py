@@ -1,0 +1,99 @@
+"""The way from the API into the queue: one Gateway, one Monitor and one Store per process, made at first use.
+
+They hold sockets and a listener thread, which do not survive a fork, so nothing is made before gunicorn has forked.
+The routes reach it through :func:`engine`; tests hand their own to the app as :class:`Connections`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+
+from flask import current_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from api.store import Store
+    from settings import Settings
+    from tasks.monitor import Monitor
+    from tasks.submit import Gateway
+
+EXTENSION = "inferlane"
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """How to make the objects that talk to Redis; each gets the settings."""
+
+    gateway: Callable[[Settings], Gateway]
+    monitor: Callable[[Settings], Monitor]
+    store: Callable[[Settings], Store]
+
+
+def real_connections() -> Connections:
+    """Connections to the Redis that the settings name."""
+    from api.store import Store
+    from tasks.monitor import Monitor
+    from tasks.submit import Gateway
+
+    return Connections(Gateway, Monitor, Store)
+
+
+class Engine:
+    """What the routes of one app in one process share.
+
+    Attributes:
+        settings: the settings of this process.
+    """
+
+    def __init__(self, settings: Settings, connections: Connections) -> None:
+        self.settings = settings
+        self._connections = connections
+        self._lock = threading.RLock()
+
+    @property
+    def gateway(self) -> Gateway:
+        """The producer of this process."""
+        with self._lock:
+            return self._gateway
+
+    @property
+    def monitor(self) -> Monitor:
+        """The reader of this process."""
+        with self._lock:
+            return self._monitor
+
+    @property
+    def store(self) -> Store:
+        """What the API itself keeps: batches, budgets, cached answers."""
+        with self._lock:
+            return self._store
+
+    @cached_property
+    def _gateway(self) -> Gateway:
+        gateway = self._connections.gateway(self.settings)
+        atexit.register(self.close)
+        return gateway
+
+    @cached_property
+    def _monitor(self) -> Monitor:
+        return self._connections.monitor(self.settings)
+
+    @cached_property
+    def _store(self) -> Store:
+        return self._connections.store(self.settings)
+
+    def close(self) -> None:
+        """Stop the listener thread; the next use of the gateway makes a new one."""
+        with self._lock:
+            if gateway := self.__dict__.pop("_gateway", None):
+                gateway.close()
+
+
+def engine() -> Engine:
+    """The engine of the app that handles the current request."""
+    return cast("Engine", current_app.extensions[EXTENSION])

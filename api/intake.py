@@ -1,0 +1,245 @@
+"""Turns the body of ``POST /inference`` into a Submission: JSON with base64, multipart, or the raw image.
+
+Parsed by hand because a schema library would copy and walk a body of many megabytes; the rules are in :data:`FIELDS`
+and are published in the OpenAPI document from there. Nothing here touches Redis.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from api import images
+from api.problems import Problem
+from tasks.lanes import ANY, PRIORITIES
+from tasks.submit import Submission
+
+if TYPE_CHECKING:
+    from flask import Request
+
+    from settings import Settings
+
+ACCEPT_POST = ", ".join(("application/json", "multipart/form-data", *images.MEDIA_TYPES, "application/octet-stream"))
+MAX_TOP_K = 1000
+MAX_DEADLINE = 86_400.0  # seconds
+ID_PATTERN = r"^[A-Za-z0-9._~-]{1,128}$"
+_ID = re.compile(ID_PATTERN[1:-1])
+_SPACE = re.compile(r"\s+")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value or len(value) > 200:
+        raise ValueError("must be a string of 1 to 200 characters")
+    return value
+
+
+def _priority(value: Any) -> str:
+    if value not in PRIORITIES:
+        raise ValueError("must be one of " + ", ".join(PRIORITIES))
+    return str(value)
+
+
+def _identifier(value: Any) -> str:
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise ValueError("must be 1 to 128 of A-Z a-z 0-9 . _ ~ -")
+    return value
+
+
+def _top_k(value: Any) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:9])
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_TOP_K:
+        raise ValueError(f"must be an integer from 1 to {MAX_TOP_K}")
+    return value
+
+
+def _deadline(value: Any) -> float:
+    complaint = f"must be a number of seconds above 0 and at most {MAX_DEADLINE:.0f}"
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(complaint)  # noqa: TRY004 - every complaint about a field is a ValueError
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        raise ValueError(complaint) from None
+    if not 0 < seconds <= MAX_DEADLINE:
+        raise ValueError(complaint)
+    return seconds
+
+
+#: How each parameter of a request is checked, whatever kind of body or query it came in.
+FIELDS: Mapping[str, Callable[[Any], Any]] = {
+    "model_type": _text,
+    "priority": _priority,
+    "request_id": _identifier,
+    "deadline": _deadline,
+    "top_k": _top_k,
+    "callback_url": _text,
+    "custom_id": _text,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The largest image accepted: bytes as sent, pixels as its header says."""
+
+    max_bytes: int
+    max_pixels: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """The limits that ``settings`` ask for."""
+        return cls(settings.max_image_bytes, settings.max_image_pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An image and the parameters that came with it, checked."""
+
+    image: bytes
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def fingerprint(self) -> str:
+        """What makes two requests the same: the image and the parameters that change the answer."""
+        said = [self.parameters.get(name) for name in ("model_type", "priority", "top_k")]
+        return hashlib.sha256(json.dumps(said).encode() + b"\0" + self.image).hexdigest()
+
+    def submission(self, **more: Any) -> Submission:
+        """The Submission; ``more`` wins over what the caller sent. It has a fingerprint when it has an id."""
+        members = {"model_type": ANY, **self.parameters, **more}
+        if members.get("request_id"):
+            members["fingerprint"] = self.fingerprint()
+        return Submission(image=self.image, **members)
+
+
+def read(request: Request, limits: Limits) -> Draft:
+    """The one image in ``request`` with its parameters.
+
+    Raises:
+        Problem: 400, 413, 415 or 422, saying what is wrong with the body.
+    """
+    kind = request.mimetype
+    if kind == "application/json":
+        return from_json(load_json(request), limits)
+    if kind == "multipart/form-data":
+        return _from_form(request, limits)
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        image = request.get_data(cache=False)
+        if not image:
+            raise Problem("empty_body", "Send the bytes of an image as the body.")
+        return draft(image, parameters(request.args), limits)
+    raise unsupported_media_type(request)
+
+
+def unsupported_media_type(request: Request, accept: str = ACCEPT_POST) -> Problem:
+    """415 with what would be accepted; an empty body without a type is told to send something."""
+    if not request.mimetype and not request.content_length:
+        return Problem("empty_body", "Send an image: JSON with base64, multipart/form-data, or the raw bytes.")
+    said = request.mimetype or "no Content-Type"
+    return Problem("unsupported_media_type", f"Cannot read {said}.", headers={"Accept-Post": accept})
+
+
+def load_json(request: Request) -> dict[str, Any]:
+    """The JSON object in the body.
+
+    Raises:
+        Problem: ``empty_body``, ``invalid_json``, or ``invalid_parameters`` when it is JSON but not an object.
+    """
+    raw = request.get_data(cache=False)
+    if not raw:
+        raise Problem("empty_body", "Send a JSON object as the body.")
+    try:
+        body = json.loads(raw)
+    except RecursionError:
+        raise Problem("invalid_json", "The JSON is nested too deeply.") from None
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError and integers beyond the digit limit
+        raise Problem("invalid_json", f"{error}.") from None
+    if not isinstance(body, dict):
+        raise Problem("invalid_parameters", "The JSON must be an object.")
+    return body
+
+
+def from_json(body: Any, limits: Limits, defaults: Mapping[str, Any] | None = None) -> Draft:
+    """One request given as a JSON object with ``data`` (base64 or a data URL); ``defaults`` fill what it leaves out."""
+    if not isinstance(body, Mapping):
+        raise Problem("invalid_parameters", "A request must be a JSON object.")
+    checked = parameters({**(defaults or {}), **body})
+    return draft(decode_base64(body.get("data"), limits), checked, limits)
+
+
+def draft(image: bytes, checked: Mapping[str, Any], limits: Limits) -> Draft:
+    """The draft of an image whose header has been looked at.
+
+    Raises:
+        Problem: the image is empty, too large, or not an image.
+    """
+    images.check(image, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+    return Draft(image, checked)
+
+
+def parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The known parameters in ``given``, checked; unknown names are ignored, null means not given.
+
+    Raises:
+        Problem: ``invalid_parameters`` with one entry per wrong value.
+    """
+    found: dict[str, Any] = {}
+    errors = []
+    for name, check in FIELDS.items():
+        value = given.get(name)
+        if value is None:
+            continue
+        try:
+            found[name] = check(value)
+        except ValueError as error:
+            errors.append({"name": name, "detail": str(error)})
+    if errors:
+        names = ", ".join(error["name"] for error in errors)
+        raise Problem("invalid_parameters", f"Wrong value for {names}.", errors=errors)
+    return found
+
+
+def decode_base64(data: Any, limits: Limits) -> bytes:
+    """The bytes of a base64 string or data URL; white space is allowed, anything else foreign is not.
+
+    Raises:
+        Problem: ``invalid_parameters`` (not a string), ``invalid_base64``, ``empty_image`` or ``image_too_large``.
+    """
+    if not isinstance(data, str):
+        complaint = "is missing" if data is None else "must be a string"
+        raise Problem("invalid_parameters", "Send the image in data.", errors=[{"name": "data", "detail": complaint}])
+    if data.startswith("data:"):
+        data = _data_url_payload(data)
+    if len(data) * 3 // 4 > limits.max_bytes * 1.1 + 1024:  # room for line breaks; the exact check follows
+        raise images.too_large(len(data) * 3 // 4, limits.max_bytes)
+    try:
+        return binascii.a2b_base64(data, strict_mode=True)
+    except ValueError:
+        return _decode_wrapped(data)
+
+
+def _decode_wrapped(data: str) -> bytes:
+    try:
+        return binascii.a2b_base64(_SPACE.sub("", data), strict_mode=True)
+    except ValueError as error:
+        raise Problem("invalid_base64", f"data is not valid base64: {error}.") from None
+
+
+def _data_url_payload(url: str) -> str:
+    head, comma, payload = url.partition(",")
+    if not comma or not head.endswith(";base64"):
+        raise Problem("invalid_base64", "A data URL must look like data:image/jpeg;base64,...")
+    return unquote_to_bytes(payload).decode("latin-1") if "%" in payload[:4096] else payload
+
+
+def _from_form(request: Request, limits: Limits) -> Draft:
+    upload = request.files.get("image")
+    if upload is None:
+        missing = [{"name": "image", "detail": "is missing"}]
+        raise Problem("invalid_parameters", "Send the image as a file in the field image.", errors=missing)
+    return draft(upload.read(), parameters({**request.args, **request.form}), limits)

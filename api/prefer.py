@@ -1,0 +1,57 @@
+"""The ``Prefer`` request header (RFC 7240): may the caller wait for the answer, and how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What the caller asked for, clamped to what is allowed.
+
+    Attributes:
+        wait: seconds to wait for the answer; 0 answers at once.
+        applied: the value for ``Preference-Applied``; empty when nothing was asked for.
+    """
+
+    wait: float
+    applied: str
+
+
+def parse(values: Iterable[str], *, default: float, most: float) -> Preference:
+    """The preference in the given ``Prefer`` header values.
+
+    ``respond-async`` alone means not to wait at all, ``wait=n`` to wait ``n`` seconds, both together what ``wait``
+    says. A preference that is malformed or unknown is ignored, as the RFC asks; of several equal ones the first counts.
+
+    Args:
+        values: the raw header values.
+        default: seconds to wait when nothing is asked for.
+        most: the longest wait allowed, in seconds.
+    """
+    tokens = _tokens(values)
+    wait = _seconds(tokens.get("wait"))
+    if wait is not None:
+        clamped = min(wait, int(most))
+        return Preference(clamped, f"wait={clamped}")
+    if "respond-async" in tokens:
+        return Preference(0, "respond-async")
+    return Preference(default, "")
+
+
+def _tokens(values: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part in ",".join(values).split(","):
+        name, _, value = part.split(";")[0].partition("=")
+        found.setdefault(name.strip().lower(), value.strip().strip('"'))
+    return found
+
+
+def _seconds(text: str | None) -> int | None:
+    if text and text.isascii() and text.isdigit():
+        return int(text[:9])
+    return None

@@ -1,0 +1,12 @@
+"""The routes, one file per thing they are about; :data:`BLUEPRINTS` is all of them, ordered as they are documented."""
+
+from api.routes import batches, health, inference, models, problems, queue
+
+BLUEPRINTS = (
+    inference.blueprint,
+    batches.blueprint,
+    models.blueprint,
+    queue.blueprint,
+    health.blueprint,
+    problems.blueprint,
+)

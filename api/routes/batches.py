@@ -1,0 +1,303 @@
+"""``/batch_inference``: many images in one call, each with its own outcome, followed as one thing.
+
+An item that is bad in itself, or finds its lane full, is *rejected*: it never becomes a request, the others go on. The
+request of item ``i`` has the id ``<batch_id>.<i>``, so sending a batch again under its Idempotency-Key replays it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, request
+
+from api import intake
+from api.correlation import traceparent
+from api.engine import engine
+from api.errors import from_task
+from api.examples import BATCH_BODY
+from api.openapi import Answer, Operations, header
+from api.problems import Problem
+from api.resources import reply, seed_status, timestamp, with_etag
+from api.routes.inference import IMAGE_PROBLEMS, PREFER, REDIS, idempotency_key, preference
+from api.schemas import BatchAnswerSchema, BatchItemSchema, BatchSchema
+from api.store import Member
+from tasks.errors import AlreadyFinished, PurgedRequest, TaskError, TooManyWaiters, Unavailable, UnknownRequest
+from tasks.requests import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from api.intake import Draft
+    from tasks.requests import Request
+    from tasks.submit import Submission
+
+    Records = Mapping[str, Request]
+
+blueprint = Operations("batches", __name__, description="Classify many images and follow them together")
+
+NDJSON = "application/x-ndjson"
+ACCEPT_POST = "application/json, multipart/form-data"
+#: What an item inherits from the batch when it does not say so itself.
+SHARED = ("model_type", "priority", "deadline", "top_k")
+
+
+@blueprint.operation(
+    "POST", "/batch_inference",
+    (200, Answer("Every item has ended", BatchAnswerSchema, {"Preference-Applied": "Which preference was honoured"})),
+    (202, Answer("Accepted, not all ended yet", BatchSchema, {"Location": "The batch", "Retry-After": "Seconds"})),
+    problems=(*IMAGE_PROBLEMS, *REDIS), body=BATCH_BODY, operation_id="inferBatch",
+    parameters=(PREFER, header("Idempotency-Key", "The same key with the same items gives the same batch")),
+)  # fmt: skip
+def post_batch() -> Response:
+    """Classify many images.
+
+    Waits for all of them by default, up to MAX_WAIT seconds, and answers with every item; otherwise answers 202 and the
+    batch goes on. A bad item fails alone.
+    """
+    began = time.monotonic()
+    batch_id = idempotency_key() or secrets.token_hex(16)
+    wish = preference()
+    members = _submit(batch_id, _drafts())
+    created = time.time()
+    engine().store.save_batch(batch_id, created, members)
+    if wish.wait:
+        _wait(members, began + wish.wait)
+    records = _records(members)
+    body = _batch(batch_id, created, members, records)
+    if body["status"] == "running" or not wish.wait:
+        return reply(body, 202, {"Location": body["urls"]["self"], "Retry-After": "1"})
+    results = [_item(member, records, seed=True) for member in members]
+    return reply(body | {"results": results, "processing_time": round(time.monotonic() - began, 6)})
+
+
+def _drafts() -> list[Draft | Problem]:
+    """The items of the current request, each a draft or what is wrong with it."""
+    if request.mimetype == "application/json":
+        return _from_json(intake.load_json(request))
+    if request.mimetype == "multipart/form-data":
+        return _from_form()
+    raise intake.unsupported_media_type(request, ACCEPT_POST)
+
+
+def _from_json(body: Mapping[str, Any]) -> list[Draft | Problem]:
+    items = body.get("requests")
+    if not isinstance(items, list):
+        raise _wrong_items("requests", "must be a list")
+    _check_count("requests", len(items))
+    limits = intake.Limits.of(engine().settings)
+    defaults = {name: body[name] for name in SHARED if body.get(name) is not None}
+    intake.parameters(defaults)
+    return [_attempt(lambda item=item: intake.from_json(item, limits, defaults), item) for item in items]
+
+
+def _from_form() -> list[Draft | Problem]:
+    uploads = request.files.getlist("image") + request.files.getlist("images")
+    _check_count("image", len(uploads))
+    limits = intake.Limits.of(engine().settings)
+    form = {**request.args, **request.form}
+    shared = intake.parameters({name: form[name] for name in SHARED if name in form})
+    names = request.form.getlist("custom_id")
+    found = []
+    for index, upload in enumerate(uploads):
+        named = {"custom_id": names[index] if index < len(names) else upload.filename or None}
+        found.append(
+            _attempt(lambda upload=upload, more={**shared, **named}: _from_upload(upload, more, limits), named)
+        )
+    return found
+
+
+def _from_upload(upload: Any, more: Mapping[str, Any], limits: intake.Limits) -> Draft:
+    return intake.draft(upload.read(), intake.parameters(more), limits)
+
+
+def _attempt(make: Any, item: Any) -> Draft | Problem:
+    """The draft that ``make`` returns, or its problem with the item's own name attached."""
+    try:
+        found: Draft = make()
+    except Problem as problem:
+        name = item.get("custom_id") if isinstance(item, dict) else None
+        problem.members["custom_id"] = name if isinstance(name, str) else None
+        return problem
+    return found
+
+
+def _wrong_items(name: str, detail: str) -> Problem:
+    return Problem("invalid_parameters", f"Wrong value for {name}.", errors=[{"name": name, "detail": detail}])
+
+
+def _check_count(name: str, count: int) -> None:
+    most = engine().settings.max_batch_items
+    if not 1 <= count <= most:
+        raise _wrong_items(name, f"must have 1 to {most} items, not {count}")
+
+
+def _submit(batch_id: str, drafts: Sequence[Draft | Problem]) -> list[Member]:
+    """Hand in what can be; Redis being away refuses the whole batch, since nothing could follow it."""
+    parent = traceparent()
+    wanted = {index: _submission(item, batch_id, index, parent) for index, item in enumerate(drafts) if not _bad(item)}
+    outcomes = iter(engine().gateway.submit_many(list(wanted.values())))
+    return [_member(index, item, next(outcomes) if index in wanted else None) for index, item in enumerate(drafts)]
+
+
+def _bad(item: Draft | Problem) -> bool:
+    return isinstance(item, Problem)
+
+
+def _submission(item: Draft | Problem, batch_id: str, index: int, parent: str) -> Submission:
+    assert not isinstance(item, Problem)  # noqa: S101 - tells the type checker what _bad has checked
+    return item.submission(request_id=f"{batch_id}.{index}", batch_id=batch_id, traceparent=parent, callback_url=None)
+
+
+def _member(index: int, item: Draft | Problem, outcome: Any) -> Member:
+    if isinstance(item, Problem):
+        return Member(index, item.members["custom_id"], None, item.brief())
+    name = item.parameters.get("custom_id")
+    if isinstance(outcome, Unavailable):
+        raise outcome
+    if isinstance(outcome, TaskError):
+        return Member(index, name, None, from_task(outcome).brief())
+    return Member(index, name, outcome.id)
+
+
+def _wait(members: Sequence[Member], until: float) -> None:
+    """Wait for one after the other: when the last one is reached, the others have ended too."""
+    for member in members:
+        left = until - time.monotonic()
+        if member.request_id is None:
+            continue
+        if left <= 0:
+            return
+        try:
+            engine().gateway.wait(member.request_id, left)
+        except (TooManyWaiters, Unavailable, UnknownRequest, PurgedRequest):
+            return
+
+
+def _records(members: Sequence[Member]) -> dict[str, Request]:
+    ids = [member.request_id for member in members if member.request_id]
+    return {record.id: record for record in engine().gateway.records.get_many(ids)}
+
+
+def _batch(batch_id: str, created: float, members: Sequence[Member], records: Records) -> dict[str, Any]:
+    """The batch resource, given the records of its members that still exist."""
+    counts = Counter(_word(member, records) for member in members)
+    path = f"/batch_inference/{batch_id}"
+    return {
+        "batch_id": batch_id,
+        "status": "running" if counts["queued"] + counts["running"] else "completed",
+        "counts": {"total": len(members)} | {name: counts[name] for name in (*map(str, State), "rejected", "purged")},
+        "created_at": timestamp(created),
+        "urls": {"self": path, **{name: f"{path}/{name}" for name in ("results", "cancel", "events")}},
+    }
+
+
+def _word(member: Member, records: Records) -> str:
+    if member.request_id is None:
+        return "rejected"
+    record = records.get(member.request_id)
+    return str(record.state) if record else "purged"
+
+
+def _item(member: Member, records: Records, *, seed: bool = False) -> dict[str, Any]:
+    record = records.get(member.request_id or "")
+    status = _word(member, records)
+    if seed:
+        status = seed_status(record.state) if record else "failed"
+    found: dict[str, Any] = {
+        "index": member.index,
+        "custom_id": member.custom_id,
+        "request_id": member.request_id,
+        "status": status,
+        "error": member.error,
+        "predictions": [],
+    }
+    names = ("model_type", "model", "weights", "worker_id")
+    if record is None:
+        return found | dict.fromkeys((*names, "processing_time"))
+    found |= {name: getattr(record, name) for name in names}
+    return found | {
+        "error": record.error or _end(record),
+        "predictions": record.predictions or [],
+        "processing_time": record.timings.get("total"),
+    }
+
+
+def _end(record: Request) -> dict[str, Any] | None:
+    """Why there is no answer, for the ends that are no failure of the model."""
+    if record.state not in {State.CANCELED, State.EXPIRED}:
+        return None
+    return {"code": str(record.state), "message": f"The request was {record.state}.", "retryable": False}
+
+
+def known_batch(batch_id: str) -> tuple[float, list[Member]]:
+    """When the batch was created, and its members.
+
+    Raises:
+        Problem: ``unknown_batch``.
+    """
+    found = engine().store.batch(batch_id)
+    if found is None:
+        raise Problem("unknown_batch", f"There is no batch {batch_id}, or it has expired.")
+    return found
+
+
+@blueprint.operation(
+    "GET", "/batch_inference/<batch_id>",
+    (200, Answer("The batch resource", BatchSchema, {"ETag": "Strong"})),
+    (304, Answer("It is still what If-None-Match names", headers={"ETag": "Strong"})),
+    problems=("unknown_batch", *REDIS), parameters=(PREFER, header("If-None-Match", "ETags the caller has")),
+    operation_id="getBatch",
+)  # fmt: skip
+def get_batch(batch_id: str) -> Response:
+    """Count how many items of a batch are where.
+
+    ``Prefer: wait=n`` waits up to n seconds for the end of all of them before answering.
+    """
+    wish = preference(default=0)
+    created, members = known_batch(batch_id)
+    if wish.wait:
+        _wait(members, time.monotonic() + wish.wait)
+    body = _batch(batch_id, created, members, _records(members))
+    return with_etag(reply(body), request.if_none_match)
+
+
+@blueprint.operation(
+    "GET", "/batch_inference/<batch_id>/results",
+    (200, Answer("One JSON object per line, in the order sent", BatchItemSchema, media_type=NDJSON)),
+    problems=("unknown_batch", *REDIS), operation_id="getBatchResults",
+)  # fmt: skip
+def get_results(batch_id: str) -> Response:
+    """Every item of a batch as NDJSON; those that have not ended say queued or running."""
+    _, members = known_batch(batch_id)
+    records = _records(members)
+    return Response(_lines(members, records), mimetype=NDJSON)
+
+
+def _lines(members: Sequence[Member], records: Records) -> Iterator[str]:
+    for member in members:
+        yield json.dumps(_item(member, records), separators=(",", ":")) + "\n"
+
+
+@blueprint.operation(
+    "POST", "/batch_inference/<batch_id>/cancel",
+    (200, Answer("The batch resource afterwards", BatchSchema)),
+    problems=("unknown_batch", *REDIS), operation_id="cancelBatch",
+)  # fmt: skip
+def cancel_batch(batch_id: str) -> Response:
+    """Cancel every item that has not ended."""
+    created, members = known_batch(batch_id)
+    for record in _records(members).values():
+        if not record.state.terminal:
+            _cancel(record.id)
+    return reply(_batch(batch_id, created, members, _records(members)))
+
+
+def _cancel(request_id: str) -> None:
+    try:
+        engine().gateway.cancel(request_id)
+    except (AlreadyFinished, UnknownRequest, PurgedRequest):
+        return  # it ended while we were looking

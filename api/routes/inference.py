@@ -1,0 +1,267 @@
+"""``/inference``: hand in one image, look at the request, wait for it, cancel it, list the recent ones."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, after_this_request, request
+
+from api import intake, prefer
+from api.correlation import traceparent
+from api.engine import engine
+from api.errors import from_outcome
+from api.examples import ACCEPTED, ANSWERED, INFERENCE_BODY
+from api.openapi import Answer, Operations, header, query
+from api.problems import Problem
+from api.resources import now, reply, request_resource, timing_headers, urls, with_etag
+from api.schemas import STATES, AcceptedSchema, PageSchema, RequestSchema
+from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
+from tasks.requests import State
+
+if TYPE_CHECKING:
+    from api.intake import Draft
+    from api.prefer import Preference
+    from tasks.requests import Request
+    from tasks.submit import Accepted, Submission
+
+blueprint = Operations("inference", __name__, description="Classify an image and follow the request")
+
+IMAGE_PROBLEMS = (
+    "invalid_json", "invalid_base64", "invalid_multipart", "bad_request", "empty_body", "body_too_large",
+    "image_too_large", "unsupported_media_type", "invalid_parameters", "empty_image", "unsupported_image",
+    "truncated_image", "too_many_pixels", "unknown_model", "idempotency_conflict",
+)  # fmt: skip
+REFUSALS = ("lane_full", "deadline_hopeless", "broker_unavailable")
+PREFER = header("Prefer", "`wait=n` waits up to n seconds for the end, `respond-async` does not wait (RFC 7240)")
+PARAMETERS = (
+    PREFER,
+    header("Idempotency-Key", "The same key with the same image and parameters gives the same request"),
+    header("X-Request-ID", "Echoed, and in every problem document"),
+    header("traceparent", "W3C trace context, passed on to the worker"),
+    query("model_type", "For a raw image body: the model, or any", {"type": "string", "default": "any"}),
+    query("priority", "For a raw image body", {"enum": ["high", "normal", "low"], "default": "normal"}),
+    query("top_k", "For a raw image body", {"type": "integer", "minimum": 1, "maximum": intake.MAX_TOP_K}),
+    query("deadline", "For a raw image body: seconds", {"type": "number", "exclusiveMinimum": 0, "maximum": 86400}),
+    query("request_id", "For a raw image body", {"type": "string", "pattern": intake.ID_PATTERN}),
+)
+ANSWER_HEADERS = {
+    "Preference-Applied": "Which preference was honoured",
+    "Idempotent-Replayed": "true when this key had been accepted before",
+    "Server-Timing": "queue, decode, infer in milliseconds",
+}
+#: What the monitor pages by: the time before which the next page begins.
+_CURSOR = re.compile(r"\(?[0-9]{1,12}(\.[0-9]{1,9})?")
+REDIS = ("broker_unavailable",)
+ONE = ("unknown_request", "purged_request", *REDIS)
+
+
+@blueprint.operation(
+    "POST", "/inference",
+    (200, Answer("The answer", RequestSchema, ANSWER_HEADERS, example=ANSWERED)),
+    (202, Answer("Accepted, not ended yet", AcceptedSchema,
+                 {"Location": "The request resource", "Retry-After": "Seconds", **ANSWER_HEADERS}, example=ACCEPTED)),
+    problems=(*IMAGE_PROBLEMS, *REFUSALS, "canceled", "already_finished", "inference_failed", "poison", "expired"),
+    parameters=PARAMETERS, body=INFERENCE_BODY, operation_id="infer",
+)  # fmt: skip
+def post_inference() -> Response:
+    """Classify one image.
+
+    Waits for the answer by default, up to MAX_WAIT seconds; what has not ended by then is answered with 202 and goes
+    on.
+    """
+    settings = engine().settings
+    draft = intake.read(request, intake.Limits.of(settings))
+    wish = preference()
+    accepted = engine().gateway.submit(submission(draft), watch=wish.wait > 0)
+    if accepted.replayed:
+        add_headers({"Idempotent-Replayed": "true"})
+    ended = accepted.replayed and accepted.state.terminal
+    record = wait_for(accepted.id, wish.wait) if wish.wait or ended else None
+    return _conclude(draft, accepted, record)
+
+
+def submission(draft: Draft) -> Submission:
+    """The Submission for ``draft``; an ``Idempotency-Key`` decides the id unless the caller gave one."""
+    if draft.parameters.get("callback_url"):
+        off = [{"name": "callback_url", "detail": "webhooks are switched off here"}]
+        raise Problem("invalid_parameters", "This installation sends no webhooks.", errors=off)
+    more: dict[str, Any] = {"traceparent": traceparent()}
+    key = idempotency_key()
+    if key and "request_id" not in draft.parameters:
+        more["request_id"] = key
+    return draft.submission(**more)
+
+
+def idempotency_key() -> str | None:
+    """An id made from the ``Idempotency-Key`` header, quoted (as the draft standard has it) or not."""
+    key = request.headers.get("Idempotency-Key", "").strip().strip('"')
+    if not key:
+        return None
+    if len(key) > 255:
+        long = [{"name": "Idempotency-Key", "detail": "must have at most 255 characters"}]
+        raise Problem("invalid_parameters", "The Idempotency-Key is too long.", errors=long)
+    return "key-" + hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+def preference(default: float | None = None) -> Preference:
+    """What the caller's ``Prefer`` header asks for; announces it in the answer."""
+    most = engine().settings.max_wait
+    found = prefer.parse(request.headers.getlist("Prefer"), default=most if default is None else default, most=most)
+    add_headers({"Vary": "Prefer"} | ({"Preference-Applied": found.applied} if found.applied else {}))
+    return found
+
+
+def add_headers(headers: dict[str, str]) -> None:
+    """Set these on the answer to the current request, also if that is an error."""
+
+    @after_this_request
+    def _add(response: Response) -> Response:
+        response.headers.update(headers)
+        return response
+
+
+def wait_for(request_id: str, seconds: float) -> Request | None:
+    """The record once it has ended or ``seconds`` have passed; None when there was no place to wait.
+
+    It is accepted by now, so nothing that keeps us from waiting may look like a refusal.
+    """
+    try:
+        record: Request = engine().gateway.wait(request_id, seconds)
+    except (TooManyWaiters, Unavailable):
+        return None
+    return record
+
+
+def _conclude(draft: Draft, accepted: Accepted, record: Request | None) -> Response:
+    if record is None:
+        return _pending(_brief(draft, accepted), accepted.id, None)
+    add_headers(timing_headers(record))
+    if record.state is State.SUCCEEDED:
+        return reply(request_resource(record, seed=True))
+    if record.state.terminal:
+        raise from_outcome(record)
+    body = _resource(record)
+    return _pending(body, record.id, body["eta"])
+
+
+def _pending(body: dict[str, Any], request_id: str, eta: float | None) -> Response:
+    headers = {"Location": urls(request_id)["self"], "Retry-After": str(max(1, math.ceil(eta or 1)))}
+    return reply(body, 202, headers)
+
+
+def _brief(draft: Draft, accepted: Accepted) -> dict[str, Any]:
+    return {
+        "request_id": accepted.id,
+        "status": accepted.state.value,
+        "state": accepted.state.value,
+        "model_type": draft.parameters.get("model_type", "any"),
+        "priority": draft.parameters.get("priority", "normal"),
+        "timestamp": now(),
+        "urls": urls(accepted.id),
+    }
+
+
+def _resource(record: Request) -> dict[str, Any]:
+    if record.state.terminal:
+        return request_resource(record)
+    monitor = engine().monitor
+    return request_resource(record, queue_position=monitor.queue_position(record), eta=monitor.eta(record))
+
+
+@blueprint.operation(
+    "GET", "/inference/<request_id>",
+    (200, Answer("The request resource", RequestSchema, {"ETag": "Strong", **ANSWER_HEADERS})),
+    (304, Answer("It is still what If-None-Match names", headers={"ETag": "Strong"})),
+    problems=ONE, parameters=(PREFER, header("If-None-Match", "ETags the caller has")), operation_id="getRequest",
+)  # fmt: skip
+def get_inference(request_id: str) -> Response:
+    """Look at a request.
+
+    ``Prefer: wait=n`` waits up to n seconds for its end before answering.
+    """
+    wish = preference(default=0)
+    record = (wait_for(request_id, wish.wait) if wish.wait else None) or engine().gateway.get(request_id)
+    return with_etag(reply(_resource(record), headers=timing_headers(record)), request.if_none_match)
+
+
+@blueprint.operation(
+    "DELETE", "/inference/<request_id>",
+    (200, Answer("Canceled", RequestSchema)),
+    (202, Answer("Will be canceled when its worker notices", RequestSchema)),
+    problems=(*ONE, "already_finished"), operation_id="deleteRequest",
+)  # fmt: skip
+def delete_inference(request_id: str) -> Response:
+    """Cancel a request.
+
+    While queued it never runs; while running its answer is discarded. Canceling twice is no error.
+    """
+    return _cancel(request_id)
+
+
+@blueprint.operation(
+    "POST", "/inference/<request_id>/cancel",
+    (200, Answer("Canceled", RequestSchema)),
+    (202, Answer("Will be canceled when its worker notices", RequestSchema)),
+    problems=(*ONE, "already_finished"), operation_id="cancelRequest",
+)  # fmt: skip
+def cancel_inference(request_id: str) -> Response:
+    """Cancel a request, for callers that cannot send DELETE."""
+    return _cancel(request_id)
+
+
+def _cancel(request_id: str) -> Response:
+    try:
+        record = engine().gateway.cancel(request_id)
+    except AlreadyFinished:
+        record = engine().gateway.get(request_id)
+        if record.state is not State.CANCELED:
+            raise
+    return reply(request_resource(record), 200 if record.state.terminal else 202)
+
+
+@blueprint.operation(
+    "GET", "/inference",
+    (200, Answer("A page of requests", PageSchema)),
+    problems=("invalid_parameters", *REDIS),
+    parameters=(
+        query("status", "Only requests in this state", {"enum": STATES}),
+        query("model_type", "Only requests that asked for this", {"type": "string"}),
+        query("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
+        query("cursor", "next_cursor of the page before", {"type": "string"}),
+    ),
+    operation_id="listRequests",
+)  # fmt: skip
+def list_inference() -> Response:
+    """List recent requests, newest first."""
+    given = request.args
+    status, cursor = _choice("status", given.get("status"), STATES), _cursor(given.get("cursor"))
+    records, cursor = engine().monitor.recent(
+        status=status, model_type=given.get("model_type"), limit=page_size(given), cursor=cursor
+    )
+    return reply({"requests": [request_resource(record) for record in records], "next_cursor": cursor})
+
+
+def _cursor(text: str | None) -> str | None:
+    if text is not None and not _CURSOR.fullmatch(text):
+        raise Problem("invalid_parameters", "Wrong value for cursor.",
+                      errors=[{"name": "cursor", "detail": "must be the next_cursor of a page"}])  # fmt: skip
+    return text
+
+
+def page_size(given: Any, most: int = 500) -> int:
+    """``limit`` of a listing."""
+    text = given.get("limit", "50")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        raise Problem("invalid_parameters", "Wrong value for limit.",
+                      errors=[{"name": "limit", "detail": f"must be an integer from 1 to {most}"}])  # fmt: skip
+    return int(text)
+
+
+def _choice(name: str, value: str | None, allowed: list[str]) -> str | None:
+    if value is not None and value not in allowed:
+        raise Problem("invalid_parameters", f"Wrong value for {name}.",
+                      errors=[{"name": name, "detail": "must be one of " + ", ".join(allowed)}])  # fmt: skip
+    return value

@@ -1,0 +1,29 @@
+"""``/problems/{code}``: what the ``type`` of a problem document points at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from api.openapi import Answer, Operations
+from api.problems import PROBLEM_TYPES, Problem
+from api.resources import reply
+from api.schemas import ProblemTypeSchema
+
+if TYPE_CHECKING:
+    from flask import Response
+
+blueprint = Operations("problems", __name__, description="What the types of problem documents mean")
+
+
+@blueprint.operation(
+    "GET", "/problems/<code>",
+    (200, Answer("The problem type", ProblemTypeSchema)),
+    problems=("not_found",), operation_id="getProblemType", role="public",
+)  # fmt: skip
+def get_problem_type(code: str) -> Response:
+    """Explain a problem type."""
+    kind = PROBLEM_TYPES.get(code)
+    if kind is None:
+        raise Problem("not_found", f"There is no problem type {code}.")
+    members = {"status": kind.status, "title": kind.title, "retryable": kind.retryable}
+    return reply({"type": f"/problems/{code}", **members})

@@ -1,0 +1,124 @@
+"""``/workers/status``, ``/queue/status``, ``/metrics``: numbers for people, dashboards and Prometheus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, request
+
+from api import exposition
+from api.engine import engine
+from api.openapi import Answer, Operations
+from api.resources import now, reply, timestamp
+from api.routes.health import totals, uptime
+from api.schemas import MetricsSchema, QueueSchema, WorkersSchema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+blueprint = Operations("operations", __name__, description="Workers, lanes and numbers")
+
+REDIS = ("broker_unavailable",)
+TEXT: Mapping[str, Any] = {"type": "string"}
+
+
+@blueprint.operation(
+    "GET",
+    "/workers/status",
+    (200, Answer("All live workers", WorkersSchema)),
+    problems=REDIS,
+    operation_id="workersStatus",
+)
+def get_workers() -> Response:
+    """List the live workers, from their leases."""
+    rows = [worker_row(worker) for worker in engine().monitor.workers()]
+    healthy = sum(row["status"] == "healthy" for row in rows)
+    return reply({"workers": rows, "total_workers": len(rows), "healthy_workers": healthy, "timestamp": now()})
+
+
+def worker_row(worker: Mapping[str, Any]) -> dict[str, Any]:
+    """A worker as the contract has it; a lease that has run out is not listed at all."""
+    return {
+        **worker,
+        "url": "",
+        "status": "draining" if worker["state"] == "draining" else "healthy",
+        "last_heartbeat": timestamp(worker["last_heartbeat"]),
+    }
+
+
+@blueprint.operation(
+    "GET", "/queue/status", (200, Answer("The queue", QueueSchema)), problems=REDIS, operation_id="queueStatus"
+)
+def get_queue() -> Response:
+    """Tell how many requests wait, by priority and by lane."""
+    lanes = engine().monitor.lanes()
+    by_priority = {
+        f"{name}_priority": sum(lane["depth"] for lane in lanes if lane["priority"] == name)
+        for name in ("high", "normal", "low")
+    }
+    sizes = {"size": sum(by_priority.values()), **by_priority, "max_size": engine().settings.max_queue}
+    return reply({**sizes, "lanes": lanes, "timestamp": now()})
+
+
+@blueprint.operation(
+    "GET", "/metrics",
+    (200, Answer("Counters and latencies", MetricsSchema)),
+    (200, Answer("Prometheus exposition", TEXT, media_type="text/plain")),
+    (200, Answer("OpenMetrics exposition", TEXT, media_type="application/openmetrics-text")),
+    problems=REDIS, operation_id="metrics", role="public",
+)  # fmt: skip
+def get_metrics() -> Response:
+    """Counters and latencies: JSON, or Prometheus text for ``Accept: text/plain`` and OpenMetrics."""
+    offered = ["application/json", "text/plain", "application/openmetrics-text"]
+    if request.accept_mimetypes.best_match(offered, "application/json") != "application/json":
+        return _exposition()
+    return reply(_metrics())
+
+
+@blueprint.operation(
+    "GET", "/metrics/prometheus",
+    (200, Answer("Prometheus exposition", TEXT, media_type="text/plain")),
+    (200, Answer("OpenMetrics exposition", TEXT, media_type="application/openmetrics-text")),
+    problems=REDIS, operation_id="prometheus", role="public",
+)  # fmt: skip
+def get_prometheus() -> Response:
+    """Counters and latencies for a scraper, whatever it accepts."""
+    return _exposition()
+
+
+def _exposition() -> Response:
+    text, content_type = exposition.render(engine().monitor, request.headers.get("Accept", ""))
+    return Response(text, content_type=content_type)
+
+
+def _metrics() -> dict[str, Any]:
+    monitor = engine().monitor
+    ledger, lanes, latencies = monitor.ledger(), monitor.lanes(), monitor.latencies()
+    total = totals(ledger)
+    good, bad = total["succeeded"], total["failed"] + total["expired"]
+    return {
+        "total_requests": total["accepted"],
+        "successful_requests": good,
+        "failed_requests": bad,
+        "success_rate": good / (good + bad) if good + bad else None,
+        "average_processing_time": _average(latencies.get("total", {})),
+        "requests_per_second": _rate(lanes),
+        "queue_size": sum(lane["depth"] for lane in lanes),
+        "active_workers": len(monitor.workers()),
+        "uptime": uptime(),
+        "timestamp": now(),
+        "ledger": ledger,
+        "counters": monitor.counters(),
+        "latencies": latencies,
+    }
+
+
+def _average(stage: Mapping[str, Any]) -> float | None:
+    """The mean where the histogram keeps a sum, otherwise the median."""
+    value = stage.get("mean", stage.get("p50"))
+    return None if value is None else float(value)
+
+
+def _rate(lanes: Sequence[Mapping[str, Any]]) -> float | None:
+    rates = [lane["rate_out"] for lane in lanes if lane["rate_out"] is not None]
+    return sum(rates) if rates else None

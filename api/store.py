@@ -1,0 +1,51 @@
+"""What the API itself keeps in Redis, beside the requests that :mod:`tasks` owns: which items a batch has.
+
+Every key lives under ``<prefix>api:`` and expires by itself. Nothing here knows the state of a request.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from tasks.connections import prompt, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One item of a batch: the request it became, or the error that kept it from becoming one."""
+
+    index: int
+    custom_id: str | None
+    request_id: str | None
+    error: dict[str, Any] | None = None
+
+
+class Store:
+    """Batches by id. Every method raises :class:`tasks.errors.Unavailable` when Redis does not answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = prompt(settings.redis_url)
+        self._prefix = f"{settings.key_prefix}api:"
+        self._ttl = max(settings.result_ttl, settings.failure_ttl)
+
+    def save_batch(self, batch_id: str, created_at: float, members: Sequence[Member]) -> None:
+        """Remember a batch for as long as the longest-lived of its requests is remembered."""
+        text = json.dumps({"created_at": created_at, "members": [asdict(member) for member in members]})
+        with translated():
+            self._redis.set(f"{self._prefix}batch:{batch_id}", text, ex=self._ttl)
+
+    def batch(self, batch_id: str) -> tuple[float, list[Member]] | None:
+        """When a batch was created (epoch seconds) and its members in the order sent; None when it is not known."""
+        with translated():
+            text = self._redis.get(f"{self._prefix}batch:{batch_id}")
+        if text is None:
+            return None
+        kept = json.loads(str(text, "utf-8") if isinstance(text, bytes) else str(text))
+        return kept["created_at"], [Member(**member) for member in kept["members"]]

@@ -1,0 +1,3 @@
+"""The version of Inferlane that the API announces."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,207 @@
+"""A queue in memory for the API's unit tests: the image's fate is chosen by the model the caller names.
+
+``answers`` succeeds at once, ``fails`` fails, ``sleeps`` stays queued, ``full`` refuses, ``hopeless`` refuses the
+deadline; any other name does not exist. It keeps the rules of ids and fingerprints that the real Gateway keeps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from api.store import Member
+from settings import Settings
+from tasks.errors import (
+    AlreadyFinished,
+    DeadlineHopeless,
+    IdempotencyConflict,
+    LaneFull,
+    TaskError,
+    TooManyWaiters,
+    Unavailable,
+    UnknownRequest,
+    UnsupportedModel,
+)
+from tasks.lanes import lane
+from tasks.requests import Request, State
+from tasks.submit import Accepted, Submission
+
+MODELS = ("answers", "fails", "sleeps", "full", "hopeless")
+PREDICTIONS = [
+    {"class": "tabby", "index": 281, "confidence": 0.75},
+    {"class": "lynx", "index": 287, "confidence": 0.25},
+]
+
+
+class FakeQueue:
+    """Gateway, Monitor and Store in one, all over the same dictionaries."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.kept: dict[str, Request] = {}
+        self.records = self
+        self.submitted: list[Submission] = []
+        self.batches: dict[str, tuple[float, list[Member]]] = {}
+        self.places = 1000
+        self.down = False
+        self.rows: list[dict[str, Any]] = [worker_row("answers-1@host", "answers")]
+        self.lane_rows: list[dict[str, Any]] = [lane_row("normal", depth=3), lane_row("high.answers", depth=1)]
+        self.closed = False
+
+    # -- the Gateway
+
+    def submit(self, submission: Submission, *, watch: bool = False) -> Accepted:  # noqa: ARG002 - the real one's
+        self.ping()
+        known = self.kept.get(submission.request_id or "")
+        if known is not None:
+            if known.fingerprint != submission.fingerprint:
+                raise IdempotencyConflict("the id was used with another body")
+            return Accepted(id=known.id, replayed=True, state=known.state)
+        record = self._accept(submission)
+        return Accepted(id=record.id, replayed=False, state=State.QUEUED)
+
+    def submit_many(self, items: Sequence[Submission]) -> list[Accepted | TaskError]:
+        self.ping()
+        return [self._outcome(item) for item in items]
+
+    def _outcome(self, item: Submission) -> Accepted | TaskError:
+        try:
+            return self.submit(item)
+        except TaskError as error:
+            return error
+
+    def _accept(self, submission: Submission) -> Request:
+        if submission.model_type == "full":
+            raise LaneFull("normal.full holds 10000 requests").after(7.2)
+        if submission.model_type == "hopeless":
+            raise DeadlineHopeless("expected to wait 9 s").after(9.0)
+        if submission.model_type not in (*MODELS, "any"):
+            raise UnsupportedModel(f"no model {submission.model_type}")
+        self.submitted.append(submission)
+        record = self._record(submission)
+        self.kept[record.id] = record
+        return record
+
+    def _record(self, submission: Submission) -> Request:
+        now = time.time()
+        waiting = Request(
+            id=submission.request_id or f"id-{len(self.kept)}", state=State.QUEUED, model_type=submission.model_type,
+            priority=submission.priority, lane=lane(submission.priority, submission.model_type), top_k=submission.top_k,
+            created_at=now, fingerprint=submission.fingerprint, batch_id=submission.batch_id,
+            custom_id=submission.custom_id, traceparent=submission.traceparent,
+            timeline=[{"at": now, "event": "accepted"}],
+        )  # fmt: skip
+        return waiting if submission.model_type == "sleeps" else ended(waiting)
+
+    def get(self, request_id: str) -> Request:
+        self.ping()
+        if request_id not in self.kept:
+            raise UnknownRequest(f"no request {request_id}")
+        return self.kept[request_id]
+
+    def get_many(self, ids: Sequence[str]) -> list[Request]:
+        self.ping()
+        return [self.kept[request_id] for request_id in ids if request_id in self.kept]
+
+    def wait(self, request_id: str, timeout: float) -> Request:  # noqa: ARG002 - the real one's
+        if self.places == 0:
+            raise TooManyWaiters("all places taken")
+        return self.get(request_id)
+
+    def cancel(self, request_id: str) -> Request:
+        record = self.get(request_id)
+        if record.state.terminal and record.state is not State.CANCELED:
+            raise AlreadyFinished(f"request {request_id} has {record.state}")
+        self.kept[request_id] = replace(record, state=State.CANCELED, completed_at=time.time())
+        return self.kept[request_id]
+
+    def close(self) -> None:
+        self.closed = True
+
+    # -- the Monitor
+
+    def ping(self) -> None:
+        if self.down:
+            raise Unavailable("Redis does not answer: connection refused")
+
+    def workers(self) -> list[dict[str, Any]]:
+        self.ping()
+        return self.rows
+
+    def lanes(self) -> list[dict[str, Any]]:
+        self.ping()
+        return self.lane_rows
+
+    def ledger(self) -> dict[str, dict[str, int]]:
+        self.ping()
+        states = {"accepted": 9, "succeeded": 4, "failed": 1, "canceled": 1, "expired": 0, "queued": 2, "running": 1}
+        return {"normal": states, "high.answers": states}
+
+    def counters(self) -> dict[str, int]:
+        return {"retried": 2, "rescued": 1}
+
+    def histograms(self) -> dict[tuple[str, str], dict[str, float]]:
+        return {("normal", "total"): {"4": 3.0, "10": 1.0, "sum": 0.5}}
+
+    def latencies(self) -> dict[str, Any]:
+        return {"total": {"p50": 0.04, "p95": 0.2, "p99": 0.4, "count": 8}}
+
+    def queue_position(self, _request: Request) -> int | None:
+        return 4
+
+    def eta(self, _request: Request) -> float | None:
+        return 2.5
+
+    def recent(
+        self, *, status: str | None = None, model_type: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Request], str | None]:
+        found = [r for r in self.kept.values() if status in {None, r.state} and model_type in {None, r.model_type}]
+        start = int(cursor or 0)
+        more = str(start + limit) if start + limit < len(found) else None
+        return found[start : start + limit], more
+
+    # -- the Store
+
+    def save_batch(self, batch_id: str, created_at: float, members: Sequence[Member]) -> None:
+        self.batches[batch_id] = (created_at, list(members))
+
+    def batch(self, batch_id: str) -> tuple[float, list[Member]] | None:
+        self.ping()
+        return self.batches.get(batch_id)
+
+
+def ended(record: Request, state: State | None = None, error: dict[str, Any] | None = None) -> Request:
+    """``record`` as it looks after its model has seen it, or after it ended in ``state``."""
+    if state is None:
+        state = State.FAILED if record.model_type == "fails" else State.SUCCEEDED
+    if state is State.FAILED:
+        error = error or {"code": "truncated_image", "message": "the JPEG ends early", "retryable": False}
+    good = state is State.SUCCEEDED
+    return replace(
+        record, state=state, error=error, completed_at=record.created_at + 0.04, started_at=record.created_at + 0.01,
+        model="answers" if good else None, weights="random" if good else None, attempts=1, worker_id="answers-1@host",
+        predictions=PREDICTIONS[: record.top_k] if good else None, expires_at=record.created_at + 3600,
+        timings={"queue": 0.01, "decode": 0.005, "infer": 0.02, "total": 0.04},
+    )  # fmt: skip
+
+
+def worker_row(name: str, model: str, **changes: Any) -> dict[str, Any]:
+    """A worker as the Monitor tells it."""
+    row = {
+        "id": name, "model": model, "state": "idle", "device": "cpu", "runtime": "onnxruntime", "weights": "random",
+        "in_flight": 0, "load": 0.0, "last_heartbeat": 1_800_000_000.0, "rss_bytes": 150_000_000, "pid": 4,
+        "host": "host", "processed": 7, "service_seconds": 0.02, "version": "1",
+    }  # fmt: skip
+    return row | changes
+
+
+def lane_row(name: str, **changes: Any) -> dict[str, Any]:
+    """A lane as the Monitor tells it."""
+    priority, _, model = name.partition(".")
+    row = {
+        "lane": name, "priority": priority, "model": model or "any", "depth": 0, "running": 0, "oldest_age": None,
+        "rate_in": 0.5, "rate_out": 0.25, "eta": 1.0, "paused": False,
+    }  # fmt: skip
+    return row | changes
