@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from settings import Settings
 
 # These tell every request or heartbeat at INFO; their warnings are still wanted.
-TALKATIVE = ("httpx", "httpcore", "urllib3", "kombu", "amqp", "werkzeug")
+TALKATIVE = ("httpx", "httpcore", "urllib3", "kombu", "amqp", "werkzeug", "celery.worker.strategy", "celery.app.trace")
 
 
 def configure(settings: Settings, process: str) -> None:

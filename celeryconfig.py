@@ -1,0 +1,56 @@
+"""Every Celery and kombu setting. Sizes and places come from ``settings.py``, the shape of a process from its command.
+
+A leaf: it imports the settings and the names of lanes, nothing that imports Celery.
+"""
+
+from functools import partial
+
+from kombu import Queue
+
+from settings import get_settings
+from tasks.lanes import ANY, ORDERS, all_lanes, lane
+
+_settings = get_settings()
+
+# -- broker
+broker_url = _settings.redis_url
+broker_transport = "tasks.transport:" + ("SentinelTransport" if broker_url.startswith("sentinel://") else "Transport")
+broker_transport_options = {
+    "global_keyprefix": _settings.key_prefix,
+    "priority_steps": [0],  # priorities are lanes of their own; four sub-queues each would quadruple every take
+    "queue_order_strategy": partial(ORDERS[_settings.lane_order], weights=_settings.lane_weights),
+    "socket_timeout": 10.0,
+    "socket_connect_timeout": 2.0,
+    "socket_keepalive": True,
+    "health_check_interval": 5,
+}
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+broker_pool_limit = 4
+
+# -- lanes
+task_queues = [Queue(name, routing_key=name) for name in all_lanes(_settings.models)]
+task_default_queue = lane("normal", ANY)
+task_create_missing_queues = True
+
+# -- messages
+task_serializer = "json"
+accept_content = ["json"]
+result_backend = None  # the request record is the result
+task_ignore_result = True
+enable_utc = True
+timezone = "UTC"
+
+# -- delivery
+task_acks_late = True
+worker_prefetch_multiplier = 1  # the threads pool runs whatever is delivered, in order: anything more would jump lanes
+
+# -- worker
+imports = ("tasks.inference", "tasks.worker")
+worker_pool = "threads"
+worker_concurrency = 16
+worker_consumer = "tasks.worker:Consumer"
+worker_send_task_events = False
+worker_hijack_root_logger = False
+worker_redirect_stdouts = False
+worker_cancel_long_running_tasks_on_connection_loss = False

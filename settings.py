@@ -1,0 +1,190 @@
+"""Where Inferlane runs and how big it may get: every environment variable, read once, checked, frozen.
+
+``celeryconfig.py`` holds what Celery names, the command line holds the shape of a process; this module holds the rest.
+It imports nothing of the project, so every layer may use it. It never writes a variable and never reads one twice:
+:func:`get_settings` caches, and tests build their own with :func:`load_settings`.
+
+``.env.example`` documents each variable; ``tests/unit/test_settings.py`` fails when one is missing there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from functools import lru_cache
+from typing import Any
+
+from dotenv import dotenv_values
+
+
+class SettingsError(ValueError):
+    """A variable has a value that cannot be used; the message names the variable and says why."""
+
+
+Parser = Callable[[str], Any]
+
+
+def _integer(least: int = 0, most: int | None = None) -> Parser:
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < least or (most is not None and value > most):
+            raise ValueError(f"must be at least {least}" + (f" and at most {most}" if most is not None else ""))
+        return value
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError("must be a positive number of seconds")
+    return value
+
+
+def _switch(text: str) -> bool:
+    if text.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if text.lower() in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError("must be 1 or 0")
+
+
+def _one_of(*choices: str) -> Parser:
+    def parse(text: str) -> str:
+        for choice in choices:
+            if text.lower() == choice.lower():
+                return choice
+        raise ValueError("must be one of " + ", ".join(choices))
+
+    return parse
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+_port = _integer(1, 65535)
+
+
+def _setting(default: Any, parser: Parser = str) -> Any:
+    """A dataclass field read from the variable of the same name in upper case."""
+    return field(default=default, metadata={"parser": parser})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one process. Durations are seconds, sizes are bytes, unless the name says otherwise."""
+
+    # -- where things are
+    redis_url: str = _setting("redis://127.0.0.1:6390/0")
+    key_prefix: str = _setting("inferlane:")
+    api_host: str = _setting("127.0.0.1")
+    api_port: int = _setting(8000, _port)
+    api_url: str = _setting("")
+    dashboard_host: str = _setting("127.0.0.1")
+    dashboard_port: int = _setting(8050, _port)
+    flower_port: int = _setting(5555, _port)
+    redis_port: int = _setting(6390, _port)
+    run_dir: str = _setting(".run")
+    log_level: str = _setting("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+    log_format: str = _setting("console", _one_of("console", "json"))
+
+    # -- models
+    models: tuple[str, ...] = _setting(
+        ("mobilenet", "resnet18", "efficientnet", "squeezenet", "efficientnet_lite0"), _names
+    )
+    weights_dir: str = _setting("")
+    model_cache_dir: str = _setting(".cache/models")
+    allow_random_weights: bool = _setting(False, _switch)
+    weights_timeout: float = _setting(60.0, _seconds)
+    runtime: str = _setting("auto", _one_of("auto", "onnxruntime", "torch"))
+    intra_op_threads: int = _setting(0, _integer(0))
+    workers_on_host: int = _setting(1, _integer(1))
+    max_batch: int = _setting(16, _integer(1, 1024))
+
+    # -- images
+    max_image_bytes: int = _setting(10 * 1024 * 1024, _integer(1))
+    max_image_pixels: int = _setting(50_000_000, _integer(1))
+
+    # -- requests
+    max_body_bytes: int = _setting(32 * 1024 * 1024, _integer(1))
+    max_batch_items: int = _setting(256, _integer(1))
+    batch_chunk: int = _setting(16, _integer(1))
+    max_wait: float = _setting(30.0, _seconds)
+    max_waiters: int = _setting(96, _integer(1))
+    result_ttl: int = _setting(3600, _integer(1))
+    failure_ttl: int = _setting(86_400, _integer(1))
+    max_queue: int = _setting(10_000, _integer(1))
+    any_strategy: str = _setting("least_loaded")
+    lane_order: str = _setting("weighted", _one_of("weighted", "strict"))
+    lane_weights: tuple[int, ...] = _setting((6, 3, 1), _integers)
+
+    # -- reliability
+    lease_ttl: float = _setting(2.0, _seconds)
+    lease_renew: float = _setting(0.5, _seconds)
+    max_retries: int = _setting(3, _integer(0))
+    retry_backoff: int = _setting(1, _integer(1))
+    retry_backoff_max: int = _setting(60, _integer(1))
+    retry_jitter: bool = _setting(True, _switch)
+    max_deliveries: int = _setting(3, _integer(1))
+    hard_timeout: float = _setting(120.0, _seconds)
+    chaos_enabled: bool = _setting(False, _switch)
+
+    # -- access
+    admin_key: str = _setting("")
+
+    def __post_init__(self) -> None:
+        if self.lease_renew * 2 > self.lease_ttl:
+            raise SettingsError("LEASE_RENEW: must be at most half of LEASE_TTL, or one late renewal ends the lease")
+        if len(self.lane_weights) != 3 or min(self.lane_weights) < 1:
+            raise SettingsError("LANE_WEIGHTS: give three positive integers, high,normal,low, for example 6,3,1")
+        if not self.models:
+            raise SettingsError("MODELS: name at least one model")
+
+    @property
+    def base_url(self) -> str:
+        """Where clients of this host find the API: ``API_URL``, or the API's own host and port."""
+        return self.api_url.rstrip("/") or f"http://{self.api_host}:{self.api_port}"
+
+
+def variables() -> list[str]:
+    """The name of every environment variable this project reads."""
+    return [item.name.upper() for item in fields(Settings)]
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from ``environ``; by default the process environment, which wins over the file ``.env``.
+
+    A variable that is unset or empty keeps its default.
+
+    Raises:
+        SettingsError: a value does not parse or is out of range; the message starts with the variable's name.
+    """
+    if environ is None:
+        environ = {key: value or "" for key, value in dotenv_values(".env").items()} | dict(os.environ)
+    given = {item.name: _parse(item, text) for item in fields(Settings) if (text := _text(item, environ))}
+    # The broker that `make start` runs is the default, wherever REDIS_PORT puts it.
+    given.setdefault("redis_url", f"redis://127.0.0.1:{given.get('redis_port', 6390)}/0")
+    return Settings(**given)
+
+
+def _text(item: Field[Any], environ: Mapping[str, str]) -> str:
+    return environ.get(item.name.upper(), "").strip()
+
+
+def _parse(item: Field[Any], text: str) -> Any:
+    try:
+        return item.metadata["parser"](text)
+    except ValueError as error:
+        raise SettingsError(f"{item.name.upper()}: {error} (got {text!r})") from error
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process; the environment is read at the first call only."""
+    return load_settings()

@@ -1,0 +1,52 @@
+"""What an operator may order: pause and resume a lane, drain a worker, cause a fault. Each order is a key in Redis.
+
+Workers read their orders with every renewal of their lease, so an order takes effect within LEASE_RENEW and survives
+the restart of whoever gave it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from settings import Settings
+from tasks import connections, scripts
+from tasks.connections import translated
+from tasks.keys import Keys
+
+
+class Controls:
+    """Gives orders."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys = Keys(settings.key_prefix)
+        self._client = connections.prompt(settings.redis_url)
+
+    def pause(self, lane: str, who: str) -> None:
+        """Take nothing from this lane until it is resumed; it still accepts."""
+        note = json.dumps({"by": who, "at": time.time()})
+        with translated():
+            self._client.hset(self._keys.paused, lane, note)
+
+    def resume(self, lane: str) -> None:
+        """Take from this lane again, starting now."""
+        with translated():
+            scripts.run(self._client, "resume", self._keys.lane_and_bell(lane), [self._keys.prefix, lane])
+
+    def drain(self, worker: str) -> None:
+        """Let this worker (a node name) finish what it has and take nothing more."""
+        self._order(worker, "drain", True)
+
+    def undrain(self, worker: str) -> None:
+        """Let it take again."""
+        with translated():
+            self._client.hdel(self._keys.orders(worker), "drain")
+
+    def chaos(self, worker: str, mode: str, *, seconds: float = 1.0, rate: float = 1.0) -> None:
+        """Cause a fault in a worker that runs with CHAOS_ENABLED; see :mod:`tasks.chaos` for the modes."""
+        self._order(worker, "chaos", {"id": time.time_ns(), "mode": mode, "seconds": seconds, "rate": rate})
+
+    def _order(self, worker: str, name: str, value: Any) -> None:
+        with translated():
+            self._client.hset(self._keys.orders(worker), name, json.dumps(value))

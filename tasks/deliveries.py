@@ -1,0 +1,133 @@
+"""What becomes of deliveries that nobody will finish: given back by a living worker, rescued from a dead one.
+
+Every worker runs a :class:`Deliveries` from its lease thread. All of it is safe to run anywhere, any number of times:
+the scripts let exactly one caller move a delivery.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from kombu.transport.virtual import Channel
+
+from settings import Settings
+from tasks import envelope, scripts
+from tasks.connections import Client
+from tasks.keys import Keys
+from tasks.ownership import Ownership
+
+log = logging.getLogger(__name__)
+
+
+class Deliveries:
+    """Moves deliveries back to their lanes."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self.client = client
+        self.keys = Keys(settings.key_prefix)
+        self._settings = settings
+        self._unknown: frozenset[str] = frozenset()
+
+    # -- a living worker's own
+
+    def report(self, owner: Ownership) -> None:
+        """Tell Redis of deliveries settled since the last take."""
+        if tags := owner.settled():
+            self.client.hdel(self.keys.unacked(owner.boot), *tags)
+
+    def reconcile(self, owner: Ownership) -> int:
+        """Give back what Redis thinks this process holds and the process does not know; how many.
+
+        A tag counts only when it was unknown at the last call too: the reply that brings it may be on its way.
+        """
+        written = {tag.decode() for tag in self.client.hkeys(self.keys.unacked(owner.boot))}
+        unknown = frozenset(written - owner.known())
+        orphans, self._unknown = unknown & self._unknown, unknown
+        return sum(self._give_back(owner.boot, tag) for tag in sorted(orphans, key=int))
+
+    def give_back_all(self, owner: Ownership) -> int:
+        """Return everything this process still holds, latest first, so that the lane's head keeps its order."""
+        self.report(owner)
+        tags = sorted(self.client.hkeys(self.keys.unacked(owner.boot)), key=int, reverse=True)
+        return sum(self._give_back(owner.boot, tag.decode()) for tag in tags)
+
+    def _give_back(self, boot: str, tag: str) -> bool:
+        held = self.client.hget(self.keys.unacked(boot), tag)
+        if held is None:
+            return False
+        lane, text, _, ids = _open(held)
+        return bool(self._run("give_back", lane, [boot, tag, text, *ids]))
+
+    # -- a dead worker's
+
+    def lapsed(self) -> list[str]:
+        """Boot ids of registered workers whose lease has run out, if it is this caller's turn to look."""
+        turn = max(1, int(self._settings.lease_renew * 800))
+        return [boot.decode() for boot in scripts.run(self.client, "lapsed", (), [self.keys.prefix, turn])]
+
+    def rescue(self, boot: str) -> int:
+        """Give a dead worker's deliveries back and take it off the register; how many requests run again."""
+        held = self.client.hgetall(self.keys.unacked(boot))
+        rescued = sum(self._rescue(boot, tag.decode(), held[tag]) for tag in sorted(held, key=int, reverse=True))
+        if self._run("forget", None, [boot, "0"]):
+            log.warning("worker %s died: %d of its requests run again", boot, rescued)
+        return rescued
+
+    def _rescue(self, boot: str, tag: str, held: bytes) -> int:
+        lane, _, message, ids = _open(held)
+        args = [boot, tag, envelope.mark_redelivered(message), self._settings.max_deliveries]
+        open_requests, dead = self._run("rescue", lane, [*args, self._settings.failure_ttl, *ids])
+        if dead:
+            log.error("%d request(s) of %s became dead letters", dead, boot)
+        return max(0, int(open_requests))
+
+    def forget(self, boot: str) -> bool:
+        """Say goodbye: off the register at once, nothing to wait for."""
+        return bool(self._run("forget", None, [boot, "1"]))
+
+    def _run(self, name: str, lane: str | None, args: list[Any]) -> Any:
+        keys = self.keys.lane_and_bell(lane) if lane else ()
+        return scripts.run(self.client, name, keys, [self.keys.prefix, *args])
+
+
+def _open(held: bytes) -> tuple[str, str, dict[str, Any], list[str]]:
+    """A held delivery as lane, message text, message and the request ids in it."""
+    lane, _, text = held.decode().partition("\n")
+    message = json.loads(text)
+    return lane, text, message, envelope.requests_in(message, _decode)
+
+
+def _decode(body: str, encoding: str | None) -> str | bytes:
+    if encoding and encoding.lower() != "utf-8":
+        return bytes(Channel.codecs[encoding].decode(body))
+    return body
+
+
+class Watchfulness:
+    """When a worker may be declared dead: not while, nor soon after, this process itself could not reach Redis.
+
+    After an outage every lease has run out though nobody died; two TTLs let the living renew first.
+    """
+
+    def __init__(self, grace: float, uptime: float) -> None:
+        """``uptime`` is how long Redis has been up, in seconds."""
+        self._grace = grace
+        self._since = time.monotonic() - uptime
+
+    def interrupted(self) -> None:
+        """Redis did not answer, or answered late."""
+        self._since = time.monotonic()
+
+    @property
+    def settled(self) -> bool:
+        """Whether Redis has been within reach for long enough."""
+        return time.monotonic() - self._since >= self._grace
+
+
+def uptime(info: Mapping[str, Any]) -> float:
+    """Seconds since Redis started, from ``INFO server``."""
+    return float(info["uptime_in_seconds"])

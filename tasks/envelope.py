@@ -1,0 +1,64 @@
+"""The Celery message of one delivery: how it is written for the broker, and how a rescuer reads and marks it.
+
+A message carries request ids only (claim check); the images and the truth about each request stay in the record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+TASK = "inferlane.infer"
+
+
+def seal(app: Celery, lane: str, ids: Sequence[str]) -> str:
+    """The message, as kombu's Redis transport stores it, of one task over these requests.
+
+    Protocol 2 as ``app.amqp`` writes it, with the body left readable (``utf-8``) instead of base64.
+    """
+    task_id = ids[0] if len(ids) == 1 else str(uuid4())
+    message = app.amqp.as_task_v2(task_id, TASK, args=(list(ids),), argsrepr="", kwargsrepr="", ignore_result=True)
+    return json.dumps(
+        {
+            "body": json.dumps(message.body, separators=(",", ":")),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {name: value for name, value in message.headers.items() if value not in (None, "", {})},
+            "properties": {
+                "correlation_id": task_id,
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": lane},
+                "priority": 0,
+                "body_encoding": "utf-8",
+                "delivery_tag": task_id,
+            },
+        },
+        separators=(",", ":"),
+    )
+
+
+def requests_in(message: dict[str, Any], decode: Any) -> list[str]:
+    """The request ids a message carries; none when it is another kind of task.
+
+    Args:
+        message: the stored message, parsed.
+        decode: kombu's body decoder, ``(body, encoding) -> text``.
+    """
+    if message.get("headers", {}).get("task") != TASK:
+        return []
+    args, _, _ = json.loads(decode(message["body"], message["properties"].get("body_encoding")))
+    return [str(request_id) for request_id in args[0]]
+
+
+def mark_redelivered(message: dict[str, Any]) -> str:
+    """The message as text, flagged as delivered before and with its delivery count raised."""
+    headers = message.setdefault("headers", {})
+    headers["redelivered"] = True
+    headers["x-redeliveries"] = int(headers.get("x-redeliveries", 0)) + 1
+    message["properties"].setdefault("delivery_info", {})["redelivered"] = True
+    return json.dumps(message, separators=(",", ":"))

@@ -1,0 +1,61 @@
+"""The names of the keys that Python and the Lua scripts share."""
+
+from __future__ import annotations
+
+
+class Keys:
+    """Key names under one prefix; lanes keep their bare names in messages and get the prefix in Redis only."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.workers = f"{prefix}workers"
+        self.paused = f"{prefix}paused"
+        self.ledger = f"{prefix}ledger"
+        self.counters = f"{prefix}counters"
+        self.latency = f"{prefix}latency"
+        self.recent = f"{prefix}recent"
+        self.dead_letters = f"{prefix}dead_letters"
+
+    def lane(self, name: str) -> str:
+        """The list of messages of a lane."""
+        return f"{self.prefix}{name}"
+
+    def bell(self, name: str) -> str:
+        """The doorbell of a lane."""
+        return f"{self.prefix}bell:{name}"
+
+    def lane_and_bell(self, name: str) -> tuple[str, str]:
+        """Both, in the order in which scripts want them."""
+        return self.lane(name), self.bell(name)
+
+    def request(self, request_id: str) -> str:
+        """The record of a request."""
+        return f"{self.prefix}request:{request_id}"
+
+    def image(self, request_id: str) -> str:
+        """The stored image of a request."""
+        return f"{self.prefix}image:{request_id}"
+
+    def batch(self, batch_id: str) -> str:
+        """The ids of a batch, in order."""
+        return f"{self.prefix}batch:{batch_id}"
+
+    def unacked(self, boot: str) -> str:
+        """What a worker holds: tag -> lane, newline, message."""
+        return f"{self.prefix}unacked:{boot}"
+
+    def lease(self, boot: str) -> str:
+        """A worker's proof of life."""
+        return f"{self.prefix}lease:{boot}"
+
+    def orders(self, node: str) -> str:
+        """What an operator wants of the worker of this node name."""
+        return f"{self.prefix}orders:{node}"
+
+    def suspect(self, boot: str) -> str:
+        """The request that a worker is running alone."""
+        return f"{self.prefix}suspect:{boot}"
+
+    def reply(self, process: str) -> str:
+        """The reply list of a process that waits for answers."""
+        return f"{self.prefix}reply:{process}"

@@ -1,0 +1,129 @@
+"""Lanes: which queue a request waits in, which lanes a worker consumes, and in which order.
+
+A lane is one Redis list. ``high.resnet18`` is pinned to a model; ``high`` (model ``any``) is consumed by every worker.
+A lane's name is its routing key. This module decides names and orders; it never touches Redis.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from typing import NamedTuple
+
+PRIORITIES = ("high", "normal", "low")
+ANY = "any"
+
+
+class Lane(NamedTuple):
+    """A priority and a model (or ``any``)."""
+
+    priority: str
+    model: str
+
+    @property
+    def name(self) -> str:
+        """The queue name and routing key."""
+        return self.priority if self.model == ANY else f"{self.priority}.{self.model}"
+
+    @classmethod
+    def parse(cls, name: str) -> Lane:
+        """The lane that has this queue name."""
+        priority, _, model = name.partition(".")
+        return cls(priority, model or ANY)
+
+
+def lane(priority: str, model_type: str) -> str:
+    """The queue name for a priority and a model, for example ``("high", "resnet18") -> "high.resnet18"``."""
+    return Lane(priority, model_type).name
+
+
+def lanes_of(model: str) -> list[str]:
+    """The lanes that a worker of ``model`` consumes, most urgent first; its own lane before the shared one."""
+    return [lane(priority, owner) for priority in PRIORITIES for owner in (model, ANY)]
+
+
+def all_lanes(models: Iterable[str]) -> list[str]:
+    """Every lane of these models and the shared ones."""
+    return [lane(priority, model) for priority in PRIORITIES for model in (*models, ANY)]
+
+
+class WeightedOrder:
+    """Which lane to look at first: weighted fair between priorities, alternating inside one.
+
+    Stride scheduling (Waldspurger and Weihl, 1995): a priority's *pass* advances by ``1/weight`` each time it is
+    served, and the smallest pass goes first. With weights 6:3:1 and work everywhere, ten takes are six high, three
+    normal and one low. A priority found empty is moved up to the present, so an idle lane saves up no turns.
+
+    Implements kombu's cycle protocol (``update``, ``consume``, ``rotate``); rank comes from the lane's name, because
+    ``add_consumer`` appends lanes in any order.
+    """
+
+    def __init__(self, weights: Sequence[int] = (6, 3, 1)) -> None:
+        self._stride = {priority: 1.0 / weight for priority, weight in zip(PRIORITIES, weights, strict=True)}
+        self._pass = dict(self._stride)
+        self._lanes: list[str] = []
+
+    def update(self, lanes: Iterable[str]) -> None:
+        """Consume from these lanes from now on."""
+        self._lanes = list(lanes)
+
+    def consume(self, n: int) -> list[str]:
+        """The first ``n`` lanes in the order in which the next take should look at them."""
+        return sorted(self._lanes, key=self._rank)[:n]
+
+    def rotate(self, last_used: str) -> None:
+        """``last_used`` was served, so every lane ahead of it was empty."""
+        served = Lane.parse(last_used).priority
+        if served not in self._pass:
+            return
+        present = self._pass[served]
+        for priority, value in self._pass.items():
+            self._pass[priority] = max(value, present)
+        self._pass[served] = present + self._stride[served]
+        if last_used in self._lanes:
+            self._lanes.remove(last_used)
+            self._lanes.append(last_used)
+
+    def _rank(self, name: str) -> tuple[float, int]:
+        priority = Lane.parse(name).priority
+        known = priority in self._pass
+        return (round(self._pass[priority], 9), PRIORITIES.index(priority)) if known else (float("inf"), 0)
+
+
+class StrictOrder(WeightedOrder):
+    """High before normal before low, always; low may starve."""
+
+    def _rank(self, name: str) -> tuple[float, int]:
+        priority = Lane.parse(name).priority
+        return (0.0, PRIORITIES.index(priority) if priority in PRIORITIES else len(PRIORITIES))
+
+
+ORDERS: dict[str, type[WeightedOrder]] = {"weighted": WeightedOrder, "strict": StrictOrder}
+
+#: Chooses the model whose lane gets an ``any`` request; ``models`` have live workers and are never empty.
+Strategy = Callable[[Sequence[str]], str]
+
+
+def least_loaded(_models: Sequence[str]) -> str:
+    """The shared lane: whichever worker is idle first pulls, which needs no guess about load."""
+    return ANY
+
+
+def random_choice(models: Sequence[str]) -> str:
+    """Any model that is live, with equal chances."""
+    return random.choice(models)  # noqa: S311 - spreading load is not cryptography
+
+
+def round_robin() -> Strategy:
+    """One live model after the other."""
+    turns = count()
+    return lambda models: models[next(turns) % len(models)]
+
+
+#: Adding a strategy: one function and one line here.
+STRATEGIES: dict[str, Callable[[], Strategy]] = {
+    "least_loaded": lambda: least_loaded,
+    "random": lambda: random_choice,
+    "round_robin": round_robin,
+}

@@ -1,0 +1,90 @@
+-- Joined in front of every other script of this folder by tasks/scripts.py: the helpers that move a request.
+-- ARGV[1] is always the key prefix. Keys are built from it, so all keys of one Inferlane live in one Redis.
+-- Effects are replicated (Redis >= 5), so reading TIME before writing is safe; the clock is Redis's own, for everybody.
+local prefix = ARGV[1]
+local ledger = prefix .. 'ledger'
+
+-- A script whose first write needs no memory may go on writing when Redis has reached maxmemory (6.2 and later).
+local function allow_when_full() redis.call('DEL', prefix .. 'none') end
+
+local function now()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) + tonumber(t[2]) / 1000000
+end
+
+local function stamp(seconds) return string.format('%.6f', seconds) end
+
+local function request_key(id) return prefix .. 'request:' .. id end
+local function image_key(id) return prefix .. 'image:' .. id end
+
+local function tally(name, by) redis.call('HINCRBY', prefix .. 'counters', name, by or 1) end
+
+local function minute(lane, name, at)
+  local key = prefix .. 'minute:' .. math.floor(at / 60)
+  redis.call('HINCRBY', key, lane .. ':' .. name, 1)
+  redis.call('EXPIRE', key, 90000)
+end
+
+-- The conservation ledger: per lane, accepted = succeeded + failed + canceled + expired + queued + running.
+local function credit(lane, state, by) redis.call('HINCRBY', ledger, lane .. ':' .. state, by) end
+local function move(lane, from, to)
+  credit(lane, from, -1)
+  credit(lane, to, 1)
+end
+
+-- One line of JSON per thing that happened to the request; `extra` is JSON members with a leading comma, or ''.
+local function note(key, at, event, extra)
+  local line = '{"at":' .. stamp(at) .. ',"event":"' .. event .. '"' .. (extra or '') .. '}\n'
+  redis.call('HSET', key, 'timeline', (redis.call('HGET', key, 'timeline') or '') .. line)
+end
+
+-- Tell every process that asked. A reply list that nobody reads any more goes away by itself.
+local function notify(key, id, event)
+  local watch = redis.call('HGET', key, 'watch')
+  if not watch then return end
+  for reply in string.gmatch(watch, '%S+') do
+    redis.call('RPUSH', reply, id)
+    redis.call('EXPIRE', reply, 60)
+  end
+end
+
+-- Latency histogram: bucket b holds durations up to 2^(b/2) milliseconds.
+local function observe(lane, stage, seconds)
+  local ms = seconds * 1000
+  local bucket = 0
+  if ms > 1 then bucket = math.ceil(2 * math.log(ms) / math.log(2) - 0.000000001) end
+  if bucket > 40 then bucket = 40 end
+  redis.call('HINCRBY', prefix .. 'latency', lane .. ':' .. stage .. ':' .. bucket, 1)
+  redis.call('HINCRBYFLOAT', prefix .. 'latency', lane .. ':' .. stage .. ':sum', string.format('%.6f', seconds))
+end
+
+-- The one way a request ends. `keep` holds the image for a person who may want to run it again.
+local function finish(id, key, lane, from, to, at, ttl, keep)
+  redis.call('HSET', key, 'state', to, 'completed', stamp(at))
+  redis.call('HDEL', key, 'owner', 'tag')
+  move(lane, from, to)
+  minute(lane, to, at)
+  observe(lane, 'total', at - tonumber(redis.call('HGET', key, 'created')))
+  redis.call('ZREM', prefix .. 'deadlines', id)
+  if keep then
+    redis.call('PEXPIRE', image_key(id), ttl * 1000)
+  else
+    redis.call('DEL', image_key(id))
+  end
+  redis.call('PEXPIRE', key, ttl * 1000)
+  notify(key, id, to)
+end
+
+-- Given up on, kept for a person.
+local function bury(id, key, lane, from, at, ttl, failure)
+  redis.call('HSET', key, 'outcome', failure)
+  note(key, at, 'dead_lettered', ',"error":' .. failure)
+  redis.call('ZADD', prefix .. 'dead_letters', stamp(at), id)
+  tally('dead_lettered')
+  finish(id, key, lane, from, 'failed', at, ttl, true)
+end
+
+-- Never more doorbells than messages, and never more than a hundred: each wakes one idle worker once.
+local function ring(lane_key, bell)
+  if redis.call('LLEN', bell) < math.min(redis.call('LLEN', lane_key), 100) then redis.call('LPUSH', bell, '1') end
+end

@@ -1,0 +1,56 @@
+-- Accept one message's requests: record, image, ledger and message in one step, so a request is either wholly there
+-- or was never accepted.
+-- KEYS: lane list, doorbell. ARGV: prefix, lane, message, most that may be queued for the model ahead of this (-1: any),
+--   reply list or '', number of backlog lanes m, their names, then per request:
+--   id, spec, fingerprint, deadline in seconds or '', expected wait in seconds or '', batch id or '', image.
+-- Alone among the scripts it is refused when Redis is out of memory: nothing new comes in, what is in gets out.
+-- Returns per request {code, state}: 1 accepted, 0 replayed, -1 same id with another body, -2 no room.
+local lane, message, bound, reply, m = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local backlog = 0
+for i = 1, m do backlog = backlog + tonumber(redis.call('HGET', ledger, ARGV[6 + i] .. ':queued') or 0) end
+local before = tonumber(redis.call('HGET', ledger, lane .. ':accepted') or 0)
+local at = now()
+local answers, fresh = {}, 0
+for i = 7 + m, #ARGV, 7 do
+  local id, spec, fingerprint = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local deadline, eta, batch, image = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
+  local key = request_key(id)
+  local known = redis.call('HMGET', key, 'state', 'fingerprint')
+  if known[1] then
+    if known[2] == fingerprint then
+      answers[#answers + 1] = {0, known[1]}
+    else
+      answers[#answers + 1] = {-1, known[1]}
+    end
+  elseif bound >= 0 and backlog + fresh >= bound then
+    tally('refused')
+    answers[#answers + 1] = {-2, ''}
+  else
+    fresh = fresh + 1
+    redis.call('HSET', key, 'state', 'queued', 'lane', lane, 'created', stamp(at), 'spec', spec,
+      'fingerprint', fingerprint, 'attempt', 0, 'place', before + fresh)
+    if reply ~= '' then redis.call('HSET', key, 'watch', reply) end
+    if eta ~= '' then redis.call('HSET', key, 'eta', eta) end
+    if deadline ~= '' then
+      local ends = stamp(at + tonumber(deadline))
+      redis.call('HSET', key, 'deadline', ends)
+      redis.call('ZADD', prefix .. 'deadlines', ends, id)
+    end
+    if batch ~= '' then
+      redis.call('RPUSH', prefix .. 'batch:' .. batch, id)
+      redis.call('EXPIRE', prefix .. 'batch:' .. batch, 172800)
+    end
+    redis.call('SET', image_key(id), image)
+    redis.call('ZADD', prefix .. 'recent', stamp(at), id)
+    minute(lane, 'accepted', at)
+    answers[#answers + 1] = {1, 'queued'}
+  end
+end
+if fresh > 0 then
+  redis.call('ZREMRANGEBYSCORE', prefix .. 'recent', '-inf', stamp(at - 90000))
+  credit(lane, 'accepted', fresh)
+  credit(lane, 'queued', fresh)
+  redis.call('LPUSH', KEYS[1], message)
+  ring(KEYS[1], KEYS[2])
+end
+return answers

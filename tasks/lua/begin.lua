@@ -1,0 +1,51 @@
+-- queued -> running, for the worker that holds the delivery.
+-- ARGV: prefix, boot id, tag of the delivery, request id, failure TTL.
+-- Returns {attempt, crashes, spec, image, created, attempt start}, or {0, why} when this delivery must not run the
+-- request: 'not_held' (this worker was declared dead and the delivery given away), 'finished', 'unknown',
+-- 'elsewhere' (another live delivery runs it), 'expired', 'image_lost'.
+allow_when_full()
+local boot, tag, id, ttl = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local key = request_key(id)
+if redis.call('HEXISTS', prefix .. 'unacked:' .. boot, tag) == 0 then
+  tally('fenced')
+  return {0, 'not_held'}
+end
+local r = redis.call('HMGET', key, 'state', 'lane', 'deadline', 'attempt', 'crashes', 'spec', 'created', 'owner', 'tag', 'eta', 'started')
+local state, lane = r[1], r[2]
+if not state then return {0, 'unknown'} end
+local at = now()
+local attempt, crashes = tonumber(r[4]), tonumber(r[5] or 0)
+if state == 'running' and r[8] and redis.call('HEXISTS', prefix .. 'unacked:' .. r[8], r[9]) == 0 then
+  -- Its delivery was acknowledged without an answer, which only a fault outside this protocol can do: take it over.
+  move(lane, 'running', 'queued')
+  tally('healed')
+  state = 'queued'
+end
+if state == 'running' then
+  if r[8] ~= boot or r[9] ~= tag then return {0, 'elsewhere'} end
+elseif state ~= 'queued' then
+  return {0, 'finished'}
+else
+  if r[3] and tonumber(r[3]) <= at then
+    note(key, at, 'expired')
+    finish(id, key, lane, 'queued', 'expired', at, ttl, false)
+    return {0, 'expired'}
+  end
+  if redis.call('EXISTS', image_key(id)) == 0 then
+    local failure = '{"code":"image_lost","message":"the stored image is gone","retryable":false}'
+    redis.call('HSET', key, 'outcome', failure)
+    finish(id, key, lane, 'queued', 'failed', at, ttl, false)
+    return {0, 'image_lost'}
+  end
+  attempt = attempt + 1
+  move(lane, 'queued', 'running')
+  redis.call('HSET', key, 'state', 'running', 'owner', boot, 'tag', tag, 'attempt', attempt, 'started', stamp(at))
+  note(key, at, 'started', ',"worker":"' .. boot .. '","attempt":' .. attempt)
+  if attempt == 1 then
+    local waited = at - tonumber(r[7])
+    observe(lane, 'queue', waited)
+    if r[10] then observe(lane, 'eta_error', math.abs(waited - tonumber(r[10]))) end
+  end
+  r[11] = stamp(at)
+end
+return {attempt, crashes, r[6], redis.call('GET', image_key(id)), r[7], r[11]}

@@ -1,0 +1,26 @@
+-- running -> succeeded or failed, by the current attempt only, and once.
+-- ARGV: prefix, boot id, request id, attempt, new state, outcome JSON, TTL, decode seconds, infer seconds, dead letter (1/0),
+--   batch size.
+-- Returns 1 done, 2 this attempt had done it already (a repeated call), 0 fenced: a later attempt or another end owns it.
+allow_when_full()
+local boot, id, attempt, to = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local key = request_key(id)
+local r = redis.call('HMGET', key, 'state', 'owner', 'attempt', 'lane', 'committed')
+if r[1] ~= 'running' or r[2] ~= boot or r[3] ~= attempt then
+  if r[5] == boot .. '#' .. attempt then return 2 end
+  tally('fenced')
+  return 0
+end
+local at = now()
+redis.call('HSET', key, 'outcome', ARGV[6], 'committed', boot .. '#' .. attempt)
+if ARGV[10] == '1' then
+  bury(id, key, r[4], 'running', at, tonumber(ARGV[7]), ARGV[6])
+  return 1
+end
+note(key, at, to, ',"attempt":' .. attempt .. ',"batch":' .. ARGV[11])
+if to == 'succeeded' then
+  observe(r[4], 'decode', tonumber(ARGV[8]))
+  observe(r[4], 'infer', tonumber(ARGV[9]))
+end
+finish(id, key, r[4], 'running', to, at, tonumber(ARGV[7]), false)
+return 1

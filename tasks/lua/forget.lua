@@ -1,0 +1,9 @@
+-- Take a worker off the register once it holds nothing. ARGV: prefix, boot id, '1' when the worker itself says goodbye.
+-- Returns 1 when it is gone, 0 when it lives or still holds deliveries.
+allow_when_full()
+local boot = ARGV[2]
+if ARGV[3] ~= '1' and redis.call('EXISTS', prefix .. 'lease:' .. boot) == 1 then return 0 end
+if redis.call('HLEN', prefix .. 'unacked:' .. boot) > 0 then return 0 end
+redis.call('HDEL', prefix .. 'workers', boot)
+redis.call('DEL', prefix .. 'lease:' .. boot, prefix .. 'suspect:' .. boot)
+return 1

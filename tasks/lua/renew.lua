@@ -1,0 +1,10 @@
+-- Prove that a worker lives. ARGV: prefix, boot id, lease TTL in ms, description JSON, '1' to register.
+-- Returns {1, name, value, ...}, the orders (JSON) left for this node by a person; or {0} when the worker is not (or no
+-- longer) registered and did not ask to be.
+allow_when_full()
+local boot = ARGV[2]
+local workers = prefix .. 'workers'
+if ARGV[5] ~= '1' and redis.call('HEXISTS', workers, boot) == 0 then return {0} end
+redis.call('HSET', workers, boot, ARGV[4])
+redis.call('SET', prefix .. 'lease:' .. boot, '1', 'PX', ARGV[3])
+return {1, unpack(redis.call('HGETALL', prefix .. 'orders:' .. string.match(boot, '^(.*)/')))}

@@ -1,0 +1,20 @@
+-- A person gives a dead letter another chance: failed -> queued, blame forgotten.
+-- KEYS: lane, doorbell. ARGV: prefix, request id, message. Returns 1; 0 when it is no dead letter; -1 when its image is gone.
+allow_when_full()
+local id = ARGV[2]
+local key = request_key(id)
+if not redis.call('ZSCORE', prefix .. 'dead_letters', id) then return 0 end
+local r = redis.call('HMGET', key, 'state', 'lane')
+if r[1] ~= 'failed' then return 0 end
+if redis.call('EXISTS', image_key(id)) == 0 then return -1 end
+redis.call('ZREM', prefix .. 'dead_letters', id)
+redis.call('PERSIST', key)
+redis.call('PERSIST', image_key(id))
+redis.call('HSET', key, 'state', 'queued', 'crashes', 0)
+redis.call('HDEL', key, 'completed', 'outcome', 'committed', 'deadline')
+move(r[2], 'failed', 'queued')
+note(key, now(), 'requeued')
+tally('requeued')
+redis.call('LPUSH', KEYS[1], ARGV[3])
+ring(KEYS[1], KEYS[2])
+return 1

@@ -1,0 +1,218 @@
+"""Read-only snapshots: workers, lanes, ledger, counters, latencies, recent requests. It changes nothing, ever."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from settings import Settings
+from tasks import connections
+from tasks.connections import translated
+from tasks.fleet import expected_wait, read_queued, read_workers
+from tasks.keys import Keys
+from tasks.lanes import Lane, all_lanes
+from tasks.requests import Records, Request, State
+
+LEDGER = ("accepted", "succeeded", "failed", "canceled", "expired", "queued", "running")
+STAGES = ("queue", "decode", "infer", "total")
+#: Upper bounds of the latency buckets, in seconds; the last one is open. ``_prelude.lua`` fills them.
+BOUNDS = [2 ** (bucket / 2) / 1000 for bucket in range(40)]
+
+
+class Monitor:
+    """Reads what the scripts wrote. Every method raises :class:`tasks.errors.Unavailable` within a second."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._keys = Keys(settings.key_prefix)
+        self._client = connections.prompt(settings.redis_url)
+        self._records = Records(self._client, settings)
+
+    def ping(self) -> None:
+        """Whether Redis answers and takes writes."""
+        with translated():
+            self._client.ping()
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The workers that hold a lease, by name."""
+        return sorted(read_workers(self._client, self._keys), key=lambda worker: worker["id"])
+
+    def ledger(self) -> dict[str, dict[str, int]]:
+        """Per lane, the conservation ledger: accepted = succeeded + failed + canceled + expired + queued + running."""
+        with translated():
+            entries = self._client.hgetall(self._keys.ledger)
+        lanes: dict[str, dict[str, int]] = {}
+        for name, value in entries.items():
+            lane, _, state = name.decode().rpartition(":")
+            lanes.setdefault(lane, dict.fromkeys(LEDGER, 0))[state] = int(value)
+        return lanes
+
+    def counters(self) -> dict[str, int]:
+        """Events since the beginning: retried, rescued, redelivered, given_back, fenced, dead_lettered, refused, ..."""
+        names = ("retried", "rescued", "redelivered", "given_back", "fenced", "dead_lettered", "requeued", "refused")
+        with translated():
+            entries = self._client.hgetall(self._keys.counters)
+        return dict.fromkeys(names, 0) | {name.decode(): int(value) for name, value in entries.items()}
+
+    def lanes(self) -> list[dict[str, Any]]:
+        """Every lane: depth, running, the age in seconds of its oldest request, rates over the last minute, paused."""
+        ledger, paused, workers = self.ledger(), self.paused(), self.workers()
+        models = {*self._settings.models, *(worker["model"] for worker in workers)}
+        names = list(dict.fromkeys([*all_lanes(sorted(models)), *ledger]))
+        queued = {name: row["queued"] for name, row in ledger.items()}
+        ages, rates = self._oldest(names), self._rates()
+        return [
+            {
+                "lane": name,
+                "priority": Lane.parse(name).priority,
+                "model": Lane.parse(name).model,
+                "depth": queued.get(name, 0),
+                "running": ledger.get(name, {}).get("running", 0),
+                "oldest_age": ages.get(name),
+                "rate_in": rates[name, "in"],
+                "rate_out": rates[name, "out"],
+                "eta": expected_wait(queued, Lane.parse(name).model, Lane.parse(name).priority, workers),
+                "paused": name in paused,
+            }
+            for name in names
+        ]
+
+    def paused(self) -> dict[str, dict[str, Any]]:
+        """Paused lanes, with who paused them and when."""
+        with translated():
+            entries = self._client.hgetall(self._keys.paused)
+        return {name.decode(): json.loads(value) for name, value in entries.items()}
+
+    def _oldest(self, names: list[str]) -> dict[str, float]:
+        """Age of the message at the head of each lane: constant time, however long the lane is."""
+        with translated():
+            with self._client.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.lindex(self._keys.lane(name), -1)
+                heads = pipe.execute()
+            present = {name: _first_id(head) for name, head in zip(names, heads, strict=True) if head}
+            with self._client.pipeline(transaction=False) as pipe:
+                for request_id in present.values():
+                    pipe.hget(self._keys.request(request_id), "created")
+                created = pipe.execute()
+        now = time.time()
+        return {
+            name: round(max(0.0, now - float(at)), 3)
+            for name, at in zip(present, created, strict=True)
+            if at is not None
+        }
+
+    def _rates(self) -> dict[tuple[str, str], float]:
+        """Requests a second into and out of each lane, over the last full minute and the current one."""
+        now = time.time()
+        current, span = int(now // 60), 60 + now % 60
+        rates: dict[tuple[str, str], float] = defaultdict(float)
+        with translated(), self._client.pipeline(transaction=False) as pipe:
+            for minute in (current - 1, current):
+                pipe.hgetall(f"{self._keys.prefix}minute:{minute}")
+            minutes = pipe.execute()
+        for entries in minutes:
+            for name, value in entries.items():
+                lane, _, event = name.decode().rpartition(":")
+                rates[lane, "in" if event == "accepted" else "out"] += int(value) / span
+        return rates
+
+    def latencies(self) -> dict[str, dict[str, float]]:
+        """Per stage: p50, p95, p99 in seconds (upper bound of the bucket that holds it), mean and count."""
+        return {stage: _summary(buckets) for stage, buckets in self._by_stage().items()}
+
+    def histograms(self) -> dict[tuple[str, str], dict[str, float]]:
+        """(lane, stage) -> bucket number (as text) -> count, and ``sum`` in seconds; see :data:`BOUNDS`."""
+        with translated():
+            entries = self._client.hgetall(self._keys.latency)
+        histograms: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+        for name, value in entries.items():
+            lane, stage, bucket = name.decode().rsplit(":", 2)
+            histograms[lane, stage][bucket] = float(value)
+        return histograms
+
+    def _by_stage(self) -> dict[str, dict[str, float]]:
+        stages: dict[str, dict[str, float]] = {stage: defaultdict(float) for stage in (*STAGES, "eta_error")}
+        for (_, stage), buckets in self.histograms().items():
+            for bucket, value in buckets.items():
+                stages[stage][bucket] += value
+        return stages
+
+    def recent(
+        self, *, status: str | None = None, model_type: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Request], str | None]:
+        """The newest requests first and the cursor of the next page; looks at up to 2,000 records a call."""
+        found: list[Request] = []
+        before = cursor or "+inf"
+        for _ in range(10):
+            page = self._page(before)
+            for request, score in page:
+                before = f"({score}"
+                if _matches(request, status, model_type):
+                    found.append(request)
+                if len(found) == limit:
+                    return found, before
+            if len(page) < 200:
+                return found, None
+        return found, before
+
+    def _page(self, before: str) -> list[tuple[Request, str]]:
+        with translated():
+            ids = self._client.zrevrangebyscore(self._keys.recent, before, "-inf", start=0, num=200, withscores=True)
+        scores = {request_id.decode(): f"{score:.6f}" for request_id, score in ids}
+        return [(request, scores[request.id]) for request in self._records.get_many(list(scores))]
+
+    def queue_position(self, request: Request) -> int | None:
+        """About how many requests of its lane are served before it, plus one; None unless queued.
+
+        The difference of two places given out at acceptance: constant time, and blind to cancellations in between.
+        """
+        if request.state is not State.QUEUED:
+            return None
+        with translated():
+            head = self._client.lindex(self._keys.lane(request.lane), -1)
+            if head is None:
+                return 1
+            first, own = (self._client.hget(self._keys.request(i), "place") for i in (_first_id(head), request.id))
+        return max(1, int(own) - int(first) + 1) if own and first else 1
+
+    def eta(self, request: Request) -> float | None:
+        """Seconds until a queued request is expected to start; None when unknown or not queued."""
+        if request.state is not State.QUEUED:
+            return None
+        queued = read_queued(self._client, self._keys)
+        return expected_wait(queued, Lane.parse(request.lane).model, request.priority, self.workers())
+
+
+def _first_id(message: bytes) -> str:
+    """The id of the first request in a message."""
+    args, _, _ = json.loads(json.loads(message)["body"])
+    return str(args[0][0])
+
+
+def _matches(request: Request, status: str | None, model_type: str | None) -> bool:
+    return (status is None or request.state == status) and (model_type is None or request.model_type == model_type)
+
+
+def _summary(buckets: Mapping[str, float]) -> dict[str, float]:
+    total = buckets.get("sum", 0.0)
+    counts = sorted((int(bucket), count) for bucket, count in buckets.items() if bucket != "sum")
+    number = sum(count for _, count in counts)
+    summary = {"count": number, "mean": round(total / number, 6) if number else 0.0}
+    for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        summary[name] = _quantile(counts, math.ceil(share * number))
+    return summary
+
+
+def _quantile(counts: list[tuple[int, float]], rank: int) -> float:
+    """The upper bound, in seconds, of the bucket that holds the observation of this rank."""
+    seen = 0.0
+    for bucket, count in counts:
+        seen += count
+        if seen >= rank:
+            return 2 ** (bucket / 2) / 1000
+    return 0.0

@@ -1,0 +1,261 @@
+"""The request record: the one owner of request state.
+
+Every transition is one Lua script: atomic, fenced by the attempt number, and moving the conservation ledger in the same
+call. This module runs the scripts and reads records; it decides nothing about queues, retries or batches.
+
+::
+
+    queued --begin--> running --commit--> succeeded | failed
+      ^ |                | |
+      | |                | +--cancel--> canceled
+      | +--cancel/expire-|------------> canceled | expired
+      +--requeue, rescue-+
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from settings import Settings
+from tasks import scripts
+from tasks.connections import Client, translated
+from tasks.errors import AlreadyFinished, UnknownRequest
+from tasks.keys import Keys
+from tasks.lanes import Lane
+
+
+class State(StrEnum):
+    """Where a request is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing can change it any more (but a person reviving a dead letter)."""
+        return self not in (State.QUEUED, State.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request as it is now. Times are epoch seconds by Redis's clock; timings are seconds."""
+
+    id: str
+    state: State
+    model_type: str
+    priority: str
+    lane: str
+    top_k: int
+    created_at: float
+    started_at: float | None = None
+    completed_at: float | None = None
+    expires_at: float | None = None
+    deadline: float | None = None
+    attempts: int = 0
+    worker_id: str | None = None
+    model: str | None = None
+    weights: str | None = None
+    predictions: list[dict[str, Any]] | None = None
+    error: dict[str, Any] | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+    batch_id: str | None = None
+    custom_id: str | None = None
+    fingerprint: str | None = None
+    traceparent: str | None = None
+    callback_url: str | None = None
+    timeline: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """Leave to run a request once, as the holder of a delivery."""
+
+    id: str
+    number: int
+    crashes: int
+    spec: dict[str, Any]
+    image: bytes
+    created_at: float
+    started_at: float
+
+    @property
+    def solo(self) -> bool:
+        """Whether it must run alone because a worker died with it."""
+        return self.crashes > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ended. ``decode`` and ``infer`` are seconds; ``batch`` is the size of the forward pass."""
+
+    state: State
+    result: dict[str, Any]
+    decode: float = 0.0
+    infer: float = 0.0
+    batch: int = 0
+    dead_letter: bool = False
+
+
+class Records:
+    """Reads and moves request records through one Redis client."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self.client = client
+        self.keys = Keys(settings.key_prefix)
+        self._prefix = settings.key_prefix
+        self._ttl = {State.SUCCEEDED: settings.result_ttl, State.FAILED: settings.failure_ttl}
+        self._default_ttl = settings.result_ttl
+
+    # -- for everybody
+
+    def get(self, request_id: str) -> Request:
+        """The request as it is now.
+
+        Raises:
+            UnknownRequest: no record has this id.
+            Unavailable: Redis does not answer.
+        """
+        with translated():
+            record = self.client.hgetall(self.keys.request(request_id))
+        if not record:
+            raise UnknownRequest(f"no request {request_id}")
+        return parse(request_id, record)
+
+    def get_many(self, ids: Sequence[str]) -> list[Request]:
+        """The records that exist among ``ids``, in order, in one round trip."""
+        with translated(), self.client.pipeline(transaction=False) as pipe:
+            for request_id in ids:
+                pipe.hgetall(self.keys.request(request_id))
+            records = pipe.execute()
+        return [parse(request_id, record) for request_id, record in zip(ids, records, strict=True) if record]
+
+    def cancel(self, request_id: str) -> None:
+        """End a queued or running request; canceling twice is fine.
+
+        Raises:
+            UnknownRequest: no record has this id.
+            AlreadyFinished: it has succeeded, failed or expired.
+        """
+        found = self._run("cancel", [request_id, self._default_ttl])
+        if found is None:
+            raise UnknownRequest(f"no request {request_id}")
+        state = State(found.decode())
+        if state.terminal and state is not State.CANCELED:
+            raise AlreadyFinished(f"request {request_id} has {state}")
+
+    def watch(self, request_id: str, reply: str) -> State | None:
+        """Ask for a word on ``reply`` when the request ends; its state now, None when unknown."""
+        found = self._run("watch", [request_id, reply])
+        return State(found.decode()) if found else None
+
+    def expire(self) -> int:
+        """End queued requests whose deadline has passed; how many."""
+        return int(self._run("expire", [self._default_ttl]))
+
+    # -- for the worker that holds a delivery
+
+    def begin(self, ids: Iterable[str], boot: str, tag: str) -> list[Attempt]:
+        """Start those of ``ids`` that this delivery may run; the others have ended or run elsewhere."""
+        ids = list(ids)
+        failure_ttl = self._ttl[State.FAILED]
+        calls = [((), (self._prefix, boot, tag, request_id, failure_ttl)) for request_id in ids]
+        answers = scripts.run_many(self.client, "begin", calls)
+        return [_attempt(request_id, answer) for request_id, answer in zip(ids, answers, strict=True) if answer[0] > 0]
+
+    def commit(self, boot: str, attempt: Attempt, outcome: Outcome) -> bool:
+        """Store how the attempt ended; False when a later attempt or another end owns the request (fenced)."""
+        ttl = self._ttl.get(outcome.state, self._default_ttl)
+        result = json.dumps(outcome.result, separators=(",", ":"))
+        args = [boot, attempt.id, attempt.number, str(outcome.state), result, ttl]
+        args += [f"{outcome.decode:.6f}", f"{outcome.infer:.6f}", int(outcome.dead_letter), outcome.batch]
+        return bool(self._run("commit", args) != 0)
+
+    def requeue(self, boot: str, attempt: Attempt, error: Mapping[str, Any]) -> bool:
+        """Back to queued after a transient failure; False when fenced."""
+        return bool(self._run("requeue", [boot, attempt.id, attempt.number, json.dumps(error)]) == 1)
+
+    def _run(self, name: str, args: Sequence[Any]) -> Any:
+        with translated():
+            return scripts.run(self.client, name, (), [self._prefix, *args])
+
+
+def _attempt(request_id: str, answer: Sequence[Any]) -> Attempt:
+    number, crashes, spec, image, created, started = answer
+    return Attempt(
+        id=request_id,
+        number=number,
+        crashes=crashes,
+        spec=json.loads(spec),
+        image=image,
+        created_at=float(created),
+        started_at=float(started),
+    )
+
+
+def parse(request_id: str, record: Mapping[bytes, bytes]) -> Request:
+    """A stored hash as a :class:`Request`."""
+    text = {name.decode(): value.decode() for name, value in record.items()}
+    spec = json.loads(text["spec"])
+    state = State(text["state"])
+    outcome = json.loads(text["outcome"]) if "outcome" in text else {}
+    succeeded = state is State.SUCCEEDED
+    completed = _float(text.get("completed"))
+    timeline = _timeline(text)
+    return Request(
+        id=request_id,
+        state=state,
+        model_type=Lane.parse(text["lane"]).model if "model_type" not in spec else spec["model_type"],
+        priority=Lane.parse(text["lane"]).priority,
+        lane=text["lane"],
+        top_k=spec["top_k"],
+        created_at=float(text["created"]),
+        started_at=_float(text.get("started")),
+        completed_at=completed,
+        deadline=_float(text.get("deadline")),
+        attempts=int(text["attempt"]),
+        worker_id=_worker(timeline),
+        model=outcome.get("model") if succeeded else None,
+        weights=outcome.get("weights") if succeeded else None,
+        predictions=outcome.get("predictions") if succeeded else None,
+        error=outcome or None if state is State.FAILED else None,
+        timings=_timings(text, outcome if succeeded else {}),
+        batch_id=spec.get("batch_id"),
+        custom_id=spec.get("custom_id"),
+        fingerprint=text.get("fingerprint") or None,
+        traceparent=spec.get("traceparent"),
+        callback_url=spec.get("callback_url"),
+        timeline=timeline,
+    )
+
+
+def _timeline(text: Mapping[str, str]) -> list[dict[str, Any]]:
+    accepted = {"at": float(text["created"]), "event": "accepted"}
+    return [accepted, *(json.loads(line) for line in text.get("timeline", "").splitlines())]
+
+
+def _worker(timeline: Sequence[Mapping[str, Any]]) -> str | None:
+    """The node name of the worker that started it last; the boot id after the slash is internal."""
+    started = [event["worker"] for event in timeline if event["event"] == "started"]
+    return str(started[-1]).rpartition("/")[0] if started else None
+
+
+def _timings(text: Mapping[str, str], outcome: Mapping[str, Any]) -> dict[str, float]:
+    created, started, completed = float(text["created"]), _float(text.get("started")), _float(text.get("completed"))
+    timings = {name: outcome[name] for name in ("decode", "infer") if name in outcome}
+    if started is not None:
+        timings["queue"] = round(started - created, 6)
+    if completed is not None:
+        timings["total"] = round(completed - created, 6)
+    return timings
+
+
+def _float(text: str | None) -> float | None:
+    return None if text is None else float(text)

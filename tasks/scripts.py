@@ -1,0 +1,61 @@
+"""The Lua scripts of ``tasks/lua`` as callables: ``scripts.commit(client, keys, args)``.
+
+Each file says what its keys, arguments and answers are. ``_prelude.lua`` is joined in front of every one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from tasks.connections import Client
+
+FOLDER = Path(__file__).parent / "lua"
+
+
+@cache
+def source(name: str) -> str:
+    """The text of one script with the prelude in front."""
+    return (FOLDER / "_prelude.lua").read_text() + (FOLDER / f"{name}.lua").read_text()
+
+
+@cache
+def digest(name: str) -> str:
+    """What EVALSHA names the script by."""
+    return sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+def command(name: str, keys: Sequence[str], args: Sequence[Any], *, full: bool = False) -> tuple[Any, ...]:
+    """The Redis command that runs a script: by digest, or with its whole text when the server does not know it."""
+    head = ("EVAL", source(name)) if full else ("EVALSHA", digest(name))
+    return (*head, len(keys), *keys, *args)
+
+
+def run(client: Client, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    """Run a script and return its answer; loads it when the server has forgotten it (restart, failover)."""
+    try:
+        return client.execute_command(*command(name, keys, args))
+    except NoScriptError:
+        return client.execute_command(*command(name, keys, args, full=True))
+
+
+def run_many(client: Client, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+    """Run one script several times in one round trip; not one transaction, each call is atomic by itself."""
+    with client.pipeline(transaction=False) as pipe:
+        for keys, args in calls:
+            pipe.execute_command(*command(name, keys, args))
+        answers = pipe.execute(raise_on_error=False)
+    return [_second_try(client, name, call, answer) for call, answer in zip(calls, answers, strict=True)]
+
+
+def _second_try(client: Client, name: str, call: tuple[Sequence[str], Sequence[Any]], answer: Any) -> Any:
+    if isinstance(answer, NoScriptError):
+        return run(client, name, *call)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

@@ -1,0 +1,294 @@
+"""The producer: admission, claim check, publish; wait; cancel.
+
+One :class:`Gateway` per process, shared by its threads. A request is accepted in one Redis call that stores its record,
+its image and its message together: either all of it is there or none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from settings import Settings
+from tasks import connections, envelope, scripts
+from tasks.celery import app
+from tasks.connections import translated
+from tasks.errors import (
+    DeadlineHopeless,
+    IdempotencyConflict,
+    LaneFull,
+    PurgedRequest,
+    TaskError,
+    TooManyWaiters,
+    UnknownRequest,
+    UnsupportedModel,
+)
+from tasks.fleet import Fleet
+from tasks.keys import Keys
+from tasks.lanes import ANY, PRIORITIES, STRATEGIES, lane
+from tasks.replies import Replies
+from tasks.requests import Records, Request, State
+
+#: The share of MAX_QUEUE up to which a priority may fill a model's lanes: low is refused first.
+ROOM = {"high": 1.0, "normal": 0.8, "low": 0.5}
+
+#: Seconds between looks at the record while waiting, should a reply get lost.
+RECHECK = 5.0
+
+#: Seconds to come back after, when nothing has been measured yet.
+UNMEASURED = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a caller asks for. ``deadline`` is seconds from now; ``image`` the bytes of one image file."""
+
+    image: bytes
+    model_type: str = ANY
+    priority: str = "normal"
+    request_id: str | None = None
+    deadline: float | None = None
+    top_k: int = 5
+    fingerprint: str | None = None
+    traceparent: str | None = None
+    batch_id: str | None = None
+    custom_id: str | None = None
+    callback_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A promise: the request ends exactly once. ``replayed`` when the same id and body were accepted before."""
+
+    id: str
+    replayed: bool
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A submission with its id and the lane that was chosen for it."""
+
+    id: str
+    lane: str
+    model: str
+    submission: Submission
+    wait: float | None
+
+
+class Gateway:
+    """Accepts, watches and cancels requests."""
+
+    def __init__(self, settings: Settings, *, listen: bool = True) -> None:
+        self._settings = settings
+        self._keys = Keys(settings.key_prefix)
+        self._client = connections.prompt(settings.redis_url)
+        self._fleet = Fleet(self._client, self._keys)
+        self._choose = STRATEGIES[settings.any_strategy]()
+        self._replies = Replies(settings) if listen else None
+        self._places = threading.BoundedSemaphore(settings.max_waiters)
+        self.records = Records(self._client, settings)
+
+    def submit(self, submission: Submission, *, watch: bool = False) -> Accepted:
+        """Accept one request; ``watch`` asks for its end in the same call, for a caller that will wait.
+
+        Raises:
+            UnsupportedModel: nobody serves such a model.
+            LaneFull, DeadlineHopeless: refused, nothing stored; ``retry_after`` says when to come back.
+            IdempotencyConflict: the id was used with another body.
+            Unavailable: Redis does not answer.
+        """
+        entry = self._admit(submission)
+        answer = self._accept([entry], watch=watch)[0]
+        if isinstance(answer, TaskError):
+            raise answer
+        return answer
+
+    def submit_many(self, items: Sequence[Submission]) -> list[Accepted | TaskError]:
+        """Accept many, each with its own outcome; those of one lane travel as one task per BATCH_CHUNK requests.
+
+        Raises:
+            Unavailable: Redis does not answer; what was accepted before stays accepted and its ids are safe to resend.
+        """
+        outcomes: dict[int, Accepted | TaskError] = {}
+        lanes: dict[str, list[tuple[int, _Entry]]] = defaultdict(list)
+        for index, submission in enumerate(items):
+            try:
+                entry = self._admit(submission)
+            except (UnsupportedModel, DeadlineHopeless) as error:
+                outcomes[index] = error
+            else:
+                lanes[entry.lane].append((index, entry))
+        for members in lanes.values():
+            for start in range(0, len(members), self._settings.batch_chunk):
+                chunk = members[start : start + self._settings.batch_chunk]
+                answers = self._accept([entry for _, entry in chunk], watch=False)
+                outcomes.update(zip((index for index, _ in chunk), answers, strict=True))
+        return [outcomes[index] for index in range(len(items))]
+
+    def get(self, request_id: str) -> Request:
+        """The request as it is now; one whose deadline has passed unserved ends here at the latest.
+
+        Raises:
+            UnknownRequest, PurgedRequest, Unavailable
+        """
+        try:
+            request = self.records.get(request_id)
+        except UnknownRequest:
+            if _was_ours(request_id, self._settings):
+                raise PurgedRequest(f"the record of request {request_id} has expired") from None
+            raise
+        if request.state is State.QUEUED and request.deadline is not None and request.deadline < time.time():
+            self.records.expire()
+            return self.records.get(request_id)
+        return request
+
+    def wait(self, request_id: str, timeout: float) -> Request:
+        """Block until the request has ended or ``timeout`` seconds are over; the record as it is then.
+
+        Raises:
+            TooManyWaiters: MAX_WAITERS threads of this process wait already.
+            UnknownRequest, PurgedRequest, Unavailable
+        """
+        if self._replies is None:
+            raise TooManyWaiters("this process does not wait")
+        if not self._places.acquire(blocking=False):
+            raise TooManyWaiters("every waiting place of this process is taken")
+        try:
+            return self._wait(request_id, timeout, self._replies)
+        finally:
+            self._places.release()
+
+    def _wait(self, request_id: str, timeout: float, replies: Replies) -> Request:
+        ends = time.monotonic() + timeout
+        with replies.expected(request_id) as event:
+            self.records.watch(request_id, replies.key)
+            request = self.get(request_id)
+            while not request.state.terminal and (left := ends - time.monotonic()) > 0:
+                if event.wait(min(left, RECHECK)):
+                    event.clear()
+                request = self.get(request_id)
+            return request
+
+    def cancel(self, request_id: str) -> Request:
+        """End a queued or running request; canceling twice is fine.
+
+        Raises:
+            UnknownRequest, AlreadyFinished, Unavailable
+        """
+        self.records.cancel(request_id)
+        return self.get(request_id)
+
+    def batch(self, batch_id: str) -> list[Request]:
+        """The requests of a batch, in the order they were sent.
+
+        Raises:
+            UnknownRequest: no batch has this id, or its records have expired.
+        """
+        with translated():
+            ids = self._client.lrange(self._keys.batch(batch_id), 0, -1)
+        requests = self.records.get_many([request_id.decode() for request_id in ids])
+        if not requests:
+            raise UnknownRequest(f"no batch {batch_id}")
+        return requests
+
+    def close(self) -> None:
+        """Stop listening and close the connections."""
+        if self._replies is not None:
+            self._replies.close()
+        self._client.close()
+
+    # -- admission
+
+    def _admit(self, submission: Submission) -> _Entry:
+        """Choose the lane; refuse what cannot be served in time."""
+        if submission.priority not in PRIORITIES:
+            raise ValueError(f"priority must be one of {', '.join(PRIORITIES)}, not {submission.priority!r}")
+        model = self._model_for(submission.model_type)
+        wait = self._fleet.expected_wait(model, submission.priority)
+        if submission.deadline is not None and wait is not None and wait > submission.deadline:
+            self._count_refusal()
+            raise DeadlineHopeless(
+                f"the expected wait is {wait:.1f} s, longer than the deadline of {submission.deadline:g} s"
+            ).after(wait - submission.deadline)
+        request_id = submission.request_id or str(uuid7())
+        return _Entry(request_id, lane(submission.priority, model), model, submission, wait)
+
+    def _model_for(self, model_type: str) -> str:
+        live = self._fleet.models()
+        if model_type == ANY:
+            return self._choose(live) if live else ANY
+        if model_type not in self._settings.models and model_type not in live:
+            known = ", ".join(sorted({*self._settings.models, *live, ANY}))
+            raise UnsupportedModel(f"no model {model_type!r}; there are {known}")
+        return model_type
+
+    def _count_refusal(self) -> None:
+        with translated():
+            self._client.hincrby(self._keys.counters, "refused")
+
+    def _accept(self, entries: Sequence[_Entry], *, watch: bool) -> list[Accepted | TaskError]:
+        """Store and publish entries of one lane as one message."""
+        first = entries[0]
+        backlog = [lane(priority, first.model) for priority in PRIORITIES]
+        bound = int(self._settings.max_queue * ROOM[first.submission.priority])
+        reply = self._replies.key if watch and self._replies is not None else ""
+        message = envelope.seal(app, first.lane, [entry.id for entry in entries])
+        args: list[Any] = [self._keys.prefix, first.lane, message, bound, reply, len(backlog), *backlog]
+        for entry in entries:
+            args += _fields(entry)
+        with translated():
+            answers = scripts.run(self._client, "accept", self._keys.lane_and_bell(first.lane), args)
+        return [self._outcome(entry, *answer) for entry, answer in zip(entries, answers, strict=True)]
+
+    def _outcome(self, entry: _Entry, code: int, state: bytes) -> Accepted | TaskError:
+        if code == -1:
+            return IdempotencyConflict(f"request {entry.id} was accepted before with another body")
+        if code == -2:
+            wait = self._fleet.expected_wait(entry.model, entry.submission.priority) or UNMEASURED
+            return LaneFull(f"the lanes of {entry.model} are full for {entry.submission.priority}").after(wait / 2)
+        return Accepted(entry.id, code == 0, State(state.decode()))
+
+
+def _fields(entry: _Entry) -> list[Any]:
+    """One request as ``accept.lua`` wants it."""
+    submission = entry.submission
+    spec: dict[str, Any] = {"top_k": submission.top_k}
+    if submission.model_type != entry.model:
+        spec["model_type"] = submission.model_type
+    for name in ("traceparent", "batch_id", "custom_id", "callback_url"):
+        if (value := getattr(submission, name)) is not None:
+            spec[name] = value
+    return [
+        entry.id,
+        json.dumps(spec, separators=(",", ":")),
+        submission.fingerprint or "",
+        "" if submission.deadline is None else submission.deadline,
+        "" if entry.wait is None else round(entry.wait, 3),
+        submission.batch_id or "",
+        submission.image,
+    ]
+
+
+def uuid7() -> UUID:
+    """A time-ordered UUID (RFC 9562, version 7): 48 bits of milliseconds, then random bits."""
+    stamp = time.time_ns() // 1_000_000
+    value = stamp << 80 | int.from_bytes(os.urandom(10), "big")
+    return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
+
+
+def _was_ours(request_id: str, settings: Settings) -> bool:
+    """Whether an unknown id is one this system could have given out long enough ago for its record to be gone."""
+    try:
+        parsed = UUID(request_id)
+    except ValueError:
+        return False
+    age = time.time() - (parsed.int >> 80) / 1000
+    return parsed.version == 7 and min(settings.result_ttl, settings.failure_ttl) <= age

@@ -1,0 +1,230 @@
+"""The kombu Redis channel with an atomic, owner-tagged take.
+
+Stock kombu pops a message with BRPOP and writes ``unacked`` in a second round trip: a process killed in between takes
+the message with it. Here one script (``lua/take.lua``) pops from the ordered lanes and writes down the holder in the
+same step.
+
+The protocol, on the one connection that stock kombu uses for BRPOP:
+
+1. Credit is free: send ``take`` with a fresh tag. A message is delivered at once, and step 1 repeats.
+2. Every lane is empty: send ``BRPOP`` on the lanes' doorbells. Producers ring a bell with each message. Whatever comes
+   back, a bell or nothing after a second, step 1 follows; so a lost bell costs a second and never a message.
+3. The worker is not registered (it was declared dead): nothing is handed out until its lease thread has registered it.
+
+What has to hold, and where it does:
+
+* *A message is in a lane or in exactly one worker's ``unacked`` hash.* take, rescue and give_back each move it in one
+  script; ack removes it from the acker's own hash only.
+* *A taken message that never reached this process is not lost.* Its tag is in the hash but unknown here;
+  :meth:`tasks.deliveries.Deliveries.reconcile` gives it back.
+* *Closing a channel gives nothing back.* Deliveries belong to the process (:mod:`tasks.ownership`): after a broken
+  connection the threads that run them acknowledge through any connection. Stock kombu would run them twice.
+* *An acknowledgement costs nothing and cannot fail.* It is local, and travels with the next take; if it is lost,
+  reconcile or a rescuer finds the delivery and the next taker sees that its requests have ended.
+
+Producers, and consumers that need no acknowledgement (``mingle``, reply queues), get stock behaviour. Limits: one
+priority step (lanes are the priorities), no batched publishing.
+"""
+
+from __future__ import annotations
+
+from queue import Empty
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
+from kombu.utils.json import dumps, loads
+from redis.exceptions import NoScriptError, ResponseError
+
+from tasks import ownership, scripts
+from tasks.keys import Keys
+
+if TYPE_CHECKING:
+    from tasks.ownership import Ownership
+
+
+class OwnedQoS(kombu_redis.QoS):
+    """Acknowledgement against this process's own hash; stock behaviour where the process owns nothing."""
+
+    restore_at_shutdown = False
+
+    @property
+    def owner(self) -> Ownership | None:
+        """Who acknowledges here."""
+        return self.channel.owner if self.channel.takes else None
+
+    def can_consume(self) -> bool:
+        """Credit counts what the whole process holds, so a reconnect hands out nothing beyond it."""
+        owner = self.owner
+        if owner is None:
+            return bool(super().can_consume())
+        return owner.taking and (not self.prefetch_count or len(owner) < self.prefetch_count)
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Remember a delivery; ``take`` has already written it down in Redis."""
+        if self.owner is None:
+            super().append(message, delivery_tag)
+        else:
+            virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        """Settle a delivery; Redis hears of it with the next take."""
+        self._settle(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Refuse a delivery; with ``requeue`` it goes back to the head of its lane through reconcile."""
+        if self.owner is None:
+            super().reject(delivery_tag, requeue=requeue)
+        elif requeue:
+            virtual.QoS.ack(self, delivery_tag)
+            self.owner.abandon(delivery_tag)
+        else:
+            self._settle(delivery_tag)
+
+    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
+        """No visibility timeout: a delivery is given back when its owner dies, not when it takes long."""
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Closing a channel settles nothing; see the module docstring."""
+        if self.owner is None:
+            super().restore_unacked_once(stderr)
+
+    def _settle(self, tag: str) -> None:
+        owner = self.owner
+        if owner is None:
+            super().ack(tag)
+            return
+        virtual.QoS.ack(self, tag)
+        owner.settle(tag)
+
+
+class OwnedChannel(kombu_redis.Channel):
+    """See the module docstring."""
+
+    QoS = OwnedQoS
+    supports_batch_publish = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.owner = ownership.current()
+        self._awaiting_bell = False
+        self._taken: tuple[list[str], str, tuple[Any, ...]] | None = None
+        super().__init__(*args, **kwargs)
+        self.keys = Keys(self.global_keyprefix)
+        self._no_ack: set[str] = set()
+
+    @property
+    def takes(self) -> bool:
+        """Whether messages arrive by ``take``; decided anew each time, because consumers come and go."""
+        return self.owner is not None and not self._no_ack
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+        """Consume; a consumer that never acknowledges turns this channel back to stock BRPOP."""
+        if no_ack and queue not in self._fanout_queues:
+            self._no_ack.add(queue)
+        return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    def _basic_cancel(self, consumer_tag: str) -> Any:
+        self._no_ack.discard(self._tag_to_queue.get(consumer_tag, ""))
+        return super()._basic_cancel(consumer_tag)
+
+    def _put(self, queue: str, message: Any, **_: Any) -> None:
+        """Append to the lane and ring its bell in one step."""
+        with self.conn_or_acquire() as client:
+            scripts.run(_bare(client), "put", self.keys.lane_and_bell(queue), [self.keys.prefix, dumps(message)])
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        if not self.takes:
+            self._taken = None
+            super()._brpop_start(timeout)
+            return
+        lanes = self._queue_cycle.consume(len(self.active_queues))
+        if lanes:
+            self._in_poll = self.client.connection
+            self._brpop_sent_at = monotonic()
+            self._send(lanes, timeout or self.brpop_timeout)
+
+    def _send(self, lanes: list[str], timeout: float) -> None:
+        """The next step of the protocol, for these lanes in this order."""
+        assert self.owner is not None  # noqa: S101 - `takes` says so; for the type checker
+        if self._awaiting_bell:
+            self._taken = (lanes, "", ())
+            bells = [self.keys.bell(name) for name in lanes]
+            self.client.connection.send_command("BRPOP", *bells, timeout or 0)
+        else:
+            tag = self.owner.new_tag()
+            keys = [self.keys.lane(name) for name in lanes] + [self.keys.bell(name) for name in lanes]
+            call = (keys, [self.keys.prefix, self.owner.boot, tag, *lanes, *self.owner.settled()])
+            self._taken = (lanes, tag, call)
+            self.client.connection.send_command(*scripts.command("take", *call))
+
+    def _brpop_read(self, **options: Any) -> bool:
+        if self._taken is None:
+            return bool(super()._brpop_read(**options))
+        (lanes, tag, call), self._taken = self._taken, None
+        try:
+            answer = self._read_answer(call)
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+        if not tag:
+            self._awaiting_bell = False
+            raise Empty
+        return self._deliver_taken(lanes, tag, answer)
+
+    def _read_answer(self, call: tuple[Any, ...]) -> Any:
+        try:
+            return self.client.parse_response(self.client.connection, "EVALSHA" if call else "BRPOP")
+        except self.connection_errors:
+            self.client.connection.disconnect()
+            raise
+        except NoScriptError:
+            self.client.connection.send_command(*scripts.command("take", *call, full=True))
+            return self.client.parse_response(self.client.connection, "EVAL")
+        except ResponseError:
+            # The server is up but refuses (loading, out of memory, a replica): wait a bell's time and ask again.
+            self._awaiting_bell = True
+            raise Empty from None
+
+    def _deliver_taken(self, lanes: list[str], tag: str, answer: list[Any]) -> bool:
+        if answer[0] < 1:
+            self._awaiting_bell = True
+            raise Empty
+        lane = lanes[answer[0] - 1]
+        self._queue_cycle.rotate(lane)
+        assert self.owner is not None  # noqa: S101 - as above
+        self.owner.hold(tag)
+        message = loads(answer[1])
+        message["properties"]["delivery_tag"] = tag
+        self.connection._deliver(message, lane)  # noqa: SLF001 - the hook that kombu's own channels call
+        return True
+
+
+def _bare(client: Any) -> Any:
+    """The client without kombu's key prefixing: scripts get whole keys."""
+    return _Unprefixed(client) if isinstance(client, kombu_redis.PrefixedStrictRedis) else client
+
+
+class _Unprefixed:
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        return kombu_redis.redis.Redis.execute_command(self._client, *args, **options)
+
+
+class Transport(kombu_redis.Transport):
+    """Redis, ``redis://`` and ``rediss://``."""
+
+    Channel = OwnedChannel
+    supports_batch_publish = False
+
+
+class SentinelChannel(OwnedChannel, kombu_redis.SentinelChannel):
+    """The same protocol on connections that a Sentinel hands out."""
+
+
+class SentinelTransport(Transport, kombu_redis.SentinelTransport):
+    """``sentinel://host:26379;sentinel://...`` with ``master_name`` among the transport options."""
+
+    Channel = SentinelChannel

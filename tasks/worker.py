@@ -1,0 +1,217 @@
+"""The worker process: one model, pinned by ``--model``; Celery bootsteps bring it up and take it down.
+
+Start: claim an identity, choose the lanes, load and warm the model, register the lease; only then consume.
+Stop: Celery finishes what runs, the lease thread gives back the rest and says goodbye.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from celery import bootsteps, signals
+from celery.worker import state as celery_state
+from celery.worker.consumer import Consumer as CeleryConsumer
+from celery.worker.control import control_command
+from kombu import Queue
+
+import logs
+from settings import get_settings
+from tasks import connections, ownership
+from tasks.celery import app
+from tasks.chaos import Chaos
+from tasks.engine import Engine
+from tasks.inference import InferenceTask
+from tasks.lanes import lanes_of
+from tasks.lease import Lease
+from tasks.requests import Records
+from worker_models.batcher import Batcher
+from worker_models.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker_models.model import Model
+
+log = logging.getLogger(__name__)
+
+
+@signals.setup_logging.connect
+def _setup_logging(**_: Any) -> None:
+    logs.configure(get_settings(), process="worker")
+
+
+@signals.celeryd_init.connect
+def _pin(sender: str, conf: Any, options: Mapping[str, Any], **_: Any) -> None:
+    """Before any connection is opened: who this process is, and which lanes it consumes."""
+    model = options.get("model")
+    if not model:
+        sys.exit("a worker serves one model: say which with --model, for example --model resnet18")
+    if options.get("chaos", "off") != "off" and not get_settings().chaos_enabled:
+        sys.exit("--chaos needs CHAOS_ENABLED=1")
+    ownership.claim(sender)
+    conf.task_queues = [Queue(name, routing_key=name) for name in lanes_of(_lane_name(model))]
+
+
+def _lane_name(model: str) -> str:
+    """``package.module:factory`` goes by the factory's name, because dots separate the parts of a lane."""
+    return model.rpartition(":")[2]
+
+
+class PinnedModel(bootsteps.StartStopStep):
+    """Loads the model and its batcher, then takes out the lease. The consumer starts after every other step."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, model: str | None = None, chaos: str = "off", **kwargs: Any) -> None:
+        self._name = model or ""
+        self._chaos_mode = chaos
+        self.lease: Lease | None = None
+        self.batcher: Batcher[Any, Any] | None = None
+        super().__init__(parent, **kwargs)
+
+    def start(self, parent: Any) -> None:
+        """Bring the model up, or end the process with one line that says what to do."""
+        settings = get_settings()
+        owner = ownership.current()
+        assert owner is not None  # noqa: S101 - celeryd_init came first
+        try:
+            model = _load(self._name)
+        except ModelError as error:
+            log.critical("%s", error)
+            raise SystemExit(1) from error
+        chaos = Chaos(settings)
+        infer = chaos.around(model.infer) if settings.chaos_enabled else model.infer
+        self.batcher = Batcher(infer, max_batch=settings.max_batch, capacity=4 * settings.max_batch)
+        records = Records(connections.patient(settings.redis_url), settings)
+        engine = Engine(model, self.batcher, records, owner)
+        InferenceTask.engine = engine
+        parent.chaos = chaos if settings.chaos_enabled else None
+        self.lease = _lease(engine, _lane_name(self._name), parent)
+        self.lease.start()
+        if self._chaos_mode != "off":
+            chaos.set(self._chaos_mode)
+
+    def stop(self, parent: Any) -> None:
+        """Nothing yet: Celery stops its steps in reverse, and the pool still has work; see :func:`_goodbye`."""
+        parent.pinned = self
+
+
+def _load(name: str) -> Model:
+    from worker_models.model import load_model
+
+    began = time.perf_counter()
+    model = load_model(name, get_settings())
+    model.warm_up()
+    log.info(
+        "model %s ready after %.1f s: %s on %s, weights %s",
+        model.name,
+        time.perf_counter() - began,
+        model.runtime,
+        model.device,
+        model.weights,
+    )
+    return model
+
+
+def _lease(engine: Engine, lane_name: str, parent: Any) -> Lease:
+    process = psutil.Process()
+    model = engine.model
+    fixed = {
+        "id": parent.hostname,
+        "boot": engine.owner.boot,
+        "model": lane_name,
+        "version": model.version,
+        "weights": model.weights,
+        "runtime": model.runtime,
+        "device": model.device,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "concurrency": parent.concurrency,
+        "started_at": time.time(),
+    }
+
+    def describe() -> dict[str, Any]:
+        tally = engine.tally
+        taking = engine.owner.taking
+        state = ("busy" if tally.in_flight else "idle") if taking else "draining"
+        cpu = process.cpu_times()
+        return fixed | {
+            "state": state,
+            "in_flight": tally.in_flight,
+            "processed": tally.processed,
+            "failed": tally.failed,
+            "service_seconds": round(tally.service_seconds, 6),
+            "rss_bytes": process.memory_info().rss,
+            "cpu_seconds": round(cpu.user + cpu.system, 2),
+            "chaos": parent.chaos.mode if parent.chaos else None,
+            "last_heartbeat": time.time(),
+        }
+
+    def obey(orders: dict[str, Any]) -> None:
+        engine.owner.taking = not orders.get("drain", False)
+        if parent.chaos:
+            parent.chaos.order(orders.get("chaos"))
+
+    settings = get_settings()
+    busy_since = lambda: engine.batcher.busy_since  # noqa: E731 - one attribute, read late
+    return Lease(settings, engine.owner, describe=describe, obey=obey, busy_since=busy_since)
+
+
+@signals.worker_shutdown.connect
+def _goodbye(sender: Any, **_: Any) -> None:
+    """After the pool has finished: what was taken and not started goes back, and the lease ends."""
+    pinned: PinnedModel | None = getattr(sender, "pinned", None)
+    if pinned is None:
+        return
+    if pinned.batcher is not None:
+        pinned.batcher.close(timeout=1.0)
+    if pinned.lease is not None:
+        pinned.lease.stop()
+
+
+app.steps["worker"].add(PinnedModel)
+
+
+class Consumer(CeleryConsumer):
+    """Celery's consumer, reconnecting fast, without the chatter between workers, and honest about dropped ETAs."""
+
+    def __init__(self, *args: Any, worker_options: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        quiet = {**(worker_options or {}), "without_mingle": True, "without_gossip": True}
+        super().__init__(*args, **{**kwargs, "worker_options": quiet})
+
+    def on_close(self) -> None:
+        """Retries waiting for their time are dropped with the connection; let reconcile give them back."""
+        owner = ownership.current()
+        waiting = tuple(celery_state.scheduled_requests)
+        super().on_close()
+        for request in waiting:
+            if owner is not None and request not in celery_state.scheduled_requests:
+                owner.abandon(request.message.delivery_tag)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Try again within a second, for as long as it takes: an outage ends for everybody at once."""
+
+        def tell(error: Exception, interval: float) -> None:
+            log.error("no connection to %s: %s; again in %.1f s", conn.as_uri(), error, interval)
+
+        conn = conn.ensure_connection(
+            tell, None, interval_start=0.2, interval_step=0.2, interval_max=1.0, callback=celery_state.maybe_shutdown
+        )
+        self.first_connection_attempt = False
+        return conn
+
+
+@control_command(args=[("mode", str), ("seconds", float)], signature="<mode> [seconds]")
+def chaos(state: Any, mode: str = "off", seconds: float = 1.0, **_: Any) -> dict[str, str]:
+    """Switch a fault on in this worker: ``celery -A tasks control -d resnet18-1@host chaos crash``."""
+    faults = state.consumer.controller.chaos
+    if faults is None:
+        return {"error": "chaos needs CHAOS_ENABLED=1"}
+    faults.set(mode, seconds=seconds, rate=seconds)
+    return {"ok": mode}

@@ -1,0 +1,72 @@
+"""A model whose input chooses its fate: ``celery -A tasks worker --model tests.toy:toy``.
+
+The "image" is text: ``ok``, ``bad`` (invalid input), ``sleep 0.5``, ``exit`` (ends the process inside the forward
+pass), ``error`` (fails every time), ``flaky PATH n`` (fails n times, counted in the file PATH), ``ran PATH`` (appends a
+line to PATH each time it is inferred). Several orders may be joined by ``;``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from settings import Settings
+from worker_models.errors import InferenceFailed, UnsupportedImage
+
+
+class Toy:
+    name = "toy"
+    version = "1"
+    weights = "none"
+    runtime = "python"
+    device = "cpu"
+
+    def decode(self, data: bytes) -> str:
+        text = data.decode()
+        if "bad" in text.split():
+            raise UnsupportedImage("told to be bad")
+        return text
+
+    def infer(self, batch: Sequence[str]) -> Sequence[str]:
+        for text in batch:
+            for order in text.split(";"):
+                _obey(order.split())
+        return batch
+
+    def predictions(self, output: str, top_k: int) -> list[dict[str, Any]]:
+        return [{"class": output.replace(";", " ").split(maxsplit=1)[0], "index": 0, "confidence": 1.0}][:top_k]
+
+    def warm_up(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _obey(order: list[str]) -> None:
+    match order:
+        case ["sleep", seconds]:
+            time.sleep(float(seconds))
+        case ["exit"]:
+            os._exit(1)
+        case ["error"]:
+            raise InferenceFailed("told to fail")
+        case ["flaky", path, times]:
+            if _append(path) <= int(times):
+                raise InferenceFailed("told to fail for now")
+        case ["ran", path]:
+            _append(path)
+
+
+def _append(path: str) -> int:
+    """Write one line; how many lines there are now."""
+    with Path(path).open("a") as file:
+        file.write(f"{time.time()} {os.getpid()}\n")
+    return len(Path(path).read_text().splitlines())
+
+
+def toy(_settings: Settings) -> Toy:
+    return Toy()
