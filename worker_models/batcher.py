@@ -1,8 +1,8 @@
 """The adaptive batcher: many task threads in, one inference thread, one batch out. It never waits for a batch to fill.
 
-The inference thread takes everything that waits, up to ``max_batch``, the moment it is free. On an idle worker a batch is
-one item and waits for nothing; under load the items that arrive during one forward pass are the next batch. A batch that
-raises is split in halves until the item to blame is alone, so only that item's caller sees the error.
+The inference thread takes everything that waits, up to ``max_batch``, the moment it is free. On an idle worker a batch
+is one item and waits for nothing; under load the items that arrive during one forward pass are the next batch. A batch
+that raises is split in halves until the item to blame is alone, so only that item's caller sees the error.
 """
 
 from __future__ import annotations

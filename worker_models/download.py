@@ -1,0 +1,131 @@
+"""Fetch one published weights file into torch's own cache directory, within a deadline, without importing torch.
+
+Where torchvision publishes a file stands in torchvision's source. It is read there as text: importing it would load
+torch, which takes seconds and a few hundred megabytes, only to learn that the machine is offline.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+CONNECT_TIMEOUT = 5.0
+_CHUNK = 1 << 18
+_unreachable: dict[str, str] = {}
+
+
+class DownloadFailed(Exception):
+    """The file could not be fetched; the message says why, in words for a person."""
+
+
+def hub_directory() -> Path:
+    """Where ``torch.hub`` keeps weights, by the same variables it reads."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("TORCH_HOME") or str(Path(cache) / "torch")
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def published_address(module: str, file: str) -> str:
+    """Where torchvision's own source says ``file`` is, or "" when torchvision is not installed or has no such file.
+
+    Args:
+        module: the torchvision package to look in, for example ``torchvision.models``.
+        file: the file's name, for example ``resnet18-f37072fd.pth``.
+    """
+    root = find_spec(module.partition(".")[0])
+    if root is None or root.origin is None:
+        return ""
+    pattern = re.compile(rf'"(https://[^"\s]+/{re.escape(file)})"')
+    folder = Path(root.origin).parent.joinpath(*module.split(".")[1:])
+    sources = (path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))
+    return next((found[1] for text in sources if (found := pattern.search(text))), "")
+
+
+def fetch(address: str, target: Path, timeout: float) -> None:
+    """Download ``address`` to ``target``, with a progress line on standard error. All or nothing.
+
+    The file name's last part is the beginning of its SHA-256, as in every file torchvision publishes; it is checked.
+    A host that could not be reached is not tried again in this process.
+
+    Raises:
+        DownloadFailed: unreachable, refused, slower than ``timeout`` seconds, or damaged.
+    """
+    host = urlsplit(address).hostname or ""
+    if host in _unreachable:
+        raise DownloadFailed(_unreachable[host])
+    deadline = time.monotonic() + timeout
+    try:
+        response = _connect(address, min(CONNECT_TIMEOUT, timeout))
+    except (OSError, http.client.HTTPException) as error:
+        _unreachable[host] = f"{host} cannot be reached ({getattr(error, 'reason', None) or error})"
+        raise DownloadFailed(_unreachable[host]) from error
+    try:
+        with response, _replacing(target) as out:
+            _check(_copy(response, out, target.name, deadline), target.name)
+    except (OSError, http.client.HTTPException) as error:
+        raise DownloadFailed(f"{target.name} could not be downloaded: {error}") from error
+
+
+def _connect(address: str, timeout: float) -> http.client.HTTPResponse:
+    if not address.startswith("https://"):
+        raise DownloadFailed(f"{address} is not an https address")
+    response: http.client.HTTPResponse = urllib.request.urlopen(address, timeout=timeout)  # noqa: S310 - checked above
+    return response
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[IO[bytes]]:
+    """A new file that takes ``target``'s place when the block ends well, and vanishes when it does not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=target.name, delete=False) as out:
+        part = Path(out.name)
+        try:
+            yield out
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _copy(response: http.client.HTTPResponse, out: IO[bytes], name: str, deadline: float) -> str:
+    """Copy the body; returns its SHA-256 in hex."""
+    digest = hashlib.sha256()
+    total = int(response.headers.get("Content-Length") or 0)
+    done = 0
+    while chunk := response.read1(_CHUNK):
+        if time.monotonic() > deadline:
+            raise DownloadFailed(f"{name} did not arrive in time (WEIGHTS_TIMEOUT); {done} of {total} bytes came")
+        out.write(chunk)
+        digest.update(chunk)
+        done += len(chunk)
+        _progress(name, done, total)
+    if done < total:
+        raise DownloadFailed(f"{name} arrived incomplete: {done} of {total} bytes")
+    out.flush()
+    return digest.hexdigest()
+
+
+def _progress(name: str, done: int, total: int) -> None:
+    if not sys.stderr.isatty():
+        return
+    share = f"{done * 100 // total:3d} %" if total else ""
+    end = "\n" if done == total else ""
+    sys.stderr.write(f"\r{name} {share} {done / 1e6:6.1f} MB{end}")
+    sys.stderr.flush()
+
+
+def _check(digest: str, name: str) -> None:
+    expected = Path(name).stem.rpartition("-")[2]
+    if not digest.startswith(expected):
+        raise DownloadFailed(f"{name} arrived damaged: its SHA-256 begins with {digest[: len(expected)]}")

@@ -1,0 +1,102 @@
+"""The cache of exported graphs: one ONNX file and one JSON file beside it for each model and weights.
+
+A graph is exported in a process of its own, because exporting needs torch and torch never gives its memory back. The
+JSON file is written last, each file by renaming, so a graph that has one is complete. Deleting the directory is safe.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from settings import Settings
+from worker_models.errors import ModelError, UnknownModel, WeightsUnavailable
+from worker_models.weights import Weights
+
+FORMAT = 1
+"""Raise it when the exported graph changes, so that graphs of an older export are not used."""
+
+
+def graph_key(weights: Weights) -> str:
+    """What the graph depends on, as 16 hex digits; known without torch."""
+    card = weights.card
+    content = [FORMAT, card.builder, card.version, card.classes, asdict(card.transform), weights.identity]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def graph_path(weights: Weights, settings: Settings) -> Path:
+    """Where the graph of these weights is, or will be."""
+    return Path(settings.model_cache_dir).absolute() / f"{weights.card.name}-{graph_key(weights)}.onnx"
+
+
+def is_cached(weights: Weights, settings: Settings) -> bool:
+    """Whether a complete graph is there."""
+    graph = graph_path(weights, settings)
+    return graph.is_file() and graph.with_suffix(".json").is_file()
+
+
+def obtain_graph(weights: Weights, settings: Settings) -> Path:
+    """The graph of these weights, exported now if it is not in the cache. Safe to call from many processes at once.
+
+    Raises:
+        WeightsUnavailable: the weights cannot be had or do not fit the network.
+        UnknownModel: the network cannot be imported.
+    """
+    graph = graph_path(weights, settings)
+    if is_cached(weights, settings):
+        return graph
+    path = weights.obtain()
+    graph.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(graph.with_suffix(".lock")):
+        if not is_cached(weights, settings):
+            _export(weights, path, graph)
+    return graph
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the kernel drops when this process dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _export(weights: Weights, path: Path | None, graph: Path) -> None:
+    order = {
+        "card": weights.card.to_json(),
+        "weights": weights.source,
+        "identity": weights.identity,
+        "path": str(path) if path else None,
+        "graph": str(graph),
+    }
+    command = [sys.executable, "-W", "ignore", "-m", "worker_models.export"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)}
+    done = subprocess.run(  # noqa: S603 - this interpreter and a module of this package
+        command, input=json.dumps(order), env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise _export_error(weights, done)
+
+
+def _export_error(weights: Weights, done: subprocess.CompletedProcess[str]) -> ModelError:
+    last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+    report = _report(done.stdout)
+    kind = UnknownModel if report.get("code") == UnknownModel.code else WeightsUnavailable
+    return kind(f"{weights.card.name} could not be exported from {weights.source}: {report.get('message', last[0])}")
+
+
+def _report(text: str) -> dict[str, Any]:
+    try:
+        report = json.loads(text.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        return {}
+    return report if isinstance(report, dict) else {}

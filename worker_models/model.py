@@ -1,0 +1,170 @@
+"""A model as a worker sees it: bytes in, probabilities out, and where its weights came from.
+
+:func:`load_model` is the door: a registry name, or ``package.module:factory`` for a model of one's own. Loading never
+imports torch when the exported graph is in the cache and onnxruntime runs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from settings import Settings
+from worker_models.errors import InferenceFailed, UnknownModel, WeightsUnavailable
+from worker_models.graphs import graph_key, obtain_graph
+from worker_models.labels import imagenet_labels
+from worker_models.preprocess import Limits, decode
+from worker_models.registry import ModelCard, describe
+from worker_models.runtimes import OnnxRuntime, Pixels, Probabilities, Runtime, choose
+from worker_models.weights import Weights, candidates, explain
+
+
+class Model(Protocol):
+    """What a worker needs of a model; a factory of one's own returns anything that fits.
+
+    Attributes:
+        name: what users call it.
+        version: changes when its answers may change.
+        weights: where its weights came from; ``random`` when they are random.
+        runtime: what runs it.
+        device: where it runs.
+    """
+
+    name: str
+    version: str
+    weights: str
+    runtime: str
+    device: str
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """The network's input for one encoded image. Called from many threads at once.
+
+        Raises:
+            InvalidInput: the image can never be answered.
+        """
+        ...
+
+    def infer(self, batch: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.float32]]:
+        """Probabilities, ``(classes,)`` for each item of ``batch``, in order. Called from one thread at a time.
+
+        Raises:
+            InferenceFailed: the runtime failed.
+        """
+        ...
+
+    def predictions(self, output: NDArray[np.float32], top_k: int) -> list[dict[str, Any]]:
+        """The ``top_k`` likeliest classes of one output, likeliest first, as ``class``, ``index``, ``confidence``."""
+        ...
+
+    def warm_up(self) -> None:
+        """Run once, so that the first request does not pay for what is done once."""
+        ...
+
+    def close(self) -> None:
+        """Give the memory back; nothing else may be called after."""
+        ...
+
+
+class Classifier:
+    """A card's network with its weights, on a runtime."""
+
+    def __init__(self, weights: Weights, runtime: Runtime, settings: Settings) -> None:
+        self._card = weights.card
+        self._runtime = runtime
+        self._limits = Limits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+        self._labels = self._card.labels or imagenet_labels()
+        self._largest = settings.max_batch
+        self.name = self._card.name
+        self.version = f"{self._card.version}+{graph_key(weights)[:8]}"
+        self.weights = weights.source
+        self.runtime = runtime.name
+        self.device = runtime.device
+
+    def decode(self, data: bytes) -> Pixels:
+        """uint8 ``(crop, crop, 3)``; see :class:`Model`."""
+        return decode(data, self._card.transform, self._limits)
+
+    def infer(self, batch: Sequence[Pixels]) -> list[Probabilities]:
+        """float32 ``(classes,)`` for each; see :class:`Model`."""
+        pixels = batch[0][np.newaxis] if len(batch) == 1 else np.stack(batch)
+        probabilities = self._runtime.run(pixels)
+        if not np.isfinite(probabilities).all():
+            raise InferenceFailed(f"{self.name} returned numbers that are not finite")
+        return list(probabilities)
+
+    def predictions(self, output: Probabilities, top_k: int) -> list[dict[str, Any]]:
+        """See :class:`Model`."""
+        best = np.argsort(-output, kind="stable")[:top_k]
+        return [
+            {"class": self._labels[index], "index": int(index), "confidence": round(float(output[index]), 6)}
+            for index in best
+        ]
+
+    def warm_up(self) -> None:
+        """Run the smallest and the largest batch: each size has its own memory plan."""
+        height, width = self._card.input_size
+        blank = np.zeros((height, width, 3), dtype=np.uint8)
+        for size in (1, self._largest):
+            self.infer([blank] * size)
+
+    def close(self) -> None:
+        """See :class:`Model`."""
+        self._runtime.close()
+
+
+def load_model(name: str, settings: Settings) -> Model:
+    """The model called ``name``: a registry name, or ``package.module:factory``, called with the settings.
+
+    Raises:
+        UnknownModel: no such name, or the factory cannot be imported.
+        WeightsUnavailable: no source of weights could be used; the message names the ways out.
+    """
+    if ":" in name:
+        return cast("Model", _factory(name)(settings))
+    return load_card(describe(name), settings)
+
+
+def load_card(card: ModelCard, settings: Settings) -> Classifier:
+    """The model a card describes, with the first weights that can be had.
+
+    Raises:
+        UnknownModel: the card's builder cannot be imported.
+        WeightsUnavailable: no source of weights could be used; the message names the ways out.
+    """
+    runtime = choose(settings)
+    reasons: list[str] = []
+    for weights in candidates(card, settings):
+        try:
+            loaded = _load_graph(weights, settings) if runtime == "onnxruntime" else _load_torch(weights, settings)
+        except WeightsUnavailable as error:
+            if weights.source.startswith("WEIGHTS_DIR"):
+                raise
+            reasons.append(str(error))
+        else:
+            return Classifier(weights, loaded, settings)
+    raise explain(card, reasons, settings)
+
+
+def _load_graph(weights: Weights, settings: Settings) -> Runtime:
+    return OnnxRuntime(obtain_graph(weights, settings), settings)
+
+
+def _load_torch(weights: Weights, settings: Settings) -> Runtime:
+    try:
+        from worker_models.network import build
+        from worker_models.torch_runtime import TorchRuntime
+    except ImportError as error:
+        raise WeightsUnavailable(f"RUNTIME=torch needs {error.name}, which is not installed") from error
+    return TorchRuntime(build(weights.card, weights.obtain()), settings)
+
+
+def _factory(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UnknownModel(f"the factory {name} cannot be imported: {error}") from error

