@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -112,18 +113,22 @@ def _mark(process: psutil.Process) -> str | None:
         return None
 
 
-def end_processes(processes: list[psutil.Process], grace: float = 5.0) -> None:
-    """SIGTERM, then SIGKILL after ``grace`` seconds."""
-    for process in processes:
-        _quietly(process.terminate)
-    _gone, stubborn = psutil.wait_procs(processes, timeout=grace)
-    for process in stubborn:
-        _quietly(process.kill)
-    psutil.wait_procs(stubborn, timeout=5)
+def end_own_processes(folder: Path, grace: float = 5.0) -> int:
+    """SIGTERM to every process of ``folder``, SIGKILL to what is left after ``grace`` seconds; how many there were."""
+    found = own_processes(folder)
+    for process in found:
+        _send(process, signal.SIGTERM)
+    psutil.wait_procs(found, timeout=grace)
+    # Looked up again each time: a shell may have started its next command meanwhile.
+    while left := own_processes(folder):
+        for process in left:
+            _send(process, signal.SIGKILL)
+        psutil.wait_procs(left, timeout=1)
+    return len(found)
 
 
-def _quietly(action: Any) -> None:
+def _send(process: psutil.Process, number: int) -> None:
     try:
-        action()
+        process.send_signal(number)
     except psutil.NoSuchProcess:
         return

@@ -158,9 +158,8 @@ class System:
         return [item.name for item in probes.listeners(self.settings) if item.name not in names]
 
     def _end_leftovers(self) -> None:
-        if left := probes.own_processes(self.folder):
-            print(f"Ending {len(left)} processes left over from an earlier run.")
-            probes.end_processes(left)
+        if number := probes.end_own_processes(self.folder):
+            print(f"Ended {number} processes left over from an earlier run.")
 
 
 def _as_program(worker: str) -> str:
