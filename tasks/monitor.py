@@ -117,9 +117,23 @@ class Monitor:
             minutes = pipe.execute()
         for entries in minutes:
             for name, value in entries.items():
-                lane, _, event = name.decode().rpartition(":")
-                rates[lane, "in" if event == "accepted" else "out"] += int(value) / span
+                lane, _, event = name.decode().partition(":")
+                if lane:
+                    rates[lane, "in" if event == "accepted" else "out"] += int(value) / span
         return rates
+
+    def history(self, minutes: int = 60) -> list[dict[str, Any]]:
+        """One row per minute, oldest first, up to a day: ``at`` (epoch), events of all lanes, and latency summaries.
+
+        A row has the counts ``accepted, succeeded, failed, canceled, expired`` and, per stage, what
+        :meth:`latencies` gives. Minutes in which nothing happened are rows of zeros.
+        """
+        current = int(time.time() // 60)
+        wanted = range(current - minutes + 1, current + 1)
+        with translated(), self._client.pipeline(transaction=False) as pipe:
+            for minute in wanted:
+                pipe.hgetall(f"{self._keys.prefix}minute:{minute}")
+            return [_minute(minute * 60, entries) for minute, entries in zip(wanted, pipe.execute(), strict=True)]
 
     def latencies(self) -> dict[str, dict[str, float]]:
         """Per stage: p50, p95, p99 in seconds (upper bound of the bucket that holds it), mean and count."""
@@ -196,6 +210,19 @@ def _first_id(message: bytes) -> str:
 
 def _matches(request: Request, status: str | None, model_type: str | None) -> bool:
     return (status is None or request.state == status) and (model_type is None or request.model_type == model_type)
+
+
+def _minute(at: int, entries: Mapping[bytes, bytes]) -> dict[str, Any]:
+    events = dict.fromkeys(("accepted", "succeeded", "failed", "canceled", "expired"), 0)
+    stages: dict[str, dict[str, float]] = {stage: defaultdict(float) for stage in STAGES}
+    for field, value in entries.items():
+        lane, _, name = field.decode().partition(":")
+        stage, _, bucket = name.partition(":")
+        if lane:
+            events[name] = events.get(name, 0) + int(value)
+        elif stage in stages:
+            stages[stage][bucket] += int(value)
+    return {"at": at, **events, **{stage: _summary(buckets) for stage, buckets in stages.items()}}
 
 
 def _summary(buckets: Mapping[str, float]) -> dict[str, float]:

@@ -19,6 +19,7 @@ local function image_key(id) return prefix .. 'image:' .. id end
 
 local function tally(name, by) redis.call('HINCRBY', prefix .. 'counters', name, by or 1) end
 
+-- Events per minute, kept for a day.
 local function minute(lane, name, at)
   local key = prefix .. 'minute:' .. math.floor(at / 60)
   redis.call('HINCRBY', key, lane .. ':' .. name, 1)
@@ -49,12 +50,14 @@ local function notify(key, id, event)
 end
 
 -- Latency histogram: bucket b holds durations up to 2^(b/2) milliseconds.
-local function observe(lane, stage, seconds)
+-- Counted twice: since the beginning, per lane, and per minute, for all lanes together (lane name '').
+local function observe(lane, stage, seconds, at)
   local ms = seconds * 1000
   local bucket = 0
   if ms > 1 then bucket = math.ceil(2 * math.log(ms) / math.log(2) - 0.000000001) end
   if bucket > 40 then bucket = 40 end
   redis.call('HINCRBY', prefix .. 'latency', lane .. ':' .. stage .. ':' .. bucket, 1)
+  minute('', stage .. ':' .. bucket, at)
   redis.call('HINCRBYFLOAT', prefix .. 'latency', lane .. ':' .. stage .. ':sum', string.format('%.6f', seconds))
 end
 
@@ -64,7 +67,7 @@ local function finish(id, key, lane, from, to, at, ttl, keep)
   redis.call('HDEL', key, 'owner', 'tag')
   move(lane, from, to)
   minute(lane, to, at)
-  observe(lane, 'total', at - tonumber(redis.call('HGET', key, 'created')))
+  observe(lane, 'total', at - tonumber(redis.call('HGET', key, 'created')), at)
   redis.call('ZREM', prefix .. 'deadlines', id)
   if keep then
     redis.call('PEXPIRE', image_key(id), ttl * 1000)

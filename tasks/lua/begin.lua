@@ -43,8 +43,8 @@ else
   note(key, at, 'started', ',"worker":"' .. boot .. '","attempt":' .. attempt)
   if attempt == 1 then
     local waited = at - tonumber(r[7])
-    observe(lane, 'queue', waited)
-    if r[10] then observe(lane, 'eta_error', math.abs(waited - tonumber(r[10]))) end
+    observe(lane, 'queue', waited, at)
+    if r[10] then observe(lane, 'eta_error', math.abs(waited - tonumber(r[10])), at) end
   end
   r[11] = stamp(at)
 end

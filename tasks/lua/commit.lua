@@ -19,8 +19,8 @@ if ARGV[10] == '1' then
 end
 note(key, at, to, ',"attempt":' .. attempt .. ',"batch":' .. ARGV[11])
 if to == 'succeeded' then
-  observe(r[4], 'decode', tonumber(ARGV[8]))
-  observe(r[4], 'infer', tonumber(ARGV[9]))
+  observe(r[4], 'decode', tonumber(ARGV[8]), at)
+  observe(r[4], 'infer', tonumber(ARGV[9]), at)
 end
 finish(id, key, r[4], 'running', to, at, tonumber(ARGV[7]), false)
 return 1
