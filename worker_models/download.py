@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 
 CONNECT_TIMEOUT = 5.0
 _CHUNK = 1 << 18
+_one_at_a_time = threading.Lock()
 _unreachable: dict[str, str] = {}
 
 
@@ -57,11 +59,16 @@ def fetch(address: str, target: Path, timeout: float) -> None:
     """Download ``address`` to ``target``, with a progress line on standard error. All or nothing.
 
     The file name's last part is the beginning of its SHA-256, as in every file torchvision publishes; it is checked.
-    A host that could not be reached is not tried again in this process.
+    One download runs at a time in a process, and a host that could not be reached is not tried again by it.
 
     Raises:
         DownloadFailed: unreachable, refused, slower than ``timeout`` seconds, or damaged.
     """
+    with _one_at_a_time:
+        _fetch(address, target, timeout)
+
+
+def _fetch(address: str, target: Path, timeout: float) -> None:
     host = urlsplit(address).hostname or ""
     if host in _unreachable:
         raise DownloadFailed(_unreachable[host])

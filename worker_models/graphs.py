@@ -62,6 +62,11 @@ def obtain_graph(weights: Weights, settings: Settings) -> Path:
     return graph
 
 
+def drop_graph(weights: Weights, settings: Settings) -> None:
+    """Forget the cached graph of these weights; the next :func:`obtain_graph` exports it again."""
+    graph_path(weights, settings).with_suffix(".json").unlink(missing_ok=True)
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock that the kernel drops when this process dies."""

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from settings import Settings
 from worker_models.errors import InferenceFailed, UnknownModel, WeightsUnavailable
-from worker_models.graphs import graph_key, obtain_graph
+from worker_models.graphs import drop_graph, graph_key, obtain_graph
 from worker_models.labels import imagenet_labels
 from worker_models.preprocess import Limits, decode
 from worker_models.registry import ModelCard, describe
-from worker_models.runtimes import OnnxRuntime, Pixels, Probabilities, Runtime, choose
-from worker_models.weights import Weights, candidates, explain
+from worker_models.runtimes import GraphUnusable, OnnxRuntime, Pixels, Probabilities, Runtime, choose
+from worker_models.weights import Weights, first_usable
 
 
 class Model(Protocol):
@@ -135,22 +135,19 @@ def load_card(card: ModelCard, settings: Settings) -> Classifier:
         UnknownModel: the card's builder cannot be imported.
         WeightsUnavailable: no source of weights could be used; the message names the ways out.
     """
-    runtime = choose(settings)
-    reasons: list[str] = []
-    for weights in candidates(card, settings):
-        try:
-            loaded = _load_graph(weights, settings) if runtime == "onnxruntime" else _load_torch(weights, settings)
-        except WeightsUnavailable as error:
-            if weights.source.startswith("WEIGHTS_DIR"):
-                raise
-            reasons.append(str(error))
-        else:
-            return Classifier(weights, loaded, settings)
-    raise explain(card, reasons, settings)
+    load = _load_graph if choose(settings) == "onnxruntime" else _load_torch
+    return first_usable(card, settings, lambda weights: Classifier(weights, load(weights, settings), settings))
 
 
 def _load_graph(weights: Weights, settings: Settings) -> Runtime:
-    return OnnxRuntime(obtain_graph(weights, settings), settings)
+    try:
+        return OnnxRuntime(obtain_graph(weights, settings), settings)
+    except GraphUnusable:
+        drop_graph(weights, settings)
+    try:
+        return OnnxRuntime(obtain_graph(weights, settings), settings)
+    except GraphUnusable as error:
+        raise WeightsUnavailable(f"a graph exported just now cannot be loaded: {error}") from error
 
 
 def _load_torch(weights: Weights, settings: Settings) -> Runtime:

