@@ -50,14 +50,14 @@ class System:
             print("Already running.")
             return
         self._end_leftovers()
-        models = [] if WORKER in without else ready_models()
+        models = [] if WORKER in without else ready_models(self.settings)
         replicas = {model: self._replicas().get(model, 1) for model in models}
         wanted = programs(replicas, without=without)
         if problems := probes.taken_ports(self.settings, {program.name for program in wanted}):
             raise OperationError("\n".join(problems))
         self.supervisor.write(wanted)
         self._replicas_file.write_text(json.dumps(replicas))
-        self.supervisor.launch(self._environ())
+        self.supervisor.launch(self._environ(models))
         try:
             self._wait_until_up(wanted)
         except OperationError:
@@ -103,10 +103,12 @@ class System:
         lines = [f"{item.name:<10} {item.url}" for item in probes.listeners(self.settings) if item.name in names]
         return [*lines, f"{'API docs':<10} {probes.listeners(self.settings)[0].url}/docs"]
 
-    def _environ(self) -> dict[str, str]:
+    def _environ(self, models: Sequence[str]) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        own = {probes.MARK: str(self.folder), "FLOWER_PORT": str(self.settings.flower_port), "PYTHONUNBUFFERED": "1"}
-        return {**os.environ, **own, "PATH": path}
+        own = {probes.MARK: str(self.folder), "FLOWER_PORT": str(self.settings.flower_port), "PATH": path}
+        # A request for a model that no worker here can load must be refused, not kept until it expires.
+        served = {"MODELS": ",".join(models)} if models else {}
+        return {**os.environ, **own, **served}
 
     def _wait_until_up(self, wanted: Sequence[Program]) -> None:
         names = {program.name for program in wanted}
@@ -166,24 +168,31 @@ def _as_program(worker: str) -> str:
     return worker_name(worker, 0).removeprefix(f"{WORKER}-").removesuffix("-0")
 
 
-def ready_models() -> list[str]:
+def ready_models(settings: Settings) -> list[str]:
     """The models of ``MODELS`` that have weights and a graph, made now if need be; says which have none and why.
+
+    A model of one's own (``package.module:factory``) finds its weights itself and always counts as ready.
 
     Raises:
         OperationError: none is ready.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "worker_models", "prepare", "--json"],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False,
-    )  # fmt: skip
+    built_in = [name for name in settings.models if ":" not in name]
+    outcome = _prepare(built_in) if built_in else {"ready": {}, "skipped": {}}
+    for name, reason in outcome["skipped"].items():
+        print(f"skipped {reason.partition('. Ways out')[0] or name}")
+    if outcome["skipped"]:
+        print("docs/models.md says where weights may come from. Requests for skipped models will be refused.")
+    ready = [name for name in settings.models if name in outcome["ready"] or name not in built_in]
+    if not ready:
+        raise OperationError("no model is ready, so there is nothing to serve")
+    return ready
+
+
+def _prepare(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    command = [sys.executable, "-m", "worker_models", "prepare", "--json", *names]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     try:
-        rows = json.loads(done.stdout)
+        outcome: dict[str, dict[str, str]] = json.loads(done.stdout)
     except ValueError:
         raise OperationError("`python -m worker_models prepare` failed, see above") from None
-    for row in rows:
-        if not row["ready"]:
-            print(f"skipped {row['name']}: {row['reason']}")
-    ready = [row["name"] for row in rows if row["ready"]]
-    if not ready:
-        raise OperationError("no model is ready: see docs/models.md for the places weights may come from")
-    return ready
+    return outcome

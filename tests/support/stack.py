@@ -95,8 +95,7 @@ class Stack:
             "-m",
             "gunicorn",
             "--config",
-            "api/gunicorn_conf.py",
-            "--no-control-socket",
+            "deploy/gunicorn.conf.py",
             "api:create_app()",
         ]
         process = ApiProcess(command, name="api", folder=self.folder, environ=given)
