@@ -29,7 +29,7 @@ _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length: 
 _MAX_JPEG_SEGMENTS = 4096
 
 
-class _Short(Exception):  # noqa: N818 - never leaves this module
+class _Short(Exception):
     """The data ends inside the header."""
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from api import images
+from api import images, multipart
 from api.problems import Problem
 from tasks.lanes import ANY, PRIORITIES
 from tasks.submit import Submission
@@ -238,8 +238,9 @@ def _data_url_payload(url: str) -> str:
 
 
 def _from_form(request: Request, limits: Limits) -> Draft:
-    upload = request.files.get("image")
-    if upload is None:
+    form = multipart.read(request)
+    uploads = [part for part in form.files if part.name == "image"]
+    if not uploads:
         missing = [{"name": "image", "detail": "is missing"}]
         raise Problem("invalid_parameters", "Send the image as a file in the field image.", errors=missing)
-    return draft(upload.read(), parameters({**request.args, **request.form}), limits)
+    return draft(uploads[0].data, parameters({**request.args, **form.values()}), limits)

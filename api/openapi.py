@@ -1,8 +1,8 @@
 """The OpenAPI document: what a route declares about itself, and the pages that show it.
 
-Routes declare with :meth:`Operations.operation`; flask-smorest joins that into the document at ``/openapi.json``. Errors
-are declared by problem code, so the document's status codes come from the same table as the answers. ``/docs`` is
-Swagger UI with the files of ``flask-swagger-ui``: nothing is loaded from another host.
+Routes declare with :meth:`Operations.operation`; flask-smorest joins that into the document at ``/openapi.json``.
+Errors are declared by problem code, so the document's status codes come from the same table as the answers. ``/docs``
+is Swagger UI with the files of ``flask-swagger-ui``: nothing is loaded from another host.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ BY_STATUS: Mapping[int, str] = {
 DEFAULT_RETRY_AFTER = 1.0  # seconds; sent with every 429 and 503 for which nothing better is known
 
 
-class Problem(Exception):  # noqa: N818 - the word RFC 9457 uses
+class Problem(Exception):
     """An answer that is an error.
 
     Args:

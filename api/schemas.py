@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import Schema, fields
+from marshmallow import INCLUDE, Schema, fields
 from marshmallow.validate import OneOf
 
 from tasks.lanes import PRIORITIES
@@ -41,18 +41,27 @@ def _count(description: str) -> fields.Integer:
     return fields.Integer(metadata={"description": description, "minimum": 0}, required=True)
 
 
-def _many(schema: type[Schema], description: str) -> fields.List[Any]:
+def _many(schema: type[Open], description: str) -> fields.List[Any]:
     return fields.List(fields.Nested(schema), required=True, metadata={"description": description})
 
 
-class FieldErrorSchema(Schema):
+class Open(Schema):
+    """A shape that may gain members in a later version."""
+
+    class Meta:
+        """Published as ``additionalProperties: true``."""
+
+        unknown = INCLUDE
+
+
+class FieldErrorSchema(Open):
     """One offending field."""
 
     name = _text("Name of the field or parameter")
     detail = _text("What is wrong with it")
 
 
-class ProblemSchema(Schema):
+class ProblemSchema(Open):
     """RFC 9457 problem document."""
 
     type = _text("Identifies the kind of problem; a path that describes it")
@@ -67,7 +76,7 @@ class ProblemSchema(Schema):
     errors.required = False
 
 
-class PredictionSchema(Schema):
+class PredictionSchema(Open):
     """One class of the answer; a request has top_k of them, best first."""
 
     label = fields.String(data_key="class", required=True, metadata={"description": "The class in words"})
@@ -75,7 +84,7 @@ class PredictionSchema(Schema):
     confidence = _number("Softmax probability", minimum=0, maximum=1)
 
 
-class FailureSchema(Schema):
+class FailureSchema(Open):
     """Why a request or an item did not succeed."""
 
     code = _text("The kind of failure, one of the problem codes where there is one")
@@ -83,7 +92,7 @@ class FailureSchema(Schema):
     retryable = fields.Boolean(required=True, metadata={"description": "Whether another attempt may succeed"})
 
 
-class UrlsSchema(Schema):
+class UrlsSchema(Open):
     """Paths that concern this request, relative to the API's root."""
 
     self = _text("The request resource")
@@ -91,14 +100,14 @@ class UrlsSchema(Schema):
     events = _text("Server-sent events of its state changes")
 
 
-class EventSchema(Schema):
+class EventSchema(Open):
     """One entry of a request's history; further members depend on the event."""
 
     at = _time("When it happened")
     event = _text("What happened, for example accepted, started, retry, rescued, succeeded")
 
 
-class RequestSchema(Schema):
+class RequestSchema(Open):
     """The request resource."""
 
     request_id = _text("The id, unique for as long as the record lives")
@@ -134,7 +143,7 @@ class RequestSchema(Schema):
     urls = fields.Nested(UrlsSchema, required=True)
 
 
-class AcceptedSchema(Schema):
+class AcceptedSchema(Open):
     """What is known the moment a request is accepted; the resource at Location says more."""
 
     request_id = _text("The id")
@@ -146,14 +155,14 @@ class AcceptedSchema(Schema):
     urls = fields.Nested(UrlsSchema, required=True)
 
 
-class PageSchema(Schema):
+class PageSchema(Open):
     """A page of requests, newest first."""
 
     requests = _many(RequestSchema, "Newest first")
     next_cursor = _maybe_text("Give it as cursor to get the next page; null on the last")
 
 
-class CountsSchema(Schema):
+class CountsSchema(Open):
     """How many items of a batch are where."""
 
     total = _count("All items")
@@ -167,7 +176,7 @@ class CountsSchema(Schema):
     purged = _count("Ended, and the record has expired")
 
 
-class BatchItemSchema(Schema):
+class BatchItemSchema(Open):
     """One item of a batch."""
 
     index = _count("Its place in the batch")
@@ -183,7 +192,7 @@ class BatchItemSchema(Schema):
     processing_time = _maybe_number("Seconds from acceptance to the end")
 
 
-class BatchUrlsSchema(Schema):
+class BatchUrlsSchema(Open):
     """Paths that concern this batch."""
 
     self = _text("The batch resource")
@@ -192,7 +201,7 @@ class BatchUrlsSchema(Schema):
     events = _text("Server-sent events of its progress")
 
 
-class BatchSchema(Schema):
+class BatchSchema(Open):
     """The batch resource."""
 
     batch_id = _text("The id")
@@ -209,13 +218,13 @@ class BatchAnswerSchema(BatchSchema):
     processing_time = _number("Seconds this call took")
 
 
-class LivenessSchema(Schema):
+class LivenessSchema(Open):
     """The process answers."""
 
     status = _text("Always alive", enum=["alive"])
 
 
-class CheckSchema(Schema):
+class CheckSchema(Open):
     """One condition of being ready."""
 
     name = _text("What was looked at")
@@ -223,14 +232,14 @@ class CheckSchema(Schema):
     detail = _text("What was found")
 
 
-class ReadinessSchema(Schema):
+class ReadinessSchema(Open):
     """Whether requests can be taken, and why not."""
 
     status = _text("ready or not_ready", enum=["ready", "not_ready"])
     checks = _many(CheckSchema, "Every condition")
 
 
-class HealthSchema(Schema):
+class HealthSchema(Open):
     """The state of the whole system in one word, with the numbers behind it."""
 
     status = _text("healthy, degraded or unhealthy", enum=["healthy", "degraded", "unhealthy"])
@@ -246,7 +255,7 @@ class HealthSchema(Schema):
     failed_requests = _count("Requests that failed or expired")
 
 
-class WorkerSchema(Schema):
+class WorkerSchema(Open):
     """One live worker, as its lease tells."""
 
     id = _text("Its name")
@@ -270,7 +279,7 @@ class WorkerSchema(Schema):
     service_seconds = _maybe_number("Recent mean seconds of inference per request")
 
 
-class WorkersSchema(Schema):
+class WorkersSchema(Open):
     """All live workers."""
 
     workers = _many(WorkerSchema, "By name")
@@ -279,7 +288,7 @@ class WorkersSchema(Schema):
     timestamp = _time("When this was looked at")
 
 
-class LaneSchema(Schema):
+class LaneSchema(Open):
     """One lane."""
 
     lane = _text("Its name")
@@ -294,7 +303,7 @@ class LaneSchema(Schema):
     paused = fields.Boolean(required=True)
 
 
-class QueueSchema(Schema):
+class QueueSchema(Open):
     """The queue in the seed's numbers, and every lane."""
 
     size = _count("Requests waiting in all lanes")
@@ -306,7 +315,7 @@ class QueueSchema(Schema):
     timestamp = _time("When this was looked at")
 
 
-class MetricsSchema(Schema):
+class MetricsSchema(Open):
     """Counters and latencies as JSON."""
 
     total_requests = _count("Requests accepted")
@@ -324,7 +333,7 @@ class MetricsSchema(Schema):
     latencies = fields.Dict(required=True, metadata={"description": "stage -> p50, p95, p99 in seconds, count"})
 
 
-class ModelSchema(Schema):
+class ModelSchema(Open):
     """One model that requests may name."""
 
     name = _text("What model_type says")
@@ -340,13 +349,13 @@ class ModelSchema(Schema):
     available = fields.Boolean(required=True, metadata={"description": "Whether a worker serves it now"})
 
 
-class ModelsSchema(Schema):
+class ModelsSchema(Open):
     """All models."""
 
     models = _many(ModelSchema, "By name")
 
 
-class ProblemTypeSchema(Schema):
+class ProblemTypeSchema(Open):
     """What a problem type means."""
 
     type = _text("The type as problem documents have it")

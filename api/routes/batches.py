@@ -10,11 +10,12 @@ import json
 import secrets
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
-from api import intake
+from api import intake, multipart
 from api.correlation import traceparent
 from api.engine import engine
 from api.errors import from_task
@@ -29,7 +30,7 @@ from tasks.errors import AlreadyFinished, PurgedRequest, TaskError, TooManyWaite
 from tasks.requests import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from api.intake import Draft
     from tasks.requests import Request
@@ -91,38 +92,37 @@ def _from_json(body: Mapping[str, Any]) -> list[Draft | Problem]:
     limits = intake.Limits.of(engine().settings)
     defaults = {name: body[name] for name in SHARED if body.get(name) is not None}
     intake.parameters(defaults)
-    return [_attempt(lambda item=item: intake.from_json(item, limits, defaults), item) for item in items]
+    return [_attempt(partial(intake.from_json, item, limits, defaults), item) for item in items]
 
 
 def _from_form() -> list[Draft | Problem]:
-    uploads = request.files.getlist("image") + request.files.getlist("images")
+    form = multipart.read(request)
+    uploads = [part for part in form.files if part.name in {"image", "images"}]
     _check_count("image", len(uploads))
     limits = intake.Limits.of(engine().settings)
-    form = {**request.args, **request.form}
-    shared = intake.parameters({name: form[name] for name in SHARED if name in form})
-    names = request.form.getlist("custom_id")
+    values = {**request.args, **form.values()}
+    shared = intake.parameters({name: values[name] for name in SHARED if name in values})
+    names = [value for name, value in form.fields if name == "custom_id"]
     found = []
     for index, upload in enumerate(uploads):
         named = {"custom_id": names[index] if index < len(names) else upload.filename or None}
-        found.append(
-            _attempt(lambda upload=upload, more={**shared, **named}: _from_upload(upload, more, limits), named)
-        )
+        make = partial(_from_upload, upload.data, {**shared, **named}, limits)
+        found.append(_attempt(make, named))
     return found
 
 
-def _from_upload(upload: Any, more: Mapping[str, Any], limits: intake.Limits) -> Draft:
-    return intake.draft(upload.read(), intake.parameters(more), limits)
+def _from_upload(image: bytes, more: Mapping[str, Any], limits: intake.Limits) -> Draft:
+    return intake.draft(image, intake.parameters(more), limits)
 
 
-def _attempt(make: Any, item: Any) -> Draft | Problem:
+def _attempt(make: Callable[[], Draft], item: Any) -> Draft | Problem:
     """The draft that ``make`` returns, or its problem with the item's own name attached."""
     try:
-        found: Draft = make()
+        return make()
     except Problem as problem:
         name = item.get("custom_id") if isinstance(item, dict) else None
         problem.members["custom_id"] = name if isinstance(name, str) else None
         return problem
-    return found
 
 
 def _wrong_items(name: str, detail: str) -> Problem:

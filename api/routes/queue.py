@@ -69,10 +69,18 @@ def get_queue() -> Response:
 )  # fmt: skip
 def get_metrics() -> Response:
     """Counters and latencies: JSON, or Prometheus text for ``Accept: text/plain`` and OpenMetrics."""
-    offered = ["application/json", "text/plain", "application/openmetrics-text"]
-    if request.accept_mimetypes.best_match(offered, "application/json") != "application/json":
-        return _exposition()
-    return reply(_metrics())
+    return _exposition() if _wants_text() else reply(_metrics())
+
+
+def _wants_text() -> bool:
+    """Whether the best of the accepted types is one of a scraper; their version parameters defeat ``best_match``."""
+    for value, _quality in request.accept_mimetypes:
+        kind = value.partition(";")[0].strip()
+        if kind in {"text/plain", "text/*", "application/openmetrics-text"}:
+            return True
+        if kind in {"application/json", "application/*", "*/*"}:
+            return False
+    return False
 
 
 @blueprint.operation(

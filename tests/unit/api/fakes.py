@@ -157,6 +157,7 @@ class FakeQueue:
     def recent(
         self, *, status: str | None = None, model_type: str | None = None, limit: int = 50, cursor: str | None = None
     ) -> tuple[list[Request], str | None]:
+        self.ping()
         found = [r for r in self.kept.values() if status in {None, r.state} and model_type in {None, r.model_type}]
         start = int(cursor or 0)
         more = str(start + limit) if start + limit < len(found) else None
