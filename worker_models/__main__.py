@@ -1,4 +1,4 @@
-"""``python -m worker_models prepare``: fetch, export and cache models, one line each; see :mod:`worker_models.prepare`."""
+"""``python -m worker_models prepare``: fetch, export and cache models; see :mod:`worker_models.prepare`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from settings import SettingsError, get_settings
 from worker_models.prepare import Outcome, prepare
+from worker_models.weights import WAYS_OUT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     skipped = {outcome.name: outcome.reason for outcome in outcomes if outcome.weights is None}
     if options.json:
         sys.stdout.write(json.dumps({"ready": ready, "skipped": skipped}) + "\n")
+    elif skipped:
+        sys.stderr.write(WAYS_OUT.removeprefix(". ") + "\n")
     return 0 if ready else 1
 
 
@@ -33,9 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         "prepare", help="fetch weights, export graphs and fill MODEL_CACHE_DIR"
     )
     command.add_argument("names", nargs="*", metavar="model", help="models to prepare; default: MODELS")
-    command.add_argument(
-        "--json", action="store_true", help='print {"ready": {...}, "skipped": {...}} instead of lines'
-    )
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     return parser
 
 
