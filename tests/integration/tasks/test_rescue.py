@@ -1,0 +1,187 @@
+"""Workers die, freeze, come back, share a name: no request is lost, none is answered twice."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from tasks.keys import Keys
+from tasks.monitor import Monitor
+from tasks.requests import State
+from tasks.submit import Gateway, Submission
+from tests.support.oracle import all_ended, check_answered_once, check_books
+from tests.support.redis_server import RedisServer
+from tests.support.stack import Stack, WorkerProcess
+from tests.support.waiting import wait_until
+
+Toy = Callable[..., WorkerProcess]
+Send = Callable[..., str]
+
+
+def running_on(gateway: Gateway, request_id: str, node: str) -> bool:
+    request = gateway.get(request_id)
+    return request.state is State.RUNNING and request.worker_id == node
+
+
+def test_a_killed_workers_requests_run_elsewhere_within_three_seconds(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor
+) -> None:
+    victim = toy("victim")
+    ids = [send("sleep 0.2") for _ in range(20)] + [send("sleep 30;ok")]
+    wait_until(lambda: running_on(gateway, ids[-1], victim.node))
+    toy("other")
+    victim.kill()
+    killed_at = time.time()
+    gateway.cancel(ids[-1])  # its answer is not awaited; that it is given back is
+    requests = all_ended(gateway, ids, 20)
+    rescued = [event["at"] for r in requests for event in r.timeline if event["event"] == "worker_died"]
+    assert rescued
+    assert max(rescued) - killed_at <= 3.0
+    check_answered_once(requests)
+    check_books(monitor, requests)
+
+
+def test_a_message_published_to_a_frozen_worker_survives_its_death(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor
+) -> None:
+    """Stock kombu loses it: the frozen worker's BRPOP takes the message and nobody wrote down who has it."""
+    ids = []
+    for round_ in range(3):
+        victim = toy(f"victim-{round_}")
+        gateway.wait(send(), 10)
+        victim.send(signal.SIGSTOP)
+        ids.append(send())
+        victim.kill()
+    toy("other")
+    requests = all_ended(gateway, ids, 15)
+    assert {request.state for request in requests} == {State.SUCCEEDED}
+
+
+def test_a_frozen_worker_that_wakes_up_changes_nothing(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, tmp_path: Path
+) -> None:
+    sleeper = toy("sleeper")
+    ran = tmp_path / "ran"
+    request_id = send(f"ran {ran};sleep 1")
+    wait_until(ran.exists)
+    sleeper.send(signal.SIGSTOP)
+    toy("other")
+    request = gateway.wait(request_id, 15)
+    assert (request.state, request.attempts) == (State.SUCCEEDED, 2)
+    completed = request.completed_at
+    sleeper.send(signal.SIGCONT)
+    wait_until(lambda: monitor.counters()["fenced"] == 1, 10)
+    again = gateway.get(request_id)
+    assert (again.completed_at, again.worker_id) == (completed, request.worker_id)
+    check_answered_once([again])
+    # Declared dead and back: it registers again and is useful again.
+    wait_until(lambda: len(monitor.workers()) == 2, 10)
+    requests = all_ended(gateway, [send("sleep 0.2") for _ in range(40)], 20)
+    assert {r.worker_id for r in requests} == {sleeper.node, request.worker_id}
+
+
+def test_a_request_that_ends_its_process_becomes_a_dead_letter_and_its_companions_succeed(
+    toy: Toy, stack: Stack, gateway: Gateway, monitor: Monitor
+) -> None:
+    workers = [toy(f"toy-{i}") for i in range(4)]
+    texts = ["exit" if i == 5 else "sleep 0.05;ok" for i in range(16)]
+    gateway.submit_many([Submission(image=t.encode(), model_type="toy", batch_id="b") for t in texts])
+    requests = all_ended(gateway, [r.id for r in gateway.batch("b")], 40)
+    poison = requests[5]
+    assert {r.state for r in requests if r is not poison} == {State.SUCCEEDED}
+    assert poison.state is State.FAILED
+    assert poison.error is not None
+    assert poison.error["code"] == "poison"
+    assert poison.attempts <= 3
+    deaths = [event for event in poison.timeline if event["event"] == "worker_died"]
+    assert len({event["worker"] for event in deaths}) == 3
+    assert sum(worker.alive for worker in workers) == 1
+    check_books(monitor, requests)
+
+
+def test_a_retry_waiting_in_a_dead_workers_memory_is_not_forgotten(
+    toy: Toy, send: Send, gateway: Gateway, tmp_path: Path
+) -> None:
+    victim = toy("victim", RETRY_BACKOFF=4, RETRY_JITTER=0)
+    request_id = send(f"flaky {tmp_path / 'count'} 1")
+    wait_until(lambda: any(e["event"] == "retry" for e in gateway.get(request_id).timeline))
+    toy("other")
+    victim.kill()
+    request = gateway.wait(request_id, 20)
+    assert (request.state, request.attempts) == (State.SUCCEEDED, 2)
+
+
+def test_a_long_request_is_never_run_twice_while_its_worker_lives(
+    toy: Toy, send: Send, gateway: Gateway, own_redis: RedisServer, tmp_path: Path
+) -> None:
+    """Longer than several leases, across a broken connection, with an idle worker beside it."""
+    toy("toy-1")
+    ran = tmp_path / "ran"
+    request_id = send(f"ran {ran};sleep 8")
+    wait_until(ran.exists)
+    toy("toy-2")
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    request = gateway.wait(request_id, 20)
+    assert (request.state, request.attempts) == (State.SUCCEEDED, 1)
+    assert len(ran.read_text().splitlines()) == 1
+
+
+def test_two_workers_of_one_name_in_turn_orphan_nothing(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, stack: Stack
+) -> None:
+    first = toy("same")
+    ids = [send("sleep 1") for _ in range(4)]
+    wait_until(lambda: running_on(gateway, ids[0], first.node))
+    first.kill()
+    second = toy("same")
+    requests = all_ended(gateway, ids, 20)
+    assert {(r.state, r.worker_id) for r in requests} == {(State.SUCCEEDED, second.node)}
+    check_books(monitor, requests)
+    assert second.stop() == 0
+    keys = Keys(stack.settings().key_prefix)
+    with redis.Redis.from_url(stack.redis_url) as client:
+        assert client.hlen(keys.workers) == 0
+        assert client.keys(f"{keys.prefix}unacked:*") == []
+
+
+def test_sigterm_finishes_what_runs_and_gives_back_the_rest(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor
+) -> None:
+    worker = toy("leaver", "-c", "2")
+    ids = [send("sleep 1") for _ in range(6)]
+    wait_until(lambda: monitor.ledger()["normal.toy"]["running"] == 2)
+    assert worker.stop() == 0
+    row = monitor.ledger()["normal.toy"]
+    assert (row["succeeded"], row["queued"], row["running"]) == (2, 4, 0)
+    toy("other")
+    assert {r.attempts for r in all_ended(gateway, ids, 10)} == {1}
+
+
+def test_a_hung_forward_pass_ends_the_worker_and_its_other_requests_succeed(
+    toy: Toy, send: Send, gateway: Gateway
+) -> None:
+    hung = toy("hung", HARD_TIMEOUT=2, MAX_BATCH=1)
+    stuck = send("sleep 60")
+    waiting = send("ok")
+    wait_until(lambda: running_on(gateway, waiting, hung.node))
+    gateway.cancel(stuck)
+    toy("other")
+    assert hung.wait(10) == 75
+    assert "HARD_TIMEOUT" in hung.log()
+    assert gateway.wait(waiting, 10).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_nobody_is_declared_dead_right_after_redis_was_out_of_reach(settled: bool) -> None:
+    from tasks.deliveries import Watchfulness
+
+    watch = Watchfulness(grace=4.0, uptime=10.0 if settled else 1.0)
+    assert watch.settled is settled
+    watch.interrupted()
+    assert not watch.settled
