@@ -55,6 +55,19 @@ def test_a_traceback_stays_on_its_json_line(capsys: pytest.CaptureFixture[str]) 
     assert "ValueError" in json.dumps(line["exception"])
 
 
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_a_traceback_never_shows_local_variables(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Settings(log_format=log_format), "api")
+    password = "hunter2"  # noqa: S105 - what must not be written
+    try:
+        int(password[:0])
+    except ValueError:
+        logging.getLogger("a").exception("broken")
+    written = capsys.readouterr().err
+    assert "ValueError" in written
+    assert "hunter2" not in written
+
+
 def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Settings(log_level="WARNING"), "api")
     logging.getLogger("a").info("quiet")
