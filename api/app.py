@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from api import correlation, errors, openapi
+from api import correlation, errors, openapi, ops
 from api.engine import EXTENSION, Connections, Engine, real_connections
 from api.routes import BLUEPRINTS
 from api.version import VERSION
@@ -32,7 +32,8 @@ def create_app(settings: Settings | None = None, *, connections: Connections | N
     app.extensions[EXTENSION] = Engine(settings, connections or real_connections())
     correlation.register(app)
     errors.register(app)
+    ops.register(app)
     api = openapi.create(app, VERSION)
-    for blueprint in BLUEPRINTS:
+    for blueprint in (*BLUEPRINTS, ops.blueprint):
         api.register_blueprint(blueprint)
     return app

@@ -86,15 +86,20 @@ def get_health() -> Response:
         workers, lanes, ledger = engine().monitor.workers(), engine().monitor.lanes(), engine().monitor.ledger()
     except Unavailable as error:
         return _unhealthy(_body("unhealthy", [str(error)], "down", _workers([]), {}))
-    reasons = _reasons(workers, lanes)
-    taking = any(worker["state"] != "draining" for worker in workers)
-    word = "unhealthy" if not taking else "degraded" if reasons else "healthy"
+    word, reasons = verdict(workers, lanes)
     body = _body(word, reasons, "up", _workers(workers), totals(ledger))
-    return reply(body) if taking else _unhealthy(body)
+    return _unhealthy(body) if word == "unhealthy" else reply(body)
 
 
 def _unhealthy(body: dict[str, Any]) -> Response:
     return reply(body, 503, {"Retry-After": "1"})
+
+
+def verdict(workers: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """``healthy``, ``degraded`` or ``unhealthy``, and why it is not healthy; for when Redis answers."""
+    reasons = _reasons(workers, lanes)
+    taking = any(worker["state"] != "draining" for worker in workers)
+    return "unhealthy" if not taking else "degraded" if reasons else "healthy", reasons
 
 
 def _reasons(workers: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> list[str]:

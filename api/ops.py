@@ -1,0 +1,208 @@
+"""``/ops/snapshot``: everything a dashboard shows, in one answer, and the log of what operators did.
+
+One read serves every caller for half a second, so a hundred open dashboards cost Redis as much as one. It changes
+nothing but the activity log, which gets a line for each successful call of a route that only an admin may use.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from flask import current_app, request
+from marshmallow import Schema, fields
+
+from api.engine import engine
+from api.openapi import Answer, Operations, query
+from api.resources import now, reply, request_resource, timestamp
+from api.routes.health import totals, uptime, verdict
+from api.routes.models import model_row
+from api.routes.queue import worker_row
+from api.schemas import LaneSchema, ModelSchema, RequestSchema, WorkerSchema
+from api.version import VERSION
+from tasks.connections import prompt, translated
+from tasks.errors import Unavailable
+from tasks.keys import Keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from flask import Flask, Response
+
+    from settings import Settings
+    from tasks.monitor import Monitor
+
+log = logging.getLogger(__name__)
+blueprint = Operations("dashboard", __name__, description="One answer for a dashboard")
+
+#: Seconds for which one read is good enough.
+FRESH = 0.5
+HISTORY = 60  # minutes
+RECENT = 50  # requests
+ACTIVITY = 200  # lines kept
+
+
+class Journal:
+    """What operators did, newest first, and how many dead letters there are."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = prompt(settings.redis_url)
+        self._key = f"{settings.key_prefix}api:activity"
+        self._dead_letters = Keys(settings.key_prefix).dead_letters
+
+    def write(self, what: str, who: str) -> None:
+        """Add a line."""
+        line = json.dumps({"at": time.time(), "what": what, "who": who})
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.lpush(self._key, line)
+            pipe.ltrim(self._key, 0, ACTIVITY - 1)
+            pipe.execute()
+
+    def read(self) -> tuple[list[dict[str, Any]], int]:
+        """The newest 50 lines, and the number of dead letters."""
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.lrange(self._key, 0, 49)
+            pipe.zcard(self._dead_letters)
+            lines, letters = pipe.execute()
+        return [json.loads(line) for line in lines], int(letters)
+
+
+class Board:
+    """The latest snapshot of one process, read again by one thread at a time when it is older than ``FRESH``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.journal = Journal(settings)
+        self._lock = threading.Lock()
+        self._read_at = float("-inf")
+        self._body: dict[str, Any] = {}
+
+    def snapshot(self, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What ``read`` found at most ``FRESH`` seconds ago; errors of ``read`` pass through and are not kept."""
+        with self._lock:
+            if time.monotonic() - self._read_at >= FRESH:
+                self._body = read()
+                self._read_at = time.monotonic()
+            return self._body
+
+
+class WorkerNowSchema(WorkerSchema):
+    """A live worker, and what only operators ask about."""
+
+    chaos = fields.String(metadata={"description": "The fault it has been told to show"}, allow_none=True)
+
+
+class ActivitySchema(Schema):
+    """One thing that an operator did."""
+
+    at = fields.String(required=True, metadata={"description": "When; RFC 3339, UTC", "format": "date-time"})
+    what = fields.String(required=True, metadata={"description": "The route that was called"})
+    who = fields.String(required=True, metadata={"description": "The address it was called from"})
+
+
+class SnapshotSchema(Schema):
+    """The whole system at one moment."""
+
+    as_of = fields.String(required=True, metadata={"description": "When it was read", "format": "date-time"})
+    version = fields.String(required=True)
+    uptime = fields.Float(required=True)
+    status = fields.String(required=True, metadata={"enum": ["healthy", "degraded", "unhealthy"]})
+    reasons = fields.List(fields.String(), required=True)
+    chaos_enabled = fields.Boolean(required=True)
+    max_queue = fields.Integer(required=True)
+    workers = fields.List(fields.Nested(WorkerNowSchema), required=True)
+    lanes = fields.List(fields.Nested(LaneSchema), required=True)
+    paused = fields.Dict(required=True, metadata={"description": "lane -> who paused it and when"})
+    ledger = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+    counters = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+    latencies = fields.Dict(required=True)
+    history = fields.List(fields.Dict(), required=True, metadata={"description": "A row per minute, oldest first"})
+    requests = fields.List(fields.Nested(RequestSchema), required=True, metadata={"description": "Newest first"})
+    dead_letters = fields.Integer(required=True)
+    models = fields.List(fields.Nested(ModelSchema), required=True)
+    activity = fields.List(fields.Nested(ActivitySchema), required=True)
+
+
+@blueprint.operation(
+    "GET", "/ops/snapshot",
+    (200, Answer("The system now", SnapshotSchema)),
+    problems=("broker_unavailable",),
+    parameters=(query("fresh", "1 does not accept a read of half a second ago", {"enum": ["0", "1"]}),),
+    operation_id="snapshot",
+)  # fmt: skip
+def get_snapshot() -> Response:
+    """Tell everything a dashboard shows, as it was at most half a second ago."""
+    if request.args.get("fresh") == "1":
+        return reply(_read())
+    return reply(_board().snapshot(_read))
+
+
+def _board() -> Board:
+    """The board of this app; made at first use, because its connection does not survive a fork."""
+    extensions = current_app.extensions
+    if "inferlane-board" not in extensions:
+        extensions["inferlane-board"] = Board(engine().settings)
+    board: Board = extensions["inferlane-board"]
+    return board
+
+
+def _read() -> dict[str, Any]:
+    monitor, settings = engine().monitor, engine().settings
+    workers, lanes = monitor.workers(), monitor.lanes()
+    status, reasons = verdict(workers, lanes)
+    activity, dead_letters = _board().journal.read()
+    return {
+        "as_of": now(),
+        "version": VERSION,
+        "uptime": uptime(),
+        "status": status,
+        "reasons": reasons,
+        "chaos_enabled": settings.chaos_enabled,
+        "max_queue": settings.max_queue,
+        "workers": [worker_row(worker) for worker in workers],
+        "lanes": lanes,
+        "paused": monitor.paused(),
+        "dead_letters": dead_letters,
+        "models": _models(settings, workers),
+        "activity": [{**line, "at": timestamp(line["at"])} for line in activity],
+        **_numbers(monitor),
+    }
+
+
+def _numbers(monitor: Monitor) -> dict[str, Any]:
+    return {
+        "ledger": dict(totals(monitor.ledger())),
+        "counters": monitor.counters(),
+        "latencies": monitor.latencies(),
+        "history": monitor.history(HISTORY),
+        "requests": [request_resource(record) for record in monitor.recent(limit=RECENT)[0]],
+    }
+
+
+def _models(settings: Settings, workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    names = dict.fromkeys([*settings.models, *sorted(str(worker["model"]) for worker in workers)])
+    return [model_row(name, workers) for name in names]
+
+
+def register(app: Flask) -> None:
+    """Write a line of the journal for each successful call of a route that needs the admin role."""
+    app.after_request(_record)
+
+
+def _record(response: Response) -> Response:
+    route = current_app.view_functions.get(request.endpoint or "")
+    mutates = request.method not in {"GET", "HEAD", "OPTIONS"}
+    if mutates and getattr(route, "role", "") == "admin" and response.status_code < 400:
+        try:
+            _board().journal.write(_told(request.get_json(silent=True)), request.remote_addr or "unknown")
+        except Unavailable as error:  # the order was obeyed: losing its line must not make it look refused
+            log.warning("not in the activity log: %s %s: %s", request.method, request.path, error)
+    return response
+
+
+def _told(body: Mapping[str, Any] | None) -> str:
+    """The call in words: method and path, and the short members of its body."""
+    said = {name: value for name, value in (body or {}).items() if isinstance(value, str | int | float)}
+    return f"{request.method} {request.path} {json.dumps(said) if said else ''}"[:300].strip()
