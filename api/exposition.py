@@ -88,14 +88,16 @@ class _Reading(Collector):
     def _workers(self) -> Iterator[Metric]:
         labels = ["worker", "model"]
         up = GaugeMetricFamily("inferlane_worker_up", "1 for every worker with a lease.", labels=labels)
-        load = GaugeMetricFamily("inferlane_worker_load_ratio", "Share of a worker's places in use.", labels=labels)
+        held = GaugeMetricFamily("inferlane_worker_in_flight", "Requests that a worker has.", labels=labels)
+        places = GaugeMetricFamily("inferlane_worker_concurrency", "Requests a worker may take.", labels=labels)
         memory = GaugeMetricFamily("inferlane_worker_resident_memory_bytes", "Memory of a worker.", labels=labels)
         for worker in self._monitor.workers():
             where = [worker["id"], worker["model"]]
             up.add_metric(where, 1)
-            load.add_metric(where, worker["load"])
-            memory.add_metric(where, worker["rss_bytes"] or 0)
-        yield from (up, load, memory)
+            held.add_metric(where, worker["in_flight"])
+            places.add_metric(where, worker["concurrency"])
+            memory.add_metric(where, worker["rss_bytes"])
+        yield from (up, held, places, memory)
 
     def _latencies(self) -> Iterator[Metric]:
         labels = ["priority", "model", "stage"]

@@ -129,7 +129,7 @@ def read(request: Request, limits: Limits) -> Draft:
     if kind == "multipart/form-data":
         return _from_form(request, limits)
     if kind.startswith("image/") or kind == "application/octet-stream":
-        image = request.get_data(cache=False)
+        image = body(request)
         if not image:
             raise Problem("empty_body", "Send the bytes of an image as the body.")
         return draft(image, parameters(request.args), limits)
@@ -144,32 +144,45 @@ def unsupported_media_type(request: Request, accept: str = ACCEPT_POST) -> Probl
     return Problem("unsupported_media_type", f"Cannot read {said}.", headers={"Accept-Post": accept})
 
 
+def body(request: Request) -> bytes:
+    """All of the body.
+
+    Raises:
+        Problem: ``body_too_large``, also for a chunked body, which Werkzeug would only cut off at the limit.
+    """
+    limit = request.max_content_length
+    data = request.get_data(cache=False)
+    if limit is not None and len(data) >= limit:
+        raise Problem("body_too_large", f"The body has more than {limit} bytes.")
+    return data
+
+
 def load_json(request: Request) -> dict[str, Any]:
     """The JSON object in the body.
 
     Raises:
         Problem: ``empty_body``, ``invalid_json``, or ``invalid_parameters`` when it is JSON but not an object.
     """
-    raw = request.get_data(cache=False)
+    raw = body(request)
     if not raw:
         raise Problem("empty_body", "Send a JSON object as the body.")
     try:
-        body = json.loads(raw)
+        parsed = json.loads(raw)
     except RecursionError:
         raise Problem("invalid_json", "The JSON is nested too deeply.") from None
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError and integers beyond the digit limit
         raise Problem("invalid_json", f"{error}.") from None
-    if not isinstance(body, dict):
+    if not isinstance(parsed, dict):
         raise Problem("invalid_parameters", "The JSON must be an object.")
-    return body
+    return parsed
 
 
-def from_json(body: Any, limits: Limits, defaults: Mapping[str, Any] | None = None) -> Draft:
+def from_json(given: Any, limits: Limits, defaults: Mapping[str, Any] | None = None) -> Draft:
     """One request given as a JSON object with ``data`` (base64 or a data URL); ``defaults`` fill what it leaves out."""
-    if not isinstance(body, Mapping):
+    if not isinstance(given, Mapping):
         raise Problem("invalid_parameters", "A request must be a JSON object.")
-    checked = parameters({**(defaults or {}), **body})
-    return draft(decode_base64(body.get("data"), limits), checked, limits)
+    checked = parameters({**(defaults or {}), **given})
+    return draft(decode_base64(given.get("data"), limits), checked, limits)
 
 
 def draft(image: bytes, checked: Mapping[str, Any], limits: Limits) -> Draft:
@@ -238,7 +251,7 @@ def _data_url_payload(url: str) -> str:
 
 
 def _from_form(request: Request, limits: Limits) -> Draft:
-    form = multipart.read(request)
+    form = multipart.read(body(request), request.mimetype_params.get("boundary", ""))
     uploads = [part for part in form.files if part.name == "image"]
     if not uploads:
         missing = [{"name": "image", "detail": "is missing"}]

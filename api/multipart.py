@@ -17,8 +17,6 @@ from api.problems import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flask import Request
-
 MAX_PARTS = 2000
 MAX_HEADER_BYTES = 16_384
 MAX_FIELD_BYTES = 65_536  # of a part that is no file
@@ -45,19 +43,17 @@ class Form:
         return dict(reversed(self.fields))
 
 
-def read(request: Request) -> Form:
-    """The form in the body of ``request``.
+def read(body: bytes, boundary: str) -> Form:
+    """The form in ``body``, whose Content-Type names ``boundary``.
 
     Raises:
         Problem: ``empty_body`` or ``invalid_multipart``.
     """
-    boundary = request.mimetype_params.get("boundary", "").encode("latin-1", "replace")
     if not 1 <= len(boundary) <= 200:
         raise malformed("the Content-Type has no boundary")
-    body = request.get_data(cache=False)
     if not body:
         raise Problem("empty_body", "The multipart body is empty.")
-    parts = tuple(split(body, boundary))
+    parts = tuple(split(body, boundary.encode("latin-1", "replace")))
     texts = [part for part in parts if part.filename is None]
     return Form(
         tuple(part for part in parts if part.filename is not None),

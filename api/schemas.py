@@ -266,6 +266,7 @@ class WorkerSchema(Open):
     share = fields.Float(
         data_key="load", required=True, metadata={"description": "Share of its places in use", "minimum": 0}
     )
+    started_at = _time("When it began to serve")
     last_heartbeat = _time("When its lease was last renewed")
     in_flight = _count("Requests it has")
     device = _maybe_text("cpu, cuda:0, ...")
@@ -275,7 +276,11 @@ class WorkerSchema(Open):
     rss_bytes = fields.Integer(required=True, allow_none=True)
     pid = fields.Integer(required=True, allow_none=True)
     host = _maybe_text("Where it runs")
+    concurrency = _count("Its places: requests it takes at a time")
     processed = _count("Requests it has answered")
+    failed = _count("Requests that failed in it")
+    cpu_seconds = _number("Processor time it has used")
+    chaos = _maybe_text("The fault it has been told to show; null unless faults are enabled")
     service_seconds = _maybe_number("Recent mean seconds of inference per request")
 
 

@@ -96,7 +96,7 @@ def _from_json(body: Mapping[str, Any]) -> list[Draft | Problem]:
 
 
 def _from_form() -> list[Draft | Problem]:
-    form = multipart.read(request)
+    form = multipart.read(intake.body(request), request.mimetype_params.get("boundary", ""))
     uploads = [part for part in form.files if part.name in {"image", "images"}]
     _check_count("image", len(uploads))
     limits = intake.Limits.of(engine().settings)

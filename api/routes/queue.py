@@ -37,13 +37,21 @@ def get_workers() -> Response:
 
 
 def worker_row(worker: Mapping[str, Any]) -> dict[str, Any]:
-    """A worker as the contract has it; a lease that has run out is not listed at all."""
+    """A worker as the contract has it; one whose lease has run out is not listed at all."""
+    shown = {name: value for name, value in worker.items() if name != "boot"}
     return {
-        **worker,
+        **shown,
         "url": "",
         "status": "draining" if worker["state"] == "draining" else "healthy",
+        "load": load(worker),
+        "started_at": timestamp(worker.get("started_at")),
         "last_heartbeat": timestamp(worker["last_heartbeat"]),
     }
+
+
+def load(worker: Mapping[str, Any]) -> float:
+    """The share of a worker's places that are in use; above 1 when it holds chunks of a batch."""
+    return round(int(worker["in_flight"]) / max(1, int(worker["concurrency"])), 4)
 
 
 @blueprint.operation(

@@ -191,9 +191,10 @@ def ended(record: Request, state: State | None = None, error: dict[str, Any] | N
 def worker_row(name: str, model: str, **changes: Any) -> dict[str, Any]:
     """A worker as the Monitor tells it."""
     row = {
-        "id": name, "model": model, "state": "idle", "device": "cpu", "runtime": "onnxruntime", "weights": "random",
-        "in_flight": 0, "load": 0.0, "last_heartbeat": 1_800_000_000.0, "rss_bytes": 150_000_000, "pid": 4,
-        "host": "host", "processed": 7, "service_seconds": 0.02, "version": "1",
+        "id": name, "boot": f"{name}/1f", "model": model, "version": "1", "weights": "random", "runtime": "onnxruntime",
+        "device": "cpu", "host": "host", "pid": 4, "concurrency": 16, "state": "idle", "in_flight": 0, "processed": 7,
+        "failed": 1, "service_seconds": 0.02, "rss_bytes": 150_000_000, "cpu_seconds": 3.5, "chaos": None,
+        "last_heartbeat": 1_800_000_000.0,
     }  # fmt: skip
     return row | changes
 

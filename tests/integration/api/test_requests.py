@@ -1,0 +1,174 @@
+"""From an HTTP request through Redis and a worker to the answer, with nothing replaced."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+
+from tests.integration.api.conftest import image
+from tests.support.stack import ApiProcess
+from tests.support.waiting import wait_until
+
+ASYNC = {"Prefer": "respond-async"}
+RAW = {"Content-Type": "image/gif"}
+
+
+def send(http: httpx.Client, order: str = "ok", **more: str) -> httpx.Response:
+    return http.post("/inference?model_type=toy", content=image(order), headers=RAW | more)
+
+
+def state(http: httpx.Client, path: str) -> str:
+    return str(http.get(path).json()["status"])
+
+
+def test_every_kind_of_body_is_answered(http: httpx.Client) -> None:
+    data = base64.b64encode(image()).decode()
+    answers = [
+        http.post("/inference", json={"data": data, "model_type": "toy"}),
+        http.post("/inference", files={"image": ("x.gif", image())}, data={"model_type": "toy"}),
+        send(http),
+    ]
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        body = answer.json()
+        assert (body["status"], body["model"], body["weights"]) == ("success", "toy", "none")
+        assert body["worker_id"].startswith("toy-1@")
+        assert body["predictions"][0]["confidence"] == 1.0
+        assert {"queue", "decode", "infer", "total"} <= set(body["timings"])
+        assert "infer;dur=" in answer.headers["Server-Timing"]
+
+
+def test_any_is_answered_by_whoever_is_there(http: httpx.Client) -> None:
+    answer = http.post("/inference", content=image(), headers=RAW)
+    assert (answer.status_code, answer.json()["model_type"], answer.json()["model"]) == (200, "any", "toy")
+
+
+def test_a_hundred_concurrent_callers_are_all_answered(http: httpx.Client) -> None:
+    with ThreadPoolExecutor(100) as pool:
+        answers = list(pool.map(lambda _: send(http), range(100)))
+    assert [answer.status_code for answer in answers] == [200] * 100
+    assert len({answer.json()["request_id"] for answer in answers}) == 100
+
+
+def test_async_then_long_poll_wakes_at_the_end(http: httpx.Client) -> None:
+    accepted = send(http, "sleep 1", **ASYNC)
+    assert accepted.status_code == 202
+    began = time.monotonic()
+    answer = http.get(accepted.headers["Location"], headers={"Prefer": "wait=15"})
+    assert answer.json()["status"] == "succeeded"
+    assert time.monotonic() - began < 5
+
+
+def test_too_slow_for_the_caller_is_202_and_ends_all_the_same(http: httpx.Client) -> None:
+    accepted = send(http, "sleep 2", Prefer="wait=1")
+    assert (accepted.status_code, accepted.headers["Preference-Applied"]) == (202, "wait=1")
+    wait_until(lambda: state(http, accepted.headers["Location"]) == "succeeded", what="the request succeeds")
+
+
+def test_what_the_worker_finds_wrong_is_422_for_the_waiting_caller(http: httpx.Client) -> None:
+    answer = send(http, " bad ")
+    assert (answer.status_code, answer.json()["code"]) == (422, "unsupported_image")
+    assert state(http, answer.json()["instance"]) == "failed"
+
+
+def test_cancel_while_running(http: httpx.Client) -> None:
+    path = send(http, "sleep 3", **ASYNC).headers["Location"]
+    wait_until(lambda: state(http, path) == "running", what="the request runs")
+    assert http.delete(path).json()["status"] == "canceled"
+    assert http.post(f"{path}/cancel").status_code == 200
+    assert state(http, path) == "canceled"
+
+
+def test_two_posts_with_one_key_run_once(http: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> None:
+    ran = tmp_path_factory.mktemp("ran") / "times"
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: send(http, f"ran {ran}", **{"Idempotency-Key": "twice"}), range(10)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["request_id"] for answer in answers}) == 1
+    assert sum("Idempotent-Replayed" in answer.headers for answer in answers) == 9
+    assert len(ran.read_text().splitlines()) == 1
+    assert send(http, "other", **{"Idempotency-Key": "twice"}).status_code == 422
+
+
+def test_a_batch_of_64_with_bad_items_answers_each(http: httpx.Client) -> None:
+    items = [{"data": base64.b64encode(image()).decode(), "model_type": ("toy", "any")[i % 2]} for i in range(64)]
+    items[5] = {"data": "!!", "custom_id": "five"}
+    items[9]["model_type"] = "gpt"
+    items[11]["data"] = base64.b64encode(image(" bad ")).decode()
+    answer = http.post("/batch_inference", json={"requests": items})
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert (body["counts"]["succeeded"], body["counts"]["failed"], body["counts"]["rejected"]) == (61, 1, 2)
+    codes = {item["index"]: item["error"]["code"] for item in body["results"] if item["error"]}
+    assert codes == {5: "invalid_base64", 9: "unknown_model", 11: "unsupported_image"}
+    lines = [json.loads(line) for line in http.get(body["urls"]["results"]).text.splitlines()]
+    assert [line["index"] for line in lines] == list(range(64))
+
+
+def test_a_batch_can_be_followed_and_canceled(http: httpx.Client) -> None:
+    items = [{"data": base64.b64encode(image(order)).decode(), "model_type": "toy"} for order in ("ok", "sleep 4")]
+    accepted = http.post("/batch_inference", json={"requests": items}, headers=ASYNC)
+    path = accepted.headers["Location"]
+    wait_until(lambda: http.get(path).json()["counts"]["running"] == 1, what="the slow item runs")
+    assert http.post(f"{path}/cancel").json()["counts"]["canceled"] == 1
+    assert http.get(path).json()["status"] == "completed"
+
+
+def test_a_60_mb_body_is_413_for_a_client_that_sends_all_of_it(http: httpx.Client) -> None:
+    answer = http.post("/inference", content=bytes(60 * 1024 * 1024), headers=RAW)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+def test_a_body_of_unknown_length_is_bounded_too(http: httpx.Client) -> None:
+    chunks = (bytes(1024 * 1024) for _ in range(60))
+    answer = http.post("/inference", content=chunks, headers=RAW)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+def test_the_lists_tell_of_real_requests_and_workers(http: httpx.Client) -> None:
+    request_id = send(http).json()["request_id"]
+    page = http.get("/inference", params={"status": "succeeded", "limit": 1}).json()
+    assert page["requests"][0]["request_id"] == request_id
+    older = http.get("/inference", params={"limit": 1, "cursor": page["next_cursor"]}).json()
+    assert older["requests"][0]["request_id"] != request_id
+    workers = http.get("/workers/status").json()["workers"]
+    assert [(row["model"], row["status"]) for row in workers] == [("toy", "healthy")]
+    assert http.get("/readyz").status_code == 200
+    health = http.get("/health").json()
+    assert (health["status"], health["reasons"]) == ("degraded", ["no worker serves resnet18"])
+
+
+def test_metrics_equal_the_ledger(http: httpx.Client) -> None:
+    metrics = http.get("/metrics").json()
+    assert metrics["total_requests"] == sum(lane["accepted"] for lane in metrics["ledger"].values())
+    assert metrics["successful_requests"] > 0
+    text = http.get("/metrics/prometheus").text
+    assert 'inferlane_requests_total{model="toy",priority="normal",state="succeeded"}' in text
+
+
+def test_sixty_four_waiters_do_not_hold_up_livez(http: httpx.Client, toy_api: ApiProcess) -> None:
+    with ThreadPoolExecutor(64) as pool:
+        waiting = [pool.submit(send, http, "sleep 0.05") for _ in range(64)]
+        with httpx.Client(base_url=toy_api.url) as other:
+            times = sorted(_seconds(other) for _ in range(40))
+        assert {job.result().status_code for job in waiting} == {200}
+    assert times[len(times) // 2] < 0.05
+
+
+def _seconds(http: httpx.Client) -> float:
+    began = time.perf_counter()
+    assert http.get("/livez").status_code == 200
+    return time.perf_counter() - began
+
+
+def test_an_api_process_stays_small_and_loads_no_runtime(http: httpx.Client, toy_api: ApiProcess) -> None:
+    for process in psutil.Process(toy_api.pid).children():
+        assert process.memory_info().rss < 120 * 1024 * 1024
+        loaded = " ".join(entry.path for entry in process.memory_maps())
+        assert not any(name in loaded for name in ("libtorch", "onnxruntime", "/PIL/"))
