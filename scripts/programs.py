@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WORKER = "worker"
 
 # What may be busy when asked to stop gets time to finish it, in seconds; the rest has nothing to finish.
-STOP_SECONDS = {"api": 45, WORKER: 60, "broker": 30}
+STOP_SECONDS = {"api": 45, WORKER: 60, "broker": 30, "flower": 3}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,118 @@
+"""The whole system as a person starts it: the real Procfile, a real model with real weights, a photo of a cat."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from scripts import probes
+from scripts.supervision import ProcessRow
+from scripts.system import System
+from settings import Settings
+from tests.support.ports import free_port
+from tests.support.processes import ROOT
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+MODEL = "efficientnet_lite0"
+WORKER = f"worker-{MODEL}-1"
+
+
+class Installation:
+    """One running Inferlane and the commands a person gives it."""
+
+    def __init__(self, folder: Path) -> None:
+        ports = {f"{name}_PORT": free_port() for name in ("API", "DASHBOARD", "FLOWER", "REDIS")}
+        stack = Stack("", folder, MODELS=MODEL, **ports)
+        self.environ: dict[str, str] = stack.environ()
+        self.settings: Settings = stack.settings()
+        self.folder = folder
+
+    def run(self, *command: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run ``python COMMAND...`` in its environment; raise with the output when it fails."""
+        done = subprocess.run(
+            [sys.executable, *command], cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=timeout,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def rows(self) -> dict[str, ProcessRow]:
+        """Its processes by name."""
+        return {row.name: row for row in System(self.settings).rows()}
+
+    def workers(self) -> set[str]:
+        """The workers its API knows to live."""
+        return probes.workers_seen(self.settings)
+
+
+@pytest.fixture(scope="module")
+def inferlane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    found = Installation(tmp_path_factory.mktemp("installation"))
+    found.run("-m", "scripts", "start")
+    yield found
+    probes.end_own_processes(found.folder)
+
+
+def test_start_returns_when_every_page_answers(inferlane: Installation) -> None:
+    running = inferlane.rows()
+    assert {"broker", WORKER, "api", "flower"} <= set(running)
+    for listener in probes.listeners(inferlane.settings):
+        if listener.name in running:
+            assert listener.problem() == ""
+    inferlane.run("-m", "scripts", "health")
+
+
+def test_the_photo_of_a_cat_is_a_cat(inferlane: Installation) -> None:
+    shown = inferlane.run("demo.py").stdout
+    assert "cat" in shown.splitlines()[2]
+    assert "random" not in shown
+
+
+def test_a_second_start_says_that_it_runs_and_changes_nothing(inferlane: Installation) -> None:
+    before = {name: row.pid for name, row in inferlane.rows().items()}
+    assert "Already running." in inferlane.run("-m", "scripts", "start").stdout
+    assert {name: row.pid for name, row in inferlane.rows().items()} == before
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("name", [WORKER, "api", "broker"])
+def test_a_killed_process_comes_back_and_the_cat_is_answered_again(inferlane: Installation, name: str) -> None:
+    killed = inferlane.rows()[name].pid
+    os.kill(killed, signal.SIGKILL)
+
+    def respawned() -> bool:
+        row = inferlane.rows()[name]
+        return row.state == "RUNNING" and row.pid != killed
+
+    wait_until(respawned, timeout=30, what=f"a new {name}")
+    ready = probes.listeners(inferlane.settings)[0]
+    wait_until(lambda: not ready.problem(), timeout=30, what="the API is ready again")
+    inferlane.run("demo.py")
+
+
+def test_scaling_adds_workers_and_takes_them_away_while_the_first_runs_on(inferlane: Installation) -> None:
+    first = inferlane.rows()[WORKER].pid
+    inferlane.run("-m", "scripts", "scale", f"{MODEL}=2")
+    assert inferlane.workers() == {f"{MODEL}-1", f"{MODEL}-2"}
+    inferlane.run("-m", "scripts", "scale", f"{MODEL}=1")
+    wait_until(lambda: inferlane.workers() == {f"{MODEL}-1"}, what="one worker")
+    assert inferlane.rows()[WORKER].pid == first
+
+
+def test_stop_ends_every_process_and_frees_every_port(inferlane: Installation) -> None:
+    assert len(probes.own_processes(inferlane.folder)) >= 5
+    inferlane.run("-m", "scripts", "stop", timeout=120)
+    assert probes.own_processes(inferlane.folder) == []
+    assert probes.taken_ports(inferlane.settings, {"api", "dashboard", "flower", "broker"}) == []
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(inferlane.settings.base_url)
