@@ -65,6 +65,26 @@ status: ## One line per process
 health: ## What the API says about itself
 	@$(RUN) health
 
+.PHONY: workers-status
+workers-status: ## Every live worker, as the API sees it
+	@$(RUN) workers
+
+.PHONY: queue-status
+queue-status: ## How many requests wait, by priority and lane
+	@$(RUN) queue
+
+.PHONY: metrics
+metrics: ## Counters and latencies
+	@$(RUN) metrics
+
+.PHONY: test-inference
+test-inference: ## Classify the photo of a cat on the running system
+	@$(PYTHON) demo.py
+
+.PHONY: simulate-crash
+simulate-crash: ## Kill a worker with SIGKILL and watch it come back
+	@$(RUN) crash
+
 .PHONY: logs
 logs: ## Follow all logs
 	@$(RUN) logs

@@ -1,4 +1,4 @@
-"""The Makefile's commands: ``python -m scripts start|stop|restart|status|health|scale|logs|reset``."""
+"""The Makefile's commands: ``python -m scripts --help`` lists them."""
 
 from __future__ import annotations
 
@@ -52,12 +52,29 @@ def status(system: System, _arguments: argparse.Namespace) -> int:
 
 def health(system: System, _arguments: argparse.Namespace) -> int:
     """What the API says of itself; 1 when it does not answer or is unhealthy."""
-    try:
-        answer = httpx.get(f"{probes.listeners(system.settings)[0].url}/health", timeout=10)
-    except httpx.TransportError as error:
-        raise OperationError(f"the API does not answer: {error}") from error
-    print(json.dumps(answer.json(), indent=2))
-    return 0 if answer.status_code == 200 else 1
+    return _show(system, "/health")
+
+
+def workers(system: System, _arguments: argparse.Namespace) -> int:
+    """Every live worker, as the API sees it."""
+    return _show(system, "/workers/status")
+
+
+def queue(system: System, _arguments: argparse.Namespace) -> int:
+    """How many requests wait, by priority and lane."""
+    return _show(system, "/queue/status")
+
+
+def metrics(system: System, _arguments: argparse.Namespace) -> int:
+    """Counters and latencies."""
+    return _show(system, "/metrics")
+
+
+def crash(system: System, _arguments: argparse.Namespace) -> int:
+    """Kill one worker with SIGKILL and watch it come back."""
+    name, seconds = system.crash()
+    print(f"Killed {name}; it was back and ready after {seconds:.1f} s.")
+    return 0
 
 
 def scale(system: System, arguments: argparse.Namespace) -> int:
@@ -88,6 +105,16 @@ def reset(system: System, _arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _show(system: System, path: str) -> int:
+    url = f"{probes.listeners(system.settings)[0].url}{path}"
+    try:
+        answer = httpx.get(url, headers={"Accept": "application/json"}, timeout=10)
+    except httpx.TransportError as error:
+        raise OperationError(f"the API does not answer: {error}") from error
+    print(json.dumps(answer.json(), indent=2))
+    return 0 if answer.status_code == 200 else 1
+
+
 def _replicas(text: str) -> tuple[str, int]:
     model, _, count = text.partition("=")
     if not count.isdigit():
@@ -96,7 +123,8 @@ def _replicas(text: str) -> tuple[str, int]:
 
 
 COMMANDS: dict[str, Callable[[System, argparse.Namespace], int]] = {
-    command.__name__: command for command in (start, stop, restart, status, health, scale, logs, reset)
+    command.__name__: command
+    for command in (start, stop, restart, status, health, workers, queue, metrics, scale, crash, logs, reset)
 }
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 import time
@@ -96,6 +98,22 @@ class System:
         self._wait_for_workers([name for name in added if name.startswith(WORKER)])
         print("Workers that ran before keep their thread count until `make restart`.")
 
+    def crash(self) -> tuple[str, float]:
+        """Kill one worker at random; returns its name and after how many seconds it was ready again.
+
+        Raises:
+            OperationError: no worker runs, or it did not come back.
+        """
+        running = [row for row in self.rows() if row.name.startswith(f"{WORKER}-") and row.pid]
+        if not running:
+            raise OperationError("no worker runs: `make start` first")
+        victim = random.choice(running)  # noqa: S311 - any of them
+        os.kill(victim.pid, signal.SIGKILL)
+        killed = time.monotonic()
+        wait_for(lambda: victim.name not in self._seen(), START_TIMEOUT)
+        self._wait_for_workers([victim.name])
+        return victim.name, time.monotonic() - killed
+
     def rows(self) -> list[ProcessRow]:
         """Every program and its state; empty when nothing runs."""
         return self.supervisor.rows() if self.supervisor.running() else []
@@ -137,7 +155,7 @@ class System:
         starts: defaultdict[str, set[int]] = defaultdict(set)
 
         def missing() -> list[str]:
-            seen = {f"{WORKER}-{name}" for name in map(_as_program, probes.workers_seen(self.settings))}
+            seen = self._seen()
             return [name for name in names if name not in seen]
 
         def complete() -> bool:
@@ -147,6 +165,9 @@ class System:
         if not wait_for(complete, START_TIMEOUT, interval=0.3):
             name = missing()[0]
             raise OperationError(f"{name} took no lease; its last lines:\n{self.supervisor.log_tail(name)}")
+
+    def _seen(self) -> set[str]:
+        return {f"{WORKER}-{name}" for name in map(_as_program, probes.workers_seen(self.settings))}
 
     def _stop_order(self) -> list[list[str]]:
         names = [row.name for row in self.supervisor.rows()]
