@@ -1,0 +1,52 @@
+"""When to try again: pure arithmetic, the waiting is done by whoever runs the flow."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How long and how often to try again.
+
+    A refusal that names a time (``Retry-After``) is followed for as long as the call's own timeout allows. Silence or a
+    broken connection is endured for ``patience`` seconds only, since usually the address is wrong.
+
+    Attributes:
+        first: seconds before the first retry, about.
+        most: the longest pause without a Retry-After, in seconds.
+        patience: seconds of uninterrupted outage until the caller is told.
+    """
+
+    first: float = 0.2
+    most: float = 5.0
+    patience: float = 10.0
+
+    def pause(self, attempt: int, retry_after: float | None = None) -> float:
+        """Seconds to wait after failure number ``attempt``, counted from 0.
+
+        The wait is random so that clients that failed together do not come back together; never shorter than what the
+        API asked for.
+        """
+        if retry_after is not None:
+            return retry_after * random.uniform(1.0, 1.25)  # noqa: S311 - spreads load, guards nothing
+        longest = min(self.most, self.first * 2.0 ** min(attempt, 30))
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def retry_after(text: str | None, now: datetime | None = None) -> float | None:
+    """Seconds from a ``Retry-After`` header, which holds seconds or an HTTP date; None when it holds neither."""
+    if not text:
+        return None
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        then = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if then.tzinfo is None:
+        then = then.replace(tzinfo=UTC)
+    return max(0.0, (then - (now or datetime.now(UTC))).total_seconds())
