@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from flask import current_app, request
+from flask import current_app, g, request
 from marshmallow import Schema, fields
 
 from api.engine import engine
@@ -196,7 +196,7 @@ def _record(response: Response) -> Response:
     mutates = request.method not in {"GET", "HEAD", "OPTIONS"}
     if mutates and getattr(route, "role", "") == "admin" and response.status_code < 400:
         try:
-            _board().journal.write(_told(request.get_json(silent=True)), request.remote_addr or "unknown")
+            _board().journal.write(_told(request.get_json(silent=True)), str(g.get("who", request.remote_addr)))
         except Unavailable as error:  # the order was obeyed: losing its line must not make it look refused
             log.warning("not in the activity log: %s %s: %s", request.method, request.path, error)
     return response
