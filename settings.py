@@ -68,6 +68,13 @@ def _integers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
+def _rate(text: str) -> tuple[int, float]:
+    calls, _, seconds = text.partition("/")
+    if _integer(1)(calls) and not seconds:
+        raise ValueError("must be calls/seconds, for example 100/60")
+    return int(calls), _seconds(seconds)
+
+
 _port = _integer(1, 65535)
 
 
@@ -136,7 +143,11 @@ class Settings:
     chaos_enabled: bool = _setting(False, _switch)
 
     # -- access
+    auth: str = _setting("auto", _one_of("auto", "on", "off"))
     admin_key: str = _setting("")
+    api_keys: tuple[str, ...] = _setting((), _names)
+    rate_limit: tuple[int, float] | None = _setting(None, _rate)
+    cache_ttl: int = _setting(0, _integer(0))
 
     def __post_init__(self) -> None:
         if self.lease_renew * 2 > self.lease_ttl:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from api import correlation, errors, openapi, ops
+from api import access, correlation, errors, openapi, ops
 from api.engine import EXTENSION, Connections, Engine, real_connections
 from api.routes import BLUEPRINTS
 from api.version import VERSION
@@ -31,6 +31,7 @@ def create_app(settings: Settings | None = None, *, connections: Connections | N
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions[EXTENSION] = Engine(settings, connections or real_connections())
     correlation.register(app)
+    access.register(app, settings)
     errors.register(app)
     ops.register(app)
     api = openapi.create(app, VERSION)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from api.store import Store
     from settings import Settings
+    from tasks.controls import Controls
+    from tasks.dead_letters import DeadLetters
     from tasks.monitor import Monitor
     from tasks.submit import Gateway
 
@@ -32,15 +34,19 @@ class Connections:
     gateway: Callable[[Settings], Gateway]
     monitor: Callable[[Settings], Monitor]
     store: Callable[[Settings], Store]
+    controls: Callable[[Settings], Controls]
+    dead_letters: Callable[[Settings], DeadLetters]
 
 
 def real_connections() -> Connections:
     """Connections to the Redis that the settings name."""
     from api.store import Store
+    from tasks.controls import Controls
+    from tasks.dead_letters import DeadLetters
     from tasks.monitor import Monitor
     from tasks.submit import Gateway
 
-    return Connections(Gateway, Monitor, Store)
+    return Connections(Gateway, Monitor, Store, Controls, DeadLetters)
 
 
 class Engine:
@@ -72,6 +78,26 @@ class Engine:
         """What the API itself keeps: batches, budgets, cached answers."""
         with self._lock:
             return self._store
+
+    @property
+    def controls(self) -> Controls:
+        """What an operator gives orders through."""
+        with self._lock:
+            return self._controls
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The requests that were given up."""
+        with self._lock:
+            return self._dead_letters
+
+    @cached_property
+    def _controls(self) -> Controls:
+        return self._connections.controls(self.settings)
+
+    @cached_property
+    def _dead_letters(self) -> DeadLetters:
+        return self._connections.dead_letters(self.settings)
 
     @cached_property
     def _gateway(self) -> Gateway:

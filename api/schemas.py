@@ -367,3 +367,17 @@ class ProblemTypeSchema(Open):
     title = _text("The kind in words")
     status = fields.Integer(required=True)
     retryable = fields.Boolean(required=True)
+
+
+class DeadLettersSchema(Open):
+    """Requests that were given up."""
+
+    dead_letters = _many(RequestSchema, "The newest first")
+
+
+class OrderSchema(Open):
+    """An order of an operator."""
+
+    target = _text("The lane or the worker")
+    order = _text("What was ordered")
+    effective_within = _number("Seconds until the workers have read it")

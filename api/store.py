@@ -1,4 +1,4 @@
-"""What the API itself keeps in Redis, beside the requests that :mod:`tasks` owns: which items a batch has.
+"""What the API itself keeps in Redis, beside the requests that :mod:`tasks` owns: batches and budgets.
 
 Every key lives under ``<prefix>api:`` and expires by itself. Nothing here knows the state of a request.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.connections import prompt, translated
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from settings import Settings
+
+LUA = Path(__file__).parent / "lua"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +31,27 @@ class Member:
 
 
 class Store:
-    """Batches by id. Every method raises :class:`tasks.errors.Unavailable` when Redis does not answer."""
+    """Which items a batch has, how many calls a caller has left.
+
+    Every method raises :class:`tasks.errors.Unavailable` when Redis does not answer.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._redis = prompt(settings.redis_url)
         self._prefix = f"{settings.key_prefix}api:"
+        self._spend = self._redis.register_script((LUA / "spend.lua").read_text())
         self._ttl = max(settings.result_ttl, settings.failure_ttl)
+
+    def spend(self, who: str, calls: int, seconds: float) -> tuple[int, float]:
+        """Take one call from the budget of ``who``: ``calls`` in any ``seconds``.
+
+        Returns:
+            How many calls are left, -1 when this one is refused; and the seconds until the budget is full again, or
+            until the next call is allowed when this one is refused.
+        """
+        with translated():
+            left, after = self._spend(keys=[f"{self._prefix}budget:{who}"], args=[calls, seconds])
+        return int(left), float(after)
 
     def save_batch(self, batch_id: str, created_at: float, members: Sequence[Member]) -> None:
         """Remember a batch for as long as the longest-lived of its requests is remembered."""

@@ -49,6 +49,7 @@ class FakeQueue:
         self.rows: list[dict[str, Any]] = [worker_row("answers-1@host", "answers")]
         self.lane_rows: list[dict[str, Any]] = [lane_row("normal", depth=3), lane_row("high.answers", depth=1)]
         self.closed = False
+        self.spent: list[str] = []
 
     # -- the Gateway
 
@@ -165,12 +166,64 @@ class FakeQueue:
 
     # -- the Store
 
+    def spend(self, who: str, calls: int, seconds: float) -> tuple[int, float]:
+        self.spent.append(who)
+        left = calls - self.spent.count(who)
+        return max(left, -1), seconds / 2
+
     def save_batch(self, batch_id: str, created_at: float, members: Sequence[Member]) -> None:
         self.batches[batch_id] = (created_at, list(members))
 
     def batch(self, batch_id: str) -> tuple[float, list[Member]] | None:
         self.ping()
         return self.batches.get(batch_id)
+
+
+class FakeControls:
+    """Remembers the orders it was given."""
+
+    def __init__(self, _settings: Settings) -> None:
+        self.orders: list[tuple[Any, ...]] = []
+
+    def pause(self, lane_name: str, who: str) -> None:
+        self.orders.append(("pause", lane_name, who))
+
+    def resume(self, lane_name: str) -> None:
+        self.orders.append(("resume", lane_name))
+
+    def drain(self, worker: str) -> None:
+        self.orders.append(("drain", worker))
+
+    def undrain(self, worker: str) -> None:
+        self.orders.append(("undrain", worker))
+
+    def chaos(self, worker: str, mode: str, *, seconds: float = 1.0, rate: float = 1.0) -> None:
+        self.orders.append(("chaos", worker, mode, seconds, rate))
+
+
+class FakeDeadLetters:
+    """Dead letters by id, over the queue's records."""
+
+    def __init__(self, queue: FakeQueue) -> None:
+        self.queue = queue
+        self.letters: list[str] = []
+
+    def list(self, limit: int = 100) -> list[Request]:
+        return [self.queue.kept[name] for name in self.letters[:limit]]
+
+    def get(self, request_id: str) -> Request:
+        if request_id not in self.letters:
+            raise UnknownRequest(f"{request_id} is no dead letter")
+        return self.queue.kept[request_id]
+
+    def requeue(self, request_id: str) -> Request:
+        record = self.get(request_id)
+        self.delete(request_id)
+        return replace(record, state=State.QUEUED, error=None, completed_at=None)
+
+    def delete(self, request_id: str) -> None:
+        self.get(request_id)
+        self.letters.remove(request_id)
 
 
 def ended(record: Request, state: State | None = None, error: dict[str, Any] | None = None) -> Request:

@@ -1,0 +1,127 @@
+"""Who may call which route, and how often.
+
+Each route declares its role where it is defined; :func:`roles` collects them into the one table that a test walks. A
+``public`` route asks for nothing. A ``user`` route asks for a key unless the installation runs without (``AUTH``),
+which it may do on a loopback address only. An ``admin`` route always asks for an admin's key.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from flask import current_app, g, request
+
+from api.engine import engine
+from api.keys import Keys
+from api.problems import Problem
+from settings import SettingsError
+
+if TYPE_CHECKING:
+    from flask import Flask, Response
+
+    from api.keys import Caller
+    from settings import Settings
+
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="inferlane"'}
+#: Routes of others (Swagger UI, the document) that declare nothing.
+ELSEWHERE = "public"
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Check the caller of every request of ``app``.
+
+    Raises:
+        SettingsError: the API would be open to other machines.
+    """
+    keys = Keys.of(settings)
+    asked = needs_key(settings, keys)
+
+    def check() -> None:
+        role = role_of(request.endpoint)
+        if role == "public":
+            return
+        caller = keys.caller(_key()) if _key() else None
+        if caller is None and (asked or role == "admin" or _key()):
+            raise _unknown(role, keys)
+        if role == "admin" and (caller is None or caller.role != "admin"):
+            raise Problem("forbidden", "This route needs the key of an administrator.")
+        g.who = caller.name if caller else request.remote_addr
+        _spend(settings, caller)
+
+    app.before_request(check)
+    app.after_request(_tell_budget)
+
+
+def needs_key(settings: Settings, keys: Keys) -> bool:
+    """Whether user routes ask for a key.
+
+    Raises:
+        SettingsError: they would not, and other machines could reach them.
+    """
+    if settings.auth == "on" or (settings.auth == "auto" and settings.api_keys):
+        if not keys:
+            raise SettingsError("AUTH: is on, but there is neither an ADMIN_KEY nor an entry in API_KEYS")
+        return True
+    if not _loopback(settings.api_host):
+        raise SettingsError(
+            f"AUTH: the API would be open to everybody who reaches {settings.api_host}; add API_KEYS"
+            " (`python -m api.keys NAME`), or set API_HOST to a loopback address"
+        )
+    return False
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def role_of(endpoint: str | None) -> str:
+    """The role that the route asks for; a path that does not exist needs none to be told so."""
+    return str(getattr(current_app.view_functions.get(endpoint or ""), "role", ELSEWHERE))
+
+
+def roles(app: Flask) -> dict[tuple[str, str], str]:
+    """``(method, path) -> role`` of every route of ``app``."""
+    return {
+        (method, rule.rule): str(getattr(app.view_functions[rule.endpoint], "role", ELSEWHERE))
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+
+def _key() -> str:
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    return request.headers.get("X-API-Key", "").strip()
+
+
+def _unknown(role: str, keys: Keys) -> Problem:
+    if _key():
+        return Problem("unauthorized", "This API key is not known.", headers=CHALLENGE)
+    if role == "admin" and not keys:
+        return Problem("forbidden", "Administrative routes are closed: no ADMIN_KEY is set.")
+    return Problem("unauthorized", "Send an API key: Authorization: Bearer KEY, or X-API-Key.", headers=CHALLENGE)
+
+
+def _spend(settings: Settings, caller: Caller | None) -> None:
+    """Take one call from the caller's budget, if calls are limited."""
+    if settings.rate_limit is None:
+        return
+    calls, seconds = settings.rate_limit
+    who = f"key:{caller.name}" if caller else f"address:{request.remote_addr}"
+    left, after = engine().store.spend(who, calls, seconds)
+    g.budget = f'"default";r={max(left, 0)};t={after:.0f}', f'"default";q={calls};w={seconds:.0f}'
+    if left < 0:
+        raise Problem(
+            "rate_limited", f"{who.partition(':')[0]} limit: {calls} calls in {seconds:g} s.", retry_after=after
+        )
+
+
+def _tell_budget(response: Response) -> Response:
+    if budget := g.get("budget"):
+        response.headers["RateLimit"], response.headers["RateLimit-Policy"] = budget
+    return response

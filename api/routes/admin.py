@@ -1,0 +1,138 @@
+"""``/admin``: orders of an operator. Each takes effect with the workers' next heartbeat, and the answer says so.
+
+All need an administrator's key. Orders for lanes and workers that do not exist are refused: an order nobody will ever
+read would look like one that was obeyed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, g, request
+
+from api.engine import engine
+from api.intake import load_json
+from api.openapi import Answer, Operations
+from api.problems import Problem
+from api.resources import reply
+from api.routes.inference import REDIS
+from api.schemas import OrderSchema
+from tasks.chaos import MODES
+
+blueprint = Operations("administration", __name__, description="Orders of an operator")
+MAX_SECONDS = 3600.0
+
+_LANE = ("unknown_lane", *REDIS)
+_WORKER = ("unknown_worker", *REDIS)
+_BODY = ("empty_body", "invalid_json", "body_too_large", "unsupported_media_type", "invalid_parameters")
+CHAOS_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["mode"],
+                "properties": {
+                    "mode": {"enum": list(MODES), "description": "The fault; off ends it"},
+                    "seconds": {"type": "number", "minimum": 0, "maximum": MAX_SECONDS, "default": 1},
+                    "rate": {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
+                },
+            },
+            "example": {"mode": "slow", "seconds": 0.5},
+        }
+    },
+}
+
+
+@blueprint.operation(
+    "POST", "/admin/lanes/<lane>/pause",
+    (200, Answer("The order was given", OrderSchema)),
+    problems=_LANE, operation_id="pauseLane", role="admin",
+)  # fmt: skip
+def pause_lane(lane: str) -> Response:
+    """Let workers take nothing from a lane; it goes on accepting."""
+    _check_lane(lane)
+    engine().controls.pause(lane, str(g.who))
+    return _ordered(lane, "paused")
+
+
+@blueprint.operation(
+    "POST", "/admin/lanes/<lane>/resume",
+    (200, Answer("The order was given", OrderSchema)),
+    problems=_LANE, operation_id="resumeLane", role="admin",
+)  # fmt: skip
+def resume_lane(lane: str) -> Response:
+    """Let workers take from a lane again."""
+    _check_lane(lane)
+    engine().controls.resume(lane)
+    return _ordered(lane, "resumed")
+
+
+@blueprint.operation(
+    "POST", "/admin/workers/<worker_id>/drain",
+    (200, Answer("The order was given", OrderSchema)),
+    problems=_WORKER, operation_id="drainWorker", role="admin",
+)  # fmt: skip
+def drain_worker(worker_id: str) -> Response:
+    """Let a worker finish what it has and take nothing more."""
+    _check_worker(worker_id)
+    engine().controls.drain(worker_id)
+    return _ordered(worker_id, "drain")
+
+
+@blueprint.operation(
+    "POST", "/admin/workers/<worker_id>/resume",
+    (200, Answer("The order was given", OrderSchema)),
+    problems=_WORKER, operation_id="resumeWorker", role="admin",
+)  # fmt: skip
+def resume_worker(worker_id: str) -> Response:
+    """Let a draining worker take work again."""
+    _check_worker(worker_id)
+    engine().controls.undrain(worker_id)
+    return _ordered(worker_id, "resume")
+
+
+@blueprint.operation(
+    "POST", "/admin/workers/<worker_id>/chaos",
+    (200, Answer("The order was given", OrderSchema)),
+    problems=(*_WORKER, *_BODY), body=CHAOS_BODY, operation_id="setChaos", role="admin",
+)  # fmt: skip
+def set_chaos(worker_id: str) -> Response:
+    """Cause a fault in a worker, to see that nothing is lost; only with CHAOS_ENABLED."""
+    if not engine().settings.chaos_enabled:
+        raise Problem("forbidden", "Faults can only be caused with CHAOS_ENABLED=1.")
+    if request.mimetype != "application/json":
+        raise Problem("unsupported_media_type", "Send JSON.", headers={"Accept-Post": "application/json"})
+    body = load_json(request)
+    mode = body.get("mode")
+    if mode not in MODES:
+        raise _wrong("mode", "must be one of " + ", ".join(MODES))
+    seconds, rate = _number(body, "seconds", MAX_SECONDS), _number(body, "rate", 1.0)
+    _check_worker(worker_id)
+    engine().controls.chaos(worker_id, mode, seconds=seconds, rate=rate)
+    return _ordered(worker_id, f"chaos {mode}")
+
+
+def _number(body: dict[str, Any], name: str, most: float) -> float:
+    value = body.get(name, 1)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        raise _wrong(name, f"must be a number from 0 to {most:g}")
+    return float(value)
+
+
+def _wrong(name: str, detail: str) -> Problem:
+    return Problem("invalid_parameters", f"Wrong value for {name}.", errors=[{"name": name, "detail": detail}])
+
+
+def _check_lane(lane: str) -> None:
+    if lane not in {row["lane"] for row in engine().monitor.lanes()}:
+        raise Problem("unknown_lane", f"There is no lane {lane}.")
+
+
+def _check_worker(worker_id: str) -> None:
+    if worker_id not in {row["id"] for row in engine().monitor.workers()}:
+        raise Problem("unknown_worker", f"There is no live worker {worker_id}.")
+
+
+def _ordered(target: str, order: str) -> Response:
+    return reply({"target": target, "order": order, "effective_within": engine().settings.lease_renew})

@@ -1,0 +1,77 @@
+"""``/dead_letters``: requests that were given up, for a person to look at, run again or delete."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from flask import Response, request
+
+from api.engine import engine
+from api.openapi import Answer, Operations, query
+from api.problems import Problem
+from api.resources import reply, request_resource
+from api.routes.inference import REDIS, page_size
+from api.schemas import DeadLettersSchema, RequestSchema
+from tasks.errors import UnknownRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+blueprint = Operations("dead letters", __name__, description="Requests that were given up")
+ONE = ("unknown_dead_letter", *REDIS)
+
+
+@blueprint.operation(
+    "GET", "/dead_letters",
+    (200, Answer("The newest first", DeadLettersSchema)),
+    problems=("invalid_parameters", *REDIS),
+    parameters=(query("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),),
+    operation_id="listDeadLetters",
+)  # fmt: skip
+def get_dead_letters() -> Response:
+    """List the requests that were given up."""
+    letters = engine().dead_letters.list(page_size(request.args))
+    return reply({"dead_letters": [request_resource(letter) for letter in letters]})
+
+
+@blueprint.operation(
+    "GET", "/dead_letters/<request_id>",
+    (200, Answer("The request; its timeline says what happened", RequestSchema)),
+    problems=ONE, operation_id="getDeadLetter",
+)  # fmt: skip
+def get_dead_letter(request_id: str) -> Response:
+    """Look at one request that was given up."""
+    with _known(request_id):
+        return reply(request_resource(engine().dead_letters.get(request_id)))
+
+
+@blueprint.operation(
+    "POST", "/dead_letters/<request_id>/requeue",
+    (200, Answer("It waits again", RequestSchema)),
+    problems=(*ONE, "purged_request"), operation_id="requeueDeadLetter", role="admin",
+)  # fmt: skip
+def requeue_dead_letter(request_id: str) -> Response:
+    """Run it again from the start; 410 when its image has expired."""
+    with _known(request_id):
+        return reply(request_resource(engine().dead_letters.requeue(request_id)))
+
+
+@blueprint.operation(
+    "DELETE", "/dead_letters/<request_id>",
+    (204, Answer("It is off the list")),
+    problems=ONE, operation_id="deleteDeadLetter", role="admin",
+)  # fmt: skip
+def delete_dead_letter(request_id: str) -> Response:
+    """Take it off the list; the request stays failed."""
+    with _known(request_id):
+        engine().dead_letters.delete(request_id)
+    return Response(status=204)
+
+
+@contextmanager
+def _known(request_id: str) -> Iterator[None]:
+    try:
+        yield
+    except UnknownRequest:
+        raise Problem("unknown_dead_letter", f"{request_id} is no dead letter.") from None

@@ -1,0 +1,185 @@
+"""Who may call what: the table of roles, keys at rest and in the log, budgets."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from api import access, keys
+from settings import SettingsError, load_settings
+from tests.unit.api.fakes import FakeQueue
+from tests.unit.api.test_inference import BASE64, refused
+
+ADMIN = "the-admin-key"
+USER, USER_ENTRY = keys.make("ann", "user")
+OTHER, OTHER_ENTRY = keys.make("bob", "admin")
+
+#: Every route and the role it asks for. A new route must be entered here.
+TABLE = {
+    "public": {
+        "GET /livez", "GET /readyz", "GET /health", "GET /metrics", "GET /metrics/prometheus", "GET /problems/<code>",
+        "GET /openapi.json", "GET /docs", "GET /docs/assets/<path:name>",
+    },
+    "user": {
+        "POST /inference", "GET /inference", "GET /inference/<request_id>", "DELETE /inference/<request_id>",
+        "POST /inference/<request_id>/cancel", "POST /batch_inference", "GET /batch_inference/<batch_id>",
+        "GET /batch_inference/<batch_id>/results", "POST /batch_inference/<batch_id>/cancel", "GET /models",
+        "GET /workers/status", "GET /queue/status", "GET /dead_letters", "GET /dead_letters/<request_id>",
+        "GET /ops/snapshot",
+    },
+    "admin": {
+        "POST /dead_letters/<request_id>/requeue", "DELETE /dead_letters/<request_id>",
+        "POST /admin/lanes/<lane>/pause", "POST /admin/lanes/<lane>/resume", "POST /admin/workers/<worker_id>/drain",
+        "POST /admin/workers/<worker_id>/resume", "POST /admin/workers/<worker_id>/chaos",
+    },
+}  # fmt: skip
+EXPECTED = {tuple(route.split()): role for role, routes in TABLE.items() for route in routes}
+
+Make = Callable[..., Flask]
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - the case that must be refused
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_the_table_of_roles_is_complete(app: Flask) -> None:
+    assert access.roles(app) == EXPECTED
+
+
+@pytest.mark.parametrize(("route", "role"), sorted(EXPECTED.items()))
+def test_each_route_asks_for_its_role(make_app: Make, route: tuple[str, str], role: str) -> None:
+    client = make_app(AUTH="on", ADMIN_KEY=ADMIN, API_KEYS=USER_ENTRY, CHAOS_ENABLED=1).test_client()
+    method, path = route[0], route[1].replace("<code>", "lane_full").replace("<path:name>", "index.css")
+    refusals = []
+    for headers in ({}, bearer(USER), bearer(ADMIN)):
+        with client.open(path, method=method, headers=headers) as answer:
+            refusals.append(answer.status_code if answer.status_code in {401, 403} else 0)
+    assert refusals == {"public": [0, 0, 0], "user": [401, 0, 0], "admin": [401, 403, 0]}[role]
+
+
+def test_without_keys_users_are_let_in_and_admin_routes_stay_closed(app: Flask) -> None:
+    client = app.test_client()
+    assert client.get("/inference").status_code == 200
+    problem = refused(client.post("/admin/lanes/normal/pause"), 403, "forbidden")
+    assert "ADMIN_KEY" in problem["detail"]
+
+
+@pytest.mark.parametrize("headers", [bearer(USER), {"X-API-Key": USER}, {"Authorization": f"bearer   {USER}"}])
+def test_a_key_may_come_in_either_header(make_app: Make, headers: dict[str, str]) -> None:
+    client = make_app(API_KEYS=USER_ENTRY).test_client()
+    assert client.get("/inference", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, bearer("wrong"), bearer(""), bearer(USER + "x"), {"Authorization": "Basic abc"}]
+)
+def test_anything_else_is_401_with_a_challenge(make_app: Make, headers: dict[str, str]) -> None:
+    response = make_app(API_KEYS=USER_ENTRY).test_client().get("/inference", headers=headers)
+    refused(response, 401, "unauthorized")
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_wrong_key_is_refused_even_where_none_is_needed(app: Flask) -> None:
+    refused(app.test_client().get("/inference", headers=bearer("wrong")), 401, "unauthorized")
+
+
+def test_an_admin_of_the_list_is_as_good_as_the_admin_key(make_app: Make) -> None:
+    client = make_app(API_KEYS=OTHER_ENTRY).test_client()
+    assert client.post("/admin/lanes/normal/pause", headers=bearer(OTHER)).status_code == 200
+
+
+def test_the_admin_key_may_be_kept_hashed(make_app: Make) -> None:
+    hashed = "sha256:" + hashlib.sha256(ADMIN.encode()).hexdigest()
+    client = make_app(ADMIN_KEY=hashed).test_client()
+    assert client.post("/admin/lanes/normal/pause", headers=bearer(ADMIN)).status_code == 200
+    refused(client.post("/admin/lanes/normal/pause", headers=bearer(hashed)), 401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"API_HOST": EVERYWHERE},
+        {"API_HOST": EVERYWHERE, "AUTH": "off", "API_KEYS": USER_ENTRY},
+        {"API_HOST": "api.example.org", "AUTH": "auto"},
+        {"AUTH": "on"},
+        {"API_KEYS": "ann:user:short"},
+        {"API_KEYS": f"ann:root:{'0' * 64}"},
+        {"ADMIN_KEY": "sha256:xyz"},
+    ],
+)
+def test_it_does_not_start_open_to_others_or_with_broken_keys(make_app: Make, environ: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        make_app(**environ)
+    assert "0" * 64 not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"API_HOST": "::1"}, {"API_HOST": "localhost"}, {"API_HOST": EVERYWHERE, "AUTH": "on", "ADMIN_KEY": "x"}],
+)
+def test_it_starts_on_loopback_or_with_keys(make_app: Make, environ: dict[str, str]) -> None:
+    assert make_app(**environ)
+
+
+def test_every_known_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bytes] = []
+
+    def compare(known: bytes, given: bytes) -> bool:
+        compared.append(known)
+        return hmac_compare(known, given)
+
+    hmac_compare = hmac.compare_digest
+    monkeypatch.setattr(keys.hmac, "compare_digest", compare)
+    known = keys.Keys.of(load_settings({"API_KEYS": f"{USER_ENTRY},{OTHER_ENTRY}", "ADMIN_KEY": ADMIN}))
+    caller = known.caller(USER)
+    assert caller == keys.Caller("ann", "user")
+    assert len(compared) == 3
+
+
+def test_keys_do_not_get_into_logs_or_answers(make_app: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    client = make_app(API_KEYS=USER_ENTRY, ADMIN_KEY=ADMIN).test_client()
+    for key in (USER, ADMIN, "wrong-but-secret"):
+        for path in ("/inference", "/nope", "/inference?limit=0"):
+            answer = client.get(path, headers=bearer(key))
+            assert key not in answer.text + str(answer.headers)
+    assert not any(key in caplog.text for key in (USER, ADMIN, "wrong-but-secret"))
+
+
+def test_the_command_prints_a_key_that_its_entry_accepts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert keys.main(["carol", "admin"]) == 0
+    key, entry = (line.rpartition(" ")[2] for line in capsys.readouterr().out.splitlines())
+    assert keys.Keys.of(load_settings({"API_KEYS": entry})).caller(key) == keys.Caller("carol", "admin")
+    assert key not in entry
+    assert keys.main([]) == 2
+
+
+class TestBudgets:
+    def test_calls_beyond_the_limit_are_429_and_say_when(self, make_app: Make, queue: FakeQueue) -> None:
+        client = make_app(RATE_LIMIT="2/60").test_client()
+        answers = [client.get("/inference") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert refused(answers[2], 429, "rate_limited")["retryable"]
+        assert answers[2].headers["Retry-After"] == "30"
+        assert answers[0].headers["RateLimit"] == '"default";r=1;t=30'
+        assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"default";q=2;w=60'}
+        assert client.get("/livez").status_code == 200
+        assert not queue.submitted
+
+    def test_each_key_has_its_own_budget(self, make_app: Make) -> None:
+        client = make_app(RATE_LIMIT="1/60", API_KEYS=f"{USER_ENTRY},{OTHER_ENTRY}").test_client()
+        body: dict[str, Any] = {"json": {"data": BASE64, "model_type": "answers"}}
+        statuses = [client.post("/inference", headers=bearer(key), **body).status_code for key in (USER, OTHER, USER)]
+        assert statuses == [200, 200, 429]
+
+    @pytest.mark.parametrize("text", ["10", "0/60", "x/60", "10/0", "10/x"])
+    def test_a_malformed_limit_is_refused(self, text: str) -> None:
+        with pytest.raises(SettingsError, match="RATE_LIMIT"):
+            load_settings({"RATE_LIMIT": text})

@@ -1,0 +1,82 @@
+"""Orders of an operator and dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.unit.api.fakes import FakeControls, FakeDeadLetters, FakeQueue
+from tests.unit.api.test_inference import post, refused
+
+KEY = {"Authorization": "Bearer boss"}
+
+
+@pytest.fixture
+def boss(make_app: Callable[..., Flask]) -> FlaskClient:
+    return make_app(ADMIN_KEY="boss", CHAOS_ENABLED=1).test_client()
+
+
+@pytest.mark.parametrize(
+    ("path", "order"),
+    [
+        ("lanes/normal/pause", ("pause", "normal", "admin")),
+        ("lanes/high.answers/resume", ("resume", "high.answers")),
+        ("workers/answers-1@host/drain", ("drain", "answers-1@host")),
+        ("workers/answers-1@host/resume", ("undrain", "answers-1@host")),
+    ],
+)
+def test_orders_are_given(boss: FlaskClient, controls: FakeControls, path: str, order: tuple[str, ...]) -> None:
+    answer = boss.post(f"/admin/{path}", headers=KEY)
+    assert (answer.status_code, answer.get_json()["target"]) == (200, order[1])
+    assert controls.orders == [order]
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("lanes/nope/pause", "unknown_lane"), ("workers/nope/drain", "unknown_worker")]
+)
+def test_nobody_obeys_an_order_for_nothing(boss: FlaskClient, controls: FakeControls, path: str, code: str) -> None:
+    refused(boss.post(f"/admin/{path}", headers=KEY), 404, code)
+    assert not controls.orders
+
+
+def chaos(client: FlaskClient, body: Any) -> Any:
+    return client.post("/admin/workers/answers-1@host/chaos", json=body, headers=KEY)
+
+
+def test_chaos_is_ordered(boss: FlaskClient, controls: FakeControls) -> None:
+    assert chaos(boss, {"mode": "slow", "seconds": 0.5}).status_code == 200
+    assert controls.orders == [("chaos", "answers-1@host", "slow", 0.5, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("body", "name"), [({}, "mode"), ({"mode": "x"}, "mode"), ({"mode": "slow", "seconds": -1}, "seconds"),
+                       ({"mode": "error", "rate": "x"}, "rate"), ({"mode": "error", "rate": True}, "rate")],
+)  # fmt: skip
+def test_wrong_chaos_is_refused(boss: FlaskClient, controls: FakeControls, body: Any, name: str) -> None:
+    assert refused(chaos(boss, body), 422, "invalid_parameters")["errors"][0]["name"] == name
+    assert not controls.orders
+
+
+def test_chaos_needs_to_be_enabled(make_app: Callable[..., Flask], controls: FakeControls) -> None:
+    refused(chaos(make_app(ADMIN_KEY="boss").test_client(), {"mode": "crash"}), 403, "forbidden")
+    assert not controls.orders
+
+
+def test_dead_letters_are_listed_requeued_and_deleted(
+    boss: FlaskClient, queue: FakeQueue, dead_letters: FakeDeadLetters
+) -> None:
+    for name in ("a", "b"):
+        post(boss, {"model_type": "fails", "request_id": name})
+    dead_letters.letters = ["a", "b"]
+    listed = boss.get("/dead_letters").get_json()["dead_letters"]
+    assert [letter["request_id"] for letter in listed] == ["a", "b"]
+    assert boss.get("/dead_letters/a").get_json()["error"]["code"] == "truncated_image"
+    assert boss.post("/dead_letters/a/requeue", headers=KEY).get_json()["status"] == "queued"
+    assert boss.delete("/dead_letters/b", headers=KEY).status_code == 204
+    for response in (boss.get("/dead_letters/a"), boss.delete("/dead_letters/b", headers=KEY)):
+        refused(response, 404, "unknown_dead_letter")
+    assert boss.get("/dead_letters").get_json()["dead_letters"] == []
