@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import mimetypes
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,13 @@ def classify(url: str, photo: Path, model: str) -> dict[str, Any]:
     Raises:
         DemoError: no answer, an error, or an answer that is not final.
     """
-    kind = mimetypes.guess_type(photo)[0] or "application/octet-stream"
+    headers = {"Content-Type": mimetypes.guess_type(photo)[0] or "application/octet-stream"}
+    if key := os.environ.get("INFERLANE_API_KEY"):
+        headers["X-API-Key"] = key
     try:
         answer = httpx.post(
             f"{url}/inference", params={"model_type": model}, content=photo.read_bytes(),
-            headers={"Content-Type": kind}, timeout=60,
+            headers=headers, timeout=60,
         )  # fmt: skip
     except httpx.TransportError as error:
         raise DemoError(f"nothing answers at {url} ({error}): `make start` first") from error

@@ -108,11 +108,16 @@ def reset(system: System, _arguments: argparse.Namespace) -> int:
 def _show(system: System, path: str) -> int:
     url = f"{probes.listeners(system.settings)[0].url}{path}"
     try:
-        answer = httpx.get(url, headers={"Accept": "application/json"}, timeout=10)
+        answer = httpx.get(url, headers={"Accept": "application/json", **_key(system)}, timeout=10)
     except httpx.TransportError as error:
         raise OperationError(f"the API does not answer: {error}") from error
     print(json.dumps(answer.json(), indent=2))
     return 0 if answer.status_code == 200 else 1
+
+
+def _key(system: System) -> dict[str, str]:
+    key = os.environ.get("INFERLANE_API_KEY") or system.settings.admin_key
+    return {"X-API-Key": key} if key else {}
 
 
 def _replicas(text: str) -> tuple[str, int]:

@@ -6,15 +6,16 @@ import os
 import signal
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import psutil
 
 from scripts import broker
+from tasks.errors import Unavailable
+from tasks.monitor import Monitor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from settings import Settings
@@ -91,13 +92,13 @@ def _taken(host: str, port: int) -> bool:
 
 
 def workers_seen(settings: Settings) -> set[str]:
-    """The names, without the host, of the workers that the API of this host knows to live."""
+    """The names, without the host, of the workers of this host that hold a lease."""
+    host = f"@{socket.gethostname()}"
     try:
-        answer = httpx.get(f"{listeners(settings)[0].url}/workers/status", timeout=5)
-        rows: list[Mapping[str, Any]] = answer.json()["workers"] if answer.status_code == 200 else []
-    except (httpx.TransportError, ValueError, KeyError):
+        rows = Monitor(settings).workers()
+    except Unavailable:
         return set()
-    return {str(row["id"]).split("@")[0] for row in rows}
+    return {row["id"].removesuffix(host) for row in rows if row["id"].endswith(host)}
 
 
 def own_processes(folder: Path) -> list[psutil.Process]:
