@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
-from api import intake, multipart
+from api import events, intake, multipart
 from api.correlation import traceparent
 from api.engine import engine
 from api.errors import from_task
@@ -23,7 +23,7 @@ from api.examples import BATCH_BODY
 from api.openapi import Answer, Operations, header
 from api.problems import Problem
 from api.resources import reply, seed_status, timestamp, with_etag
-from api.routes.inference import IMAGE_PROBLEMS, PREFER, REDIS, idempotency_key, preference
+from api.routes.inference import EVENTS, IMAGE_PROBLEMS, LAST_EVENT_ID, PREFER, REDIS, idempotency_key, preference
 from api.schemas import BatchAnswerSchema, BatchItemSchema, BatchSchema
 from api.store import Member
 from tasks.errors import AlreadyFinished, PurgedRequest, TaskError, TooManyWaiters, Unavailable, UnknownRequest
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from api.intake import Draft
     from tasks.requests import Request
-    from tasks.submit import Submission
+    from tasks.submit import Gateway, Submission
 
     Records = Mapping[str, Request]
 
@@ -177,9 +177,10 @@ def _wait(members: Sequence[Member], until: float) -> None:
             return
 
 
-def _records(members: Sequence[Member]) -> dict[str, Request]:
+def _records(members: Sequence[Member], gateway: Gateway | None = None) -> dict[str, Request]:
+    """The records that still exist, by id; with ``gateway`` it can be called after the request context has gone."""
     ids = [member.request_id for member in members if member.request_id]
-    return {record.id: record for record in engine().gateway.records.get_many(ids)}
+    return {record.id: record for record in (gateway or engine().gateway).records.get_many(ids)}
 
 
 def _batch(batch_id: str, created: float, members: Sequence[Member], records: Records) -> dict[str, Any]:
@@ -301,3 +302,29 @@ def _cancel(request_id: str) -> None:
         engine().gateway.cancel(request_id)
     except (AlreadyFinished, UnknownRequest, PurgedRequest):
         return  # it ended while we were looking
+
+
+@blueprint.operation(
+    "GET", "/batch_inference/<batch_id>/events", *EVENTS,
+    problems=("unknown_batch", "too_many_waiters", *REDIS), parameters=(LAST_EVENT_ID,), operation_id="batchEvents",
+)  # fmt: skip
+def batch_events(batch_id: str) -> Response:
+    """Follow a batch.
+
+    An event `progress` with the batch resource whenever more items have ended, the last one named `end`.
+    """
+    gateway = engine().gateway
+    created, members = known_batch(batch_id)
+
+    def look(seen: int, wait: float) -> tuple[list[events.Event], bool]:
+        records = _records(members, gateway)
+        waiting = next((record for record in records.values() if not record.state.terminal), None)
+        if waiting is not None:
+            gateway.wait(waiting.id, wait)
+            records = _records(members, gateway)
+        body = _batch(batch_id, created, members, records)
+        over = body["status"] == "completed"
+        ended = len(members) - body["counts"]["queued"] - body["counts"]["running"]
+        return [events.Event(ended, "end" if over else "progress", body)] if ended > seen else [], over
+
+    return events.stream(look, engine().settings.max_wait)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, after_this_request, request
 
-from api import intake, prefer
+from api import events, intake, prefer
 from api.correlation import traceparent
 from api.engine import engine
 from api.errors import from_outcome
@@ -220,6 +220,35 @@ def _cancel(request_id: str) -> Response:
         if record.state is not State.CANCELED:
             raise
     return reply(request_resource(record), 200 if record.state.terminal else 202)
+
+
+EVENTS = (
+    (200, Answer("Server-sent events", {"type": "string"}, media_type=events.MEDIA_TYPE)),
+    (204, Answer("It is over, and the reader has had every event")),
+)
+LAST_EVENT_ID = header("Last-Event-ID", "The last event the reader had")
+
+
+@blueprint.operation(
+    "GET", "/inference/<request_id>/events", *EVENTS,
+    problems=(*ONE, "too_many_waiters"), parameters=(LAST_EVENT_ID,), operation_id="requestEvents",
+)  # fmt: skip
+def request_events(request_id: str) -> Response:
+    """Follow a request.
+
+    One event per entry of its timeline, named like it, then `end` with the request resource.
+    """
+    gateway = engine().gateway
+
+    def look(seen: int, wait: float) -> tuple[list[events.Event], bool]:
+        record = gateway.wait(request_id, wait)
+        body = request_resource(record)
+        found = [events.Event(place, entry["event"], entry) for place, entry in enumerate(body["timeline"], 1)]
+        if record.state.terminal:
+            found.append(events.Event(len(found) + 1, "end", body))
+        return found[max(seen, 0) :], record.state.terminal
+
+    return events.stream(look, engine().settings.max_wait)
 
 
 @blueprint.operation(

@@ -31,7 +31,7 @@ TABLE = {
         "POST /inference/<request_id>/cancel", "POST /batch_inference", "GET /batch_inference/<batch_id>",
         "GET /batch_inference/<batch_id>/results", "POST /batch_inference/<batch_id>/cancel", "GET /models",
         "GET /workers/status", "GET /queue/status", "GET /dead_letters", "GET /dead_letters/<request_id>",
-        "GET /ops/snapshot",
+        "GET /ops/snapshot", "GET /inference/<request_id>/events", "GET /batch_inference/<batch_id>/events",
     },
     "admin": {
         "POST /dead_letters/<request_id>/requeue", "DELETE /dead_letters/<request_id>",
