@@ -19,6 +19,8 @@ from client.flow import Call, Flow
 from client.images import Upload
 from client.operations import Options, new_id, parameters, prefer, until_ended
 
+MAX_CUSTOM_ID = 200  # characters
+
 
 @dataclass(frozen=True, slots=True)
 class BatchSnapshot:
@@ -45,7 +47,7 @@ class BatchSnapshot:
 
 def submit(uploads: Sequence[Upload], limits: Limits, model: str, **wishes: Unpack[Options]) -> Flow[BatchSnapshot]:
     """Hand in many images in one call, under a key that keeps a retry from running them twice."""
-    names = [item.name or str(number) for number, item in enumerate(uploads)]
+    names = [_custom_id(item.name) or str(number) for number, item in enumerate(uploads)]
     files = [
         ("image", (name, item.data, "application/octet-stream")) for name, item in zip(names, uploads, strict=True)
     ]
@@ -54,6 +56,11 @@ def submit(uploads: Sequence[Upload], limits: Limits, model: str, **wishes: Unpa
     call = Call(method="POST", path="/batch_inference", headers=headers, files=files, form=form)
     answer = yield from exchange(lambda: call, limits)
     return BatchSnapshot.of(document_of(answer))
+
+
+def _custom_id(name: str) -> str:
+    """As much of the end of ``name`` as the API takes; a file name that is no text loses what is none."""
+    return name.encode("utf-8", "replace").decode()[-MAX_CUSTOM_ID:]
 
 
 def look(batch_id: str, limits: Limits, wait: int = 0) -> Flow[BatchSnapshot]:

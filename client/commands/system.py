@@ -1,0 +1,101 @@
+"""``status``, ``queues``, ``workers``: how the system is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from client.commands.command import Command
+from client.console import Context, Exit, plain, seconds, table
+
+COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
+STAGES = ("queue", "decode", "infer", "total")
+
+
+def _status(context: Context) -> int:
+    with context.client() as client:
+        health = client.health()
+        metrics = client.metrics() if health["broker"] == "up" else None
+    context.show({"health": health, "metrics": metrics}, lambda: _overview(health, metrics))
+    return Exit.FAILED if health["status"] == "unhealthy" else Exit.OK
+
+
+def _overview(health: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> RenderableType:
+    word = str(health["status"])
+    parts: list[RenderableType] = [Text(word, style=COLOURS.get(word, ""))]
+    parts += [plain(f"  {reason}") for reason in health["reasons"]]
+    parts.append(table("", "", "#", rows=_facts(health)))
+    if metrics is not None and metrics["latencies"]:
+        rows = (_latency(name, metrics["latencies"][name]) for name in _stages(metrics["latencies"]))
+        parts.append(table("how long it takes", "stage", "#p50", "#p95", "#p99", "#count", rows=rows))
+    return Group(*parts)
+
+
+def _facts(health: Mapping[str, Any]) -> Iterable[tuple[str, object]]:
+    workers = health["workers"]
+    yield "version", health["version"]
+    yield "API up for", seconds(health["uptime"])
+    yield "broker", health["broker"]
+    yield "workers", f"{workers['total']} ({workers['busy']} busy, {workers['draining']} draining)"
+    yield "waiting", health["queue_size"]
+    yield "accepted", health["total_requests"]
+    yield "succeeded", health["successful_requests"]
+    yield "failed or too late", health["failed_requests"]
+
+
+def _stages(latencies: Mapping[str, Any]) -> list[str]:
+    return [name for name in STAGES if name in latencies] + sorted(set(latencies) - set(STAGES))
+
+
+def _latency(name: str, stage: Mapping[str, Any]) -> tuple[object, ...]:
+    return (name, *(seconds(stage.get(part)) for part in ("p50", "p95", "p99")), stage.get("count"))
+
+
+def _queues(context: Context) -> int:
+    with context.client() as client:
+        queues = client.queues()
+    context.show(queues, lambda: _lanes(queues))
+    return Exit.OK
+
+
+def _lanes(queues: Mapping[str, Any]) -> RenderableType:
+    title = "{size} waiting: {high_priority} high, {normal_priority} normal, {low_priority} low".format(**queues)
+    columns = ("lane", "#waiting", "#running", "#oldest", "#in/s", "#out/s", "#expected", "")
+    return table(title, *columns, rows=(_lane(lane) for lane in queues["lanes"]))
+
+
+def _lane(lane: Mapping[str, Any]) -> tuple[object, ...]:
+    rates = (None if lane[name] is None else f"{lane[name]:.1f}" for name in ("rate_in", "rate_out"))
+    paused = "paused" if lane["paused"] else ""
+    return (
+        lane["lane"], lane["depth"], lane["running"], seconds(lane["oldest_age"]), *rates, seconds(lane["eta"]), paused
+    )  # fmt: skip
+
+
+def _workers(context: Context) -> int:
+    with context.client() as client:
+        workers = client.workers()
+    context.show({"workers": workers}, lambda: _worker_table(workers))
+    return Exit.OK
+
+
+def _worker_table(workers: Iterable[Mapping[str, Any]]) -> RenderableType:
+    columns = ("worker", "model", "state", "runs on", "weights", "#has", "#done", "#per image", "#memory")
+    return table("", *columns, rows=(_worker(worker) for worker in workers))
+
+
+def _worker(worker: Mapping[str, Any]) -> tuple[object, ...]:
+    runtime = " ".join(filter(None, (worker.get("runtime"), worker.get("device"))))
+    memory = worker.get("rss_bytes")
+    return (
+        worker["id"], worker["model"], worker["state"], runtime, worker.get("weights"), worker["in_flight"],
+        worker["processed"], seconds(worker.get("service_seconds")), memory and f"{memory / 2**20:.0f} MiB",
+    )  # fmt: skip
+
+
+STATUS = Command(name="status", help="the system in one word, with the reasons; 1 when it is unhealthy", run=_status)
+QUEUES = Command(name="queues", help="what waits, by lane", run=_queues)
+WORKERS = Command(name="workers", help="the live workers", run=_workers)
