@@ -6,7 +6,7 @@
     ├── InvalidInput            invalid_input         the image's fault: permanent, never retried
     │   ├── UnsupportedImage    unsupported_image     not an image of a known format
     │   ├── TruncatedImage      truncated_image       begins like one, but is cut short or damaged
-    │   └── ImageTooLarge       image_too_large       over the limit in bytes or pixels, or empty of pixels
+    │   └── ImageTooLarge       image_too_large       over the limit in bytes or pixels
     ├── UnknownModel            unknown_model         no such name, or a factory that cannot be imported
     ├── WeightsUnavailable      weights_unavailable   no source of weights could be used
     ├── InferenceFailed         inference_failed      the runtime raised: may work when tried again

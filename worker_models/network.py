@@ -54,6 +54,8 @@ def build(card: ModelCard, path: Path | None) -> Folded:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
         network = builder(num_classes=card.classes)
+        if path is None:
+            _calibrate(network, card)
     if path is not None:
         _load(network, path)
     return Folded(network, card.transform).eval()
@@ -72,6 +74,21 @@ def import_builder(name: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UnknownModel(f"the network {name} cannot be imported: {error}") from error
+
+
+def _calibrate(network: torch.nn.Module, card: ModelCard) -> None:
+    """Give the batch norms of a random network the statistics of noise.
+
+    With the statistics they are born with, the activations of a deep network vanish: every image gets the same answer,
+    and arithmetic on numbers close to zero is slow, so a load test would measure something else.
+    """
+    norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    if not norms:
+        return
+    for layer in norms:
+        layer.momentum = None
+    with torch.no_grad():
+        network.train()(torch.randn(4, 3, *card.input_size))
 
 
 def _load(network: torch.nn.Module, path: Path) -> None:

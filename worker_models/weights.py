@@ -68,7 +68,7 @@ def candidates(card: ModelCard, settings: Settings) -> Iterator[Weights]:
     if card.package:
         yield _from_package(card, card.package)
     if settings.allow_random_weights:
-        yield Weights(RANDOM, f"{RANDOM}-{RANDOM_SEED}", card, lambda: None)
+        yield Weights(RANDOM, f"{RANDOM}-{RANDOM_SEED}-calibrated", card, lambda: None)
 
 
 def first_usable(card: ModelCard, settings: Settings, use: Callable[[Weights], U]) -> U:

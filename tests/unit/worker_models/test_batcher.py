@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker_models.batcher import Batcher, Result
+from worker_models.errors import BatcherClosed, InferenceFailed, InvalidInput
+
+
+class Recorder:
+    """Doubles numbers, refuses negative ones, and remembers each forward pass. Waits at the gate before each."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.passes: list[list[int]] = []
+
+    def __call__(self, batch: Sequence[int]) -> list[int]:
+        assert self.gate.wait(10)
+        self.passes.append(list(batch))
+        if min(batch) < 0:
+            raise InvalidInput(f"{min(batch)} is negative")
+        return [2 * item for item in batch]
+
+
+@contextmanager
+def serving(
+    infer: Callable[[Sequence[int]], Sequence[int]], max_batch: int = 8, capacity: int = 64
+) -> Iterator[Batcher]:
+    batcher: Batcher[int, int] = Batcher(infer, max_batch, capacity)
+    try:
+        yield batcher
+    finally:
+        batcher.close(10)
+
+
+def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def submit(pool: ThreadPoolExecutor, batcher: Batcher, items: Sequence[int], **how: bool) -> list[Future[Result[int]]]:
+    """Start one caller for each item, in this order, while the inference thread is held at the gate."""
+    futures = []
+    for item in items:
+        before = len(batcher._waiting)
+        futures.append(pool.submit(batcher.run, item, **how))
+        until(lambda before=before: len(batcher._waiting) > before)
+    return futures
+
+
+@contextmanager
+def held(recorder: Recorder, **shape: int) -> Iterator[tuple[Batcher, ThreadPoolExecutor]]:
+    """A batcher whose inference thread is busy with the item 0 until the gate opens."""
+    with ThreadPoolExecutor(64) as pool, serving(recorder, **shape) as batcher:
+        recorder.gate.clear()
+        pool.submit(batcher.run, 0)
+        until(lambda: batcher.busy_since is not None)
+        try:
+            yield batcher, pool
+        finally:
+            recorder.gate.set()
+
+
+def test_an_idle_batcher_runs_one_item_at_once():
+    with serving(recorder := Recorder()) as batcher:
+        result = batcher.run(21)
+    assert (result.value, result.batch_size) == (42, 1)
+    assert result.seconds >= 0
+    assert recorder.passes == [[21]]
+
+
+def test_what_arrives_during_a_pass_is_the_next_batch_up_to_the_limit():
+    recorder = Recorder()
+    with held(recorder, max_batch=4) as (batcher, pool):
+        futures = submit(pool, batcher, range(1, 7))
+        recorder.gate.set()
+        results = [future.result(5) for future in futures]
+    assert [result.value for result in results] == [2, 4, 6, 8, 10, 12]
+    assert [result.batch_size for result in results] == [4, 4, 4, 4, 2, 2]
+    assert recorder.passes == [[0], [1, 2, 3, 4], [5, 6]]
+
+
+def test_a_solo_item_shares_its_pass_with_no_other():
+    recorder = Recorder()
+    with held(recorder) as (batcher, pool):
+        futures = submit(pool, batcher, [1, 2]) + submit(pool, batcher, [3], solo=True) + submit(pool, batcher, [4, 5])
+        recorder.gate.set()
+        assert [future.result(5).value for future in futures] == [2, 4, 6, 8, 10]
+    assert recorder.passes == [[0], [1, 2], [3], [4, 5]]
+
+
+def test_an_error_reaches_the_guilty_item_only():
+    recorder = Recorder()
+    with held(recorder) as (batcher, pool):
+        futures = submit(pool, batcher, [1, 2, -3, 4, 5])
+        recorder.gate.set()
+        with pytest.raises(InvalidInput, match="-3 is negative"):
+            futures[2].result(5)
+        assert [futures[at].result(5).value for at in (0, 1, 3, 4)] == [2, 4, 8, 10]
+
+
+def test_a_model_that_answers_too_few_results_fails_its_items():
+    with serving(lambda batch: batch[1:]) as batcher, pytest.raises(InferenceFailed, match="0 results for 1 items"):
+        batcher.run(1)
+
+
+def test_callers_block_while_the_capacity_is_reached():
+    recorder = Recorder()
+    with held(recorder, max_batch=2, capacity=2) as (batcher, pool):
+        futures = submit(pool, batcher, [1, 2])
+        late = pool.submit(batcher.run, 3)
+        until(lambda: len(batcher._emptied._waiters) == 1)
+        assert len(batcher._waiting) == 2
+        recorder.gate.set()
+        assert [future.result(5).value for future in (*futures, late)] == [2, 4, 6]
+
+
+def test_close_finishes_what_was_accepted_and_refuses_the_rest():
+    recorder = Recorder()
+    with held(recorder, capacity=2) as (batcher, pool):
+        accepted = submit(pool, batcher, [1, 2])
+        blocked = pool.submit(batcher.run, 3)
+        until(lambda: len(batcher._emptied._waiters) == 1)
+        batcher.close(0)
+        with pytest.raises(BatcherClosed):
+            blocked.result(5)
+        with pytest.raises(BatcherClosed):
+            batcher.run(4)
+        recorder.gate.set()
+        assert [future.result(5).value for future in accepted] == [2, 4]
+        until(lambda: not batcher._thread.is_alive())
+
+
+def test_busy_since_is_set_only_during_a_pass():
+    recorder = Recorder()
+    before = time.monotonic()
+    with held(recorder) as (batcher, _):
+        assert batcher.busy_since is not None
+        assert before <= batcher.busy_since <= time.monotonic()
+        recorder.gate.set()
+        until(lambda: batcher.busy_since is None)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_an_inference_thread_that_died():
+    def dies(batch: Sequence[int]) -> Sequence[int]:
+        raise SystemExit
+
+    with serving(dies) as batcher, pytest.raises(BatcherClosed):
+        batcher.run(1)
+
+
+@pytest.mark.parametrize(("max_batch", "capacity"), [(0, 1), (1, 0)])
+def test_a_shape_without_room_is_refused(max_batch: int, capacity: int):
+    with pytest.raises(ValueError, match="at least 1"):
+        Batcher(list, max_batch, capacity)
+
+
+ITEMS = st.lists(st.tuples(st.integers(-20, 200), st.booleans()), min_size=1, max_size=40)
+
+
+@given(items=ITEMS, max_batch=st.integers(1, 9), capacity=st.integers(1, 12))
+@settings(max_examples=60, deadline=None)
+def test_every_item_gets_its_own_answer_exactly_once(items: list[tuple[int, bool]], max_batch: int, capacity: int):
+    recorder = Recorder()
+    with ThreadPoolExecutor(16) as pool, serving(recorder, max_batch, capacity) as batcher:
+        futures = [pool.submit(batcher.run, item, solo=solo) for item, solo in items]
+        for (item, solo), future in zip(items, futures, strict=True):
+            if item < 0:
+                with pytest.raises(InvalidInput, match=f"^{item} is negative"):
+                    future.result(10)
+                continue
+            result = future.result(10)
+            assert result.value == 2 * item
+            assert 1 <= result.batch_size <= (1 if solo else max_batch)
+    assert max(map(len, recorder.passes)) <= max_batch
+    succeeded = sorted(item for batch in recorder.passes if min(batch) >= 0 for item in batch)
+    assert succeeded == sorted(item for item, _ in items if item >= 0)

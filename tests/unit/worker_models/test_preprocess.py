@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.unit.worker_models.reference import reference_pixels
+from worker_models.errors import ImageTooLarge, InvalidInput, TruncatedImage, UnsupportedImage
+from worker_models.preprocess import HEADROOM, Limits, check, decode, jpeg_scale
+from worker_models.registry import Transform
+
+BILINEAR = Transform()
+TRANSFORMS = [BILINEAR, Transform(resize=232), Transform(interpolation="bicubic"), Transform(resize=64, crop=64)]
+LIMITS = Limits(max_bytes=20_000_000, max_pixels=50_000_000)
+
+
+def difference(data: bytes, transform: Transform = BILINEAR) -> int:
+    """The largest difference from the reference, in steps of 255."""
+    ours = decode(data, transform, LIMITS)
+    assert (ours.dtype, ours.shape) == (np.uint8, (transform.crop, transform.crop, 3))
+    assert ours.flags.c_contiguous
+    return int(np.abs(ours.astype(int) - reference_pixels(data, transform)).max())
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
+@pytest.mark.parametrize("name", ["chelsea", "coffee", "rocket"])
+def test_a_photo_decodes_as_the_reference_does(photos, encoded, name: str, transform: Transform):
+    assert difference(encoded(photos[name], "PNG"), transform) <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {"quality": 90, "subsampling": 0}),
+        ("JPEG", {"quality": 75, "subsampling": 2}),
+        ("JPEG", {"progressive": True}),
+        ("PNG", {}),
+        ("WEBP", {"quality": 80}),
+        ("WEBP", {"lossless": True}),
+        ("BMP", {}),
+        ("GIF", {}),
+    ],
+)
+def test_each_format_decodes_as_the_reference_does(photos, encoded, kind: str, options: dict):
+    assert difference(encoded(photos["chelsea"], kind, **options)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("L", "JPEG"), ("CMYK", "JPEG"), ("L", "PNG"), ("1", "PNG"), ("P", "PNG"), ("LA", "PNG"), ("RGBA", "PNG"),
+     ("RGBA", "WEBP"), ("1", "BMP"), ("L", "GIF")],
+)  # fmt: skip
+def test_each_kind_of_pixel_decodes_as_the_reference_does(photos, encoded, mode: str, kind: str):
+    assert difference(encoded(photos["coffee"].convert(mode), kind)) <= 1
+
+
+def test_the_colours_of_a_palette_with_transparency_are_kept(photos, encoded):
+    image = photos["chelsea"].quantize(16)
+    opaque = decode(encoded(image, "PNG"), BILINEAR, LIMITS)
+    transparent = decode(encoded(image, "PNG", transparency=bytes(range(0, 256, 16))), BILINEAR, LIMITS)
+    assert np.array_equal(opaque, transparent)
+
+
+def test_sixteen_bits_keep_their_upper_eight(photos, encoded):
+    gray = np.asarray(photos["camera"].convert("L"))
+    deep = Image.fromarray((gray.astype(np.uint16) << 8) + 77)
+    eight = decode(encoded(Image.fromarray(gray), "PNG"), BILINEAR, LIMITS)
+    assert np.array_equal(decode(encoded(deep, "PNG"), BILINEAR, LIMITS), eight)
+
+
+def png16(width: int, height: int, colour: tuple[int, int, int]) -> bytes:
+    """An RGB PNG of sixteen bits a channel, which Pillow cannot write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    row = b"\0" + struct.pack(">3H", *colour) * width
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row * height)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def test_sixteen_bit_colour_keeps_its_upper_eight_bits():
+    pixels = decode(png16(300, 300, (0x80FF, 0x2000, 0xFFFF)), BILINEAR, LIMITS)
+    assert np.array_equal(pixels, np.broadcast_to(np.array([0x80, 0x20, 0xFF], np.uint8), (224, 224, 3)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("kind", "size"), [("JPEG", (451, 300)), ("JPEG", (2300, 1500)), ("PNG", (300, 451))])
+def test_a_turned_photo_is_set_upright(photos, encoded, orientation: int, kind: str, size: tuple[int, int]):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(photos["chelsea"].resize(size), kind, exif=exif.tobytes())
+    shrunk = kind == "JPEG" and jpeg_scale(min(size), BILINEAR) > 1
+    assert difference(data) <= (24 if shrunk else 2)
+
+
+def test_the_first_frame_of_an_animation_is_used(photos, encoded):
+    frames = [photos["chelsea"].convert("P"), photos["coffee"].convert("P")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert difference(data) <= 1
+    second = reference_pixels(encoded(frames[1], "GIF"), BILINEAR)
+    assert np.abs(decode(data, BILINEAR, LIMITS).astype(int) - second).max() > 50
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 2), (223, 224), (224, 224), (2000, 30)])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_odd_shapes_decode_as_the_reference_does(photos, encoded, size: tuple[int, int], kind: str):
+    assert difference(encoded(photos["rocket"].resize(size), kind)) <= 1
+
+
+DECODE = """
+import re, sys
+from worker_models.errors import InvalidInput
+from worker_models.preprocess import Limits, decode
+from worker_models.registry import Transform
+try:
+    print(decode(sys.stdin.buffer.read(), Transform(), Limits(20_000_000, 50_000_000)).mean(axis=(0, 1)).tolist())
+except InvalidInput as error:
+    print(error)
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
+
+
+def decode_alone(data: bytes) -> tuple[str, int]:
+    """Decode in a process of its own; what it printed, and its peak memory in bytes."""
+    done = subprocess.run([sys.executable, "-c", DECODE], input=data, capture_output=True, check=True)
+    printed, peak = done.stdout.decode().splitlines()
+    return printed, int(peak) * 1024
+
+
+def test_a_sliver_costs_no_memory(encoded):
+    """The reference would resize this to 256 x 5,120,000 pixels: five gigabytes."""
+    printed, peak = decode_alone(encoded(Image.new("RGB", (20_000, 1), "red"), "PNG"))
+    assert printed == "[255.0, 0.0, 0.0]"
+    assert peak < 200_000_000
+
+
+@pytest.mark.parametrize(
+    ("short", "scale"),
+    [(100, 1), (int(2 * 256 * HEADROOM) - 1, 1), (int(2 * 256 * HEADROOM) + 1, 2), (3024, 4), (6000, 8), (50_000, 8)],
+)
+def test_large_jpegs_are_decoded_small(short: int, scale: int):
+    assert jpeg_scale(short, BILINEAR) == scale
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_an_image_cut_short_says_so(photos, encoded, kind: str, share: float):
+    data = encoded(photos["coffee"], kind)
+    with pytest.raises(TruncatedImage):
+        decode(data[: int(len(data) * share)], BILINEAR, LIMITS)
+
+
+def test_a_jpeg_with_bytes_between_its_segments_is_read_all_the_same(photos, encoded):
+    """libjpeg-turbo's strict reading refuses these, Pillow reads them, and so do browsers."""
+    data = encoded(photos["coffee"], "JPEG")
+    second = 2 + 2 + struct.unpack_from(">H", data, 4)[0]
+    assert difference(data[:second] + b"\0\0\0" + data[second:]) <= 1
+
+
+@pytest.mark.parametrize("data", [b"", b"not an image", b"<html></html>", bytes(1000)])
+def test_what_is_no_image_is_unsupported(data: bytes):
+    with pytest.raises(UnsupportedImage):
+        decode(data, BILINEAR, LIMITS)
+
+
+def test_a_bitmap_without_pixels_is_unsupported(encoded):
+    data = bytearray(encoded(Image.new("RGB", (4, 4)), "BMP"))
+    struct.pack_into("<i", data, 18, 0)
+    with pytest.raises(UnsupportedImage, match="nothing to classify"):
+        decode(bytes(data), BILINEAR, LIMITS)
+
+
+def test_too_many_bytes_are_refused_before_anything_is_read():
+    with pytest.raises(ImageTooLarge, match="101 bytes; at most 100"):
+        check(bytes(101), Limits(max_bytes=100, max_pixels=1))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+def test_too_many_pixels_are_refused(encoded, kind: str):
+    data = encoded(Image.new("RGB", (101, 100)), kind)
+    with pytest.raises(ImageTooLarge, match="101 x 100 pixels; at most 10000"):
+        decode(data, BILINEAR, Limits(max_bytes=10**9, max_pixels=10_000))
+    decode(data, BILINEAR, Limits(max_bytes=10**9, max_pixels=10_100))
+
+
+def test_a_decompression_bomb_is_refused_without_its_memory(encoded):
+    bomb = encoded(Image.new("1", (30_000, 30_000)), "PNG")
+    assert len(bomb) < 200_000
+    printed, peak = decode_alone(bomb)
+    assert printed == "the image is 30000 x 30000 pixels; at most 50000000 are accepted"
+    assert peak < 200_000_000
+
+
+def test_a_gif_whose_frame_is_larger_than_its_screen_is_refused(encoded):
+    data = bytearray(encoded(Image.new("P", (10, 10)), "GIF"))
+    frame = data.index(b"\x2c", 13 + 3)
+    struct.pack_into("<HH", data, frame + 5, 60_000, 60_000)
+    with pytest.raises(InvalidInput):
+        decode(bytes(data), BILINEAR, LIMITS)
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_damaged_bytes_never_raise_anything_but_invalid_input(encoded_small, data):
+    original = bytearray(data.draw(st.sampled_from(encoded_small)))
+    for _ in range(data.draw(st.integers(1, 8))):
+        original[data.draw(st.integers(0, len(original) - 1))] = data.draw(st.integers(0, 255))
+    damaged = bytes(original[: data.draw(st.integers(0, len(original)))])
+    try:
+        pixels = decode(damaged, BILINEAR, Limits(max_bytes=10**6, max_pixels=10**6))
+    except InvalidInput:
+        return
+    assert pixels.shape == (224, 224, 3)
+
+
+@pytest.fixture(scope="session")
+def encoded_small(photos, encoded) -> list[bytes]:
+    small = photos["chelsea"].resize((40, 30))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain = [encoded(small, kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP")]
+    turned = [encoded(small, kind, exif=exif.tobytes()) for kind in ("JPEG", "PNG", "WEBP")]
+    return [*plain, *turned, encoded(small.convert("CMYK"), "JPEG"), encoded(small.convert("LA"), "PNG")]
+
+
+def test_many_threads_decode_at_once(photos, encoded):
+    data = [encoded(photos[name], kind) for name in ("chelsea", "coffee") for kind in ("JPEG", "PNG", "WEBP", "GIF")]
+    alone = [decode(item, BILINEAR, LIMITS) for item in data]
+    start = threading.Barrier(8)
+
+    def work(_: int) -> list[bool]:
+        start.wait(10)
+        return [np.array_equal(decode(item, BILINEAR, LIMITS), one) for item, one in zip(data, alone, strict=True)]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(all(same) for same in pool.map(work, range(8)))
+
+
+def test_the_reference_is_really_different_pixels_for_different_photos(photos, encoded):
+    """Guards the comparisons above: the reference does not answer the same for everything."""
+    chelsea, coffee = (reference_pixels(encoded(photos[name], "PNG"), BILINEAR) for name in ("chelsea", "coffee"))
+    assert np.abs(chelsea.astype(int) - coffee).mean() > 10

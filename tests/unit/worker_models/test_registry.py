@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from worker_models.errors import UnknownModel, WeightsUnavailable
+from worker_models.labels import imagenet_labels, labels_from
+from worker_models.registry import REGISTRY, ModelCard, describe, model_names
+
+
+def test_the_registry_has_the_five_models_in_order():
+    assert model_names() == ("mobilenet", "resnet18", "efficientnet", "squeezenet", "efficientnet_lite0")
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(UnknownModel, match=r"'resnet19'.*mobilenet, resnet18"):
+        describe("resnet19")
+
+
+@pytest.mark.parametrize("card", REGISTRY.values(), ids=REGISTRY)
+def test_a_card_survives_json(card: ModelCard):
+    assert ModelCard.from_json(json.loads(json.dumps(card.to_json()))) == card
+
+
+def test_a_card_says_what_the_api_shows():
+    card = describe("mobilenet")
+    assert (card.architecture, card.input_size, card.classes) == ("mobilenet_v2", (224, 224), 1000)
+    assert card.weight_sources == ("WEIGHTS_DIR:mobilenet.pth", "torchvision:IMAGENET1K_V2")
+
+
+def test_cards_equal_what_torchvision_says_about_its_weights():
+    from worker_models.torch_ops import allow_torchvision
+
+    allow_torchvision()
+    from torchvision.models import get_model_weights
+
+    for card in REGISTRY.values():
+        if card.hub is None:
+            continue
+        published = get_model_weights(card.architecture)[card.hub.name]
+        preset = published.transforms()
+        assert published.url.endswith("/" + card.hub.file)
+        assert [card.hub.transform.crop, card.hub.transform.resize] == [*preset.crop_size, *preset.resize_size]
+        assert card.hub.transform.interpolation == preset.interpolation.value
+        assert card.hub.transform.mean == pytest.approx([255 * value for value in preset.mean])
+        assert card.hub.transform.std == pytest.approx([255 * value for value in preset.std])
+        assert tuple(published.meta["categories"]) == imagenet_labels()
+
+
+def test_the_registry_imports_nothing_heavy():
+    program = "import sys, worker_models.registry; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert {"torch", "torchvision", "onnxruntime", "PIL", "numpy"}.isdisjoint(loaded)
+
+
+def test_labels_of_ones_own_are_one_a_line(tmp_path):
+    path = tmp_path / "flowers.labels.txt"
+    path.write_text("daisy\n rose \n\ntulip\n", encoding="utf-8")
+    assert labels_from(path) == ("daisy", "rose", "tulip")
+
+
+@pytest.mark.parametrize("content", [b"daisy\n", b"", b"\xff\xfe\xff"])
+def test_labels_that_make_no_classifier_are_refused(tmp_path, content: bytes):
+    path = tmp_path / "flowers.labels.txt"
+    path.write_bytes(content)
+    with pytest.raises(WeightsUnavailable, match=r"flowers\.labels\.txt"):
+        labels_from(path)
