@@ -37,7 +37,7 @@ class Event:
         return f"id: {self.place}\nevent: {self.name}\ndata: {json.dumps(self.data, separators=(',', ':'))}\n\n"
 
 
-#: ``look(seen, wait)``: the events after place ``seen``, waiting up to ``wait`` seconds for them; and whether it is over.
+#: ``look(seen, wait)``: the events after place ``seen``, waiting up to ``wait`` seconds for one; whether it is over.
 Look = Callable[[int, float], tuple[Sequence[Event], bool]]
 
 

@@ -68,6 +68,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "refused": ProblemType(503, "The request was refused", retryable=True),
     "too_many_waiters": ProblemType(503, "Too many callers are waiting", retryable=True),
     "broker_unavailable": ProblemType(503, "The queue cannot be reached", retryable=True),
+    "timeout": ProblemType(504, "The answer takes longer than a call may wait", retryable=True),
     "expired": ProblemType(504, "The deadline passed before the request could be answered"),
 }
 BY_STATUS: Mapping[int, str] = {
@@ -139,6 +140,8 @@ class Problem(Exception):
         }
         if in_request():
             members |= {"instance": request.path, "request_id": g.get("correlation_id", "")}
+            if request.path.startswith("/v2"):
+                members["error"] = self.detail  # where clients of the Open Inference Protocol look
         if self.errors:
             members["errors"] = self.errors
         return members | self.members

@@ -381,3 +381,59 @@ class OrderSchema(Open):
     target = _text("The lane or the worker")
     order = _text("What was ordered")
     effective_within = _number("Seconds until the workers have read it")
+
+
+class V2ServerSchema(Open):
+    """Server metadata of the Open Inference Protocol."""
+
+    name = _text("Always inferlane")
+    version = _text("Version of Inferlane")
+    extensions = fields.List(fields.String(), required=True)
+
+
+class V2HealthSchema(Open):
+    """Health of the Open Inference Protocol."""
+
+    live = fields.Boolean()
+    ready = fields.Boolean()
+
+
+class V2ModelReadySchema(Open):
+    """Readiness of a model in the Open Inference Protocol."""
+
+    name = _text("The model")
+    ready = fields.Boolean(required=True)
+
+
+class V2TensorSchema(Open):
+    """Description of a tensor; a length of -1 is free."""
+
+    name = _text("Its name")
+    datatype = _text("BYTES, UINT8, INT64 or FP32")
+    shape = fields.List(fields.Integer(), required=True)
+
+
+class V2ModelSchema(Open):
+    """Model metadata of the Open Inference Protocol."""
+
+    name = _text("The model")
+    versions = fields.List(fields.String(), required=True)
+    platform = _text("Runtimes of its live workers")
+    inputs = _many(V2TensorSchema, "One of these is given")
+    outputs = _many(V2TensorSchema, "All of these are answered unless some are chosen")
+
+
+class V2OutputSchema(V2TensorSchema):
+    """An output with its data."""
+
+    data = fields.List(fields.Raw(), required=True)
+
+
+class V2AnswerSchema(Open):
+    """Inference answer of the Open Inference Protocol."""
+
+    model_name = _text("The model asked for")
+    model_version = _text("Its version")
+    id = fields.String(metadata={"description": "The id of the request, if it had one"})
+    parameters = fields.Dict(required=True, metadata={"description": "model and weights that answered"})
+    outputs = _many(V2OutputSchema, "The outputs asked for")

@@ -1,6 +1,6 @@
 """The routes, one file per thing they are about; :data:`BLUEPRINTS` is all of them, ordered as they are documented."""
 
-from api.routes import admin, batches, dead_letters, health, inference, models, problems, queue
+from api.routes import admin, batches, dead_letters, health, inference, models, problems, queue, v2
 
 BLUEPRINTS = (
     inference.blueprint,
@@ -8,6 +8,7 @@ BLUEPRINTS = (
     models.blueprint,
     queue.blueprint,
     health.blueprint,
+    v2.blueprint,
     dead_letters.blueprint,
     admin.blueprint,
     problems.blueprint,

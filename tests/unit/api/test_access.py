@@ -23,20 +23,24 @@ OTHER, OTHER_ENTRY = keys.make("bob", "admin")
 #: Every route and the role it asks for. A new route must be entered here.
 TABLE = {
     "public": {
-        "GET /livez", "GET /readyz", "GET /health", "GET /metrics", "GET /metrics/prometheus", "GET /problems/<code>",
-        "GET /openapi.json", "GET /docs", "GET /docs/assets/<path:name>",
+        "GET /docs", "GET /docs/assets/<path:name>", "GET /health", "GET /livez", "GET /metrics",
+        "GET /metrics/prometheus", "GET /openapi.json", "GET /problems/<code>", "GET /readyz", "GET /v2/health/live",
+        "GET /v2/health/ready",
     },
     "user": {
-        "POST /inference", "GET /inference", "GET /inference/<request_id>", "DELETE /inference/<request_id>",
-        "POST /inference/<request_id>/cancel", "POST /batch_inference", "GET /batch_inference/<batch_id>",
-        "GET /batch_inference/<batch_id>/results", "POST /batch_inference/<batch_id>/cancel", "GET /models",
-        "GET /workers/status", "GET /queue/status", "GET /dead_letters", "GET /dead_letters/<request_id>",
-        "GET /ops/snapshot", "GET /inference/<request_id>/events", "GET /batch_inference/<batch_id>/events",
+        "POST /batch_inference", "GET /batch_inference/<batch_id>", "POST /batch_inference/<batch_id>/cancel",
+        "GET /batch_inference/<batch_id>/events", "GET /batch_inference/<batch_id>/results", "GET /dead_letters",
+        "GET /dead_letters/<request_id>", "GET /inference", "POST /inference", "DELETE /inference/<request_id>",
+        "GET /inference/<request_id>", "POST /inference/<request_id>/cancel", "GET /inference/<request_id>/events",
+        "GET /models", "GET /ops/snapshot", "GET /queue/status", "GET /v2", "GET /v2/models/<model>",
+        "POST /v2/models/<model>/infer", "GET /v2/models/<model>/ready", "GET /v2/models/<model>/versions/<version>",
+        "POST /v2/models/<model>/versions/<version>/infer", "GET /v2/models/<model>/versions/<version>/ready",
+        "GET /workers/status",
     },
     "admin": {
-        "POST /dead_letters/<request_id>/requeue", "DELETE /dead_letters/<request_id>",
-        "POST /admin/lanes/<lane>/pause", "POST /admin/lanes/<lane>/resume", "POST /admin/workers/<worker_id>/drain",
-        "POST /admin/workers/<worker_id>/resume", "POST /admin/workers/<worker_id>/chaos",
+        "POST /admin/lanes/<lane>/pause", "POST /admin/lanes/<lane>/resume", "POST /admin/workers/<worker_id>/chaos",
+        "POST /admin/workers/<worker_id>/drain", "POST /admin/workers/<worker_id>/resume",
+        "DELETE /dead_letters/<request_id>", "POST /dead_letters/<request_id>/requeue",
     },
 }  # fmt: skip
 EXPECTED = {tuple(route.split()): role for role, routes in TABLE.items() for route in routes}

@@ -1,0 +1,307 @@
+"""``/v2``: the Open Inference Protocol (KServe, Triton) over the same queue, for clients such as ``tritonclient``.
+
+A model takes either ``image`` (BYTES: encoded images) or ``pixels`` (UINT8 or FP32, ``(n, height, width, 3)``), and
+answers ``label``, ``index`` and ``confidence`` of its best classes. The protocol knows no waiting: a call is answered
+when all its images are, or with 504 after ``MAX_WAIT``.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, request
+
+from api import intake
+from api.correlation import traceparent
+from api.engine import engine
+from api.errors import from_outcome
+from api.oip import answers, pixels, tensors
+from api.openapi import Answer, Operations, header
+from api.problems import Problem
+from api.resources import reply
+from api.routes.inference import IMAGE_PROBLEMS, REDIS, REFUSALS
+from api.routes.models import model_row
+from api.schemas import V2AnswerSchema, V2HealthSchema, V2ModelReadySchema, V2ModelSchema, V2ServerSchema
+from api.version import VERSION
+from tasks.errors import TaskError, Unavailable
+from tasks.lanes import ANY
+from tasks.requests import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from api.oip.tensors import InferRequest, Tensor
+    from tasks.requests import Request
+    from tasks.submit import Submission
+
+blueprint = Operations("open inference protocol", __name__, description="KServe and Triton clients")
+
+LENGTH_HEADER = "Inference-Header-Content-Length"
+PRIORITIES = {0: "normal", 1: "high", 2: "normal", 3: "low"}  # Triton counts from 1, the highest
+UNKNOWN = ("unknown_model", *REDIS)
+TENSOR: dict[str, Any] = {
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"enum": ["image", "pixels"]},
+        "datatype": {"enum": ["BYTES", "UINT8", "FP32"]},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 8},
+        "data": {"type": "array", "description": "image: base64 strings; pixels: numbers"},
+        "parameters": {"type": "object"},
+    },
+}
+INFER_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string", "description": "Given back"},
+        "inputs": {"type": "array", "items": TENSOR, "minItems": 1, "maxItems": 1},
+        "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+        "parameters": {
+            "type": "object",
+            "description": "top_k, priority (1 to 3, or high, normal, low), timeout (microseconds)",
+        },
+    },
+}
+INFER_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": INFER_SCHEMA},
+        "application/octet-stream": {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}},
+    },
+}
+INFER_ANSWERS = (
+    (200, Answer("The outputs", V2AnswerSchema)),
+    (200, Answer("The outputs, binary data behind the JSON", {"type": "string"}, {LENGTH_HEADER: "Where the JSON ends"},
+                 media_type="application/octet-stream")),
+)  # fmt: skip
+INFER_PROBLEMS = (
+    *IMAGE_PROBLEMS, *REFUSALS, "timeout", "too_many_waiters", "canceled", "inference_failed", "poison", "expired",
+)  # fmt: skip
+
+
+@blueprint.operation("GET", "/v2", (200, Answer("The server", V2ServerSchema)), operation_id="v2Server")
+def get_server() -> Response:
+    """Describe the server."""
+    return reply({"name": "inferlane", "version": VERSION, "extensions": ["binary_tensor_data", "classification"]})
+
+
+@blueprint.operation(
+    "GET", "/v2/health/live", (200, Answer("It answers", V2HealthSchema)), operation_id="v2Live", role="public"
+)
+def get_live() -> Response:
+    """Tell that this process answers."""
+    return reply({"live": True})
+
+
+@blueprint.operation(
+    "GET", "/v2/health/ready",
+    (200, Answer("A worker takes work", V2HealthSchema)), (503, Answer("Not ready", V2HealthSchema)),
+    operation_id="v2Ready", role="public",
+)  # fmt: skip
+def get_ready() -> Response:
+    """Tell whether inference requests are answered."""
+    try:
+        ready = bool(_live_models())
+    except Unavailable:
+        ready = False
+    return reply({"ready": ready}, 200 if ready else 503, {} if ready else {"Retry-After": "1"})
+
+
+def _live_models() -> set[str]:
+    return {worker["model"] for worker in engine().monitor.workers() if worker["state"] != "draining"}
+
+
+@blueprint.operation(
+    "GET", "/v2/models/<model>", (200, Answer("The model", V2ModelSchema)), problems=UNKNOWN, operation_id="v2Model"
+)
+def get_model(model: str) -> Response:
+    """Describe a model: what it takes and what it answers."""
+    return _metadata(model)
+
+
+@blueprint.operation(
+    "GET", "/v2/models/<model>/versions/<version>",
+    (200, Answer("The model", V2ModelSchema)), problems=UNKNOWN, operation_id="v2ModelVersion",
+)  # fmt: skip
+def get_model_version(model: str, version: str) -> Response:
+    """Describe a version of a model."""
+    return _metadata(model, version)
+
+
+@blueprint.operation(
+    "GET", "/v2/models/<model>/ready",
+    (200, Answer("A worker serves it", V2ModelReadySchema)), (503, Answer("Nobody serves it", V2ModelReadySchema)),
+    problems=UNKNOWN, operation_id="v2ModelReady",
+)  # fmt: skip
+def get_model_ready(model: str) -> Response:
+    """Tell whether a worker serves a model."""
+    return _readiness(model)
+
+
+@blueprint.operation(
+    "GET", "/v2/models/<model>/versions/<version>/ready",
+    (200, Answer("A worker serves it", V2ModelReadySchema)), (503, Answer("Nobody serves it", V2ModelReadySchema)),
+    problems=UNKNOWN, operation_id="v2ModelVersionReady",
+)  # fmt: skip
+def get_model_version_ready(model: str, version: str) -> Response:
+    """Tell whether a worker serves a version of a model."""
+    return _readiness(model, version)
+
+
+@blueprint.operation(
+    "POST", "/v2/models/<model>/infer", *INFER_ANSWERS,
+    problems=INFER_PROBLEMS, body=INFER_BODY, operation_id="v2Infer",
+    parameters=(header(LENGTH_HEADER, "Where the JSON ends, when binary data follows", {"type": "integer"}),),
+)  # fmt: skip
+def post_infer(model: str) -> Response:
+    """Classify the images of a tensor."""
+    return _infer(model)
+
+
+@blueprint.operation(
+    "POST", "/v2/models/<model>/versions/<version>/infer", *INFER_ANSWERS,
+    problems=INFER_PROBLEMS, body=INFER_BODY, operation_id="v2InferVersion",
+    parameters=(header(LENGTH_HEADER, "Where the JSON ends, when binary data follows", {"type": "integer"}),),
+)  # fmt: skip
+def post_infer_version(model: str, version: str) -> Response:
+    """Classify the images of a tensor with a version of a model."""
+    return _infer(model, version)
+
+
+def _known(model: str, version: str | None) -> dict[str, Any]:
+    """The row of a model as ``/models`` has it.
+
+    Raises:
+        Problem: 404 when there is no such model or version.
+    """
+    workers = engine().monitor.workers()
+    served = {worker["model"] for worker in workers}
+    if model not in {*engine().settings.models, *served, ANY}:
+        raise Problem("unknown_model", f"There is no model {model}.", status=404)
+    row = model_row(model, workers)
+    if version not in {None, row["version"] or "1"}:
+        raise Problem("unknown_model", f"The model {model} has no version {version}.", status=404)
+    available = bool(served) if model == ANY else row["available"]
+    return {**row, "version": row["version"] or "1", "available": available}
+
+
+def _metadata(model: str, version: str | None = None) -> Response:
+    row = _known(model, version)
+    outputs = [{"name": name, "datatype": item.datatype, "shape": [-1, -1]} for name, item in answers.OUTPUTS.items()]
+    inputs = [
+        {"name": "image", "datatype": "BYTES", "shape": [-1]},
+        {"name": "pixels", "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
+    ]
+    platform = ",".join(row["runtimes"]) or "none"
+    return reply(
+        {"name": model, "versions": [row["version"]], "platform": platform, "inputs": inputs, "outputs": outputs}
+    )
+
+
+def _readiness(model: str, version: str | None = None) -> Response:
+    ready = _known(model, version)["available"]
+    return reply({"name": model, "ready": ready}, 200 if ready else 503, {} if ready else {"Retry-After": "1"})
+
+
+def _infer(model: str, version: str | None = None) -> Response:
+    row = _known(model, version)
+    wanted = tensors.parse(_body(), _header_length())
+    answers.check(wanted)
+    records = _run(list(_submissions(model, wanted)))
+    used = {record.model for record in records}
+    head: dict[str, Any] = {"model_name": model, "model_version": row["version"]}
+    if wanted.id is not None:
+        head["id"] = wanted.id
+    head["parameters"] = {
+        "model": used.pop() if len(used) == 1 else ANY,
+        "weights": ",".join(sorted({str(record.weights) for record in records})),
+    }
+    body, end = answers.answer(wanted, head, [record.predictions or [] for record in records])
+    if end is None:
+        return Response(body, mimetype="application/json")
+    return Response(body, mimetype="application/octet-stream", headers={LENGTH_HEADER: str(end)})
+
+
+def _body() -> bytes:
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise Problem("unsupported_media_type", "Compressed bodies are not supported.")
+    return intake.body(request)
+
+
+def _header_length() -> int | None:
+    text = request.headers.get(LENGTH_HEADER)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise tensors.wrong(LENGTH_HEADER, "must be a number of bytes")
+    return int(text[:12])
+
+
+def _submissions(model: str, wanted: InferRequest) -> Iterator[Submission]:
+    """One submission per image, with ids of its own: the protocol's id is for the caller only."""
+    limits = intake.Limits.of(engine().settings)
+    checked = intake.parameters(_parameters(model, wanted))
+    group, parent = secrets.token_hex(16), traceparent()
+    found = list(_images(wanted.inputs, limits))
+    most = engine().settings.max_batch_items
+    if not 1 <= len(found) <= most:
+        raise tensors.wrong("inputs", f"must have 1 to {most} images, not {len(found)}")
+    for index, data in enumerate(found):
+        draft = intake.draft(data, checked, limits)
+        yield draft.submission(request_id=f"{group}.{index}", traceparent=parent)
+
+
+def _parameters(model: str, wanted: InferRequest) -> dict[str, Any]:
+    given = wanted.parameters
+    classes = max((output.classes for output in wanted.outputs), default=0)
+    found = {"model_type": model, "top_k": given.get("top_k") or max(classes, 1 if classes else 5)}
+    if (priority := given.get("priority")) is not None:
+        number = isinstance(priority, int) and not isinstance(priority, bool)
+        found["priority"] = PRIORITIES.get(priority, priority) if number else priority
+    if (timeout := given.get("timeout")) is not None:
+        found["deadline"] = timeout / 1e6 if isinstance(timeout, int) else timeout
+    return found
+
+
+def _images(inputs: Sequence[Tensor], limits: intake.Limits) -> Iterator[bytes]:
+    if len(inputs) != 1 or inputs[0].name not in {"image", "pixels"}:
+        raise tensors.wrong("inputs", "must have exactly one tensor, named image or pixels")
+    tensor = inputs[0]
+    if tensor.name == "pixels":
+        yield from pixels.images(tensor, limits.max_pixels)
+        return
+    if tensor.datatype != "BYTES":
+        raise tensors.wrong("image", "must be BYTES")
+    for element in tensors.elements(tensor):
+        yield element if isinstance(element, bytes) else intake.decode_base64(element, limits)
+
+
+def _run(submissions: Sequence[Submission]) -> list[Request]:
+    """The ended requests, in order.
+
+    Raises:
+        Problem, TaskError: the first thing that kept one of them from being answered.
+    """
+    gateway, ends = engine().gateway, time.monotonic() + engine().settings.max_wait
+    if len(submissions) == 1:
+        accepted = [gateway.submit(submissions[0], watch=True)]
+    else:
+        accepted = [_accepted(outcome) for outcome in gateway.submit_many(submissions)]
+    records = [gateway.wait(item.id, max(0.0, ends - time.monotonic())) for item in accepted]
+    for record in records:
+        if not record.state.terminal:
+            raise Problem(
+                "timeout", "It took too long; look at instance.", members={"instance": f"/inference/{record.id}"}
+            )
+        if record.state is not State.SUCCEEDED:
+            raise from_outcome(record)
+    return records
+
+
+def _accepted(outcome: Any) -> Any:
+    if isinstance(outcome, TaskError):
+        raise outcome
+    return outcome

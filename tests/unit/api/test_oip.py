@@ -1,0 +1,230 @@
+"""Open Inference Protocol: tensors in, tensors out, and what is malformed is refused as Triton's clients expect."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from werkzeug.test import TestResponse
+
+from api.oip import pixels, tensors
+from api.problems import Problem
+from tests.unit.api import samples
+from tests.unit.api.fakes import FakeQueue
+from tests.unit.api.test_inference import refused
+
+PNG = samples.png()
+LENGTH = "Inference-Header-Content-Length"
+
+
+def prefixed(*items: bytes) -> bytes:
+    return b"".join(struct.pack("<I", len(item)) + item for item in items)
+
+
+def binary(
+    client: FlaskClient, inputs: list[dict[str, Any]], tail: bytes, model: str = "answers", **more: Any
+) -> TestResponse:
+    head = json.dumps({"inputs": inputs, **more}).encode()
+    return client.post(f"/v2/models/{model}/infer", data=head + tail, headers={LENGTH: str(len(head))})
+
+
+def image_input(*items: bytes, **more: Any) -> tuple[list[dict[str, Any]], bytes]:
+    raw = prefixed(*items)
+    parameters = {"binary_data_size": len(raw)}
+    return [{"name": "image", "datatype": "BYTES", "shape": [len(items)], "parameters": parameters} | more], raw
+
+
+def as_json(client: FlaskClient, tensor: dict[str, Any], model: str = "answers", **more: Any) -> TestResponse:
+    return client.post(f"/v2/models/{model}/infer", json={"inputs": [tensor], **more})
+
+
+def outputs(response: TestResponse) -> dict[str, Any]:
+    assert response.status_code == 200, response.text
+    return {output["name"]: output for output in response.get_json()["outputs"]}
+
+
+def test_images_in_binary_answers_in_json(client: FlaskClient, queue: FakeQueue) -> None:
+    response = binary(
+        client, *image_input(PNG, PNG), id="mine", parameters={"top_k": 2, "priority": 1, "timeout": 3_000_000}
+    )
+    found = outputs(response)
+    assert found["label"]["data"] == ["tabby", "lynx"] * 2
+    assert (found["index"]["datatype"], found["index"]["shape"]) == ("INT64", [2, 2])
+    assert response.get_json()["id"] == "mine"
+    assert response.get_json()["parameters"] == {"model": "answers", "weights": "random"}
+    sent = queue.submitted[0]
+    assert (sent.image, sent.priority, sent.deadline, sent.top_k) == (PNG, "high", 3.0, 2)
+
+
+def test_images_as_base64_in_json(client: FlaskClient, queue: FakeQueue) -> None:
+    data = [base64.b64encode(PNG).decode()]
+    outputs(as_json(client, {"name": "image", "datatype": "BYTES", "shape": [1, 1], "data": [data]}))
+    assert queue.submitted[0].image == PNG
+
+
+def test_binary_outputs_follow_the_json(client: FlaskClient) -> None:
+    wanted = [{"name": "confidence", "parameters": {"binary_data": True}}, {"name": "label"}]
+    response = binary(client, *image_input(PNG), outputs=wanted)
+    end = int(response.headers[LENGTH])
+    head, tail = json.loads(response.data[:end]), response.data[end:]
+    assert head["outputs"][0]["parameters"]["binary_data_size"] == len(tail) == 8
+    assert struct.unpack("<2f", tail) == (0.75, 0.25)
+    assert head["outputs"][1]["data"] == ["tabby", "lynx"]
+
+
+def test_the_classification_extension_gives_strings(client: FlaskClient) -> None:
+    wanted = [{"name": "confidence", "parameters": {"classification": 1}}]
+    found = outputs(binary(client, *image_input(PNG), outputs=wanted))
+    assert (found["confidence"]["datatype"], found["confidence"]["data"]) == ("BYTES", ["0.750000:281:tabby"])
+
+
+@pytest.mark.parametrize("datatype", ["UINT8", "FP32"])
+@pytest.mark.parametrize("form", ["binary", "json"])
+def test_pixels_arrive_unchanged(client: FlaskClient, queue: FakeQueue, datatype: str, form: str) -> None:
+    wanted = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    given_pixels = wanted if datatype == "UINT8" else (wanted / 255).astype(np.float32)
+    tensor: dict[str, Any] = {"name": "pixels", "datatype": datatype, "shape": [2, 5, 7, 3]}
+    if form == "binary":
+        raw = given_pixels.tobytes()
+        response = binary(client, [tensor | {"parameters": {"binary_data_size": len(raw)}}], raw)
+    else:
+        response = as_json(client, tensor | {"data": given_pixels.tolist()})
+    assert response.status_code == 200, response.text
+    for index, sent in enumerate(queue.submitted):
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(sent.image))), wanted[index])
+
+
+def test_metadata_health_and_readiness(client: FlaskClient, queue: FakeQueue) -> None:
+    assert client.get("/v2").get_json()["extensions"] == ["binary_tensor_data", "classification"]
+    assert client.get("/v2/health/live").get_json() == {"live": True}
+    assert client.get("/v2/health/ready").status_code == 200
+    model = client.get("/v2/models/answers/versions/1").get_json()
+    assert [tensor["name"] for tensor in model["inputs"] + model["outputs"]] == [
+        "image",
+        "pixels",
+        "label",
+        "index",
+        "confidence",
+    ]
+    assert client.get("/v2/models/answers/ready").get_json() == {"name": "answers", "ready": True}
+    assert client.get("/v2/models/any/ready").status_code == 200
+    assert client.get("/v2/models/sleeps/ready").status_code == 503
+    queue.down = True
+    assert client.get("/v2/health/ready").status_code == 503
+    assert client.get("/v2/health/live").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v2/models/gpt", "/v2/models/gpt/ready", "/v2/models/answers/versions/9"])
+def test_unknown_models_and_versions_are_404_with_the_member_clients_read(client: FlaskClient, path: str) -> None:
+    problem = refused(client.get(path), 404, "unknown_model")
+    assert problem["error"] == problem["detail"]
+
+
+IMAGE = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(PNG).decode()]}
+PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": [1, 1, 1, 3], "data": [1, 2, 3]}
+
+
+@pytest.mark.parametrize(
+    ("tensor", "status", "code"),
+    [
+        (IMAGE | {"shape": [2]}, 422, "invalid_parameters"),
+        (IMAGE | {"shape": []}, 422, "invalid_parameters"),
+        (IMAGE | {"shape": [-1]}, 422, "invalid_parameters"),
+        (IMAGE | {"shape": [0], "data": []}, 422, "invalid_parameters"),
+        (IMAGE | {"name": "other"}, 422, "invalid_parameters"),
+        (IMAGE | {"datatype": "FP32"}, 422, "invalid_parameters"),
+        (IMAGE | {"data": [7]}, 422, "invalid_parameters"),
+        (IMAGE | {"data": "x"}, 422, "invalid_parameters"),
+        (IMAGE | {"data": ["!!"]}, 400, "invalid_base64"),
+        (IMAGE | {"data": ["aGVsbG8="]}, 422, "unsupported_image"),
+        (IMAGE | {"parameters": {"binary_data_size": 5}}, 422, "invalid_parameters"),
+        (IMAGE | {"parameters": 5}, 422, "invalid_parameters"),
+        ({"name": "image"}, 422, "invalid_parameters"),
+        (7, 422, "invalid_parameters"),
+        (PIXELS | {"shape": [3]}, 422, "invalid_parameters"),
+        (PIXELS | {"data": [1, 2]}, 422, "invalid_parameters"),
+        (PIXELS | {"data": [1, 2, 300]}, 422, "invalid_parameters"),
+        (PIXELS | {"data": ["a", "b", "c"]}, 422, "invalid_parameters"),
+        (PIXELS | {"datatype": "FP64"}, 422, "invalid_parameters"),
+        (PIXELS | {"shape": [1, 90_000, 90_000, 3]}, 422, "invalid_parameters"),
+        (PIXELS | {"datatype": "FP32", "data": [1, 2, float("nan")]}, 422, "invalid_parameters"),
+    ],
+)
+def test_malformed_tensors_are_refused(
+    client: FlaskClient, queue: FakeQueue, tensor: Any, status: int, code: str
+) -> None:
+    refused(as_json(client, tensor), status, code)
+    assert not queue.submitted
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"outputs": [{"name": "nope"}]},
+        {"outputs": 7},
+        {"outputs": [{"name": "label", "parameters": {"classification": -1}}]},
+        {"parameters": {"priority": 9}},
+        {"parameters": {"timeout": -1}},
+        {"parameters": {"top_k": "x"}},
+        {"inputs": [IMAGE, PIXELS]},
+    ],
+)
+def test_malformed_requests_are_refused(client: FlaskClient, queue: FakeQueue, more: dict[str, Any]) -> None:
+    refused(as_json(client, IMAGE, **more), 422, "invalid_parameters")
+    assert not queue.submitted
+
+
+@pytest.mark.parametrize("length", ["x", "0", "9999", "-1", ""])
+def test_a_wrong_header_length_is_refused(client: FlaskClient, length: str) -> None:
+    response = client.post("/v2/models/answers/infer", data=b"{}", headers={LENGTH: length})
+    refused(response, 422, "invalid_parameters")
+
+
+def test_what_ends_badly_is_a_problem(client: FlaskClient) -> None:
+    refused(as_json(client, IMAGE, "fails"), 422, "truncated_image")
+    refused(as_json(client, IMAGE, "full"), 503, "lane_full")
+    problem = refused(as_json(client, IMAGE, "sleeps"), 504, "timeout")
+    assert client.get(problem["instance"]).get_json()["status"] == "queued"
+    refused(client.post("/v2/models/answers/infer", data=b""), 400, "empty_body")
+    zipped = client.post("/v2/models/answers/infer", data=b"x", headers={"Content-Encoding": "gzip"})
+    refused(zipped, 415, "unsupported_media_type")
+
+
+@given(st.binary(max_size=80), st.integers(-2, 90) | st.none())
+def test_any_bytes_end_in_a_request_or_a_problem(body: bytes, length: int | None) -> None:
+    try:
+        request = tensors.parse(body, length)
+    except Problem:
+        return  # anything else that is raised fails the test
+    assert len(request.inputs) >= 0
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "datatype", "shape", "data", "parameters", "binary_data_size"]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.fixed_dictionaries({"inputs": st.lists(JSON, max_size=2)}, optional={"outputs": JSON, "parameters": JSON}))
+def test_any_json_ends_in_tensors_or_a_problem(body: dict[str, Any]) -> None:
+    try:
+        for tensor in tensors.parse(json.dumps(body).encode(), None).inputs:
+            tensors.elements(tensor)
+            list(pixels.images(tensor, 1000))
+    except Problem:
+        return  # anything else that is raised fails the test
