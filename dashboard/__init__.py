@@ -1,0 +1,25 @@
+"""The dashboard of Inferlane: ``gunicorn --config deploy/dashboard.gunicorn.conf.py 'dashboard:create_server()'``.
+
+A Dash page and a few small routes behind it. It speaks HTTP to the API and to nothing else, decides nothing about
+requests, and keeps nothing that would be missed after a restart.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from settings import Settings
+
+__all__ = ["create_server"]
+
+
+def create_server(settings: Settings | None = None) -> Flask:
+    """The WSGI application; it asks the API nothing before the first page does."""
+    from dashboard.app import create_app
+    from settings import get_settings
+
+    server: Flask = create_app(settings or get_settings()).server
+    return server

@@ -1,0 +1,64 @@
+"""Puts the page together: layout, scripts, the routes behind it, and what every answer carries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dash import Dash
+
+from dashboard import routes
+from dashboard.page.shell import layout
+from dashboard.wiring import wire
+
+if TYPE_CHECKING:
+    from flask import Response
+
+    from dashboard.routes import Backend
+    from settings import Settings
+
+ASSETS = Path(__file__).parent / "assets"
+#: Nothing may be loaded from, or sent to, anywhere else. Dash needs inline scripts; the grid compiles its formatters.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'self';"
+    " form-action 'self'; object-src 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def create_app(settings: Settings, backend: Backend | None = None) -> Dash:
+    """A new dashboard.
+
+    Args:
+        settings: where the API is.
+        backend: by default one that speaks to that API.
+    """
+    app = Dash(
+        "inferlane-dashboard",
+        assets_folder=str(ASSETS),
+        assets_ignore=r".*\.jpg",
+        title="Inferlane",
+        update_title="",
+        compress=True,
+        serve_locally=True,
+        enable_mcp=False,
+        meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
+        health_endpoint="livez",
+    )
+    app.layout = layout(settings)
+    wire(app)
+    app.server.config["MAX_CONTENT_LENGTH"] = settings.max_image_bytes + 64 * 1024
+    app.server.after_request(_guarded)
+    routes.register(app.server, backend or routes.backend_for(settings))
+    return app
+
+
+def _guarded(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response

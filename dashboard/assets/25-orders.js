@@ -1,0 +1,84 @@
+// Orders to the API: asked for confirmation where they cannot be undone, shown as requested until the snapshot agrees.
+(function () {
+  "use strict";
+  const { ask, notify, on, set, clientside } = window.inferlane;
+  const PATIENCE = 10000;
+  const DONE = {
+    pause: "Lane paused", resume: "Lane resumed", drain: "Draining", undrain: "Takes work again", chaos: "Fault ordered",
+    cancel: "Canceled", requeue: "Requeued", delete: "Deleted",
+  };
+  const requested = new Map();
+  let unconfirmed = null;
+
+  const subject = (order) => (order.lane ? `lane ${order.lane}` : order.worker ? `worker ${order.worker}` : order.id);
+
+  // Whether a button stays "requested": its order was sent and the snapshot does not show its effect yet.
+  function waits(name, verb, arrived) {
+    const sent = requested.get(name);
+    if (!sent) return false;
+    if (arrived || sent.verb !== verb || Date.now() - sent.at > PATIENCE) requested.delete(name);
+    return requested.has(name);
+  }
+
+  const pending = () => [...requested.keys()].join();
+
+  async function send(order) {
+    requested.set(subject(order), { verb: order.verb, at: Date.now() });
+    try {
+      await ask("POST", "actions", { json: order });
+      notify(DONE[order.verb] || "Done", `${subject(order)}`, "teal");
+      return true;
+    } catch (failure) {
+      requested.delete(subject(order));
+      refused(failure);
+      return false;
+    }
+  }
+
+  function refused(failure) {
+    notify("Not done", failure.message, "red");
+    if (failure.state === "login") set("login-modal", { opened: true });
+  }
+
+  const orderOf = ({ verb, lane, worker, id, mode, seconds, rate }) =>
+    Object.fromEntries(Object.entries({ verb, lane, worker, id, mode, seconds, rate }).filter(([, value]) => value));
+
+  on("order", (dataset) => {
+    const order = orderOf(dataset);
+    if (!dataset.confirm) return send(order);
+    unconfirmed = order;
+    set("confirm-text", { children: dataset.confirm });
+    set("confirm-modal", { opened: true });
+    return undefined;
+  });
+  on("confirm", () => {
+    set("confirm-modal", { opened: false });
+    if (unconfirmed) send(unconfirmed);
+    unconfirmed = null;
+  });
+  on("refuse", () => {
+    unconfirmed = null;
+    set("confirm-modal", { opened: false });
+  });
+
+  // -- login
+
+  on("open-login", () => set("login-modal", { opened: true }));
+  on("logout", () => ask("POST", "logout").then(() => notify("Logged out", "The key is forgotten.", "gray"), refused));
+
+  async function login(clicks, submits, key) {
+    if (!clicks && !submits) return window.dash_clientside.no_update;
+    try {
+      await ask("POST", "login", { json: { key } });
+    } catch (failure) {
+      return [true, key, failure.state === "login" ? "The API does not accept this key." : failure.message];
+    }
+    notify("Logged in", "What you order is now signed with this key.", "teal");
+    return [false, "", null];
+  }
+
+  const loginButton = (data) => (data && data.logged_in ? [{ display: "none" }, {}] : [{}, { display: "none" }]);
+
+  window.inferlane.orders = { waits, pending, send, refused };
+  clientside({ login, loginButton });
+})();

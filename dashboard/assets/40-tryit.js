@@ -1,0 +1,153 @@
+// Try it: a photo, a model, a priority; then every step of the request as it happens, and what came of it.
+(function () {
+  "use strict";
+  const { html, ui, ask, milliseconds, notify, set, on, clientside } = window.inferlane;
+  const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
+  const SAMPLE = { name: "cat.jpg", url: "assets/cat.jpg", sample: true };
+  let followed = null;
+
+  // -- the photo
+
+  function choose(contents, pasted, name) {
+    const what = window.dash_clientside.callback_context.triggered.map((one) => one.prop_id).join();
+    if (what.startsWith("photo.") && contents) return { name: name || "photo", url: contents };
+    if (what.startsWith("pasted.") && pasted) return pasted;
+    return SAMPLE;
+  }
+
+  const preview = (photo) => [photo.url, photo.sample ? "The cat that comes with Inferlane" : photo.name];
+
+  document.addEventListener("paste", (event) => {
+    const file = [...(event.clipboardData ? event.clipboardData.files : [])].find((one) => one.type.startsWith("image/"));
+    if (!file) return;
+    const reader = new FileReader();
+    reader.onload = () => set("pasted", { data: { name: file.name || "pasted image", url: reader.result } });
+    reader.readAsDataURL(file);
+  });
+
+  async function bytes(photo) {
+    if (!photo.url.startsWith("data:")) {
+      const answer = await fetch(photo.url);
+      return [await answer.blob(), "image/jpeg"];
+    }
+    const [head, data] = photo.url.split(",", 2);
+    const raw = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+    return [new Blob([raw]), head.slice(5).split(";")[0] || "application/octet-stream"];
+  }
+
+  // -- the request
+
+  async function submit(clicks, photo, model, priority) {
+    if (!clicks) return window.dash_clientside.no_update;
+    try {
+      const [body, type] = await bytes(photo);
+      const query = new URLSearchParams({ model_type: model, priority, top_k: 5 });
+      const accepted = await ask("POST", `infer?${query}`, { body, type, timeout: 15000 });
+      follow(accepted.request_id);
+      return accepted;
+    } catch (failure) {
+      followed = null;
+      if (failure.state === "login") set("login-modal", { opened: true });
+      return { state: "refused", error: { code: "refused", message: failure.message } };
+    }
+  }
+
+  // Looks often at first, because most requests end within a tenth of a second; a newer request ends the following.
+  async function follow(id) {
+    followed = id;
+    for (let pause = 80; followed === id; pause = Math.min(pause * 1.3, 1000)) {
+      try {
+        const request = await ask("GET", `requests/${encodeURIComponent(id)}`);
+        if (followed !== id) return;
+        set("tried", { data: request });
+        if (TERMINAL.has(request.state)) return;
+      } catch (failure) {
+        if (failure.status === 404 || failure.status === 410) return notify("Gone", failure.message, "red");
+      }
+      await new Promise((resume) => setTimeout(resume, pause));
+    }
+  }
+
+  // -- what is shown
+
+  const STEP = { queued: 0, running: 1, succeeded: 3, failed: 3, canceled: 3, expired: 3 };
+
+  function steps(request) {
+    if (!request) return [-1, "Drop a photo, or send the cat.", null];
+    if (request.state === "refused") return [0, "Not accepted.", refusal(request)];
+    return [STEP[request.state], told(request), outcome(request)];
+  }
+
+  function told(request) {
+    const timings = request.timings || {};
+    if (request.state === "queued") {
+      const place = request.queue_position ? `, number ${request.queue_position} in its lane` : "";
+      const eta = typeof request.eta === "number" ? `, starts in about ${milliseconds(request.eta)}` : "";
+      return `Queued in ${request.lane || request.priority}${place}${eta}`;
+    }
+    if (request.state === "running") return `Running on ${request.worker_id}, waited ${milliseconds(timings.queue)}`;
+    return `${request.state[0].toUpperCase()}${request.state.slice(1)} after ${milliseconds(timings.total)}`;
+  }
+
+  const refusal = (request) => ui("Alert", { color: "red", variant: "light", title: request.error.code }, request.error.message);
+
+  function outcome(request) {
+    if (!TERMINAL.has(request.state)) return null;
+    const body = request.state === "succeeded"
+      ? request.predictions.map(bar) : request.error ? [refusal(request)] : [];
+    return html("Div", { className: "outcome", id: "outcome" }, body, facts(request),
+      ui("Button", { size: "compact-xs", variant: "subtle", "data-act": "open-request", "data-id": request.request_id },
+        "Timeline of this request"));
+  }
+
+  function bar(guess, place) {
+    const share = guess.confidence * 100;
+    return html("Div", { className: place ? "guess" : "guess best" },
+      html("Div", { className: "guess-label" }, html("Span", { className: "guess-class" }, guess.class), html("Span", {}, `${share.toFixed(1)} %`)),
+      ui("Progress", { value: share, size: "sm", "aria-label": `${guess.class}: ${share.toFixed(1)} percent` }));
+  }
+
+  function facts(request) {
+    const timings = request.timings || {};
+    const random = request.weights === "random";
+    const pairs = [
+      ["Model", request.model || request.model_type], ["Worker", request.worker_id || "–"], ["Attempts", `${request.attempts}`],
+      ["Waited", milliseconds(timings.queue)], ["Decoded in", milliseconds(timings.decode)],
+      ["Inferred in", milliseconds(timings.infer)], ["Total", milliseconds(timings.total)], ["Trace", request.trace_id || "–"],
+    ];
+    return html("Div", {}, weights(request, random),
+      html("Dl", { className: "facts" }, pairs.map(([name, value]) => html("Div", {}, html("Dt", {}, name), html("Dd", {}, value)))));
+  }
+
+  function weights(request, random) {
+    if (random) return ui("Alert", { color: "red", variant: "filled", title: "weights: random", my: "xs" }, "This model was never trained: the answer means nothing.");
+    return request.weights ? html("Div", { className: "note" }, `weights: ${request.weights}`) : null;
+  }
+
+  // -- the same from a shell and from Python
+
+  function snippets(model, priority, photo, config) {
+    const name = photo.name.replaceAll(/[^\w.-]/g, "_");
+    const key = config.keyed ? true : false;
+    const curl = `curl -F image=@${name} -F model_type=${model} -F priority=${priority} \\\n  ${key ? '-H "Authorization: Bearer $KEY" ' : ""}${config.api}/inference`;
+    const python = `import httpx\n\nwith open("${name}", "rb") as photo:\n    answer = httpx.post(\n        "${config.api}/inference",\n        files={"image": photo},\n        data={"model_type": "${model}", "priority": "${priority}"},\n        timeout=40,\n    )\nfor guess in answer.raise_for_status().json()["predictions"]:\n    print(f"{guess['confidence']:6.1%}  {guess['class']}")`;
+    return [curl, curl, python, python];
+  }
+
+  // The choice of models follows what is served; a choice that a person made stays.
+  let offered = "";
+  function offer(data) {
+    const none = Array(3).fill(window.dash_clientside.no_update);
+    if (!data || !data.view) return none;
+    const names = data.view.models.filter((model) => model.available).map((model) => model.name);
+    const all = data.view.models.map((model) => model.name);
+    if (offered === `${names}|${all}`) return none;
+    offered = `${names}|${all}`;
+    const option = (name) => ({ value: name, label: names.includes(name) ? name : `${name} (no worker)` });
+    const any = { value: "any", label: "any model" };
+    return [[any, ...all.map(option)], [any, ...all], ["any", ...names]];
+  }
+
+  on("use-cat", () => set("pasted", { data: { ...SAMPLE, at: Date.now() } }));
+  clientside({ choose, preview, submit, steps, snippets, offer });
+})();

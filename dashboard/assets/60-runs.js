@@ -1,0 +1,96 @@
+// Load tests and fault drills: started here, run by the dashboard's server, told by every snapshot.
+(function () {
+  "use strict";
+  const { html, ui, ask, changed, notify, on, set, clientside } = window.inferlane;
+  const orders = () => window.inferlane.orders;
+  const none = () => window.dash_clientside.no_update;
+
+  // -- load test
+
+  async function startLoad(clicks, requests, concurrency, models, priority) {
+    if (!clicks) return none();
+    try {
+      await ask("POST", "load", { json: { requests, concurrency, models: models && models.length ? models : ["any"], priority } });
+      return "Started.";
+    } catch (failure) {
+      if (failure.state === "login") orders().refused(failure);
+      return failure.message;
+    }
+  }
+
+  function load(data) {
+    const runs = data && data.runs && data.runs.load;
+    if (!runs || !changed("load", runs)) return Array(5).fill(none());
+    if (!runs.length) return ["No load test yet.", 0, [], null, true];
+    const [now] = runs;
+    return [sentence(now), (100 * now.done) / now.plan.requests, now.histogram, results(runs), now.state !== "running"];
+  }
+
+  function sentence(run) {
+    const errors = Object.entries(run.codes).filter(([code]) => code !== "ok").map(([code, number]) => `${number} ${code}`);
+    const word = { running: "Running", done: "Done", stopped: "Stopped" }[run.state];
+    return `${word}: ${run.done} of ${run.plan.requests} answered, ${run.rate}/s, p50 ${run.p50 ?? "–"} ms, p95 ${run.p95 ?? "–"} ms`
+      + `, p99 ${run.p99 ?? "–"} ms, ${errors.length ? errors.join(", ") : "no errors"}.`;
+  }
+
+  function results(runs) {
+    const heads = ["Run", "Requests", "At once", "Models", "Answered", "Rate", "p50", "p95", "p99", "Errors"];
+    const line = (run, place) => html("Tr", {}, [place ? `${place} before` : "newest", run.plan.requests, run.plan.concurrency,
+      run.plan.models.join(", "), run.ok, `${run.rate}/s`, run.p50, run.p95, run.p99, run.done - run.ok]
+      .map((value) => html("Td", {}, `${value ?? "–"}`)));
+    return window.inferlane.table("Load tests", heads, runs.map(line));
+  }
+
+  on("stop-load", () => ask("DELETE", "load").then(() => notify("Stopping", "What was sent is waited for.", "gray"), orders().refused));
+
+  // -- faults
+
+  function victims(data) {
+    if (!data || !data.view || !changed("victims", [data.view.workers.map((worker) => worker.id), data.view.chaos_enabled])) {
+      return Array(4).fill(none());
+    }
+    const on_ = data.view.chaos_enabled;
+    const note = on_ ? null : ui("Alert", { color: "gray", variant: "light", mb: "md", title: "Faults are off" },
+      "Workers and API obey them only with CHAOS_ENABLED=1.");
+    // Two processes started under one name are one name here, as they are for the API.
+    const names = new Map(data.view.workers.map((worker) => [worker.id, `${worker.id} (${worker.model})`]));
+    return [[...names].map(([value, label]) => ({ value, label })), note, !on_, !on_];
+  }
+
+  async function startDrill(clicks, worker, requests) {
+    if (!clicks) return none();
+    if (!worker) return "Choose a worker.";
+    try {
+      await ask("POST", "drill", { json: { worker, requests } });
+      return "Started.";
+    } catch (failure) {
+      return failure.message;
+    }
+  }
+
+  function drill(data) {
+    const run = data && data.runs && data.runs.drill;
+    if (!data || !data.runs || !changed("drill", run)) return none();
+    if (!run) return html("Div", { className: "note" }, "No drill yet. It kills a worker that has work in hand and follows that work.");
+    const color = { ok: "teal", warn: "yellow", bad: "red" }[run.level] || "blue";
+    const verdict = run.verdict ? ui("Alert", { color, title: "Verdict", variant: "light", mb: "md", id: "drill-verdict" }, run.verdict)
+      : ui("Badge", { color: "blue", mb: "md", tt: "none" }, "under way");
+    return html("Div", {}, verdict, ui("Timeline", { bulletSize: 14, lineWidth: 2, active: run.events.length, color },
+      run.events.map((event) => ui("TimelineItem", { title: event.text }, html("Div", { className: "note" }, `+${event.after.toFixed(1)} s`)))));
+  }
+
+  function fault(clicks, worker, mode, seconds) {
+    if (!clicks) return none();
+    if (!worker) return notify("Not done", "Choose a worker.", "red") || none();
+    const order = { verb: "chaos", worker, mode, seconds: mode === "slow" || mode === "freeze" ? seconds : undefined };
+    orders().send(Object.fromEntries(Object.entries(order).filter(([, value]) => value !== undefined)));
+    return none();
+  }
+
+  on("chaos-tab", ({ worker }) => {
+    set("tabs", { value: "chaos" });
+    set("victim", { value: worker });
+  });
+
+  clientside({ startLoad, load, victims, startDrill, drill, fault });
+})();

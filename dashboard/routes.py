@@ -1,0 +1,206 @@
+"""The routes behind the page, below ``/ui``: each passes one thing on to the API with the key of whoever has logged in.
+
+The page is the only caller meant here. What changes something must come from the page itself: it has to carry a header
+that no other site can send without asking, and the session cookie goes to no other site's requests.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Flask, Response, current_app, jsonify, request
+
+from dashboard import actions, rows
+from dashboard.drill import Drills
+from dashboard.feed import Feeds
+from dashboard.loadtest import LoadTests, Plan
+from dashboard.sessions import COOKIE, LIFETIME, Sessions
+from dashboard.upstream import Answer, Refused, Upstream, UpstreamError
+
+if TYPE_CHECKING:
+    from settings import Settings
+
+log = logging.getLogger(__name__)
+blueprint = Blueprint("ui", __name__, url_prefix="/ui")
+
+EXTENSION = "inferlane-dashboard"
+HEADER = "X-Inferlane-Ui"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+#: What a listing may be asked for.
+FILTERS = ("status", "model_type", "limit", "cursor")
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What the routes of one dashboard share."""
+
+    upstream: Upstream
+    feeds: Feeds
+    sessions: Sessions
+    load: LoadTests
+    drills: Drills
+
+
+def backend_for(settings: Settings, upstream: Upstream | None = None) -> Backend:
+    """The backend that speaks to the API the settings name."""
+    upstream = upstream or Upstream(settings.base_url)
+    # A heartbeat is late when three in a row are missing, as the lease has it.
+    feeds = Feeds(upstream, late_after=3 * settings.lease_renew)
+    return Backend(upstream, feeds, Sessions(), LoadTests(upstream), Drills(upstream))
+
+
+def register(server: Flask, backend: Backend) -> None:
+    """Add the routes to the server of the page."""
+    server.extensions[EXTENSION] = backend
+    server.register_blueprint(blueprint)
+
+
+def _backend() -> Backend:
+    backend: Backend = current_app.extensions[EXTENSION]
+    return backend
+
+
+def _key() -> str:
+    return _backend().sessions.key(request.cookies.get(COOKIE))
+
+
+@blueprint.before_request
+def _from_this_page() -> tuple[Response, int] | None:
+    """Refuse what another site's page might have sent."""
+    if request.method in SAFE or request.headers.get(HEADER):
+        return None
+    return _error("This route is for the dashboard's own page.", 403)
+
+
+@blueprint.after_request
+def _never_stored(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.errorhandler(UpstreamError)
+def _upstream_failed(error: UpstreamError) -> tuple[Response, int]:
+    more = error.problem if isinstance(error, Refused) else {}
+    return _error(str(error), error.status, state=error.state, code=more.get("code"))
+
+
+@blueprint.errorhandler(ValueError)
+def _wrong(error: ValueError) -> tuple[Response, int]:
+    return _error(str(error), 422)
+
+
+def _error(detail: str, status: int, **more: Any) -> tuple[Response, int]:
+    return jsonify({"detail": detail, "status": status, **more}), status
+
+
+def _given() -> dict[str, Any]:
+    """The JSON body of this request; empty when it is none."""
+    body = request.get_json(silent=True)
+    return body if isinstance(body, dict) else {}
+
+
+def _passed_on(answer: Answer) -> Response:
+    response = jsonify(answer.body)
+    response.status_code = answer.status
+    return response
+
+
+@blueprint.get("/snapshot")
+def snapshot() -> Response:
+    """Everything the page shows."""
+    backend, key = _backend(), _key()
+    document = backend.feeds.of(key).document()
+    runs = {"load": backend.load.documents(), "drill": backend.drills.document()}
+    return jsonify({**document, "runs": runs, "logged_in": bool(key)})
+
+
+@blueprint.post("/infer")
+def infer() -> Response:
+    """Send the image in the body to the API; answers at once with the id."""
+    wanted = {name: request.args[name] for name in ("model_type", "priority", "top_k") if name in request.args}
+    headers = {"Content-Type": request.content_type or "application/octet-stream", "Prefer": "respond-async"}
+    return _passed_on(
+        _backend().upstream.call(
+            "POST", "/inference", key=_key(), headers=headers, params=wanted, content=request.get_data()
+        )
+    )
+
+
+@blueprint.get("/requests/<request_id>")
+def one_request(request_id: str) -> Response:
+    """The request resource."""
+    return _passed_on(_backend().upstream.call("GET", f"/inference/{actions.part(request_id)}", key=_key()))
+
+
+@blueprint.get("/requests")
+def requests() -> Response:
+    """Rows for the grid, by status and model, with the cursor of the next page."""
+    wanted = {name: request.args[name] for name in FILTERS if request.args.get(name)}
+    body = _backend().upstream.call("GET", "/inference", key=_key(), params=wanted).body
+    return jsonify({"rows": rows.requests(body["requests"]), "next_cursor": body["next_cursor"]})
+
+
+@blueprint.get("/dead_letters")
+def dead_letters() -> Response:
+    """The dead letters, as the API lists them."""
+    return _passed_on(_backend().upstream.call("GET", "/dead_letters", key=_key()))
+
+
+@blueprint.post("/actions")
+def act() -> Response:
+    """Do what the operator ordered."""
+    order = _given()
+    answer = actions.perform(_backend().upstream, order, _key())
+    log.info("operator: %s", {name: order[name] for name in order if name != "key"})
+    return jsonify({"done": True, "status": answer.status})
+
+
+@blueprint.post("/load")
+def start_load() -> Response:
+    """Start a load test."""
+    _backend().load.start(Plan.of(_given()), _key())
+    return jsonify({"started": True})
+
+
+@blueprint.delete("/load")
+def stop_load() -> Response:
+    """Stop the load test."""
+    _backend().load.stop()
+    return jsonify({"stopped": True})
+
+
+@blueprint.post("/drill")
+def start_drill() -> Response:
+    """Start a fault drill."""
+    given = _given()
+    worker, number = given.get("worker"), given.get("requests")
+    if not isinstance(worker, str) or not worker or not isinstance(number, int):
+        raise ValueError("a drill needs a worker and a number of requests")
+    _backend().drills.start(worker, number, _key())
+    return jsonify({"started": True})
+
+
+@blueprint.post("/login")
+def login() -> tuple[Response, int] | Response:
+    """Keep an API key for this browser, if the API accepts it."""
+    key = str(_given().get("key") or "").strip()
+    if not key or not key.isascii() or not key.isprintable():
+        return _error("Give the API key.", 422)
+    _backend().upstream.call("GET", "/ops/snapshot", key=key)
+    response = jsonify({"logged_in": True})
+    token = _backend().sessions.open(key)
+    response.set_cookie(
+        COOKIE, token, max_age=int(LIFETIME), httponly=True, samesite="Strict", secure=request.is_secure
+    )
+    return response
+
+
+@blueprint.post("/logout")
+def logout() -> Response:
+    """Forget the key."""
+    _backend().sessions.close(request.cookies.get(COOKIE))
+    response = jsonify({"logged_in": False})
+    response.delete_cookie(COOKIE, samesite="Strict", httponly=True)
+    return response

@@ -1,0 +1,43 @@
+"""Who has logged in: the API key stays on this side, the browser holds a random token in a cookie it cannot read."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+
+COOKIE = "inferlane_session"
+LIFETIME = 12 * 3600.0
+MOST = 100
+
+
+class Sessions:
+    """Tokens and the API keys behind them, in the memory of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
+
+    def open(self, key: str) -> str:
+        """A new token for ``key``; the oldest session makes room."""
+        token = secrets.token_urlsafe(32)
+        with self._lock:
+            self._kept[token] = (key, time.monotonic() + LIFETIME)
+            while len(self._kept) > MOST:
+                self._kept.popitem(last=False)
+        return token
+
+    def key(self, token: str | None) -> str:
+        """The key behind a token; empty when there is none or it is too old."""
+        with self._lock:
+            key, ends = self._kept.get(token or "", ("", 0.0))
+            if key and ends < time.monotonic():
+                del self._kept[token or ""]
+                return ""
+            return key
+
+    def close(self, token: str | None) -> None:
+        """Forget a token."""
+        with self._lock:
+            self._kept.pop(token or "", None)

@@ -1,0 +1,56 @@
+"""Numbers as people read them. Pure functions; A dash stands for a value that is not there."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+NOTHING = "\u2013"
+
+
+def duration(seconds: float | None) -> str:
+    """``0.045`` -> ``45 ms``, ``1.234`` -> ``1.2 s``, ``75`` -> ``1 min 15 s``, ``7260`` -> ``2 h 1 min``."""
+    if seconds is None:
+        return NOTHING
+    if 0 < seconds < 0.9995:
+        return f"{seconds * 1000:.{1 if seconds < 0.0095 else 0}f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds else "0 s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: float | None) -> str:
+    """Bytes in binary units: ``150_000_000`` -> ``143 MiB``."""
+    if count is None:
+        return NOTHING
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def rate(per_second: float | None) -> str:
+    """Events a second, with as many digits as mean something."""
+    if per_second is None:
+        return NOTHING
+    if per_second == 0:
+        return "0/s"
+    return f"{per_second:.0f}/s" if per_second >= 9.95 else f"{per_second:.2g}/s"
+
+
+def percent(share: float | None) -> str:
+    """A share of one: ``0.0123`` -> ``1.2 %``."""
+    return NOTHING if share is None else f"{share * 100:.1f} %"
+
+
+def count(number: float, thing: str) -> str:
+    """``1 worker``, ``3 workers``, ``10,000 requests``."""
+    return f"{number:,.0f} {thing}" + ("" if number == 1 else "s")
+
+
+def epoch(timestamp: str | None) -> float | None:
+    """Epoch seconds of an RFC 3339 timestamp."""
+    return datetime.fromisoformat(timestamp).timestamp() if timestamp else None

@@ -1,0 +1,83 @@
+"""The sentence at the top of the page: is it well, and if not, why. Pure functions over the API's snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from dashboard.text import count, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: How many reasons the sentence itself names; the rest is counted.
+NAMED = 3
+#: Minutes of history that "now" means.
+RECENT = 5
+
+#: What the page says when there is no snapshot: state -> (word, sentence).
+TROUBLES: Mapping[str, tuple[str, str]] = {
+    "api_down": ("API down", "the API does not answer. What is below is the last that was known."),
+    "api_slow": ("API slow", "the API did not answer in time. What is below is the last that was known."),
+    "redis_down": (
+        "Redis down",
+        "the API answers, but Redis does not. Workers and lanes are unknown until it is back.",
+    ),
+    "login": ("Login needed", "the API wants a key. Log in to see anything."),
+    "api_error": ("API error", "the API answered with an error."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Attributes: ``level`` is ok, warn or bad; ``word`` and ``sentence`` are what a person reads."""
+
+    level: str
+    word: str
+    sentence: str
+
+    def document(self) -> dict[str, str]:
+        """As JSON."""
+        return asdict(self)
+
+
+def verdict(snapshot: Mapping[str, Any]) -> Verdict:
+    """Sum up a snapshot in one sentence."""
+    workers = snapshot["workers"]
+    if not workers:
+        return Verdict("bad", "Unhealthy", f"no workers online{_waiting(snapshot)}. Start one: make start")
+    if snapshot["status"] == "healthy":
+        return Verdict("ok", "Healthy", f"{count(len(workers), 'worker')}, {_pace(snapshot['history'])}")
+    level, word = ("bad", "Unhealthy") if snapshot["status"] == "unhealthy" else ("warn", "Degraded")
+    return Verdict(level, word, _joined(snapshot["reasons"]) or "no worker takes work")
+
+
+def trouble(state: str, detail: str = "") -> Verdict:
+    """The verdict when there is no snapshot; ``detail`` is what the API or the network said."""
+    word, sentence = TROUBLES[state]
+    said = f" ({detail})" if detail and state == "api_error" else ""
+    return Verdict("warn" if state in {"login", "api_slow"} else "bad", word, sentence + said)
+
+
+def recent_latency(history: Sequence[Mapping[str, Any]], stage: str = "total") -> Mapping[str, float] | None:
+    """The newest minute of the last few in which something ended: its p50, p95, p99 in seconds."""
+    for row in reversed(history[-RECENT:]):
+        if row[stage]["count"]:
+            found: Mapping[str, float] = row[stage]
+            return found
+    return None
+
+
+def _pace(history: Sequence[Mapping[str, Any]]) -> str:
+    latency = recent_latency(history)
+    return f"p95 {duration(latency['p95'])}" if latency else f"no requests in the last {RECENT} minutes"
+
+
+def _waiting(snapshot: Mapping[str, Any]) -> str:
+    queued = snapshot["ledger"].get("queued", 0)
+    return f", {count(queued, 'request')} waiting" if queued else ""
+
+
+def _joined(reasons: Sequence[str]) -> str:
+    more = len(reasons) - NAMED
+    return "; ".join(reasons[:NAMED]) + (f"; and {more} more" if more > 0 else "")
