@@ -1,0 +1,90 @@
+"""The feed: one question to the API for everybody, and an honest answer when there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from dashboard.feed import FRESH, KEYS, Feed, Feeds
+from dashboard.upstream import Upstream
+from tests.unit.dashboard.samples import snapshot
+
+Answering = Callable[[httpx.Request], httpx.Response]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def upstream(answer: Answering) -> Upstream:
+    return Upstream("http://api.test", transport=httpx.MockTransport(answer))
+
+
+def broken(kind: type[httpx.TransportError]) -> Answering:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise kind("no", request=request)
+
+    return answer
+
+
+def problem(status: int, code: str) -> Answering:
+    return lambda _: httpx.Response(status, json={"code": code, "detail": code, "status": status})
+
+
+def test_it_asks_once_for_everybody_until_the_answer_is_old() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers.get("Authorization", ""))
+        return httpx.Response(200, json=snapshot())
+
+    clock = Clock()
+    feed = Feed(upstream(answer), "secret", 1.5, clock)
+    for _ in range(5):
+        assert feed.document()["state"] == "ok"
+    assert asked == ["Bearer secret"]
+    clock.now += FRESH
+    feed.document()
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (broken(httpx.ConnectError), "api_down"),
+        (broken(httpx.ReadTimeout), "api_slow"),
+        (problem(503, "broker_unavailable"), "redis_down"),
+        (problem(401, "unauthorized"), "login"),
+        (problem(500, "internal_error"), "api_error"),
+    ],
+)
+def test_each_failure_has_its_own_name(answer: Answering, state: str) -> None:
+    document = Feed(upstream(answer), "", 1.5).document()
+    assert (document["state"], document["view"], document["age"]) == (state, None, None)
+    assert document["verdict"]["level"] in {"warn", "bad"}
+
+
+def test_the_last_good_view_stays_and_its_age_grows_while_the_api_is_down() -> None:
+    answers = iter([lambda _: httpx.Response(200, json=snapshot()), broken(httpx.ConnectError)])
+    clock = Clock()
+    feed = Feed(upstream(lambda request: next(answers)(request)), "", 1.5, clock)
+    good = feed.document()
+    clock.now += 12
+    document = feed.document()
+    assert (document["state"], document["age"], document["view"]) == ("api_down", 12.0, good["view"])
+
+
+def test_keys_do_not_see_each_others_feed_and_old_ones_make_room() -> None:
+    feeds = Feeds(upstream(problem(401, "unauthorized")), 1.5)
+    first = feeds.of("a")
+    assert feeds.of("a") is first
+    assert feeds.of("b") is not first
+    for number in range(KEYS):
+        feeds.of(str(number))
+    assert feeds.of("a") is not first

@@ -1,0 +1,93 @@
+"""The load test sends what it was told to, and counts what came back."""
+
+from __future__ import annotations
+
+import threading
+from io import BytesIO
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from dashboard import photo
+from dashboard.loadtest import BARS, Busy, LoadTest, LoadTests, Plan, histogram, quantile
+from dashboard.upstream import Upstream
+from tests.support.waiting import wait_until
+
+
+def upstream(answer: object) -> Upstream:
+    return Upstream("http://api.test", transport=httpx.MockTransport(answer))
+
+
+def plan(requests: int, concurrency: int = 4, models: tuple[str, ...] = ("any",)) -> Plan:
+    return Plan(requests, concurrency, models)
+
+
+def test_every_request_is_sent_once_and_the_models_take_turns() -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    def answer(call: httpx.Request) -> httpx.Response:
+        seen.append((call.url.params["model_type"], call.content))
+        return httpx.Response(200, json={})
+
+    run = LoadTest(upstream(answer), plan(30, models=("a", "b")), "")
+    run.join(10)
+    document = run.document()
+    assert (document["state"], document["done"], document["ok"]) == ("done", 30, 30)
+    assert sorted(model for model, _ in seen) == ["a"] * 15 + ["b"] * 15
+    assert len({body for _, body in seen}) == 30
+    assert sum(bar["requests"] for bar in document["histogram"]) == 30
+
+
+def test_errors_are_counted_by_their_code() -> None:
+    def answer(call: httpx.Request) -> httpx.Response:
+        if call.url.params["model_type"] == "full":
+            return httpx.Response(503, json={"code": "lane_full", "status": 503})
+        if call.url.params["model_type"] == "late":
+            return httpx.Response(202, json={})
+        raise httpx.ConnectError("no", request=call)
+
+    run = LoadTest(upstream(answer), plan(9, models=("full", "late", "down")), "")
+    run.join(10)
+    assert run.document()["codes"] == {"lane_full": 3, "202": 3, "api_down": 3}
+    assert run.document()["ok"] == 0
+
+
+def test_a_stopped_run_sends_nothing_more_and_only_one_runs_at_a_time() -> None:
+    go = threading.Event()
+    sent: list[int] = []
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        sent.append(1)
+        go.wait(10)
+        return httpx.Response(200, json={})
+
+    tests = LoadTests(upstream(answer))
+    tests.start(plan(100, concurrency=2), "")
+    wait_until(lambda: len(sent) == 2)
+    with pytest.raises(Busy):
+        tests.start(plan(1), "")
+    tests.stop()
+    go.set()
+    wait_until(lambda: tests.documents()[0]["state"] == "stopped")
+    assert tests.documents()[0]["done"] == len(sent) == 2
+
+
+def test_copies_of_the_photo_differ_in_bytes_and_not_in_pixels() -> None:
+    first, second = photo.copy("one"), photo.copy("two")
+    assert first != second
+    pixels = [np.asarray(Image.open(BytesIO(data))) for data in (photo.cat(), first, second)]
+    assert np.array_equal(pixels[0], pixels[1])
+    assert np.array_equal(pixels[1], pixels[2])
+
+
+def test_quantiles_are_nearest_rank_in_milliseconds() -> None:
+    ordered = [n / 1000 for n in range(1, 101)]
+    assert (quantile(ordered, 0.5), quantile(ordered, 0.95), quantile(ordered, 0.99)) == (50.0, 95.0, 99.0)
+    assert quantile([], 0.5) is None
+
+
+def test_the_histogram_has_an_open_last_bar() -> None:
+    counted = histogram([0.01, 0.0101, 99.0])
+    assert [row["requests"] for row in counted] == [1, 1] + [0] * (len(BARS) - 2) + [1]

@@ -1,0 +1,141 @@
+"""The page and the routes behind it, against an API in memory."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from flask.testing import FlaskClient
+
+from dashboard.app import create_app
+from dashboard.routes import HEADER, backend_for
+from dashboard.sessions import COOKIE
+from dashboard.upstream import Upstream
+from settings import load_settings
+from tests.unit.dashboard.samples import request, snapshot
+
+PAGE = {HEADER: "1"}
+KEY = "good-key"
+
+
+class Api:
+    """Remembers what it was asked; knows one key."""
+
+    def __init__(self) -> None:
+        self.calls: list[httpx.Request] = []
+
+    def __call__(self, call: httpx.Request) -> httpx.Response:
+        self.calls.append(call)
+        path, key = call.url.path, call.headers.get("Authorization", "")
+        if path.startswith("/admin") or (key and key != f"Bearer {KEY}"):
+            if key != f"Bearer {KEY}":
+                return httpx.Response(401, json={"code": "unauthorized", "detail": "Send an API key.", "status": 401})
+            return httpx.Response(200, json={})
+        if path == "/ops/snapshot":
+            return httpx.Response(200, json=snapshot())
+        if path == "/inference" and call.method == "POST":
+            return httpx.Response(202, json={"request_id": "id-9", "state": "queued"})
+        if path == "/inference":
+            return httpx.Response(200, json={"requests": [request()], "next_cursor": None})
+        return httpx.Response(404, json={"code": "unknown_request", "detail": "no such request", "status": 404})
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+@pytest.fixture
+def client(api: Api) -> FlaskClient:
+    settings = load_settings({"MAX_IMAGE_BYTES": "2000"})
+    upstream = Upstream(settings.base_url, transport=httpx.MockTransport(api))
+    return create_app(settings, backend_for(settings, upstream)).server.test_client()
+
+
+def test_the_page_names_no_other_host_and_allows_none(client: FlaskClient) -> None:
+    answer = client.get("/")
+    assert answer.status_code == 200
+    assert "https://" not in answer.text
+    assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+    assert client.get("/_dash-layout").status_code == 200
+
+
+def test_the_snapshot_tells_the_view_the_runs_and_who_is_logged_in(client: FlaskClient) -> None:
+    body = client.get("/ui/snapshot").json
+    assert (body["state"], body["logged_in"], body["runs"]) == ("ok", False, {"load": [], "drill": None})
+    assert body["view"]["verdict"]["word"] == "Healthy"
+
+
+def test_what_changes_something_must_come_from_the_page(client: FlaskClient, api: Api) -> None:
+    for path in ("infer", "actions", "load", "drill", "login", "logout"):
+        assert client.post(f"/ui/{path}", json={}).status_code == 403
+    assert api.calls == []
+
+
+def test_an_image_is_passed_on_as_it_is(client: FlaskClient, api: Api) -> None:
+    answer = client.post(
+        "/ui/infer?model_type=resnet18&priority=high&evil=1", data=b"bytes", content_type="image/png", headers=PAGE
+    )
+    assert (answer.status_code, answer.json["request_id"]) == (202, "id-9")
+    sent = api.calls[0]
+    assert (sent.content, sent.headers["Content-Type"], sent.headers["Prefer"]) == (
+        b"bytes",
+        "image/png",
+        "respond-async",
+    )
+    assert dict(sent.url.params) == {"model_type": "resnet18", "priority": "high"}
+
+
+def test_a_body_larger_than_any_image_is_refused_here(client: FlaskClient, api: Api) -> None:
+    answer = client.post("/ui/infer", data=b"x" * 100_000, content_type="image/png", headers=PAGE)
+    assert answer.status_code == 413
+    assert api.calls == []
+
+
+def test_an_order_without_a_key_says_that_one_is_needed(client: FlaskClient) -> None:
+    answer = client.post("/ui/actions", json={"verb": "pause", "lane": "normal"}, headers=PAGE)
+    assert (answer.status_code, answer.json["state"], answer.json["detail"]) == (401, "login", "Send an API key.")
+
+
+def test_after_logging_in_orders_carry_the_key_and_the_browser_never_sees_it(client: FlaskClient, api: Api) -> None:
+    answer = client.post("/ui/login", json={"key": KEY}, headers=PAGE)
+    cookie = answer.headers["Set-Cookie"]
+    assert KEY not in cookie
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert client.get("/ui/snapshot").json["logged_in"]
+    assert client.post("/ui/actions", json={"verb": "pause", "lane": "normal"}, headers=PAGE).status_code == 200
+    assert api.calls[-1].headers["Authorization"] == f"Bearer {KEY}"
+
+
+def test_a_wrong_key_does_not_log_in(client: FlaskClient) -> None:
+    answer = client.post("/ui/login", json={"key": "wrong"}, headers=PAGE)
+    assert answer.status_code == 401
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_logging_out_forgets_the_key_also_for_a_stolen_cookie(client: FlaskClient) -> None:
+    client.post("/ui/login", json={"key": KEY}, headers=PAGE)
+    token = client.get_cookie(COOKIE).value
+    client.post("/ui/logout", headers=PAGE)
+    client.set_cookie(COOKIE, token)
+    assert not client.get("/ui/snapshot").json["logged_in"]
+
+
+def test_errors_of_the_api_keep_their_status_and_words(client: FlaskClient) -> None:
+    answer = client.get("/ui/requests/none")
+    assert (answer.status_code, answer.json["detail"]) == (404, "no such request")
+
+
+def test_a_listing_has_rows_for_the_grid(client: FlaskClient, api: Api) -> None:
+    body = client.get("/ui/requests?status=failed&limit=10&other=1").json
+    assert body["rows"][0]["id"] == "id-1"
+    assert dict(api.calls[0].url.params) == {"status": "failed", "limit": "10"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"requests": 0, "concurrency": 1}, {"requests": 5, "concurrency": 1000}, {"requests": True, "concurrency": 1}],
+)
+def test_a_load_test_out_of_bounds_is_refused(client: FlaskClient, api: Api, given: dict[str, object]) -> None:
+    assert client.post("/ui/load", json=given, headers=PAGE).status_code == 422
+    assert api.calls == []

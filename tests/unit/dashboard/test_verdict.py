@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from dashboard.verdict import TROUBLES, recent_latency, trouble, verdict
+from tests.unit.dashboard.samples import minute, snapshot, worker
+
+
+def test_a_healthy_system_says_how_many_workers_and_how_fast() -> None:
+    history = [*[minute(n) for n in range(57)], minute(57, succeeded=4, total=0.09), minute(58), minute(59)]
+    said = verdict(snapshot(workers=[worker(), worker("b@host")], history=history))
+    assert (said.level, said.word, said.sentence) == ("ok", "Healthy", "2 workers, p95 180 ms")
+
+
+def test_a_healthy_system_without_requests_does_not_invent_a_latency() -> None:
+    assert verdict(snapshot()).sentence == "1 worker, no requests in the last 5 minutes"
+
+
+def test_a_degraded_system_says_why() -> None:
+    said = verdict(snapshot(status="degraded", reasons=["lane normal is 42 s behind"]))
+    assert (said.level, said.word, said.sentence) == ("warn", "Degraded", "lane normal is 42 s behind")
+
+
+def test_many_reasons_are_counted() -> None:
+    said = verdict(snapshot(status="degraded", reasons=["a", "b", "c", "d", "e"]))
+    assert said.sentence == "a; b; c; and 2 more"
+
+
+def test_without_workers_it_says_what_waits_and_what_to_do() -> None:
+    said = verdict(snapshot(status="unhealthy", workers=[]))
+    assert said.level == "bad"
+    assert said.sentence == "no workers online, 1 request waiting. Start one: make start"
+
+
+def test_an_unhealthy_system_with_workers_is_not_called_healthy() -> None:
+    assert verdict(snapshot(status="unhealthy", workers=[worker(state="draining")])).level == "bad"
+
+
+@pytest.mark.parametrize("state", TROUBLES)
+def test_every_trouble_has_a_word_and_no_green_light(state: str) -> None:
+    said = trouble(state, "because")
+    assert said.word
+    assert said.level in {"warn", "bad"}
+
+
+def test_an_error_of_the_api_is_quoted() -> None:
+    assert "(disk on fire)" in trouble("api_error", "disk on fire").sentence
+
+
+def test_old_latency_is_not_called_recent() -> None:
+    history = [minute(0, succeeded=3, total=0.1), *[minute(n) for n in range(1, 60)]]
+    assert recent_latency(history) is None
