@@ -3,22 +3,26 @@
 A leaf: it imports the settings and the names of lanes, nothing that imports Celery.
 """
 
-from functools import partial
-
 from kombu import Queue
+from kombu.transport import TRANSPORT_ALIASES
 
 from settings import get_settings
-from tasks.lanes import ANY, ORDERS, all_lanes, lane
+from tasks.lanes import ANY, all_lanes, lane
 
 _settings = get_settings()
 
 # -- broker
 broker_url = _settings.redis_url
-broker_transport = "tasks.transport:" + ("SentinelTransport" if broker_url.startswith("sentinel://") else "Transport")
+# By alias, so that whatever builds a connection from the URL (Flower, the celery command line) gets the same transport.
+TRANSPORT_ALIASES.update(
+    redis="tasks.transport:Transport",
+    rediss="tasks.transport:Transport",
+    sentinel="tasks.transport:SentinelTransport",
+)
 broker_transport_options = {
     "global_keyprefix": _settings.key_prefix,
     "priority_steps": [0],  # priorities are lanes of their own; four sub-queues each would quadruple every take
-    "queue_order_strategy": partial(ORDERS[_settings.lane_order], weights=_settings.lane_weights),
+    "queue_order_strategy": "tasks.lanes:configured_order",
     "socket_timeout": 10.0,
     "socket_connect_timeout": 2.0,
     "socket_keepalive": True,
@@ -26,7 +30,7 @@ broker_transport_options = {
 }
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
-broker_pool_limit = 4
+broker_pool_limit = 32  # Flower's inspectors take two connections each, and hang for good when there are too few
 
 # -- lanes
 task_queues = [Queue(name, routing_key=name) for name in all_lanes(_settings.models)]

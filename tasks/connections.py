@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -22,6 +23,10 @@ from tasks.errors import Unavailable
 
 #: A redis-py client whose replies are bytes; redis-py's own annotations leave every reply ``bytes | str``.
 Client = Any
+
+#: Conditions of the server that end without anybody changing the call.
+PASSING = (OutOfMemoryError, ReadOnlyError)
+PASSING_CODES = re.compile(r"(^|-)(OOM|LOADING|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MISCONF)\b")
 
 #: Seconds within which a prompt client has an answer or gives up.
 PROMPT = 0.8
@@ -54,16 +59,11 @@ def translated() -> Iterator[None]:
         yield
     except (RedisConnectionError, RedisTimeoutError) as error:
         raise Unavailable(f"Redis does not answer: {error}") from error
+    except PASSING as error:
+        raise Unavailable(f"Redis cannot take this now: {error}") from error
     except ResponseError as error:
-        if not _passing(str(error)):
+        if not PASSING_CODES.search(str(error)):
             raise
         raise Unavailable(f"Redis cannot take this now: {error}") from error
     except RedisError as error:
         raise Unavailable(f"Redis failed: {error}") from error
-
-
-def _passing(message: str) -> bool:
-    """Conditions of the server that end without anybody changing the call."""
-    return message.startswith(
-        ("OOM", "LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF")
-    )

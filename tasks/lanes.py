@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import NamedTuple
 
+from settings import get_settings
+
 PRIORITIES = ("high", "normal", "low")
 ANY = "any"
 
@@ -100,6 +102,13 @@ class StrictOrder(WeightedOrder):
 
 
 ORDERS: dict[str, type[WeightedOrder]] = {"weighted": WeightedOrder, "strict": StrictOrder}
+
+
+def configured_order() -> WeightedOrder:
+    """The order that LANE_ORDER and LANE_WEIGHTS ask for; kombu calls it by name for every channel."""
+    settings = get_settings()
+    return ORDERS[settings.lane_order](settings.lane_weights)
+
 
 #: Chooses the model whose lane gets an ``any`` request; ``models`` have live workers and are never empty.
 Strategy = Callable[[Sequence[str]], str]

@@ -164,10 +164,11 @@ def test_sigterm_finishes_what_runs_and_gives_back_the_rest(
 
 
 def test_a_hung_forward_pass_ends_the_worker_and_its_other_requests_succeed(
-    toy: Toy, send: Send, gateway: Gateway
+    toy: Toy, send: Send, gateway: Gateway, tmp_path: Path
 ) -> None:
     hung = toy("hung", HARD_TIMEOUT=2, MAX_BATCH=1)
-    stuck = send("sleep 60")
+    stuck = send(f"ran {tmp_path / 'ran'};sleep 60")
+    wait_until((tmp_path / "ran").exists)
     waiting = send("ok")
     wait_until(lambda: running_on(gateway, waiting, hung.node))
     gateway.cancel(stuck)

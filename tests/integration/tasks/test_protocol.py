@@ -1,0 +1,295 @@
+"""The protocol of take, begin, commit, settle, renew, lapse, rescue and resume, against a model of it.
+
+Hypothesis drives the real scripts on a real Redis through interleavings that no test would think of: workers that are
+declared dead at any step and go on as if nothing had happened. ``PROTOCOL_EXAMPLES`` sets how many.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import count
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from settings import Settings
+from tasks import envelope, scripts
+from tasks.celery import app
+from tasks.deliveries import Deliveries
+from tasks.keys import Keys
+from tasks.ownership import Ownership
+from tasks.requests import Attempt, Outcome, Records, State
+from tests.support.oracle import ENDED, OPEN
+from tests.support.redis_server import RedisServer
+
+EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "150"))
+LANE = "normal.m"
+WORKERS = 2
+MOST_CRASHES = 3
+
+_prefixes = count()
+
+
+class Worker:
+    """A worker reduced to its protocol: what it has taken and begun, whatever Redis thinks of it."""
+
+    def __init__(self, number: int) -> None:
+        self.owner = Ownership(f"w{number}")
+        self.begun: list[tuple[str, Attempt]] = []
+
+
+class Protocol(RuleBasedStateMachine):
+    """Every rule is one step of one participant; the invariants are the promises."""
+
+    client: redis.Redis
+
+    tags = Bundle("tags")
+
+    @initialize()
+    def start(self) -> None:
+        self.keys = Keys(f"p{next(_prefixes)}:")
+        self.settings = Settings(key_prefix=self.keys.prefix, max_deliveries=MOST_CRASHES)
+        self.records = Records(self.client, self.settings)
+        self.deliveries = Deliveries(self.client, self.settings)
+        self.workers = [Worker(number) for number in range(WORKERS)]
+        self.ids: list[str] = []
+        self.ended: dict[str, tuple[str, str]] = {}
+        self.commits: dict[str, int] = {}
+        for number in range(WORKERS):
+            self._renew(number)
+
+    def run_script(self, name: str, keys: tuple[str, ...], *args: object) -> object:
+        return scripts.run(self.client, name, keys, [self.keys.prefix, *args])
+
+    @rule(size=st.integers(1, 3))
+    def accept(self, size: int) -> None:
+        ids = [f"r{len(self.ids) + n}" for n in range(size)]
+        self.ids += ids
+        args: list[object] = [LANE, envelope.seal(app, LANE, ids), -1, "", 1, LANE]
+        for request_id in ids:
+            args += [request_id, json.dumps({"top_k": 1}), "", "", "", "", b"image"]
+        self.run_script("accept", self.keys.lane_and_bell(LANE), *args)
+
+    @rule(target=tags, number=st.integers(0, WORKERS - 1))
+    def take(self, number: int) -> object:
+        return self._take(number)
+
+    def _take(self, number: int) -> object:
+        owner = self.workers[number].owner
+        tag = owner.new_tag()
+        answer = self.run_script("take", self.keys.lane_and_bell(LANE), owner.boot, tag, LANE, *owner.settled())
+        if answer[0] < 1:  # type: ignore[index]
+            return multiple()
+        owner.hold(tag)
+        message = json.loads(answer[1])  # type: ignore[index]
+        return (number, tag, envelope.requests_in(message, lambda body, _: body))
+
+    @rule(delivery=tags)
+    def begin(self, delivery: tuple[int, str, list[str]]) -> None:
+        number, tag, ids = delivery
+        worker = self.workers[number]
+        for attempt in self.records.begin(ids, worker.owner.boot, tag):
+            worker.begun.append((tag, attempt))
+
+    @rule(number=st.integers(0, WORKERS - 1), data=st.data(), succeed=st.booleans())
+    def commit(self, number: int, data: st.DataObject, succeed: bool) -> None:
+        worker = self.workers[number]
+        if not worker.begun:
+            return
+        _, attempt = worker.begun.pop(data.draw(st.integers(0, len(worker.begun) - 1)))
+        state = State.SUCCEEDED if succeed else State.FAILED
+        before = self.records.get(attempt.id)
+        done = self.records.commit(worker.owner.boot, attempt, Outcome(state=state, result={"by": attempt.number}))
+        if done and not before.state.terminal:
+            self.commits[attempt.id] = self.commits.get(attempt.id, 0) + 1
+            assert before.attempts == attempt.number
+
+    @rule(number=st.integers(0, WORKERS - 1), data=st.data())
+    def requeue(self, number: int, data: st.DataObject) -> None:
+        """A transient failure: back to queued, then Celery publishes the retry."""
+        worker = self.workers[number]
+        if not worker.begun:
+            return
+        _, attempt = worker.begun.pop(data.draw(st.integers(0, len(worker.begun) - 1)))
+        if self.records.requeue(worker.owner.boot, attempt, {"code": "x"}):
+            message = envelope.seal(app, LANE, [attempt.id])
+            self.run_script("put", self.keys.lane_and_bell(LANE), message)
+
+    @rule(delivery=consumes(tags))
+    def settle(self, delivery: tuple[int, str, list[str]]) -> None:
+        """Celery acknowledges after the task returned: nothing of the delivery is still being run."""
+        number, tag, _ = delivery
+        worker = self.workers[number]
+        if all(begun_tag != tag for begun_tag, _ in worker.begun) and self._performed(worker, tag):
+            worker.owner.settle(tag)
+
+    def _performed(self, worker: Worker, tag: str) -> bool:
+        """Whether every request of the delivery has been looked at, so that the task would return."""
+        held = self.client.hget(self.keys.unacked(worker.owner.boot), tag)
+        if held is None:
+            return True
+        ids = envelope.requests_in(json.loads(held.split(b"\n", 1)[1]), lambda body, _: body)
+        requests = self.records.get_many(ids)
+        return all(
+            r.state.terminal
+            or (r.state is State.RUNNING and not self._mine(r.id, worker, tag))
+            or (r.state is State.QUEUED and r.attempts > 0)
+            for r in requests
+        )
+
+    def _mine(self, request_id: str, worker: Worker, tag: str) -> bool:
+        owner, own_tag = self.client.hmget(self.keys.request(request_id), "owner", "tag")
+        return owner == worker.owner.boot.encode() and own_tag == tag.encode()
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def report(self, number: int) -> None:
+        self.deliveries.report(self.workers[number].owner)
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def renew(self, number: int) -> None:
+        self._renew(number)
+
+    def _renew(self, number: int) -> None:
+        owner = self.workers[number].owner
+        answer = self.run_script("renew", (), owner.boot, 60_000, "{}", "0")
+        if not answer[0]:  # type: ignore[index]
+            self.run_script("renew", (), owner.boot, 60_000, "{}", "1")
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def lapse(self, number: int) -> None:
+        """The lease runs out; the worker knows nothing of it."""
+        self.client.delete(self.keys.lease(self.workers[number].owner.boot))
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def rescue(self, number: int) -> None:
+        """Two rescuers look at the same time and act one after the other; a living worker loses nothing to them."""
+        boot = self.workers[number].owner.boot
+        lives = self.client.exists(self.keys.lease(boot)) == 1
+        held = self.client.hgetall(self.keys.unacked(boot))
+        waiting = self.client.llen(self.keys.lane(LANE))
+        for _ in range(2):
+            for tag, value in held.items():
+                self.deliveries._rescue(boot, tag.decode(), value)
+            self.run_script("forget", (), boot, "0")
+        if lives:
+            assert self.client.hgetall(self.keys.unacked(boot)) == held
+        assert self.client.llen(self.keys.lane(LANE)) <= waiting + len(held)
+
+    @rule(target=tags, number=st.integers(0, WORKERS - 1))
+    def freeze_and_return(self, number: int) -> object:
+        """Declared dead, back again and served the same delivery: the old attempt's answer must not count."""
+        boot = self.workers[number].owner.boot
+        self.client.delete(self.keys.lease(boot))
+        self.deliveries.rescue(boot)
+        self._renew(number)
+        return self._take(number)
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def lose_a_reply(self, number: int) -> None:
+        """take ran, its answer got lost with the connection; reconcile finds it."""
+        owner = self.workers[number].owner
+        self.run_script("take", self.keys.lane_and_bell(LANE), owner.boot, owner.new_tag(), LANE)
+        self.deliveries._unknown = frozenset()
+        self.deliveries.reconcile(owner)
+        self.deliveries.reconcile(owner)
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        if self.ids:
+            self.run_script("cancel", (), data.draw(st.sampled_from(self.ids)), 3600)
+
+    @invariant()
+    def books_balance(self) -> None:
+        if not hasattr(self, "keys"):
+            return
+        ledger = {name.decode(): int(n) for name, n in self.client.hgetall(self.keys.ledger).items()}
+        row = {state: ledger.get(f"{LANE}:{state}", 0) for state in ("accepted", *ENDED, *OPEN)}
+        assert row["accepted"] == len(self.ids) == sum(row[state] for state in (*ENDED, *OPEN)), row
+        states = [str(request.state) for request in self.records.get_many(self.ids)]
+        assert all(row[state] == states.count(state) for state in (*ENDED, *OPEN)), (row, states)
+
+    @invariant()
+    def an_end_is_final(self) -> None:
+        if not hasattr(self, "keys"):
+            return
+        for request_id in self.ids:
+            state, completed = self.client.hmget(self.keys.request(request_id), "state", "completed")
+            if request_id in self.ended:
+                assert self.ended[request_id] == (state, completed)
+            elif State(state.decode()).terminal:
+                self.ended[request_id] = (state, completed)
+        assert all(commits == 1 for commits in self.commits.values())
+
+    @invariant()
+    def open_requests_have_a_message(self) -> None:
+        """In the lane, or held by a worker that is registered and will therefore be rescued if it dies."""
+        if not hasattr(self, "keys"):
+            return
+        messages = list(self.client.lrange(self.keys.lane(LANE), 0, -1))
+        registered = {boot.decode() for boot in self.client.hkeys(self.keys.workers)}
+        for worker in self.workers:
+            held = self.client.hgetall(self.keys.unacked(worker.owner.boot))
+            assert not held or worker.owner.boot in registered
+            messages += [value.split(b"\n", 1)[1] for value in held.values()]
+        carried = {i for m in messages for i in envelope.requests_in(json.loads(m), lambda body, _: body)}
+        for request in self.records.get_many(self.ids):
+            assert request.state.terminal or request.id in carried, request
+
+    def teardown(self) -> None:
+        """Whatever happened: rescue everybody, let one worker do all that is left, and everything ends."""
+        if not hasattr(self, "keys"):
+            return
+        for worker in self.workers:
+            self.client.delete(self.keys.lease(worker.owner.boot))
+            self.deliveries.report(worker.owner)
+            self.deliveries.rescue(worker.owner.boot)
+        survivor = Worker(99)
+        self.run_script("renew", (), survivor.owner.boot, 60_000, "{}", "1")
+        while True:
+            tag = survivor.owner.new_tag()
+            answer = self.run_script("take", self.keys.lane_and_bell(LANE), survivor.owner.boot, tag, LANE)
+            if answer[0] < 1:  # type: ignore[index]
+                break
+            ids = envelope.requests_in(json.loads(answer[1]), lambda body, _: body)  # type: ignore[index]
+            for attempt in self.records.begin(ids, survivor.owner.boot, tag):
+                self.records.commit(survivor.owner.boot, attempt, Outcome(state=State.SUCCEEDED, result={}))
+        assert all(request.state.terminal for request in self.records.get_many(self.ids))
+        self.books_balance()
+        self.an_end_is_final()
+        keys = self.client.keys(f"{self.keys.prefix}*")
+        if keys:
+            self.client.delete(*keys)
+
+
+def test_no_interleaving_loses_doubles_or_miscounts_a_request(redis_server: RedisServer) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+        machine = type("ProtocolOnRedis", (Protocol,), {"client": client})
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=EXAMPLES,
+                stateful_step_count=40,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+
+
+@pytest.mark.parametrize("script", ["take", "rescue", "commit"])
+def test_every_script_says_what_it_takes_and_gives(script: str) -> None:
+    text = (scripts.FOLDER / f"{script}.lua").read_text()
+    assert "ARGV" in text.split("\nallow_when_full")[0]
+    assert "Returns" in text.split("\nallow_when_full")[0]
