@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     command: Command = COMMANDS[arguments.command]
-    context = Context(arguments, command.patience)
+    context = Context(arguments, command.retries)
     try:
         return command.run(context)
     except ClientError as error:
@@ -56,5 +56,5 @@ def _common(parser: argparse.ArgumentParser, command: Command) -> None:
     where.add_argument("--timeout", type=float, default=command.timeout, metavar="SECONDS",
                        help=f"{command.timeout_of} (%(default)g s)")  # fmt: skip
     where.add_argument("--patience", type=float, metavar="SECONDS",
-                       help=f"how long to bear with an API that does not answer ({command.patience:g} s)")  # fmt: skip
+                       help=f"how long to bear with an API that is away ({command.retries.patience:g} s)")  # fmt: skip
     where.add_argument("--json", action="store_true", help="print JSON, one document per line")

@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from client.asynchronous import AsyncClient
 from client.errors import (
     AccessDenied,
     ClientError,
@@ -104,11 +105,11 @@ class Context:
 
     Attributes:
         arguments: the parsed command line.
-        patience: seconds of outage until a command gives up, when the user does not say.
+        default_retries: how to retry, when the user does not say.
     """
 
     arguments: argparse.Namespace
-    patience: float
+    default_retries: Retries
     out: Console = field(default_factory=lambda: Console(markup=False, highlight=False, soft_wrap=False))
     log: Console = field(default_factory=lambda: Console(stderr=True, markup=False, highlight=False))
 
@@ -126,11 +127,15 @@ class Context:
     def retries(self) -> Retries:
         """How to retry."""
         given = self.arguments.patience
-        return Retries(patience=self.patience if given is None else given)
+        return self.default_retries if given is None else replace(self.default_retries, patience=given)
 
     def client(self) -> Client:
         """A client for the API that the command line names."""
         return Client(self.arguments.url, self.arguments.api_key, timeout=self.timeout, retries=self.retries)
+
+    def async_client(self) -> AsyncClient:
+        """The same to be awaited."""
+        return AsyncClient(self.arguments.url, self.arguments.api_key, timeout=self.timeout, retries=self.retries)
 
     def show(self, document: Any, render: Callable[[], RenderableType]) -> None:
         """Print ``document`` as JSON if that was asked for, else what ``render`` makes."""

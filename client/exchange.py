@@ -1,7 +1,8 @@
 """One call that has to succeed: sent, judged, and sent again while that makes sense.
 
-Every call of this package may be sent twice without harm: reading is harmless, and whatever creates something carries
-an id chosen here (``request_id`` or ``Idempotency-Key``), under which the API runs it once.
+Calls may be sent twice without harm: reading is harmless, and whatever creates something carries an id chosen here
+(``request_id`` or ``Idempotency-Key``), under which the API runs it once. What an operator orders has no such id; a
+client for that takes ``retries.ONCE``.
 """
 
 from __future__ import annotations
@@ -70,8 +71,10 @@ def exchange(make: Callable[[], Call], limits: Limits, accept: Collection[int] =
         pause = limits.retries.pause(attempt, found.retry_after)
         if not _again(found, outage_began, pause, limits):
             raise found
-        yield Pause(pause)
         attempt += 1
+        if attempt == limits.retries.attempts:
+            raise found
+        yield Pause(pause)
 
 
 def _attempt(call: Call, limits: Limits, accept: Collection[int]) -> Flow[httpx.Response | ClientError]:

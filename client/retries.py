@@ -19,11 +19,13 @@ class Retries:
         first: seconds before the first retry, about.
         most: the longest pause without a Retry-After, in seconds.
         patience: seconds of uninterrupted outage until the caller is told.
+        attempts: how often a call is sent at most; None does not count.
     """
 
     first: float = 0.2
     most: float = 5.0
     patience: float = 10.0
+    attempts: int | None = None
 
     def pause(self, attempt: int, retry_after: float | None = None) -> float:
         """Seconds to wait after failure number ``attempt``, counted from 0.
@@ -50,3 +52,7 @@ def retry_after(text: str | None, now: datetime | None = None) -> float | None:
     if then.tzinfo is None:
         then = then.replace(tzinfo=UTC)
     return max(0.0, (then - (now or datetime.now(UTC))).total_seconds())
+
+
+#: For calls that must not be repeated, and for measuring: send once, tell what came of it.
+ONCE = Retries(attempts=1)

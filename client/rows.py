@@ -70,8 +70,9 @@ def _csv_cell(value: Any) -> Any:
 
 
 def _csv_line(cells: Iterable[Any]) -> str:
+    """One line as RFC 4180 has it; with this line end the csv module quotes both characters of it in a cell."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    csv.writer(buffer, lineterminator="\r\n").writerow(cells)
     return buffer.getvalue()
 
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from client.commands.batch import BATCH
 from client.commands.classify import CLASSIFY
 from client.commands.command import Command
+from client.commands.doctor import DOCTOR
+from client.commands.load import LOAD
+from client.commands.operators import CHAOS, DEAD_LETTERS
 from client.commands.requests import CANCEL, GET, SUBMIT, WATCH
 from client.commands.system import QUEUES, STATUS, WORKERS
 
-COMMANDS: Mapping[str, Command] = {
-    command.name: command for command in (CLASSIFY, SUBMIT, GET, WATCH, CANCEL, BATCH, STATUS, QUEUES, WORKERS)
-}
+_ALL = (CLASSIFY, SUBMIT, GET, WATCH, CANCEL, BATCH, STATUS, QUEUES, WORKERS, DEAD_LETTERS, LOAD, CHAOS, DOCTOR)
+COMMANDS: Mapping[str, Command] = {command.name: command for command in _ALL}
 
 __all__ = ["COMMANDS", "Command"]

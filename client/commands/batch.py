@@ -13,6 +13,7 @@ from client.batches import BatchSnapshot
 from client.commands.command import Command, add_wishes, options_of, positive
 from client.console import Context, Exit, UsageError, plain, table
 from client.jobs import Batch
+from client.retries import Retries
 from client.rows import row_of
 from client.sweep import progress
 
@@ -95,5 +96,10 @@ def _outcomes(context: Context, outcomes: list[Outcome]) -> int:
 
 
 BATCH = Command(
-    name="batch", help="classify photos in few calls", run=_run, configure=_configure, timeout=600.0, patience=30.0
+    name="batch",
+    help="classify photos in few calls",
+    run=_run,
+    configure=_configure,
+    timeout=600.0,
+    retries=Retries(patience=30.0),
 )

@@ -13,10 +13,10 @@ from typing import Any
 from rich.console import Group
 
 from client import images
-from client.asynchronous import AsyncClient
 from client.commands.command import Command, add_wishes, options_of, positive
 from client.commands.requests import footnote, predictions, source
 from client.console import Context, Exit, UsageError, plain
+from client.retries import Retries
 from client.rows import FORMATS, ForeignFile, RowFile
 from client.sweep import Tally, sweep
 
@@ -94,7 +94,7 @@ async def _sweep(
     context: Context, photos: list[Path], write: Callable[[Mapping[str, Any]], None], tally: Tally
 ) -> None:
     given = context.arguments
-    async with AsyncClient(given.url, given.api_key, timeout=context.timeout, retries=context.retries) as client:
+    async with context.async_client() as client:
         await sweep(
             client, photos, write, context.log, concurrency=given.concurrency, tally=tally,
             wishes={"model": given.model, **options_of(given)},
@@ -113,5 +113,5 @@ def _sum_up(context: Context, tally: Tally, *, skipped: int, left: int) -> None:
 
 CLASSIFY = Command(
     name="classify", help="classify photos and wait for the answers", run=_run, configure=_configure, timeout=300.0,
-    timeout_of="how long each photo may take", patience=120.0, epilog=EPILOG,
+    timeout_of="how long each photo may take", retries=Retries(patience=120.0), epilog=EPILOG,
 )  # fmt: skip

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from client.console import Context
 from client.operations import Options
+from client.retries import Retries
 
-BRIEF = 3.0  # seconds of outage that a command which only looks bears with
+BRIEF = Retries(patience=3.0)  # for commands that only look
 
 
 def no_arguments(_parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ class Command:
         run: does it; returns the exit code.
         configure: adds its arguments.
         timeout: seconds it may take, when the user does not say; ``timeout_of`` says what that is counted for.
-        patience: seconds of outage it bears with, when the user does not say.
+        retries: when it tries again, when the user does not say.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Command:
     configure: Callable[[argparse.ArgumentParser], None] = no_arguments
     timeout: float = 60.0
     timeout_of: str = "how long it may take in all"
-    patience: float = BRIEF
+    retries: Retries = BRIEF
     epilog: str = ""
 
 

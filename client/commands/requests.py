@@ -17,6 +17,7 @@ from client.console import Context, Exit, plain, seconds, table
 from client.errors import ClientError, Timeout
 from client.images import Source
 from client.jobs import Job
+from client.retries import Retries
 
 LOOK_EVERY = 0.3  # seconds between two looks of ``watch``
 _HIDDEN = frozenset({"predictions", "timeline", "timings", "urls", "error", "status", "timestamp"})
@@ -149,10 +150,19 @@ def _end(context: Context, snapshot: Snapshot) -> int:
 
 
 SUBMIT = Command(
-    name="submit", help="hand one photo in and print its id", run=_submit, configure=_one_image, patience=10.0
+    name="submit",
+    help="hand one photo in and print its id",
+    run=_submit,
+    configure=_one_image,
+    retries=Retries(patience=10.0),
 )
 GET = Command(name="get", help="show a request", run=_get, configure=_one_id)
 WATCH = Command(
-    name="watch", help="follow a request to its end", run=_watch, configure=_one_id, timeout=600.0, patience=60.0
+    name="watch",
+    help="follow a request to its end",
+    run=_watch,
+    configure=_one_id,
+    timeout=600.0,
+    retries=Retries(patience=60.0),
 )
 CANCEL = Command(name="cancel", help="cancel a request", run=_cancel, configure=_one_id)

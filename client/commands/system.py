@@ -1,15 +1,19 @@
-"""``status``, ``queues``, ``workers``: how the system is."""
+"""``status``, ``queues``, ``workers``: how the system is, and the orders that belong to lanes and workers."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from client.commands.command import Command
+from client.commands.operators import order
 from client.console import Context, Exit, plain, seconds, table
+from client.synchronous import Client
 
 COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 STAGES = ("queue", "decode", "infer", "total")
@@ -54,8 +58,28 @@ def _latency(name: str, stage: Mapping[str, Any]) -> tuple[object, ...]:
     return (name, *(seconds(stage.get(part)) for part in ("p50", "p95", "p99")), stage.get("count"))
 
 
+def _queue_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pause", metavar="LANE", help="let workers take nothing from a lane; it goes on accepting")
+    parser.add_argument("--resume", metavar="LANE", help="let them take again")
+
+
+def _worker_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--drain", metavar="ID", help="let a worker finish what it has and take nothing more")
+    parser.add_argument("--resume", metavar="ID", help="let it take again")
+
+
+def _obey(context: Context, client: Client, kind: str, actions: Iterable[str]) -> bool:
+    """Give the orders that were asked for; whether there were any."""
+    asked = [(action, name) for action in actions if (name := getattr(context.arguments, action))]
+    for action, name in asked:
+        order(context, client, f"/admin/{kind}/{quote(name, safe='')}/{action}")
+    return bool(asked)
+
+
 def _queues(context: Context) -> int:
     with context.client() as client:
+        if _obey(context, client, "lanes", ("pause", "resume")):
+            return Exit.OK
         queues = client.queues()
     context.show(queues, lambda: _lanes(queues))
     return Exit.OK
@@ -77,6 +101,8 @@ def _lane(lane: Mapping[str, Any]) -> tuple[object, ...]:
 
 def _workers(context: Context) -> int:
     with context.client() as client:
+        if _obey(context, client, "workers", ("drain", "resume")):
+            return Exit.OK
         workers = client.workers()
     context.show({"workers": workers}, lambda: _worker_table(workers))
     return Exit.OK
@@ -97,5 +123,5 @@ def _worker(worker: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 STATUS = Command(name="status", help="the system in one word, with the reasons; 1 when it is unhealthy", run=_status)
-QUEUES = Command(name="queues", help="what waits, by lane", run=_queues)
-WORKERS = Command(name="workers", help="the live workers", run=_workers)
+QUEUES = Command(name="queues", help="what waits, by lane", run=_queues, configure=_queue_arguments)
+WORKERS = Command(name="workers", help="the live workers", run=_workers, configure=_worker_arguments)

@@ -10,6 +10,7 @@ from client import Client
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
 
 MODELS = "toy,resnet18"
+ADMIN_KEY = "open-sesame"
 
 
 def image(order: str = "ok") -> bytes:
@@ -19,12 +20,14 @@ def image(order: str = "ok") -> bytes:
 
 @pytest.fixture(scope="module")
 def toy_worker(module_stack: Stack) -> WorkerProcess:
-    return module_stack.start_worker("tests.toy:toy", name="toy-1", arguments=["-c", "8"], MODELS=MODELS, MAX_BATCH=1)
+    return module_stack.start_worker(
+        "tests.toy:toy", name="toy-1", arguments=["-c", "8"], MODELS=MODELS, MAX_BATCH=1, CHAOS_ENABLED=1, MAX_RETRIES=1
+    )
 
 
 @pytest.fixture(scope="module")
 def toy_api(module_stack: Stack, toy_worker: WorkerProcess) -> ApiProcess:
-    return module_stack.start_api(MODELS=MODELS, MAX_WAIT=2, CHAOS_ENABLED=1, ADMIN_KEY="open-sesame")
+    return module_stack.start_api(MODELS=MODELS, MAX_WAIT=2, CHAOS_ENABLED=1, ADMIN_KEY=ADMIN_KEY)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_every_problem_of_the_api_becomes_an_error_of_its_kind(code: str) -> Non
     error = problem(kind.status, {"code": code, "detail": "so it is", "retryable": kind.retryable}, 3.0)
     assert (error.code, error.status, error.retryable, str(error)) == (code, kind.status, kind.retryable, "so it is")
     assert type(error) is not Problem
-    assert isinstance(error, TryLater) == (kind.status in {429, 503})
+    assert isinstance(error, TryLater) == (kind.retryable and kind.status in {429, 503, 504})
     if kind.status == 404:
         assert isinstance(error, NotFound)
 

@@ -1,0 +1,57 @@
+"""``doctor``: look at an installation for what people get wrong."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from client.checks import Finding, Verdict, examine
+from client.commands.command import Command
+from client.console import Context, Exit, plain, seconds
+from client.errors import ClientError
+from client.facts import gather
+from client.synchronous import Client
+
+COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "red", Verdict.UNKNOWN: "dim"}
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--photo", type=Path, help="also classify this photo, from end to end")
+
+
+def _run(context: Context) -> int:
+    with context.client() as client:
+        findings = examine(gather(client))
+        if photo := context.arguments.photo:
+            findings.append(_end_to_end(client, photo))
+    context.show([asdict(finding) for finding in findings], lambda: _report(findings))
+    return Exit.FAILED if any(finding.verdict is Verdict.PROBLEM for finding in findings) else Exit.OK
+
+
+def _end_to_end(client: Client, photo: Path) -> Finding:
+    try:
+        result = client.predict(photo)
+    except ClientError as error:
+        return Finding("a request", Verdict.PROBLEM, f"{error.code}: {error}")
+    taken = seconds(result.processing_time)
+    return Finding("a request", Verdict.OK, f"{result.model} says {result.best.label} after {taken}")
+
+
+def _report(findings: Sequence[Finding]) -> RenderableType:
+    made = Table("", "what", "found", "what to do")
+    for finding in findings:
+        verdict = Text(finding.verdict, style=COLOURS[finding.verdict])
+        made.add_row(verdict, plain(finding.name), plain(finding.detail), plain(finding.remedy))
+    return made
+
+
+DOCTOR = Command(
+    name="doctor", help="what is wrong with this installation; 1 when there is a problem", run=_run,
+    configure=_configure,
+)  # fmt: skip

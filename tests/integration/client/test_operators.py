@@ -1,0 +1,141 @@
+"""The commands of people who run the system, as processes against a real API, with and without the admin's key."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client import Client
+from client.errors import AccessDenied, Failed
+from tests.integration.client.conftest import ADMIN_KEY, MODELS, image
+from tests.integration.client.test_command_line import documents, run
+from tests.support.stack import ApiProcess, Stack
+from tests.support.waiting import wait_until
+
+
+def admin(api: ApiProcess, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return run(api.url, *arguments, "--api-key", ADMIN_KEY)
+
+
+def findings(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
+    return {finding["name"]: finding for finding in json.loads(done.stdout)}
+
+
+def test_a_fault_is_caused_seen_and_ended(toy_api: ApiProcess, client: Client) -> None:
+    done = admin(toy_api, "chaos", "slow", "--model", "toy", "--seconds", "0.3")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: client.workers()[0]["chaos"] == "slow")
+    assert client.predict(image(), "toy").timings["infer"] >= 0.3
+    assert "slow" in run(toy_api.url, "chaos").stdout
+    assert findings(run(toy_api.url, "doctor", "--json"))["chaos"]["verdict"] == "warning"
+    assert admin(toy_api, "chaos", "off", "--all").returncode == 0
+    wait_until(lambda: client.workers()[0]["chaos"] == "off")
+
+
+def test_orders_need_the_key_and_a_target(toy_api: ApiProcess) -> None:
+    refused = run(toy_api.url, "chaos", "slow", "--all")
+    assert refused.returncode == 1
+    assert "INFERLANE_API_KEY" in refused.stderr
+    assert admin(toy_api, "chaos", "slow").returncode == 2
+    assert admin(toy_api, "chaos", "slow", "--model", "nobody").returncode == 2
+    assert admin(toy_api, "chaos", "slow", "--worker", "nobody@nowhere").returncode == 1
+    assert run(toy_api.url, "chaos", "explode", "--all").returncode == 2
+    with Client(toy_api.url) as nobody, pytest.raises(AccessDenied):
+        nobody.document("/admin/lanes/low.toy/pause", method="POST")
+
+
+def test_a_lane_is_paused_and_resumed(toy_api: ApiProcess, client: Client) -> None:
+    client.predict(image(), "toy", priority="low")  # makes the lane known
+    assert admin(toy_api, "queues", "--pause", "low.toy").returncode == 0
+    job = client.submit(image(), "toy", priority="low")
+    wait_until(lambda: "paused" in run(toy_api.url, "queues").stdout)
+    assert not job.status(wait=1).ended
+    assert admin(toy_api, "queues", "--resume", "low.toy").returncode == 0
+    assert job.result().model == "toy"
+
+
+def test_a_worker_is_drained_and_takes_again(toy_api: ApiProcess, client: Client) -> None:
+    (worker,) = client.workers()
+    assert admin(toy_api, "workers", "--drain", worker["id"]).returncode == 0
+    wait_until(lambda: client.workers()[0]["state"] == "draining")
+    assert run(toy_api.url, "doctor").returncode == 1
+    assert admin(toy_api, "workers", "--resume", worker["id"]).returncode == 0
+    wait_until(lambda: client.workers()[0]["state"] == "idle")
+
+
+def test_a_dead_letter_is_listed_shown_requeued_and_deleted(
+    toy_api: ApiProcess, client: Client, tmp_path: Path
+) -> None:
+    """It fails while the file says so few lines, so that it succeeds when it is run again."""
+    with pytest.raises(Failed):
+        client.predict(image(f"flaky {tmp_path / 'count'} 2"), "toy", request_id="given-up", timeout=60)
+    listed = documents(run(toy_api.url, "dead-letters", "--json").stdout)[0]["dead_letters"]
+    assert "given-up" in {letter["request_id"] for letter in listed}
+    assert "given-up" in run(toy_api.url, "dead-letters").stdout
+    shown = run(toy_api.url, "dead-letters", "show", "given-up")
+    assert (shown.returncode, "told to fail" in shown.stdout) == (0, True)
+    assert run(toy_api.url, "dead-letters", "requeue", "given-up").returncode == 1
+    assert admin(toy_api, "dead-letters", "requeue", "given-up").returncode == 0
+    assert client.job("given-up").result(60).attempts >= 1
+    with pytest.raises(Failed):
+        client.predict(image("error"), "toy", request_id="hopeless", timeout=60)
+    assert admin(toy_api, "dead-letters", "delete", "all").returncode == 0
+    assert "no dead letters" in run(toy_api.url, "dead-letters").stdout
+    assert run(toy_api.url, "dead-letters", "show").returncode == 2
+    assert run(toy_api.url, "dead-letters", "show", "given-up").returncode == 1
+
+
+def test_load_is_sent_at_the_rate_and_accounted_for(toy_api: ApiProcess, tmp_path: Path) -> None:
+    (tmp_path / "a.gif").write_bytes(image())
+    arguments = ("load", tmp_path, "-m", "toy", "-r", "40", "-d", "2", "--seed", "7")
+    done = run(toy_api.url, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    (report,) = documents(done.stdout)
+    assert report["sent"] == report["succeeded"] > 40
+    assert 0 < report["latency"]["p50"] <= report["latency"]["p99"] <= report["latency"]["max"]
+    assert "p99" in run(toy_api.url, *arguments).stdout
+
+
+def test_load_tells_errors_and_an_absent_api(toy_api: ApiProcess, tmp_path: Path, free_port: int) -> None:
+    (tmp_path / "a.gif").write_bytes(b"no image")
+    done = run(toy_api.url, "load", tmp_path / "a.gif", "-r", "20", "-d", "0.5", "--json")
+    assert done.returncode == 1
+    assert documents(done.stdout)[0]["errors"].keys() == {"unsupported_image"}
+    assert run(f"http://127.0.0.1:{free_port}", "load", tmp_path, "-d", "0.5").returncode == 3
+    assert run(toy_api.url, "load", tmp_path, "-r", "0").returncode == 2
+
+
+def test_doctor_finds_a_sound_installation_sound_and_sends_a_photo(toy_api: ApiProcess, tmp_path: Path) -> None:
+    (tmp_path / "a.gif").write_bytes(image())
+    done = run(toy_api.url, "doctor", "--json", "--photo", tmp_path / "a.gif")
+    found = findings(done)
+    assert done.returncode == 0, done.stdout
+    assert found["clock"]["verdict"] == found["ready: broker"]["verdict"] == found["a request"]["verdict"] == "ok"
+    assert found["broker"]["verdict"] == "unknown"
+    assert "clock" in run(toy_api.url, "doctor").stdout
+
+
+def test_doctor_finds_random_weights_and_a_missing_worker(stack: Stack) -> None:
+    stack.start_worker("squeezenet", ALLOW_RANDOM_WEIGHTS=1, MODELS="squeezenet,resnet18", timeout=120)
+    api = stack.start_api(MODELS="squeezenet,resnet18")
+    done = run(api.url, "doctor", "--json")
+    assert done.returncode == 1
+    assert findings(done)["weights"]["verdict"] == "problem"
+    assert "resnet18" in findings(done)["health"]["detail"]
+
+
+def test_doctor_without_workers_or_redis(stack: Stack) -> None:
+    api = stack.start_api(MODELS=MODELS)
+    assert findings(run(api.url, "doctor", "--json"))["ready: workers"]["verdict"] == "problem"
+
+
+def test_an_api_that_asks_for_keys_is_told_apart(stack: Stack) -> None:
+    api = stack.start_api(MODELS=MODELS, AUTH="on", ADMIN_KEY=ADMIN_KEY)
+    refused = run(api.url, "workers")
+    assert (refused.returncode, "INFERLANE_API_KEY" in refused.stderr) == (1, True)
+    assert admin(api, "workers").returncode == 0
+    assert "unknown" in run(api.url, "doctor").stdout

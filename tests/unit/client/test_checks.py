@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from client.checks import CHECKS, Finding, Verdict, examine
+from client.errors import AccessDenied
+from client.facts import Facts
+
+NOW = "2026-01-02T03:04:05.000Z"
+WORKER = {"id": "toy-1@host", "model": "toy", "weights": "pypi:x", "chaos": None, "last_heartbeat": NOW}
+LANE = {"lane": "low.toy", "depth": 1, "running": 0, "oldest_age": 1.0, "paused": False}
+
+
+def documents(worker: dict[str, Any] | None = None, lane: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    return {
+        "readiness": {"checks": [{"name": "broker", "ok": True, "detail": "Redis answers"}]},
+        "health": {"reasons": []},
+        "workers": {"workers": [WORKER | (worker or {})], "timestamp": NOW},
+        "queues": {"lanes": [LANE | (lane or {})], "max_size": 100},
+        "metrics": {"successful_requests": 100, "failed_requests": 1},
+        "dead_letters": {"dead_letters": []},
+    } | more
+
+
+def facts(url: str = "http://127.0.0.1:8000", **more: Any) -> Facts:
+    return Facts(**{"url": url, "ahead": 0.3, "documents": documents()} | more)
+
+
+def complaints(found: Facts) -> list[Finding]:
+    return [finding for finding in examine(found) if finding.verdict in {Verdict.WARNING, Verdict.PROBLEM}]
+
+
+def test_a_sound_installation_has_no_complaints_and_says_what_it_cannot_see() -> None:
+    assert complaints(facts()) == []
+    assert {finding.name for finding in examine(facts()) if finding.verdict is Verdict.UNKNOWN} == {"broker", "threads"}
+
+
+@pytest.mark.parametrize(
+    ("sick", "name", "verdict", "words"),
+    [
+        (facts(round_trip=0.5), "API", Verdict.WARNING, "500 ms"),
+        (facts(ahead=-40.0), "clock", Verdict.PROBLEM, "-40 s"),
+        (facts("http://10.0.0.1"), "access", Verdict.PROBLEM, "no API key"),
+        (facts("http://api.example", has_key=True), "access", Verdict.WARNING, "unencrypted"),
+        (facts(documents=documents(worker={"weights": "random"})), "weights", Verdict.PROBLEM, "toy-1"),
+        (
+            facts(documents=documents(worker={"last_heartbeat": "2026-01-02T03:03:55Z"})),
+            "heartbeat", Verdict.WARNING, "10 s ago",
+        ),
+        (
+            facts(documents=documents(worker={"last_heartbeat": "2026-01-02T03:05:05Z"})),
+            "heartbeat", Verdict.PROBLEM, "60 s ahead",
+        ),
+        (facts(documents=documents(worker={"chaos": "slow"})), "chaos", Verdict.WARNING, "slow"),
+        (facts(documents=documents(lane={"depth": 90})), "lanes", Verdict.WARNING, "90 of 100"),
+        (facts(documents=documents(lane={"oldest_age": 99.0})), "lanes", Verdict.PROBLEM, "nobody"),
+        (facts(documents=documents(health={"reasons": ["no worker serves x"]})), "health", Verdict.WARNING, "serves x"),
+        (
+            facts(documents=documents(metrics={"successful_requests": 9, "failed_requests": 1})),
+            "failures", Verdict.WARNING, "1 of 10",
+        ),
+        (
+            facts(documents=documents(dead_letters={"dead_letters": [{}, {}]})),
+            "dead letters", Verdict.WARNING, "2 requests",
+        ),
+        (
+            facts(documents=documents(readiness={"checks": [{"name": "workers", "ok": False, "detail": "none"}]})),
+            "ready: workers", Verdict.PROBLEM, "none",
+        ),
+    ],
+)  # fmt: skip
+def test_each_complaint_is_found_alone(sick: Facts, name: str, verdict: Verdict, words: str) -> None:
+    (finding,) = complaints(sick)
+    assert (finding.name, finding.verdict) == (name, verdict)
+    assert words in finding.detail
+
+
+def test_an_address_for_others_with_key_and_tls_is_sound() -> None:
+    assert complaints(facts("https://api.example", has_key=True)) == []
+
+
+def test_what_may_not_be_read_is_unknown_and_breaks_no_check() -> None:
+    refused = {name: AccessDenied("an API key is needed") for name in ("workers", "queues", "dead_letters")}
+    found = examine(facts("https://api.example", documents={}, errors=refused))
+    assert sum(finding.verdict is Verdict.UNKNOWN for finding in found) >= 3
+    assert not [finding for finding in found if finding.verdict is Verdict.PROBLEM]
+    assert len(CHECKS) == len(set(CHECKS))
