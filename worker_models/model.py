@@ -17,9 +17,10 @@ from settings import Settings
 from worker_models.errors import InferenceFailed, UnknownModel, WeightsUnavailable
 from worker_models.graphs import drop_graph, graph_key, obtain_graph
 from worker_models.labels import imagenet_labels
+from worker_models.onnx_runtime import GraphUnusable, OnnxRuntime
 from worker_models.preprocess import Limits, decode
 from worker_models.registry import ModelCard, describe
-from worker_models.runtimes import GraphUnusable, OnnxRuntime, Pixels, Probabilities, Runtime, choose
+from worker_models.runtimes import Pixels, Probabilities, Runtime, choose
 from worker_models.weights import Weights, first_usable
 
 

@@ -1,7 +1,8 @@
 """What runs a forward pass. Each runtime takes uint8 ``(batch, height, width, 3)`` and returns probabilities.
 
-:class:`OnnxRuntime` is the default on a CPU, :class:`worker_models.torch_runtime.TorchRuntime` where there is a CUDA
-device. Which one a worker gets is decided by :func:`choose` without importing torch unless a CUDA device is likely.
+:class:`worker_models.onnx_runtime.OnnxRuntime` is the default on a CPU, and where there is a CUDA device
+:class:`worker_models.torch_runtime.TorchRuntime`. Which one a worker gets is decided by :func:`choose`, without
+importing torch unless a CUDA device is likely.
 """
 
 from __future__ import annotations
@@ -14,9 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from settings import Settings
-from worker_models.cores import intra_op_threads
-from worker_models.errors import InferenceFailed
-from worker_models.export import INPUT, OUTPUT
 
 Pixels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
@@ -40,57 +38,6 @@ class Runtime(Protocol):
     def close(self) -> None:
         """Give the memory back."""
         ...
-
-
-class GraphUnusable(Exception):
-    """The file in the cache is no graph this onnxruntime can run: damaged, or made by something else."""
-
-
-class OnnxRuntime:
-    """An exported graph on the CPU.
-
-    Raises:
-        GraphUnusable: the graph cannot be loaded.
-    """
-
-    name = "onnxruntime"
-    device = "cpu"
-
-    def __init__(self, graph: Path, settings: Settings) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = intra_op_threads(settings)
-        options.inter_op_num_threads = 1
-        # A spinning pool burns a core between requests that the decoding threads and the API could use.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        self._errors = _onnx_errors()
-        try:
-            self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        except self._errors as error:
-            raise GraphUnusable(f"{graph}: {error}") from error
-
-    def run(self, pixels: Pixels) -> Probabilities:
-        """See :class:`Runtime`."""
-        try:
-            (probabilities,) = self._session.run([OUTPUT], {INPUT: pixels})
-        except self._errors as error:
-            raise InferenceFailed(f"onnxruntime: {error}") from error
-        result: Probabilities = probabilities
-        return result
-
-    def close(self) -> None:
-        """See :class:`Runtime`."""
-        del self._session
-
-
-def _onnx_errors() -> tuple[type[Exception], ...]:
-    """Every class onnxruntime raises: siblings without a common root of their own."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    found = (value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception))
-    return (*found, RuntimeError, ValueError)
 
 
 def choose(settings: Settings) -> RuntimeName:

@@ -90,6 +90,15 @@ def test_what_arrives_during_a_pass_is_the_next_batch_up_to_the_limit():
     assert recorder.passes == [[0], [1, 2, 3, 4], [5, 6]]
 
 
+def test_one_caller_may_hand_in_many_items_and_read_them_later():
+    with serving(Recorder()) as batcher:
+        slots = [batcher.submit(item) for item in (1, -2, 3)]
+        assert slots[0].result().value == 2
+        with pytest.raises(InvalidInput):
+            slots[1].result()
+        assert slots[2].result().value == 6
+
+
 def test_a_solo_item_shares_its_pass_with_no_other():
     recorder = Recorder()
     with held(recorder) as (batcher, pool):

@@ -14,8 +14,9 @@ from worker_models.cores import intra_op_threads, usable_cores
 from worker_models.errors import InferenceFailed
 from worker_models.export import export
 from worker_models.network import Folded, build
+from worker_models.onnx_runtime import GraphUnusable, OnnxRuntime
 from worker_models.registry import REGISTRY, Transform
-from worker_models.runtimes import GraphUnusable, OnnxRuntime, choose
+from worker_models.runtimes import choose
 from worker_models.torch_runtime import TorchRuntime
 
 
@@ -36,7 +37,7 @@ def exported(card, folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_the_graph_gives_what_eager_torch_gives(settings_with, pixels, tmp_path: Path, name: str):
-    card, settings = REGISTRY[name], settings_with()
+    card, settings = REGISTRY[name], settings_with(intra_op_threads="2")
     eager = TorchRuntime(build(card, None), settings, device="cpu")
     graph = OnnxRuntime(exported(card, tmp_path), settings)
     for batch in (pixels[:1], pixels[:2], pixels):
@@ -47,6 +48,16 @@ def test_the_graph_gives_what_eager_torch_gives(settings_with, pixels, tmp_path:
         np.testing.assert_allclose(ours, expected, rtol=2e-3, atol=1e-6)
         np.testing.assert_allclose(ours.sum(axis=1), 1, rtol=1e-5)
     assert np.ptp(eager.run(pixels), axis=0).max() > 1e-6, "the network must tell the photographs apart"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_every_size_of_batch_gives_each_image_its_own_answer(settings_with, pixels, tmp_path: Path, threads: int):
+    runtime = OnnxRuntime(exported(REGISTRY["squeezenet"], tmp_path), settings_with(intra_op_threads=str(threads)))
+    alone = np.concatenate([runtime.run(pixel[np.newaxis]) for pixel in pixels])
+    for size in range(1, 10):
+        order = np.arange(size) % len(pixels)
+        np.testing.assert_allclose(runtime.run(pixels[order]), alone[order], rtol=1e-4)
+    runtime.close()
 
 
 def test_folding_equals_the_reference_arithmetic():

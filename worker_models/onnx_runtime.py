@@ -1,0 +1,101 @@
+"""The default runtime on a CPU: an exported graph in onnxruntime.
+
+A single image is spread over all threads, for the least delay. A batch is cut into small slices that run side by side,
+one thread each: threads that never wait for one another answer more images, and small slices keep the intermediate
+results in the caches and the memory low. Measured on two cores against one pass over the whole batch: a tenth to a
+fifth less work for each image, and for EfficientNet-B0 250 MB instead of 370.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from settings import Settings
+from worker_models.cores import intra_op_threads
+from worker_models.errors import InferenceFailed
+from worker_models.export import INPUT, OUTPUT
+from worker_models.runtimes import Pixels, Probabilities
+
+SLICE = 2
+"""The most images of one slice."""
+
+
+class GraphUnusable(Exception):
+    """The file in the cache is no graph this onnxruntime can run: damaged, or made by something else."""
+
+
+class OnnxRuntime:
+    """An exported graph on the CPU; see :class:`worker_models.runtimes.Runtime`.
+
+    Raises:
+        GraphUnusable: the graph cannot be loaded.
+    """
+
+    name = "onnxruntime"
+    device = "cpu"
+
+    def __init__(self, graph: Path, settings: Settings) -> None:
+        self._threads = intra_op_threads(settings)
+        self._errors = _errors()
+        try:
+            self._narrow = _session(graph, 1)
+            self._wide = _session(graph, self._threads) if self._threads > 1 else self._narrow
+        except self._errors as error:
+            raise GraphUnusable(f"{graph}: {error}") from error
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="forward")
+
+    def run(self, pixels: Pixels) -> Probabilities:
+        """Probabilities ``(batch, classes)`` of ``pixels`` ``(batch, height, width, 3)``.
+
+        Raises:
+            InferenceFailed: onnxruntime raised.
+        """
+        try:
+            if len(pixels) < self._threads or len(pixels) == 1:
+                return _forward(self._wide, pixels)
+            parts = self._pool.map(lambda part: _forward(self._narrow, part), _slices(pixels, self._threads))
+            return np.concatenate(list(parts))
+        except self._errors as error:
+            raise InferenceFailed(f"onnxruntime: {error}") from error
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._pool.shutdown()
+        del self._narrow, self._wide
+
+
+def _session(graph: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # A spinning pool burns a core between requests that the decoding threads and the API could use.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+
+
+def _forward(session: Any, pixels: Pixels) -> Probabilities:
+    (probabilities,) = session.run([OUTPUT], {INPUT: pixels})
+    result: Probabilities = probabilities
+    return result
+
+
+def _slices(pixels: Pixels, threads: int) -> Iterator[Pixels]:
+    """The batch in parts of at most SLICE images, small enough that every thread gets one."""
+    size = min(SLICE, -(-len(pixels) // threads))
+    return (pixels[start : start + size] for start in range(0, len(pixels), size))
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """Every class onnxruntime raises: siblings without a common root of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    found = (value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception))
+    return (*found, RuntimeError, ValueError)
