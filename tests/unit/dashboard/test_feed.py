@@ -71,9 +71,15 @@ def test_each_failure_has_its_own_name(answer: Answering, state: str) -> None:
 
 
 def test_the_last_good_view_stays_and_its_age_grows_while_the_api_is_down() -> None:
-    answers = iter([lambda _: httpx.Response(200, json=snapshot()), broken(httpx.ConnectError)])
+    down = broken(httpx.ConnectError)
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json=snapshot()) if len(asked) == 1 else down(request)
+
     clock = Clock()
-    feed = Feed(upstream(lambda request: next(answers)(request)), "", 1.5, clock)
+    feed = Feed(upstream(answer), "", 1.5, clock)
     good = feed.document()
     clock.now += 12
     document = feed.document()
