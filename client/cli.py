@@ -19,7 +19,7 @@ from client.errors import ClientError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = _parser()
+    parser = command_line_parser()
     arguments = parser.parse_args(argv)
     command: Command = COMMANDS[arguments.command]
     context = Context(arguments, command.retries)
@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.OK
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line_parser() -> argparse.ArgumentParser:
+    """The parser of every command."""
     parser = argparse.ArgumentParser(prog="python -m client", description="Use Inferlane from the command line.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
