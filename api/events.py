@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,16 @@ from flask import Response, request
 from tasks.errors import TaskError
 
 MEDIA_TYPE = "text/event-stream"
+#: Of one event, as far as OpenAPI can say it.
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "retry": {"type": "integer"},
+    },
+}
 #: Seconds between looks while nothing ends; an end is heard of at once.
 STEP = 0.5
 PING = 10.0

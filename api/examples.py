@@ -37,17 +37,23 @@ _CUSTOM_ID = _described("Your own name for it, given back", **_NAME)
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
 
 
+def _or_null(properties: dict[str, Any]) -> dict[str, Any]:
+    """The same parameters where null means not given, as it does in JSON."""
+    return {name: {"anyOf": [shape, {"type": "null"}]} for name, shape in properties.items()}
+
+
 def _object(required: list[str], **properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": required, "properties": properties}
 
 
-_ITEM = _object(["data"], data=_DATA, custom_id=_CUSTOM_ID, **_PARAMETERS)
+_ITEM = _object(["data"], data=_DATA, **_or_null({"custom_id": _CUSTOM_ID, **_PARAMETERS}))
+_ANY_ITEM = {"anyOf": [_ITEM, {"description": "Anything else fails alone"}]}
 
 INFERENCE_BODY: dict[str, Any] = {
     "required": True,
     "content": {
         "application/json": {
-            "schema": _object(["data"], data=_DATA, custom_id=_CUSTOM_ID, **_PARAMETERS, **_IDENTITY),
+            "schema": _object(["data"], data=_DATA, **_or_null({"custom_id": _CUSTOM_ID, **_PARAMETERS, **_IDENTITY})),
             "example": {"data": PIXEL, "model_type": "any", "priority": "normal", "top_k": 3},
         },
         "multipart/form-data": {
@@ -63,8 +69,8 @@ BATCH_BODY: dict[str, Any] = {
         "application/json": {
             "schema": _object(
                 ["requests"],
-                requests={"type": "array", "minItems": 1, "items": _ITEM},
-                **_PARAMETERS,
+                requests={"type": "array", "minItems": 1, "items": _ANY_ITEM},
+                **_or_null(_PARAMETERS),
             ),
             "example": {"requests": [{"custom_id": "first", "data": PIXEL}, {"custom_id": "second", "data": PIXEL}]},
         },

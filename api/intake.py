@@ -118,21 +118,21 @@ class Draft:
 
 
 def read(request: Request, limits: Limits) -> Draft:
-    """The one image in ``request`` with its parameters.
+    """The one image in ``request`` with its parameters; what the body says wins over the query.
 
     Raises:
         Problem: 400, 413, 415 or 422, saying what is wrong with the body.
     """
-    kind = request.mimetype
+    kind, asked = request.mimetype, parameters(request.args)
     if kind == "application/json":
-        return from_json(load_json(request), limits)
+        return from_json(load_json(request), limits, asked)
     if kind == "multipart/form-data":
-        return _from_form(request, limits)
+        return _from_form(request, limits, asked)
     if kind.startswith("image/") or kind == "application/octet-stream":
         image = body(request)
         if not image:
             raise Problem("empty_body", "Send the bytes of an image as the body.")
-        return draft(image, parameters(request.args), limits)
+        return draft(image, asked, limits)
     raise unsupported_media_type(request)
 
 
@@ -178,10 +178,13 @@ def load_json(request: Request) -> dict[str, Any]:
 
 
 def from_json(given: Any, limits: Limits, defaults: Mapping[str, Any] | None = None) -> Draft:
-    """One request given as a JSON object with ``data`` (base64 or a data URL); ``defaults`` fill what it leaves out."""
+    """One request given as a JSON object with ``data`` (base64 or a data URL).
+
+    What it leaves out is taken from the checked ``defaults``.
+    """
     if not isinstance(given, Mapping):
         raise Problem("invalid_parameters", "A request must be a JSON object.")
-    checked = parameters({**(defaults or {}), **given})
+    checked = {**(defaults or {}), **parameters(given)}
     return draft(decode_base64(given.get("data"), limits), checked, limits)
 
 
@@ -250,10 +253,10 @@ def _data_url_payload(url: str) -> str:
     return unquote_to_bytes(payload).decode("latin-1") if "%" in payload[:4096] else payload
 
 
-def _from_form(request: Request, limits: Limits) -> Draft:
+def _from_form(request: Request, limits: Limits, asked: Mapping[str, Any]) -> Draft:
     form = multipart.read(body(request), request.mimetype_params.get("boundary", ""))
     uploads = [part for part in form.files if part.name == "image"]
     if not uploads:
         missing = [{"name": "image", "detail": "is missing"}]
         raise Problem("invalid_parameters", "Send the image as a file in the field image.", errors=missing)
-    return draft(uploads[0].data, parameters({**request.args, **form.values()}), limits)
+    return draft(uploads[0].data, {**asked, **parameters(form.values())}, limits)

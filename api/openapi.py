@@ -108,7 +108,7 @@ class Operations(Blueprint):  # type: ignore[misc]
             codes = [*problems, *EVERYWHERE, *_access_problems(role)]
             document: dict[str, Any] = {
                 "operationId": operation_id,
-                "responses": {**_successes(answers), **problem_responses(codes)},
+                "responses": _merged(_successes(answers), problem_responses(codes)),
                 "parameters": [dict(item) for item in parameters],
                 "security": SECURITY[role],
             }
@@ -126,6 +126,15 @@ def _access_problems(role: str) -> tuple[str, ...]:
     if role == "public":
         return ()
     return ("unauthorized", "forbidden", "rate_limited")
+
+
+def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Both, where a status in both may come with the media types of either."""
+    found = {**second, **first}
+    for status in first.keys() & second.keys():
+        content = {**first[status].get("content", {}), **second[status]["content"]}
+        found[status] = {**second[status], **first[status], "content": content}
+    return found
 
 
 def _successes(answers: Iterable[tuple[int, Answer]]) -> dict[str, Any]:

@@ -129,7 +129,7 @@ class SnapshotSchema(Schema):
     "GET", "/ops/snapshot",
     (200, Answer("The system now", SnapshotSchema)),
     problems=("broker_unavailable",),
-    parameters=(query("fresh", "1 does not accept a read of half a second ago", {"enum": ["0", "1"]}),),
+    parameters=(query("fresh", "1 does not accept a read of half a second ago", {"type": "string"}),),
     operation_id="snapshot",
 )  # fmt: skip
 def get_snapshot() -> Response:

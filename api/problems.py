@@ -40,6 +40,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "not_found": ProblemType(404, "There is no such thing here"),
     "unknown_request": ProblemType(404, "There is no such request"),
     "unknown_batch": ProblemType(404, "There is no such batch"),
+    "model_not_found": ProblemType(404, "There is no such model or version"),
     "unknown_lane": ProblemType(404, "There is no such lane"),
     "unknown_worker": ProblemType(404, "There is no such worker"),
     "unknown_dead_letter": ProblemType(404, "There is no such dead letter"),

@@ -90,8 +90,7 @@ def _from_json(body: Mapping[str, Any]) -> list[Draft | Problem]:
         raise _wrong_items("requests", "must be a list")
     _check_count("requests", len(items))
     limits = intake.Limits.of(engine().settings)
-    defaults = {name: body[name] for name in SHARED if body.get(name) is not None}
-    intake.parameters(defaults)
+    defaults = intake.parameters({name: body.get(name) for name in SHARED})
     return [_attempt(partial(intake.from_json, item, limits, defaults), item) for item in items]
 
 

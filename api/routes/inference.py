@@ -41,11 +41,11 @@ PARAMETERS = (
     header("Idempotency-Key", "The same key with the same image and parameters gives the same request"),
     header("X-Request-ID", "Echoed, and in every problem document"),
     header("traceparent", "W3C trace context, passed on to the worker"),
-    query("model_type", "For a raw image body: the model, or any", {"type": "string", "default": "any"}),
-    query("priority", "For a raw image body", {"enum": ["high", "normal", "low"], "default": "normal"}),
-    query("top_k", "For a raw image body", {"type": "integer", "minimum": 1, "maximum": intake.MAX_TOP_K}),
-    query("deadline", "For a raw image body: seconds", {"type": "number", "exclusiveMinimum": 0, "maximum": 86400}),
-    query("request_id", "For a raw image body", {"type": "string", "pattern": intake.ID_PATTERN}),
+    query("model_type", "The model, or any; what the body says wins", {"type": "string", "default": "any"}),
+    query("priority", "As in the body", {"enum": ["high", "normal", "low"], "default": "normal"}),
+    query("top_k", "As in the body", {"type": "integer", "minimum": 1, "maximum": intake.MAX_TOP_K}),
+    query("deadline", "As in the body: seconds", {"type": "number", "exclusiveMinimum": 0, "maximum": 86400}),
+    query("request_id", "As in the body", {"type": "string", "pattern": intake.ID_PATTERN}),
 )
 ANSWER_HEADERS = {
     "Preference-Applied": "Which preference was honoured",
@@ -223,7 +223,7 @@ def _cancel(request_id: str) -> Response:
 
 
 EVENTS = (
-    (200, Answer("Server-sent events", {"type": "string"}, media_type=events.MEDIA_TYPE)),
+    (200, Answer("Server-sent events", events.SCHEMA, media_type=events.MEDIA_TYPE)),
     (204, Answer("It is over, and the reader has had every event")),
 )
 LAST_EVENT_ID = header("Last-Event-ID", "The last event the reader had")

@@ -40,7 +40,7 @@ blueprint = Operations("open inference protocol", __name__, description="KServe 
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 PRIORITIES = {0: "normal", 1: "high", 2: "normal", 3: "low"}  # Triton counts from 1, the highest
-UNKNOWN = ("unknown_model", *REDIS)
+UNKNOWN = ("model_not_found", *REDIS)
 TENSOR: dict[str, Any] = {
     "type": "object",
     "required": ["name", "datatype", "shape"],
@@ -78,7 +78,8 @@ INFER_ANSWERS = (
                  media_type="application/octet-stream")),
 )  # fmt: skip
 INFER_PROBLEMS = (
-    *IMAGE_PROBLEMS, *REFUSALS, "timeout", "too_many_waiters", "canceled", "inference_failed", "poison", "expired",
+    "model_not_found", *IMAGE_PROBLEMS, *REFUSALS, "timeout", "too_many_waiters", "canceled", "inference_failed",
+    "poison", "expired",
 )  # fmt: skip
 
 
@@ -180,10 +181,10 @@ def _known(model: str, version: str | None) -> dict[str, Any]:
     workers = engine().monitor.workers()
     served = {worker["model"] for worker in workers}
     if model not in {*engine().settings.models, *served, ANY}:
-        raise Problem("unknown_model", f"There is no model {model}.", status=404)
+        raise Problem("model_not_found", f"There is no model {model}.")
     row = model_row(model, workers)
     if version not in {None, row["version"] or "1"}:
-        raise Problem("unknown_model", f"The model {model} has no version {version}.", status=404)
+        raise Problem("model_not_found", f"The model {model} has no version {version}.")
     available = bool(served) if model == ANY else row["available"]
     return {**row, "version": row["version"] or "1", "available": available}
 

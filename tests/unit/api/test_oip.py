@@ -125,7 +125,7 @@ def test_metadata_health_and_readiness(client: FlaskClient, queue: FakeQueue) ->
 
 @pytest.mark.parametrize("path", ["/v2/models/gpt", "/v2/models/gpt/ready", "/v2/models/answers/versions/9"])
 def test_unknown_models_and_versions_are_404_with_the_member_clients_read(client: FlaskClient, path: str) -> None:
-    problem = refused(client.get(path), 404, "unknown_model")
+    problem = refused(client.get(path), 404, "model_not_found")
     assert problem["error"] == problem["detail"]
 
 
