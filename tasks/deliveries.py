@@ -66,7 +66,7 @@ class Deliveries:
 
     def lapsed(self) -> list[str]:
         """Boot ids of registered workers whose lease has run out, if it is this caller's turn to look."""
-        turn = max(1, int(self._settings.lease_renew * 800))
+        turn = max(1, int(self._settings.lease_renew * 400))
         return [boot.decode() for boot in scripts.run(self.client, "lapsed", (), [self.keys.prefix, turn])]
 
     def rescue(self, boot: str) -> int:

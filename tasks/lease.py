@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Exit status after a hung forward pass (EX_TEMPFAIL): a supervisor starts the worker again.
+#: Exit status of a worker that gave up on itself (EX_TEMPFAIL): a supervisor starts it again.
 HUNG = 75
 
 
@@ -74,14 +74,22 @@ class Lease:
             log.warning("could not say goodbye, the others will notice: %s", error)
 
     def _live(self) -> None:
-        while not self._stop.wait(self._settings.lease_renew):
-            self._check_watchdog()
-            self._tick()
+        """Renew every second time: looking after the others twice as often finds the dead sooner."""
+        try:
+            while not self._stop.wait(self._settings.lease_renew / 2):
+                self._check_watchdog()
+                self._tick(renew=self._ticks % 2 == 0)
+        except Exception:
+            # A worker that cannot prove it lives must not go on looking as if it did.
+            log.critical("the lease thread failed: this worker exits", exc_info=True)
+            _exit()
 
-    def _tick(self) -> None:
+    def _tick(self, *, renew: bool) -> None:
+        self._ticks += 1
         began = time.monotonic()
         try:
-            self._renew(register=False)
+            if renew:
+                self._renew(register=False)
             self._care()
         except (RedisError, Unavailable, OSError) as error:
             self._interrupted(str(error))
@@ -102,9 +110,8 @@ class Lease:
 
     def _care(self) -> None:
         """What every worker does for all."""
-        self._ticks += 1
         self._deliveries.report(self._owner)
-        if self._ticks % 3 == 0:
+        if self._ticks % 6 == 0:
             self._deliveries.reconcile(self._owner)
         if self._watch is None:
             grace = 2 * self._settings.lease_ttl
@@ -127,5 +134,10 @@ class Lease:
             "a forward pass has run for more than HARD_TIMEOUT (%.0f s): this worker exits, its requests are rescued",
             self._settings.hard_timeout,
         )
-        logging.shutdown()
-        os._exit(HUNG)
+        _exit()
+
+
+def _exit() -> None:
+    """End the process from a thread, whatever the others are doing."""
+    logging.shutdown()
+    os._exit(HUNG)
