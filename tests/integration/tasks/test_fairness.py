@@ -1,0 +1,102 @@
+"""Many requests in all lanes: high first, low never starved, the books exact."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from statistics import median
+
+from tasks.controls import Controls
+from tasks.lanes import PRIORITIES
+from tasks.monitor import Monitor
+from tasks.requests import State
+from tasks.submit import Gateway, Submission
+from tests.support.oracle import all_ended, check_answered_once, check_books
+from tests.support.stack import Stack, WorkerProcess
+from tests.support.waiting import wait_until
+
+Toy = Callable[..., WorkerProcess]
+Send = Callable[..., str]
+
+
+def test_a_thousand_requests_in_all_lanes_balance_and_high_is_served_first(
+    toy: Toy, gateway: Gateway, monitor: Monitor, stack: Stack
+) -> None:
+    toy("toy-1", "-c", "4")
+    controls = Controls(stack.settings())
+    lanes = [f"{priority}{suffix}" for priority in PRIORITIES for suffix in ("", ".toy")]
+    for lane in lanes:
+        controls.pause(lane, "test")
+    items = [
+        Submission(
+            image=b"bad" if i % 50 == 0 else b"ok", model_type=("toy", "any")[i % 2], priority=PRIORITIES[i // 2 % 3]
+        )
+        for i in range(1000)
+    ]
+    ids = [gateway.submit(item).id for item in items]
+    assert sum(row["queued"] for row in monitor.ledger().values()) == 1000
+    assert {row["lane"] for row in monitor.lanes() if row["paused"]} == set(lanes)
+    for lane in lanes:
+        controls.resume(lane)
+    requests = all_ended(gateway, ids, 60)
+    check_books(monitor, requests)
+    check_answered_once(requests)
+    started = {p: median(r.started_at or 0 for r in requests if r.priority == p) for p in PRIORITIES}
+    assert started["high"] < started["normal"] < started["low"]
+
+
+def test_low_progresses_while_high_is_saturated(toy: Toy, gateway: Gateway, monitor: Monitor) -> None:
+    toy("toy-1", "-c", "1", MAX_BATCH=1)
+    stop = threading.Event()
+
+    def keep_high_full() -> None:
+        while not stop.wait(0.02):
+            if monitor.ledger().get("high.toy", {}).get("queued", 0) < 30:
+                for _ in range(10):
+                    gateway.submit(Submission(image=b"sleep 0.02", model_type="toy", priority="high"))
+
+    flood = threading.Thread(target=keep_high_full)
+    flood.start()
+    try:
+        wait_until(lambda: monitor.ledger().get("high.toy", {}).get("queued", 0) >= 20)
+        low = [gateway.submit(Submission(image=b"sleep 0.02", model_type="toy", priority="low")).id for _ in range(5)]
+        served_before = monitor.ledger()["high.toy"]["succeeded"]
+        requests = all_ended(gateway, low, 30)
+        ledger = monitor.ledger()["high.toy"]
+    finally:
+        stop.set()
+        flood.join()
+    assert {request.state for request in requests} == {State.SUCCEEDED}
+    assert ledger["queued"] > 0  # it was saturated all the while
+    # Six high for one low, give or take what was under way.
+    assert 15 <= ledger["succeeded"] - served_before <= 60
+
+
+def test_a_paused_lane_accepts_and_waits(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, stack: Stack
+) -> None:
+    toy("toy-1")
+    controls = Controls(stack.settings())
+    controls.pause("normal.toy", "somebody")
+    waiting = send()
+    assert gateway.wait(send(priority="high"), 10).state is State.SUCCEEDED
+    assert gateway.get(waiting).state is State.QUEUED
+    assert monitor.paused()["normal.toy"]["by"] == "somebody"
+    controls.resume("normal.toy")
+    assert gateway.wait(waiting, 5).state is State.SUCCEEDED
+
+
+def test_a_drained_worker_finishes_and_takes_nothing_until_it_may(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, stack: Stack
+) -> None:
+    worker = toy("toy-1")
+    controls = Controls(stack.settings())
+    running = send("sleep 1")
+    wait_until(lambda: gateway.get(running).state is State.RUNNING)
+    controls.drain(worker.node)
+    wait_until(lambda: monitor.workers()[0]["state"] == "draining")
+    waiting = send()
+    assert gateway.wait(running, 10).state is State.SUCCEEDED
+    assert gateway.wait(waiting, 2).state is State.QUEUED
+    controls.undrain(worker.node)
+    assert gateway.wait(waiting, 5).state is State.SUCCEEDED
