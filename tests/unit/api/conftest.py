@@ -7,7 +7,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api import create_app
-from api.engine import Connections
+from api.engine import EXTENSION, Connections, Engine
 from settings import Settings, load_settings
 from tests.unit.api.fakes import MODELS, FakeControls, FakeDeadLetters, FakeQueue
 
@@ -35,25 +35,34 @@ def dead_letters(queue: FakeQueue) -> FakeDeadLetters:
 
 
 @pytest.fixture
-def make_app(queue: FakeQueue, controls: FakeControls, dead_letters: FakeDeadLetters) -> Callable[..., Flask]:
+def connections(queue: FakeQueue, controls: FakeControls, dead_letters: FakeDeadLetters) -> Connections:
+    return Connections(lambda _: queue, lambda _: queue, lambda _: queue, lambda _: controls, lambda _: dead_letters)
+
+
+@pytest.fixture
+def make_app(connections: Connections) -> Callable[..., Flask]:
     """An API over the fakes: ``make_app(ADMIN_KEY="k")``."""
-    connections = Connections(
-        lambda _: queue, lambda _: queue, lambda _: queue, lambda _: controls, lambda _: dead_letters
-    )
 
     def make(**environ: object) -> Flask:
-        made = create_app(
-            load_settings(BASE | {key: str(value) for key, value in environ.items()}), connections=connections
-        )
+        settings = load_settings(BASE | {key: str(value) for key, value in environ.items()})
+        made = create_app(settings, connections=connections)
         made.config["TESTING"] = True
         return made
 
     return make
 
 
+@pytest.fixture(scope="session")
+def shared_app() -> Flask:
+    """Building the OpenAPI document takes longer than most tests, so they share one app and bring their own queue."""
+    return create_app(load_settings(BASE))
+
+
 @pytest.fixture
-def app(make_app: Callable[..., Flask]) -> Flask:
-    return make_app()
+def app(shared_app: Flask, settings: Settings, connections: Connections) -> Flask:
+    shared_app.config.update(TESTING=True, PROPAGATE_EXCEPTIONS=None)
+    shared_app.extensions[EXTENSION] = Engine(settings, connections)
+    return shared_app
 
 
 @pytest.fixture
