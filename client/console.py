@@ -142,11 +142,15 @@ class Context:
         if self.json:
             self.print_json(document)
         else:
-            self.out.print(render())
+            self.print(render())
+
+    def print(self, what: RenderableType) -> None:
+        """Print for people; text is never broken into lines, since scripts read it too."""
+        self.out.print(what, soft_wrap=isinstance(what, str))
 
     def print_json(self, document: Any) -> None:
         """Print ``document`` as one line of JSON."""
-        self.out.print(json.dumps(document), soft_wrap=True)
+        self.print(json.dumps(document))
 
     def complain(self, error: ClientError) -> Exit:
         """Tell about ``error``; the exit code for it."""

@@ -91,7 +91,7 @@ def _outcomes(context: Context, outcomes: list[Outcome]) -> int:
     else:
         cells = ((row["path"], row["label"] or row["error"], row["confidence"] and f"{row['confidence']:.1%}",
                   row["model"] or row["error_code"]) for row in rows)  # fmt: skip
-        context.out.print(table("", "photo", "class", "#confidence", "model", rows=cells))
+        context.print(table("", "photo", "class", "#confidence", "model", rows=cells))
     return Exit.FAILED if any(outcome.error for outcome in outcomes) else Exit.OK
 
 

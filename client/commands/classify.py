@@ -73,7 +73,7 @@ def _sink(context: Context, stack: ExitStack) -> tuple[frozenset[str], Callable[
     """The paths that need not be done, and where rows go."""
     given = context.arguments
     if given.output is None:
-        return frozenset(), context.print_json if context.json else lambda row: context.out.print(_line(row))
+        return frozenset(), context.print_json if context.json else lambda row: context.print(_line(row))
     form = given.format or {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(given.output.suffix.lower())
     if form is None:
         raise UsageError(f"is {given.output} to be CSV or JSON lines? Say --format csv or --format jsonl")

@@ -101,7 +101,7 @@ def _watch(context: Context) -> int:
             if context.json:
                 context.print_json(snapshot.raw)
             else:
-                context.out.print(_line(snapshot))
+                context.print(_line(snapshot))
     return _end(context, snapshot)
 
 
@@ -144,8 +144,8 @@ def _end(context: Context, snapshot: Snapshot) -> int:
         context.log.print(f"{error.code}: {plain(error)}", style="red")
         return Exit.FAILED
     if not context.json:
-        context.out.print(predictions(result))
-        context.out.print(footnote(result))
+        context.print(predictions(result))
+        context.print(footnote(result))
     return Exit.OK
 
 

@@ -74,8 +74,23 @@ def test_a_request_from_submit_to_get(toy_api: ApiProcess, photo: Path) -> None:
     assert run(toy_api.url, "cancel", request_id).returncode == 1
 
 
+def test_what_scripts_read_is_not_broken_into_lines(toy_api: ApiProcess, tmp_path: Path) -> None:
+    path = folder_of(tmp_path / ("long" * 30), {"photo.gif": "ok", "second.gif": "ok"})
+    request_id = "i" * 128
+    assert run(toy_api.url, "submit", path / "photo.gif", "--request-id", request_id).stdout == f"{request_id}\n"
+    lines = run(toy_api.url, "classify", path).stdout.splitlines()
+    assert {line.partition("  ")[0] for line in lines} == {str(path / name) for name in ("photo.gif", "second.gif")}
+
+
+def test_names_cannot_steer_the_terminal(toy_api: ApiProcess, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, {"a\x1b[31m[bold].gif": "ok", "b.gif": "ok"})
+    done = run(toy_api.url, "classify", folder)
+    assert "a\ufffd[31m[bold].gif" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
 def test_cancel(toy_api: ApiProcess, tmp_path: Path) -> None:
-    folder_of(tmp_path, {"slow.gif": "sleep 1"})
+    folder_of(tmp_path, {"slow.gif": "sleep 4"})  # longer than a process takes to start on a busy machine
     request_id = run(toy_api.url, "submit", tmp_path / "slow.gif", "-m", "toy").stdout.strip()
     assert run(toy_api.url, "cancel", request_id).returncode == 0
     assert run(toy_api.url, "watch", request_id).returncode == 1
