@@ -117,6 +117,7 @@ ANSWERED: dict[str, Any] = {
     "batch_id": None,
     "custom_id": None,
     "trace_id": "0af7651916cd43dd8448eb211c80319c",
+    "cached": False,
     "timeline": [
         {"at": "2026-01-05T12:00:00.000Z", "event": "accepted"},
         {"at": "2026-01-05T12:00:00.041Z", "event": "succeeded"},

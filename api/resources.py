@@ -72,6 +72,7 @@ def request_resource(
         "batch_id": record.batch_id,
         "custom_id": record.custom_id,
         "trace_id": trace_id(record.traceparent),
+        "cached": False,
         "timeline": [_event(entry) for entry in record.timeline],
         "urls": urls(record.id),
     }

@@ -139,6 +139,9 @@ class RequestSchema(Open):
     batch_id = _maybe_text("The batch it belongs to")
     custom_id = _maybe_text("The caller's own name for it")
     trace_id = _maybe_text("W3C trace id")
+    cached = fields.Boolean(
+        required=True, metadata={"description": "Whether an identical image had been answered, or was being answered"}
+    )
     timeline = _many(EventSchema, "Its history, oldest first")
     urls = fields.Nested(UrlsSchema, required=True)
 

@@ -1,4 +1,4 @@
-"""What the API itself keeps in Redis, beside the requests that :mod:`tasks` owns: batches and budgets.
+"""What the API itself keeps in Redis, beside the requests that :mod:`tasks` owns: batches, budgets, shared answers.
 
 Every key lives under ``<prefix>api:`` and expires by itself. Nothing here knows the state of a request.
 """
@@ -40,6 +40,7 @@ class Store:
         self._redis = prompt(settings.redis_url)
         self._prefix = f"{settings.key_prefix}api:"
         self._spend = self._redis.register_script((LUA / "spend.lua").read_text())
+        self._release = self._redis.register_script((LUA / "release.lua").read_text())
         self._ttl = max(settings.result_ttl, settings.failure_ttl)
 
     def spend(self, who: str, calls: int, seconds: float) -> tuple[int, float]:
@@ -53,6 +54,17 @@ class Store:
             left, after = self._spend(keys=[f"{self._prefix}budget:{who}"], args=[calls, seconds])
         return int(left), float(after)
 
+    def claim(self, key: str, request_id: str, seconds: int) -> str:
+        """The request id that ``key`` stands for: the given one, or the one that claimed it in the last ``seconds``."""
+        with translated():
+            known = self._redis.set(f"{self._prefix}cache:{key}", request_id, nx=True, get=True, ex=seconds)
+        return request_id if known is None else _text(known)
+
+    def release(self, key: str, request_id: str) -> None:
+        """Let ``key`` be claimed again, if it still stands for ``request_id``."""
+        with translated():
+            self._release(keys=[f"{self._prefix}cache:{key}"], args=[request_id])
+
     def save_batch(self, batch_id: str, created_at: float, members: Sequence[Member]) -> None:
         """Remember a batch for as long as the longest-lived of its requests is remembered."""
         text = json.dumps({"created_at": created_at, "members": [asdict(member) for member in members]})
@@ -65,5 +77,9 @@ class Store:
             text = self._redis.get(f"{self._prefix}batch:{batch_id}")
         if text is None:
             return None
-        kept = json.loads(str(text, "utf-8") if isinstance(text, bytes) else str(text))
+        kept = json.loads(_text(text))
         return kept["created_at"], [Member(**member) for member in kept["members"]]
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

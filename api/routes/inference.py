@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, after_this_request, request
 
-from api import events, intake, prefer
+from api import cache, events, intake, prefer
 from api.correlation import traceparent
 from api.engine import engine
 from api.errors import from_outcome
@@ -74,13 +74,30 @@ def post_inference() -> Response:
     """
     settings = engine().settings
     draft = intake.read(request, intake.Limits.of(settings))
-    wish = preference()
-    accepted = engine().gateway.submit(submission(draft), watch=wish.wait > 0)
+    wish, wanted = preference(), submission(draft)
+    if cache.applies(settings, wanted, request.headers.get("Cache-Control", "")) and (
+        answer := _share(draft, wanted, wish)
+    ):
+        return answer
+    accepted, record = _submit(wanted, wish)
     if accepted.replayed:
         add_headers({"Idempotent-Replayed": "true"})
-    ended = accepted.replayed and accepted.state.terminal
-    record = wait_for(accepted.id, wish.wait) if wish.wait or ended else None
     return _conclude(draft, accepted, record)
+
+
+def _submit(wanted: Submission, wish: Preference) -> tuple[Accepted, Request | None]:
+    accepted = engine().gateway.submit(wanted, watch=wish.wait > 0)
+    ended = accepted.replayed and accepted.state.terminal
+    return accepted, wait_for(accepted.id, wish.wait) if wish.wait or ended else None
+
+
+def _share(draft: Draft, wanted: Submission, wish: Preference) -> Response | None:
+    """An answer that others may have, too; None when theirs was none, so this call needs its own request."""
+    shared = cache.shared(wanted)
+    accepted, record = _submit(shared, wish)
+    if not cache.settle(shared, record) and accepted.replayed:
+        return None
+    return _conclude(draft, accepted, record, cached=accepted.replayed)
 
 
 def submission(draft: Draft) -> Submission:
@@ -135,12 +152,13 @@ def wait_for(request_id: str, seconds: float) -> Request | None:
     return record
 
 
-def _conclude(draft: Draft, accepted: Accepted, record: Request | None) -> Response:
+def _conclude(draft: Draft, accepted: Accepted, record: Request | None, *, cached: bool = False) -> Response:
     if record is None:
         return _pending(_brief(draft, accepted), accepted.id, None)
     add_headers(timing_headers(record))
     if record.state is State.SUCCEEDED:
-        return reply(request_resource(record, seed=True))
+        own = {"cached": True, "custom_id": draft.parameters.get("custom_id")} if cached else {}
+        return reply(request_resource(record, seed=True) | own)
     if record.state.terminal:
         raise from_outcome(record)
     body = _resource(record)

@@ -6,13 +6,14 @@ import base64
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from tests.integration.api.conftest import image
-from tests.support.stack import ApiProcess
+from tests.integration.api.conftest import MODELS, TOY, image
+from tests.support.stack import ApiProcess, Stack
 from tests.support.waiting import wait_until
 
 ASYNC = {"Prefer": "respond-async"}
@@ -172,3 +173,14 @@ def test_an_api_process_stays_small_and_loads_no_runtime(http: httpx.Client, toy
         assert process.memory_info().rss < 120 * 1024 * 1024
         loaded = " ".join(entry.path for entry in process.memory_maps())
         assert not any(name in loaded for name in ("libtorch", "onnxruntime", "/PIL/"))
+
+
+def test_fifty_identical_photos_at_once_run_once(stack: Stack, tmp_path: Path) -> None:
+    stack.start_worker(TOY, name="toy-1", MODELS=MODELS)
+    api = stack.start_api(workers=2, MODELS=MODELS, CACHE_TTL=60)
+    ran = tmp_path / "times"
+    with httpx.Client(base_url=api.url, timeout=40) as http, ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: send(http, f"sleep 0.3;ran {ran}"), range(50)))
+    assert [answer.status_code for answer in answers] == [200] * 50
+    assert sum(answer.json()["cached"] for answer in answers) == 49
+    assert len(ran.read_text().splitlines()) == 1

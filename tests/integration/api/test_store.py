@@ -43,3 +43,12 @@ def test_without_redis_it_says_so() -> None:
     store = Store(load_settings({"REDIS_URL": "redis://127.0.0.1:1/0"}))
     with pytest.raises(Unavailable):
         store.spend("ann", 1, 1)
+
+
+def test_a_claim_is_kept_by_the_first_and_released_by_its_owner_only(store: Store) -> None:
+    assert store.claim("k", "first", 60) == "first"
+    assert store.claim("k", "second", 60) == "first"
+    store.release("k", "second")
+    assert store.claim("k", "third", 60) == "first"
+    store.release("k", "first")
+    assert store.claim("k", "fourth", 60) == "fourth"

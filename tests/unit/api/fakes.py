@@ -50,6 +50,7 @@ class FakeQueue:
         self.lane_rows: list[dict[str, Any]] = [lane_row("normal", depth=3), lane_row("high.answers", depth=1)]
         self.closed = False
         self.spent: list[str] = []
+        self.claims: dict[str, str] = {}
 
     # -- the Gateway
 
@@ -170,6 +171,13 @@ class FakeQueue:
         self.spent.append(who)
         left = calls - self.spent.count(who)
         return max(left, -1), seconds / 2
+
+    def claim(self, key: str, request_id: str, _seconds: int) -> str:
+        return self.claims.setdefault(key, request_id)
+
+    def release(self, key: str, request_id: str) -> None:
+        if self.claims.get(key) == request_id:
+            del self.claims[key]
 
     def save_batch(self, batch_id: str, created_at: float, members: Sequence[Member]) -> None:
         self.batches[batch_id] = (created_at, list(members))
