@@ -99,7 +99,9 @@ class Classifier:
 
     def predictions(self, output: Probabilities, top_k: int) -> list[dict[str, Any]]:
         """See :class:`Model`."""
-        best = np.argsort(-output, kind="stable")[:top_k]
+        size = min(top_k, len(output))
+        best = np.sort(np.argpartition(output, -size)[-size:])
+        best = best[np.argsort(-output[best], kind="stable")]
         return [
             {"class": self._labels[index], "index": int(index), "confidence": round(float(output[index]), 6)}
             for index in best

@@ -48,8 +48,8 @@ def test_the_top_class_is_the_references_on_99_of_100_photographs(lite0: Classif
     ours, reference = both(lite0, photo_set)
     same = (ours.argmax(axis=1) == reference.argmax(axis=1)).mean()
     assert same >= 0.99
-    # Measured: 0.0004 where a photograph is decoded at full scale, 0.02 where a large JPEG is decoded small.
-    assert np.abs(ours - reference).max() < 0.05
+    # Measured: all of 128 the same, 0.0021 at most, 0.00003 in the median.
+    assert np.abs(ours - reference).max() < 0.01
     assert len(set(reference.argmax(axis=1))) >= 8, "the set must hold different things"
 
 

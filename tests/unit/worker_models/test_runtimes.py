@@ -12,7 +12,7 @@ import torch
 from worker_models import cores, runtimes
 from worker_models.cores import intra_op_threads, usable_cores
 from worker_models.errors import InferenceFailed
-from worker_models.export import export
+from worker_models.export import export, write_graph
 from worker_models.network import Folded, build
 from worker_models.onnx_runtime import GraphUnusable, OnnxRuntime
 from worker_models.registry import REGISTRY, Transform
@@ -26,20 +26,29 @@ def pixels(photos) -> np.ndarray:
     return np.stack([np.asarray(photos[name].resize((224, 224))) for name in ("chelsea", "coffee", "rocket")])
 
 
-def exported(card, folder: Path) -> Path:
-    """The graph of a card with seeded random weights, exported in this process."""
-    graph = folder / f"{card.name}.onnx"
-    order = {"card": card.to_json(), "weights": "random", "identity": "random", "path": None, "graph": str(graph)}
+def graph_of(network: Folded, folder: Path) -> Path:
+    """The graph of a network, exported in this process."""
+    graph = folder / "net.onnx"
     with warnings.catch_warnings(action="ignore"):  # the tracer's, about networks that are not ours
-        export(order)
+        write_graph(network, graph)
     return graph
+
+
+@pytest.fixture(scope="module")
+def squeezenet() -> Folded:
+    return build(REGISTRY["squeezenet"], None)
+
+
+@pytest.fixture(scope="module")
+def squeezenet_graph(squeezenet: Folded, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return graph_of(squeezenet, tmp_path_factory.mktemp("squeezenet"))
 
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_the_graph_gives_what_eager_torch_gives(settings_with, pixels, tmp_path: Path, name: str):
-    card, settings = REGISTRY[name], settings_with(intra_op_threads="2")
-    eager = TorchRuntime(build(card, None), settings, device="cpu")
-    graph = OnnxRuntime(exported(card, tmp_path), settings)
+    network, settings = build(REGISTRY[name], None), settings_with(intra_op_threads="2")
+    graph = OnnxRuntime(graph_of(network, tmp_path), settings)
+    eager = TorchRuntime(network, settings, device="cpu")
     for batch in (pixels[:1], pixels[:2], pixels):
         expected = eager.run(batch)
         ours = graph.run(batch)
@@ -51,8 +60,8 @@ def test_the_graph_gives_what_eager_torch_gives(settings_with, pixels, tmp_path:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_every_size_of_batch_gives_each_image_its_own_answer(settings_with, pixels, tmp_path: Path, threads: int):
-    runtime = OnnxRuntime(exported(REGISTRY["squeezenet"], tmp_path), settings_with(intra_op_threads=str(threads)))
+def test_every_size_of_batch_answers_each_image_alike(settings_with, pixels, squeezenet_graph: Path, threads: int):
+    runtime = OnnxRuntime(squeezenet_graph, settings_with(intra_op_threads=str(threads)))
     alone = np.concatenate([runtime.run(pixel[np.newaxis]) for pixel in pixels])
     for size in range(1, 10):
         order = np.arange(size) % len(pixels)
@@ -73,7 +82,9 @@ def test_folding_equals_the_reference_arithmetic():
 
 
 def test_the_note_beside_a_graph_says_what_it_is(tmp_path: Path):
-    graph = exported(REGISTRY["squeezenet"], tmp_path)
+    card, graph = REGISTRY["squeezenet"], tmp_path / "net.onnx"
+    with warnings.catch_warnings(action="ignore"):
+        export({"card": card.to_json(), "weights": "random", "identity": "r", "path": None, "graph": str(graph)})
     note = json.loads(graph.with_suffix(".json").read_text())
     assert (note["model"], note["weights"], note["versions"]["torch"]) == ("squeezenet", "random", torch.__version__)
     assert {path.suffix for path in tmp_path.iterdir()} == {".onnx", ".json"}
@@ -86,11 +97,11 @@ def test_a_file_that_is_no_graph_is_unusable(settings_with, tmp_path: Path):
         OnnxRuntime(path, settings_with())
 
 
-def test_both_runtimes_turn_their_errors_into_ours(settings_with, tmp_path: Path):
-    card, tiny = REGISTRY["squeezenet"], np.zeros((1, 2, 2, 3), np.uint8)
+def test_both_runtimes_turn_their_errors_into_ours(settings_with, squeezenet: Folded, squeezenet_graph: Path):
+    tiny = np.zeros((1, 2, 2, 3), np.uint8)
     for runtime in (
-        OnnxRuntime(exported(card, tmp_path), settings_with()),
-        TorchRuntime(build(card, None), settings_with(), device="cpu"),
+        OnnxRuntime(squeezenet_graph, settings_with()),
+        TorchRuntime(squeezenet, settings_with(), device="cpu"),
     ):
         with pytest.raises(InferenceFailed, match=f"^{runtime.name}: "):
             runtime.run(tiny)
