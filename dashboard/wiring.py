@@ -9,69 +9,33 @@ from dash import ClientsideFunction, Input, Output, State
 if TYPE_CHECKING:
     from dash import Dash
 
-SNAPSHOT = Input("snapshot", "data")
-CHARTS = ("throughput", "latency", "split")
+Wire = tuple[str, Any, list[Any], bool]
 
 
 def wire(app: Dash) -> None:
-    """Join the parts of the page to the scripts in ``assets/``."""
-    for name, outputs, inputs, initial in (*_feed(), *_overview(), *_tables(), *_try_it(), *_runs(), *_dialogs()):
+    """Join the parts of the page to the scripts in ``assets/``.
+
+    What a snapshot changes is drawn by the scripts themselves and is not listed here.
+    """
+    for name, outputs, inputs, initial in (*_clock(), *_try_it(), *_requests(), *_runs(), *_login()):
         app.clientside_callback(  # type: ignore[no-untyped-call]
             ClientsideFunction("inferlane", name), outputs, inputs, prevent_initial_call=not initial
         )
 
 
-Wires = list[tuple[str, Any, list[Any], bool]]
-
-
-def _feed() -> Wires:
-    tick = Input("tick", "n_intervals")
+def _clock() -> list[Wire]:
+    choices = [("all-lanes", "checked"), ("window", "value"), ("filter-state", "value"), ("filter-model", "value")]
+    chosen = [Input(*choice) for choice in (*choices, ("tabs", "value"))]
     return [
-        ("poll", Output("snapshot", "data"), [tick, State("rate", "value"), State("snapshot", "data")], True),
-        ("rateOf", Output("tick", "interval"), [Input("rate", "value")], True),
-        (
-            "clockwork",
-            [Output("as-of", "children"), Output("as-of", "c")],
-            [tick, SNAPSHOT, Input("rate", "value")],
-            True,
-        ),
-        ("status", [Output(name, "children") for name in ("verdict", "chips", "banner")], [SNAPSHOT], True),
-        ("paused", Output("paused-banner", "children"), [SNAPSHOT], True),
-        ("random", Output("random-banner", "children"), [SNAPSHOT], True),
+        ("tick", Output("sink-tick", "data"), [Input("tick", "n_intervals"), Input("rate", "value")], True),
+        ("pace", Output("tick", "interval"), [Input("rate", "value")], True),
+        ("choices", Output("sink-choices", "data"), chosen, True),
     ]
 
 
-def _overview() -> Wires:
-    drawn = [
-        *[Output(f"{name}-chart", "data") for name in (*CHARTS, "outcomes")],
-        Output("outcomes-chart", "chartLabel"),
-        *[Output(f"{name}-text", "children") for name in (*CHARTS, "outcomes")],
-    ]
-    return [
-        ("tiles", Output("tiles", "children"), [SNAPSHOT], True),
-        ("charts", drawn, [SNAPSHOT, Input("window", "value")], True),
-        ("lanes", Output("lanes", "children"), [SNAPSHOT, Input("all-lanes", "checked")], True),
-        ("workers", Output("workers", "children"), [SNAPSHOT], True),
-    ]
-
-
-def _tables() -> Wires:
-    filters = [Input("filter-state", "value"), Input("filter-model", "value")]
-    return [
-        ("models", Output("models", "children"), [SNAPSHOT], True),
-        ("activity", Output("activity", "children"), [SNAPSHOT], True),
-        ("counters", Output("counters", "children"), [SNAPSHOT], True),
-        ("listing", [Output("grid", "rowData"), Output("listing-text", "children")], [SNAPSHOT, *filters], True),
-        ("selected", Output("sink-select", "data"), [Input("grid", "selectedRows")], False),
-        ("closed", Output("sink-drawer", "data"), [Input("drawer", "opened")], False),
-        ("deadLetters", Output("dead-letters", "children"), [SNAPSHOT, Input("tabs", "value")], True),
-    ]
-
-
-def _try_it() -> Wires:
-    chosen = [Input("photo", "contents"), Input("pasted", "data"), State("photo", "filename")]
+def _try_it() -> list[Wire]:
+    photo = [Input("photo", "contents"), Input("pasted", "data"), State("photo", "filename")]
     asked = [State("chosen", "data"), State("model", "value"), State("priority", "value")]
-    shown = [Output("steps", "active"), Output("step-text", "children"), Output("result", "children")]
     code = [
         Output(f"{name}-{part}", prop)
         for name in ("curl", "python")
@@ -79,51 +43,32 @@ def _try_it() -> Wires:
     ]
     told = [Input("model", "value"), Input("priority", "value"), Input("chosen", "data"), State("config", "data")]
     return [
-        ("choose", Output("chosen", "data"), chosen, True),
+        ("choosePhoto", Output("chosen", "data"), photo, True),
         ("preview", [Output("preview", "src"), Output("photo-name", "children")], [Input("chosen", "data")], False),
-        ("submit", Output("tried", "data"), [Input("classify", "n_clicks"), *asked], False),
-        ("steps", shown, [Input("tried", "data")], True),
+        ("submit", Output("sink-submit", "data"), [Input("classify", "n_clicks"), *asked], False),
         ("snippets", code, told, False),
-        (
-            "offer",
-            [Output("model", "data"), Output("filter-model", "data"), Output("load-models", "data")],
-            [SNAPSHOT],
-            True,
-        ),
     ]
 
 
-def _runs() -> Wires:
+def _requests() -> list[Wire]:
+    return [
+        ("selected", Output("sink-select", "data"), [Input("grid", "selectedRows")], False),
+        ("closed", Output("sink-drawer", "data"), [Input("drawer", "opened")], False),
+    ]
+
+
+def _runs() -> list[Wire]:
     load = [State(f"load-{name}", "value") for name in ("requests", "concurrency", "models", "priority")]
-    shown = [
-        Output("load-text", "children"),
-        Output("load-progress", "value"),
-        Output("load-chart", "data"),
-        Output("load-results", "children"),
-        Output("load-stop", "disabled"),
-    ]
+    drill = [State("victim", "value"), State("drill-requests", "value")]
     fault = [State("victim", "value"), State("fault-mode", "value"), State("fault-seconds", "value")]
-    choice = [
-        Output("victim", "data"),
-        Output("chaos-note", "children"),
-        Output("drill-start", "disabled"),
-        Output("fault-start", "disabled"),
-    ]
     return [
         ("startLoad", Output("load-said", "children"), [Input("load-start", "n_clicks"), *load], False),
-        ("load", shown, [SNAPSHOT], True),
-        ("victims", choice, [SNAPSHOT], True),
-        ("startDrill", Output("drill-said", "children"),
-         [Input("drill-start", "n_clicks"), State("victim", "value"), State("drill-requests", "value")], False),
-        ("drill", Output("drill", "children"), [SNAPSHOT], True),
+        ("startDrill", Output("drill-said", "children"), [Input("drill-start", "n_clicks"), *drill], False),
         ("fault", Output("sink-fault", "data"), [Input("fault-start", "n_clicks"), *fault], False),
-    ]  # fmt: skip
+    ]
 
 
-def _dialogs() -> Wires:
+def _login() -> list[Wire]:
     said = [Output("login-modal", "opened"), Output("login-key", "value"), Output("login-error", "children")]
     given = [Input("login-submit", "n_clicks"), Input("login-key", "n_submit"), State("login-key", "value")]
-    return [
-        ("login", said, given, False),
-        ("loginButton", [Output("login-button", "style"), Output("logout-button", "style")], [SNAPSHOT], True),
-    ]
+    return [("login", said, given, False)]

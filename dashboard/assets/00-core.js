@@ -1,16 +1,6 @@
-// What every script of the page uses: components as data, requests to our own routes, times, and one click listener.
-// The Dash renderer turns {namespace, type, props} into components, so nothing here builds markup from text.
+// What every script of the page uses: requests to our own routes, times, panels, and one click listener.
 window.inferlane = (function () {
   "use strict";
-
-  const html = (type, props, ...children) => spec("dash_html_components", type, props, children);
-  const ui = (type, props, ...children) => spec("dash_mantine_components", type, props, children);
-
-  function spec(namespace, type, props, children) {
-    const kept = children.flat().filter((child) => child !== null && child !== undefined && child !== false);
-    const shown = kept.length ? { children: kept.length === 1 ? kept[0] : kept } : {};
-    return { namespace, type, props: { ...props, ...shown } };
-  }
 
   // -- requests
 
@@ -55,8 +45,14 @@ window.inferlane = (function () {
     seconds === undefined || seconds === null ? "–"
       : seconds < 1 ? `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms` : `${seconds.toFixed(1)} s`;
 
-  // -- not drawing what has not changed
+  // -- panels: each draws itself from the latest snapshot and from what the person has chosen
 
+  const panels = [];
+  const state = { data: undefined, choices: {} };
+  const panel = (draw) => panels.push(draw);
+  const draw = () => { if (state.data) panels.forEach((one) => one(state.data, state.choices)); };
+
+  // Whether a panel has to draw: its content is not what it was when it drew last.
   const drawn = {};
 
   function changed(name, value) {
@@ -66,15 +62,18 @@ window.inferlane = (function () {
     return true;
   }
 
-  // -- messages
+  // -- Dash: functions that its callbacks call, and properties of its components
 
-  function notify(title, message, color, id) {
-    window.dash_clientside.set_props("notifications", {
-      sendNotifications: [{
-        id: id || `note-${Date.now()}-${Math.random()}`, action: "show", title, message, color,
-        autoClose: color === "red" ? 9000 : 4000,
-      }],
-    });
+  const set = (id, props) => window.dash_clientside.set_props(id, props);
+  const clientside = (functions) => {
+    window.dash_clientside = window.dash_clientside || {};
+    window.dash_clientside.inferlane = { ...(window.dash_clientside.inferlane || {}), ...functions };
+  };
+
+  function notify(title, message, color) {
+    const id = `note-${Date.now()}-${Math.random()}`;
+    const autoClose = color === "red" ? 9000 : 4000;
+    set("notifications", { sendNotifications: [{ id, action: "show", title, message, color, autoClose }] });
   }
 
   // -- clicks: a button says what it does in data-act; scripts say how in inferlane.on
@@ -87,11 +86,5 @@ window.inferlane = (function () {
     if (button && !button.disabled && acts[button.dataset.act]) acts[button.dataset.act](button.dataset, button);
   });
 
-  const set = (id, props) => window.dash_clientside.set_props(id, props);
-  const clientside = (functions) => {
-    window.dash_clientside = window.dash_clientside || {};
-    window.dash_clientside.inferlane = { ...(window.dash_clientside.inferlane || {}), ...functions };
-  };
-
-  return { html, ui, ask, clock, ago, milliseconds, changed, notify, on, set, clientside, Failure };
+  return { ask, clock, ago, milliseconds, panel, draw, state, changed, set, clientside, notify, on };
 })();

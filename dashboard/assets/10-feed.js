@@ -1,7 +1,7 @@
 // Asks for the snapshot once a second, never twice at a time, not while the page is hidden, and says how old it is.
 (function () {
   "use strict";
-  const { html, ui, ask, ago, clock, changed, clientside, set, on } = window.inferlane;
+  const { html, ui, show, ask, ago, clock, panel, draw, state, changed, set, clientside, on } = window.inferlane;
   const COLORS = { ok: "teal", warn: "yellow", bad: "red", none: "gray" };
   const SIGNS = { ok: "✓", warn: "!", bad: "✕", none: "…" };
   const DOWN = {
@@ -10,17 +10,22 @@
   const STALE = 5;
   let asking = false;
 
-  async function poll(ticks, rate, kept) {
-    const none = window.dash_clientside.no_update;
-    if (asking || document.hidden || rate === "paused") return none;
+  async function tick(ticks, rate) {
+    if (!asking && !document.hidden && rate !== "paused") await poll();
+    clockwork(rate);
+    return window.dash_clientside.no_update;
+  }
+
+  async function poll() {
     asking = true;
     try {
-      return merged(await ask("GET", "snapshot"), kept);
-    } catch (failure) {
-      return { ...(kept || {}), state: "dashboard_down", verdict: DOWN };
+      state.data = merged(await ask("GET", "snapshot"), state.data);
+    } catch {
+      state.data = { ...(state.data || {}), state: "dashboard_down", verdict: DOWN };
     } finally {
       asking = false;
     }
+    draw();
   }
 
   // The last good view stays when there is no new one; received is when it was true, by this page's clock.
@@ -29,82 +34,84 @@
     return { ...answer, received: Date.now() - (answer.age || 0) * 1000 };
   }
 
-  const age = (data) => (data && data.received ? (Date.now() - data.received) / 1000 : null);
-
-  function asOf(ticks, data, rate) {
-    if (!data || !data.view) return ["No data yet", false];
-    const old = age(data);
-    const text = `As of ${clock(data.view.as_of)}, updated ${ago(old)}`;
+  function clockwork(rate) {
+    const { data } = state;
+    if (!data || !data.view) return;
+    const old = (Date.now() - data.received) / 1000;
     const stale = old > STALE && rate !== "paused";
-    if (rate === "paused") return [`${text} (updates are paused)`, false];
-    return [stale ? `Data ${Math.round(old)} s old: ${text.toLowerCase()}` : text, stale];
+    const text = `as of ${clock(data.view.as_of)}, updated ${ago(old)}`;
+    const said = rate === "paused" ? `${text} (updates are paused)` : stale ? `Data ${Math.round(old)} s old: ${text}` : text;
+    show("as-of", html("Span", { className: stale ? "warning" : "" }, said[0].toUpperCase() + said.slice(1)));
+    document.body.classList.toggle("stale", stale || data.state !== "ok");
   }
 
-  function clockwork(ticks, data, rate) {
-    const [text, stale] = asOf(ticks, data, rate);
-    document.body.classList.toggle("stale", stale || (data && data.state !== "ok" && data.state !== undefined));
-    return [text, stale ? "orange" : "dimmed"];
-  }
+  // -- the status strip
 
-  function status(data) {
-    const none = window.dash_clientside.no_update;
-    if (!data || !data.verdict) return [none, none, none];
-    if (!changed("status", [data.verdict, data.state, data.view && data.view.chips])) return [none, none, none];
-    return [verdict(data.verdict), chips(data), banner(data)];
-  }
+  panel((data) => {
+    if (!changed("status", [data.verdict, data.state, data.view && data.view.chips, data.logged_in])) return;
+    show("verdict", verdict(data.verdict));
+    show("chips", chips(data));
+    show("banner", banner(data));
+    set("login-button", { style: data.logged_in ? { display: "none" } : {} });
+    set("logout-button", { style: data.logged_in ? {} : { display: "none" } });
+  });
 
   const verdict = ({ level, word, sentence }) => [
-    ui("Badge", { color: COLORS[level], size: "lg", variant: "filled", autoContrast: true }, `${SIGNS[level]} ${word}`),
+    ui("Badge", { color: COLORS[level], filled: true, large: true }, `${SIGNS[level]} ${word}`),
     html("Span", { className: "sentence" }, sentence),
   ];
 
   // When the API or Redis is down, what we knew about the rest is unknown now, not "offline".
   function chips(data) {
-    const ok = data.state === "ok";
     const known = (data.view && data.view.chips) || [];
+    const broken = { redis_down: "Redis", login: "", ok: "" }[data.state] ?? "API";
     return known.map(({ label, text, level }) => {
-      const down = !ok && ((label === "API" && data.state !== "redis_down") || (label === "Redis" && data.state === "redis_down"));
-      const shown = ok ? text : down ? "down" : label === "API" && data.state === "redis_down" ? text : "unknown";
-      const color = ok ? COLORS[level] : down ? "red" : "gray";
-      return ui("Badge", { color, variant: "light", size: "md", tt: "none" }, `${label}: ${shown}`);
+      const sure = data.state === "ok" || (label === "API" && broken !== "API");
+      const color = label === broken ? "red" : sure ? COLORS[level] : "gray";
+      return ui("Badge", { color }, `${label}: ${label === broken ? "down" : sure ? text : "unknown"}`);
     });
   }
 
   function banner(data) {
-    if (data.state === "ok" || data.state === undefined) return null;
-    const login = data.state === "login"
-      ? ui("Button", { "data-act": "open-login", size: "xs", mt: "xs" }, "Log in") : null;
-    return ui("Alert", { color: data.verdict.level === "warn" ? "yellow" : "red", title: data.verdict.word,
-      variant: "light", mb: "md", id: "down-banner" }, html("Span", {}, data.verdict.sentence), login);
+    if (data.state === "ok") return null;
+    const login = data.state === "login" ? ui("Button", { "data-act": "open-login" }, "Log in") : null;
+    return ui("Alert", { color: COLORS[data.verdict.level], title: data.verdict.word, id: "down-banner" },
+      html("Span", {}, data.verdict.sentence), login);
   }
 
-  function paused(data) {
-    const none = window.dash_clientside.no_update;
-    const lanes = (data && data.view && data.view.paused) || [];
-    if (!changed("paused", lanes)) return none;
-    if (!lanes.length) return null;
-    return ui("Alert", { color: "yellow", variant: "light", mb: "md", title: "Paused" },
-      lanes.map((lane) => html("Div", { className: "paused-line" },
-        html("Span", {}, `Lane ${lane.lane}, by ${lane.by}${lane.at ? ` at ${clock(lane.at)}` : ""}: it accepts, nothing is taken. `),
-        ui("Button", { size: "compact-xs", variant: "outline", color: "yellow", "data-act": "order", "data-verb": "resume",
-          "data-lane": lane.lane, "aria-label": `Resume lane ${lane.lane}` }, "Resume"))));
-  }
+  // -- what else needs attention
 
-  function random(data) {
-    const models = (data && data.view && data.view.random) || [];
-    if (!changed("random", models)) return window.dash_clientside.no_update;
-    if (!models.length) return null;
-    return ui("Alert", { color: "red", variant: "filled", mb: "md", title: "Random weights" },
-      `${models.join(", ")} runs with random weights (ALLOW_RANDOM_WEIGHTS=1): its answers mean nothing.`);
-  }
+  panel(({ view }) => {
+    const lanes = (view && view.paused) || [];
+    if (!changed("paused", lanes)) return;
+    show("paused-banner", lanes.length ? ui("Alert", { color: "yellow", title: "Paused" }, lanes.map(pausedLine)) : null);
+  });
 
-  // The interval is one second for all rates: what is asked for less often is counted by the clock, not in ticks.
-  const rateOf = (value) => (value === "5" ? 5000 : 1000);
+  const pausedLine = (lane) => html("Div", { className: "line" },
+    html("Span", {}, `Lane ${lane.lane}, by ${lane.by}${lane.at ? ` at ${clock(lane.at)}` : ""}: it accepts, nothing is taken.`),
+    ui("Button", { "data-act": "order", "data-verb": "resume", "data-lane": lane.lane, "aria-label": `Resume lane ${lane.lane} now` }, "Resume"));
+
+  panel(({ view }) => {
+    const models = (view && view.random) || [];
+    if (!changed("random", models)) return;
+    show("random-banner", models.length ? ui("Alert", { color: "red", filled: true, title: "Random weights" },
+      `${models.join(", ")} runs with random weights (ALLOW_RANDOM_WEIGHTS=1): its answers mean nothing.`) : null);
+  });
+
+  // -- what the person chose
+
+  const pace = (rate) => (rate === "5" ? 5000 : 1000);
+
+  function choose(allLanes, minutes, status, model, tab) {
+    state.choices = { allLanes, minutes, status, model, tab };
+    draw();
+    return window.dash_clientside.no_update;
+  }
 
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) set("tick", { n_intervals: Date.now() });
   });
   on("open-login", () => set("login-modal", { opened: true }));
 
-  clientside({ poll, clockwork, status, paused, random, rateOf });
+  clientside({ tick, pace, choices: choose });
 })();

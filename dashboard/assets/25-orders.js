@@ -63,7 +63,6 @@
 
   // -- login
 
-  on("open-login", () => set("login-modal", { opened: true }));
   on("logout", () => ask("POST", "logout").then(() => notify("Logged out", "The key is forgotten.", "gray"), refused));
 
   async function login(clicks, submits, key) {
@@ -77,8 +76,6 @@
     return [false, "", null];
   }
 
-  const loginButton = (data) => (data && data.logged_in ? [{ display: "none" }, {}] : [{}, { display: "none" }]);
-
   window.inferlane.orders = { waits, pending, send, refused };
-  clientside({ login, loginButton });
+  clientside({ login });
 })();

@@ -1,7 +1,7 @@
 // Lanes, workers and models: plain tables, whose buttons say what they do in data-act.
 (function () {
   "use strict";
-  const { html, ui, clock, changed, clientside } = window.inferlane;
+  const { html, ui, show, panel, changed } = window.inferlane;
   const orders = () => window.inferlane.orders;
 
   const STATES = {
@@ -10,29 +10,29 @@
 
   const cell = (content, props) => html("Td", props || {}, content);
   const number = (content) => html("Td", { className: "number" }, `${content}`);
-  const badge = (text, color) => ui("Badge", { color, variant: "light", tt: "none" }, text);
-  const button = (text, props) => ui("Button", { size: "compact-xs", variant: "default", ...props }, text);
+  const badge = (text, color) => ui("Badge", { color }, text);
+  const button = (text, props) => ui("Button", props, text);
 
   function table(label, heads, lines) {
     const head = html("Thead", {}, html("Tr", {}, heads.map((text) => html("Th", { scope: "col" }, text))));
-    return html("Div", { className: "scroll", tabIndex: "0", role: "region", "aria-label": label },
+    return html("Div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": label },
       html("Table", { className: "rows" }, head, html("Tbody", {}, lines)));
   }
 
-  const live = (data) => data && data.view && data.state === "ok";
+  const live = (data) => data.state === "ok";
 
   // -- lanes
 
-  function lanes(data, all) {
-    if (!data || !data.view) return window.dash_clientside.no_update;
-    const shown = data.view.lanes.filter((lane) => all || !lane.quiet);
+  panel((data, { allLanes }) => {
+    if (!data.view) return;
+    const shown = data.view.lanes.filter((lane) => allLanes || !lane.quiet);
     const hidden = data.view.lanes.length - shown.length;
-    if (!changed("lanes", [shown, hidden, live(data), orders().pending()])) return window.dash_clientside.no_update;
+    if (!changed("lanes", [shown, hidden, live(data), orders().pending()])) return;
     const heads = ["Lane", "Priority", "Waiting", "Running", "Oldest", "In", "Out", "Wait expected", "State", ""];
     const note = hidden ? html("Div", { className: "note" },
       `${hidden} empty lanes of models without workers are not shown.`) : null;
-    return [table("Lanes", heads, shown.map((lane) => laneLine(lane, live(data)))), note];
-  }
+    show("lanes", [table("Lanes", heads, shown.map((lane) => laneLine(lane, live(data)))), note]);
+  });
 
   function laneLine(lane, enabled) {
     const verb = lane.paused ? "resume" : "pause";
@@ -49,18 +49,18 @@
 
   // -- workers
 
-  function workers(data) {
-    if (!data || !data.view) return window.dash_clientside.no_update;
+  panel((data) => {
+    if (!data.view) return;
     const { workers: rows, chaos_enabled: chaos } = data.view;
-    if (!changed("workers", [rows, chaos, data.state, orders().pending()])) return window.dash_clientside.no_update;
-    if (!rows.length) return noWorkers(data);
+    if (!changed("workers", [rows, chaos, data.state, orders().pending(), rows.length || data.view.ledger.queued])) return;
     const heads = ["Worker", "Model", "State", "Heartbeat", "In flight", "Done", "Failed", "Per image", "Memory", "Runtime", "Weights", ""];
-    return table("Workers", heads, rows.map((worker) => workerLine(worker, live(data), chaos, data.state)));
-  }
+    show("workers", rows.length
+      ? table("Workers", heads, rows.map((worker) => workerLine(worker, live(data), chaos, data.state))) : noWorkers(data));
+  });
 
   function noWorkers(data) {
     const queued = data.view.ledger.queued || 0;
-    return ui("Alert", { color: "red", variant: "light", title: "No workers online" },
+    return ui("Alert", { color: "red", title: "No workers online" },
       html("Div", {}, `${queued} waiting. Start everything with `, html("Code", {}, "make start"), ", or one worker with"),
       html("Pre", { className: "command" }, "celery -A tasks worker --model efficientnet_lite0 -P threads"));
   }
@@ -94,30 +94,28 @@
 
   // -- models and activity
 
-  function models(data) {
-    if (!data || !data.view || !changed("models", data.view.models)) return window.dash_clientside.no_update;
+  panel(({ view }) => {
+    if (!view || !changed("models", view.models)) return;
     const heads = ["Model", "Served", "Workers", "Version", "Architecture", "Input", "Classes", "Runtime", "Weights"];
-    return table("Models", heads, data.view.models.map((model) => html("Tr", {},
+    show("models", table("Models", heads, view.models.map((model) => html("Tr", {},
       cell(html("Code", {}, model.name)), cell(model.available ? badge("✓ yes", "teal") : badge("✕ no worker", "gray")),
       number(model.workers), cell(model.version), cell(model.architecture), number(model.input), number(model.labels),
-      cell(model.runtimes), cell(model.random ? badge("✕ random", "red") : model.weights))));
-  }
+      cell(model.runtimes), cell(model.random ? badge("✕ random", "red") : model.weights)))));
+  });
 
-  function activity(data) {
-    if (!data || !data.view || !changed("activity", data.view.activity)) return window.dash_clientside.no_update;
-    const lines = data.view.activity;
-    if (!lines.length) return html("Div", { className: "note" }, "Nobody has ordered anything yet.");
-    return table("Activity", ["When", "What", "From"], lines.map((line) => html("Tr", {},
-      cell(new Date(line.at * 1000).toLocaleString()), cell(html("Code", {}, line.what)), cell(line.who))));
-  }
+  panel(({ view }) => {
+    if (!view || !changed("activity", view.activity)) return;
+    const lines = view.activity.map((line) => html("Tr", {},
+      cell(new Date(line.at * 1000).toLocaleString()), cell(html("Code", {}, line.what)), cell(line.who)));
+    show("activity", lines.length ? table("Activity", ["When", "What", "From"], lines)
+      : html("Div", { className: "note" }, "Nobody has ordered anything yet."));
+  });
 
-  function counters(data) {
-    if (!data || !data.view || !changed("counters", [data.view.counters, data.view.ledger])) return window.dash_clientside.no_update;
-    const all = { ...data.view.ledger, ...data.view.counters };
-    return Object.entries(all).map(([name, value]) =>
-      badge(`${name.replaceAll("_", " ")}: ${Number(value).toLocaleString("en")}`, value ? "blue" : "gray"));
-  }
+  panel(({ view }) => {
+    if (!view || !changed("counters", [view.counters, view.ledger])) return;
+    show("counters", Object.entries({ ...view.ledger, ...view.counters }).map(([name, value]) =>
+      badge(`${name.replaceAll("_", " ")}: ${Number(value).toLocaleString("en")}`, value ? "blue" : "gray")));
+  });
 
   window.inferlane.table = table;
-  clientside({ lanes, workers, models, activity, counters });
 })();

@@ -1,14 +1,14 @@
 // Try it: a photo, a model, a priority; then every step of the request as it happens, and what came of it.
 (function () {
   "use strict";
-  const { html, ui, ask, milliseconds, notify, set, on, clientside } = window.inferlane;
+  const { html, ui, show, ask, milliseconds, panel, changed, notify, set, on, clientside } = window.inferlane;
   const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
   const SAMPLE = { name: "cat.jpg", url: "assets/cat.jpg", sample: true };
   let followed = null;
 
   // -- the photo
 
-  function choose(contents, pasted, name) {
+  function choosePhoto(contents, pasted, name) {
     const what = window.dash_clientside.callback_context.triggered.map((one) => one.prop_id).join();
     if (what.startsWith("photo.") && contents) return { name: name || "photo", url: contents };
     if (what.startsWith("pasted.") && pasted) return pasted;
@@ -43,13 +43,14 @@
       const [body, type] = await bytes(photo);
       const query = new URLSearchParams({ model_type: model, priority, top_k: 5 });
       const accepted = await ask("POST", `infer?${query}`, { body, type, timeout: 15000 });
+      drawSteps(accepted);
       follow(accepted.request_id);
-      return accepted;
     } catch (failure) {
       followed = null;
       if (failure.state === "login") set("login-modal", { opened: true });
-      return { state: "refused", error: { code: "refused", message: failure.message } };
+      drawSteps({ state: "refused", error: { code: "refused", message: failure.message } });
     }
+    return window.dash_clientside.no_update;
   }
 
   // Looks often at first, because most requests end within a tenth of a second; a newer request ends the following.
@@ -59,7 +60,7 @@
       try {
         const request = await ask("GET", `requests/${encodeURIComponent(id)}`);
         if (followed !== id) return;
-        set("tried", { data: request });
+        drawSteps(request);
         if (TERMINAL.has(request.state)) return;
       } catch (failure) {
         if (failure.status === 404 || failure.status === 410) return notify("Gone", failure.message, "red");
@@ -72,10 +73,11 @@
 
   const STEP = { queued: 0, running: 1, succeeded: 3, failed: 3, canceled: 3, expired: 3 };
 
-  function steps(request) {
-    if (!request) return [-1, "Drop a photo, or send the cat.", null];
-    if (request.state === "refused") return [0, "Not accepted.", refusal(request)];
-    return [STEP[request.state], told(request), outcome(request)];
+  function drawSteps(request) {
+    const refused = request.state === "refused";
+    set("steps", { active: refused ? 0 : STEP[request.state] });
+    show("step-text", refused ? "Not accepted." : told(request));
+    show("result", refused ? refusal(request) : outcome(request));
   }
 
   function told(request) {
@@ -89,14 +91,14 @@
     return `${request.state[0].toUpperCase()}${request.state.slice(1)} after ${milliseconds(timings.total)}`;
   }
 
-  const refusal = (request) => ui("Alert", { color: "red", variant: "light", title: request.error.code }, request.error.message);
+  const refusal = (request) => ui("Alert", { color: "red", title: request.error.code }, request.error.message);
 
   function outcome(request) {
     if (!TERMINAL.has(request.state)) return null;
     const body = request.state === "succeeded"
       ? request.predictions.map(bar) : request.error ? [refusal(request)] : [];
     return html("Div", { className: "outcome", id: "outcome" }, body, facts(request),
-      ui("Button", { size: "compact-xs", variant: "subtle", "data-act": "open-request", "data-id": request.request_id },
+      ui("Button", { quiet: true, "data-act": "open-request", "data-id": request.request_id },
         "Timeline of this request"));
   }
 
@@ -104,7 +106,7 @@
     const share = guess.confidence * 100;
     return html("Div", { className: place ? "guess" : "guess best" },
       html("Div", { className: "guess-label" }, html("Span", { className: "guess-class" }, guess.class), html("Span", {}, `${share.toFixed(1)} %`)),
-      ui("Progress", { value: share, size: "sm", "aria-label": `${guess.class}: ${share.toFixed(1)} percent` }));
+      ui("Progress", { value: share, label: `${guess.class}: ${share.toFixed(1)} percent` }));
   }
 
   function facts(request) {
@@ -120,7 +122,7 @@
   }
 
   function weights(request, random) {
-    if (random) return ui("Alert", { color: "red", variant: "filled", title: "weights: random", my: "xs" }, "This model was never trained: the answer means nothing.");
+    if (random) return ui("Alert", { color: "red", filled: true, title: "weights: random" }, "This model was never trained: the answer means nothing.");
     return request.weights ? html("Div", { className: "note" }, `weights: ${request.weights}`) : null;
   }
 
@@ -128,26 +130,33 @@
 
   function snippets(model, priority, photo, config) {
     const name = photo.name.replaceAll(/[^\w.-]/g, "_");
-    const key = config.keyed ? true : false;
-    const curl = `curl -F image=@${name} -F model_type=${model} -F priority=${priority} \\\n  ${key ? '-H "Authorization: Bearer $KEY" ' : ""}${config.api}/inference`;
-    const python = `import httpx\n\nwith open("${name}", "rb") as photo:\n    answer = httpx.post(\n        "${config.api}/inference",\n        files={"image": photo},\n        data={"model_type": "${model}", "priority": "${priority}"},\n        timeout=40,\n    )\nfor guess in answer.raise_for_status().json()["predictions"]:\n    print(f"{guess['confidence']:6.1%}  {guess['class']}")`;
+    const curl = `curl -F image=@${name} -F model_type=${model} -F priority=${priority} \\\n  ${config.api}/inference`;
+    const python = `import httpx
+
+with open("${name}", "rb") as photo:
+    answer = httpx.post(
+        "${config.api}/inference",
+        files={"image": photo},
+        data={"model_type": "${model}", "priority": "${priority}"},
+        timeout=40,
+    )
+for guess in answer.raise_for_status().json()["predictions"]:
+    print(f"{guess['confidence']:6.1%}  {guess['class']}")`;
     return [curl, curl, python, python];
   }
 
   // The choice of models follows what is served; a choice that a person made stays.
-  let offered = "";
-  function offer(data) {
-    const none = Array(3).fill(window.dash_clientside.no_update);
-    if (!data || !data.view) return none;
-    const names = data.view.models.filter((model) => model.available).map((model) => model.name);
-    const all = data.view.models.map((model) => model.name);
-    if (offered === `${names}|${all}`) return none;
-    offered = `${names}|${all}`;
-    const option = (name) => ({ value: name, label: names.includes(name) ? name : `${name} (no worker)` });
-    const any = { value: "any", label: "any model" };
-    return [[any, ...all.map(option)], [any, ...all], ["any", ...names]];
-  }
+  panel(({ view }) => {
+    if (!view) return;
+    const all = view.models.map((model) => model.name);
+    const served = view.models.filter((model) => model.available).map((model) => model.name);
+    if (!changed("offer", [all, served])) return;
+    const option = (name) => ({ value: name, label: served.includes(name) ? name : `${name} (no worker)` });
+    set("model", { data: [{ value: "any", label: "any model" }, ...all.map(option)] });
+    set("filter-model", { data: ["any", ...all] });
+    set("load-models", { data: ["any", ...served] });
+  });
 
   on("use-cat", () => set("pasted", { data: { ...SAMPLE, at: Date.now() } }));
-  clientside({ choose, preview, submit, steps, snippets, offer });
+  clientside({ choosePhoto, preview, submit, snippets });
 })();

@@ -1,7 +1,7 @@
 // The grid of requests, and the drawer with everything about one of them.
 (function () {
   "use strict";
-  const { html, ui, ask, clock, milliseconds, changed, on, set, clientside } = window.inferlane;
+  const { html, ui, show, ask, clock, milliseconds, panel, changed, on, set, clientside } = window.inferlane;
   const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
   const EVERY = 3000;
   let asked = { filter: "", at: 0, rows: null };
@@ -9,15 +9,15 @@
 
   // -- the grid: what the snapshot has, or what the API lists for a filter
 
-  async function listing(data, state, model) {
-    const none = window.dash_clientside.no_update;
-    if (!data || !data.view) return [none, none];
-    const rows = state || model ? await filtered(state, model) : data.view.requests;
-    if (rows === null || !changed("requests", rows)) return [none, none];
-    const text = rows.length ? `${rows.length} newest requests`
-      : state || model ? "No requests match. Clear the filters to see all." : "No requests yet. Send the cat on the first page.";
-    return [rows, text];
-  }
+  panel(async ({ view }, { status, model, tab }) => {
+    if (!view || tab !== "requests") return;
+    const narrowed = status || model;
+    const rows = narrowed ? await filtered(status, model) : view.requests;
+    if (rows === null || !changed("requests", rows)) return;
+    set("grid", { rowData: rows });
+    show("listing-text", rows.length ? `${rows.length} newest requests`
+      : narrowed ? "No requests match. Clear the filters to see all." : "No requests yet. Send the cat on the first page.");
+  });
 
   async function filtered(state, model) {
     const filter = `${state || ""}|${model || ""}`;
@@ -43,13 +43,13 @@
   async function open(id) {
     opened = id;
     set("drawer", { opened: true, title: `Request ${id}` });
-    set("drawer-body", { children: ui("Skeleton", { height: 200 }) });
+    show("drawer-body", "Looking…");
     let shown = "";
     while (opened === id) {
       const request = await ask("GET", `requests/${encodeURIComponent(id)}`).catch((failure) => failure);
       if (opened !== id) return;
       const text = JSON.stringify(request) + (request.message || "");
-      if (text !== shown) set("drawer-body", { children: request instanceof Error ? missing(request) : detail(request) });
+      if (text !== shown) show("drawer-body", request instanceof Error ? missing(request) : detail(request));
       shown = text;
       if (TERMINAL.has(request.state) || request.status === 404 || request.status === 410) return;
       await new Promise((resume) => setTimeout(resume, 1000));
@@ -64,9 +64,9 @@
   const missing = (failure) => ui("Alert", { color: "red", title: "Cannot be shown" }, failure.message);
 
   function detail(request) {
-    const error = request.error ? ui("Alert", { color: "red", variant: "light", title: request.error.code, my: "sm" }, request.error.message) : null;
-    return html("Div", { id: "request-detail" }, ui("Badge", { size: "lg", tt: "none" }, request.state), error,
-      guesses(request), facts(request), ui("Title", { order: 4, mt: "md", mb: "sm" }, "Timeline"), timeline(request), buttons(request));
+    const error = request.error ? ui("Alert", { color: "red", title: request.error.code }, request.error.message) : null;
+    return html("Div", { id: "request-detail" }, ui("Badge", { large: true, color: request.state === "failed" ? "red" : "blue" }, request.state), error,
+      guesses(request), facts(request), html("H3", {}, "Timeline"), timeline(request), buttons(request));
   }
 
   const guesses = (request) => html("Ul", { className: "guesses" }, request.predictions.map((guess) =>
@@ -85,53 +85,52 @@
   function timeline(request) {
     const events = request.timeline;
     const start = Date.parse(events[0].at);
-    return ui("Timeline", { bulletSize: 14, lineWidth: 2, active: events.length }, events.map((event) => {
+    return ui("Timeline", {}, events.map((event) => {
       const { at, event: what, ...more } = event;
       const said = Object.entries(more).map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ");
-      return ui("TimelineItem", { title: what.replaceAll("_", " ") },
+      return ui("Event", { title: what.replaceAll("_", " ") },
         html("Div", { className: "note" }, `${clock(Date.parse(at) / 1000)}, +${milliseconds((Date.parse(at) - start) / 1000)}${said ? `: ${said}` : ""}`));
     }));
   }
 
   function buttons(request) {
     if (TERMINAL.has(request.state)) return null;
-    return ui("Button", { color: "red", variant: "light", mt: "md", "data-act": "order", "data-verb": "cancel", "data-id": request.request_id }, "Cancel this request");
+    return ui("Button", { color: "red", "data-act": "order", "data-verb": "cancel", "data-id": request.request_id }, "Cancel this request");
   }
 
   // -- dead letters
 
   let letters = { at: 0, count: -1 };
 
-  async function deadLetters(data, tab) {
-    const none = window.dash_clientside.no_update;
-    if (tab !== "dead" || !data || !data.view || data.state !== "ok") return none;
-    if (data.view.dead_letters === letters.count && Date.now() - letters.at < EVERY) return none;
-    letters = { at: Date.now(), count: data.view.dead_letters };
+  panel(async ({ view, state }, { tab }) => {
+    if (tab !== "dead" || !view || state !== "ok") return;
+    if (view.dead_letters === letters.count && Date.now() - letters.at < EVERY) return;
+    letters = { at: Date.now(), count: view.dead_letters };
     try {
       const rows = (await ask("GET", "dead_letters")).dead_letters;
-      return changed("dead", rows) ? drawLetters(rows) : none;
+      if (changed("dead", rows)) show("dead-letters", drawLetters(rows));
     } catch (failure) {
-      return changed("dead", failure.message) ? missing(failure) : none;
+      if (changed("dead", failure.message)) show("dead-letters", missing(failure));
     }
-  }
+  });
 
   function drawLetters(rows) {
-    if (!rows.length) return ui("Alert", { color: "teal", variant: "light", title: "No dead letters" }, "Nothing was given up on.");
+    if (!rows.length) return ui("Alert", { color: "teal", title: "No dead letters" }, "Nothing was given up on.");
     const groups = Object.groupBy(rows, (row) => (row.error || {}).code || "unknown");
     const heads = ["Request", "Error", "What happened", "Model", "Attempts", "Given up", ""];
     return html("Div", {}, Object.entries(groups).map(([code, members]) => group(code, members)),
       window.inferlane.table("Dead letters", heads, rows.map(letterLine)));
   }
 
-  const group = (code, members) => html("Div", { className: "paused-line" },
-    ui("Badge", { color: "red", variant: "light", tt: "none" }, `${code}: ${members.length}`),
-    ui("Button", { size: "compact-xs", variant: "default", "data-act": "requeue-all", "data-ids": members.map((row) => row.request_id).join() }, `Requeue all ${members.length}`));
+  const group = (code, members) => html("Div", { className: "line" },
+    ui("Badge", { color: "red" }, `${code}: ${members.length}`),
+    ui("Button", { "data-act": "requeue-all", "data-ids": members.map((row) => row.request_id).join() }, `Requeue all ${members.length}`));
 
   function letterLine(row) {
-    const act = (verb, text, more) => ui("Button", { size: "compact-xs", variant: "default", "data-act": "order", "data-verb": verb,
+    const act = (verb, text, more) => ui("Button", { "data-act": "order", "data-verb": verb,
       "data-id": row.request_id, "aria-label": `${text} ${row.request_id}`, ...more }, text);
     return html("Tr", { "data-letter-row": row.request_id },
-      html("Td", {}, ui("Button", { size: "compact-xs", variant: "subtle", "data-act": "open-request", "data-id": row.request_id }, row.request_id.slice(-12))),
+      html("Td", {}, ui("Button", { quiet: true, "data-act": "open-request", "data-id": row.request_id }, row.request_id.slice(-12))),
       html("Td", {}, (row.error || {}).code || "–"), html("Td", {}, (row.error || {}).message || "–"), html("Td", {}, row.model_type),
       html("Td", { className: "number" }, `${row.attempts}`), html("Td", {}, clock(Date.parse(row.timestamp) / 1000)),
       html("Td", {}, html("Div", { className: "buttons" }, act("requeue", "Requeue"),
@@ -151,5 +150,5 @@
   });
 
   window.dashAgGridFunctions = { ...(window.dashAgGridFunctions || {}), inferlaneClock: (epoch) => clock(epoch) };
-  clientside({ listing, selected, closed, deadLetters });
+  clientside({ selected, closed });
 })();

@@ -1,7 +1,7 @@
 // Load tests and fault drills: started here, run by the dashboard's server, told by every snapshot.
 (function () {
   "use strict";
-  const { html, ui, ask, changed, notify, on, set, clientside } = window.inferlane;
+  const { html, ui, show, ask, panel, changed, notify, on, set, clientside } = window.inferlane;
   const orders = () => window.inferlane.orders;
   const none = () => window.dash_clientside.no_update;
 
@@ -18,13 +18,16 @@
     }
   }
 
-  function load(data) {
-    const runs = data && data.runs && data.runs.load;
-    if (!runs || !changed("load", runs)) return Array(5).fill(none());
-    if (!runs.length) return ["No load test yet.", 0, [], null, true];
-    const [now] = runs;
-    return [sentence(now), (100 * now.done) / now.plan.requests, now.histogram, results(runs), now.state !== "running"];
-  }
+  panel(({ runs }) => {
+    if (!runs || !changed("load", runs.load)) return;
+    const [now] = runs.load;
+    show("load-text", now ? sentence(now) : "No load test yet.");
+    if (!now) return;
+    set("load-progress", { value: (100 * now.done) / now.plan.requests });
+    set("load-chart", { data: now.histogram });
+    set("load-stop", { disabled: now.state !== "running" });
+    show("load-results", results(runs.load));
+  });
 
   function sentence(run) {
     const errors = Object.entries(run.codes).filter(([code]) => code !== "ok").map(([code, number]) => `${number} ${code}`);
@@ -45,17 +48,15 @@
 
   // -- faults
 
-  function victims(data) {
-    if (!data || !data.view || !changed("victims", [data.view.workers.map((worker) => worker.id), data.view.chaos_enabled])) {
-      return Array(4).fill(none());
-    }
-    const on_ = data.view.chaos_enabled;
-    const note = on_ ? null : ui("Alert", { color: "gray", variant: "light", mb: "md", title: "Faults are off" },
-      "Workers and API obey them only with CHAOS_ENABLED=1.");
+  panel(({ view }) => {
+    if (!view || !changed("victims", [view.workers.map((worker) => worker.id), view.chaos_enabled])) return;
     // Two processes started under one name are one name here, as they are for the API.
-    const names = new Map(data.view.workers.map((worker) => [worker.id, `${worker.id} (${worker.model})`]));
-    return [[...names].map(([value, label]) => ({ value, label })), note, !on_, !on_];
-  }
+    const names = new Map(view.workers.map((worker) => [worker.id, `${worker.id} (${worker.model})`]));
+    set("victim", { data: [...names].map(([value, label]) => ({ value, label })) });
+    for (const button of ["drill-start", "fault-start"]) set(button, { disabled: !view.chaos_enabled });
+    show("chaos-note", view.chaos_enabled ? null
+      : ui("Alert", { color: "gray", title: "Faults are off" }, "Workers and API obey them only with CHAOS_ENABLED=1."));
+  });
 
   async function startDrill(clicks, worker, requests) {
     if (!clicks) return none();
@@ -68,15 +69,18 @@
     }
   }
 
-  function drill(data) {
-    const run = data && data.runs && data.runs.drill;
-    if (!data || !data.runs || !changed("drill", run)) return none();
-    if (!run) return html("Div", { className: "note" }, "No drill yet. It kills a worker that has work in hand and follows that work.");
+  panel(({ runs }) => {
+    if (!runs || !changed("drill", runs.drill)) return;
+    show("drill", runs.drill ? recovery(runs.drill)
+      : html("Div", { className: "note" }, "No drill yet. It kills a worker that has work in hand and follows that work."));
+  });
+
+  function recovery(run) {
     const color = { ok: "teal", warn: "yellow", bad: "red" }[run.level] || "blue";
-    const verdict = run.verdict ? ui("Alert", { color, title: "Verdict", variant: "light", mb: "md", id: "drill-verdict" }, run.verdict)
-      : ui("Badge", { color: "blue", mb: "md", tt: "none" }, "under way");
-    return html("Div", {}, verdict, ui("Timeline", { bulletSize: 14, lineWidth: 2, active: run.events.length, color },
-      run.events.map((event) => ui("TimelineItem", { title: event.text }, html("Div", { className: "note" }, `+${event.after.toFixed(1)} s`)))));
+    const verdict = run.verdict ? ui("Alert", { color, title: "Verdict", id: "drill-verdict" }, run.verdict)
+      : ui("Badge", { color: "blue" }, "under way");
+    return [verdict, ui("Timeline", {}, run.events.map((event) =>
+      ui("Event", { title: event.text }, html("Div", { className: "note" }, `+${event.after.toFixed(1)} s`))))];
   }
 
   function fault(clicks, worker, mode, seconds) {
@@ -92,5 +96,5 @@
     set("victim", { value: worker });
   });
 
-  clientside({ startLoad, load, victims, startDrill, drill, fault });
+  clientside({ startLoad, startDrill, fault });
 })();

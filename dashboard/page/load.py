@@ -20,7 +20,7 @@ def panel(settings: Settings) -> Any:
         "Load test",
         note("Sends the cat, each time in other bytes, from that many callers at once; each waits for its answer."),
         form(settings),
-        dmc.Text(id="load-text", mt="md", **aria(live="polite")),
+        html.Div(id="load-text", className="said", **aria(live="polite")),
         dmc.Progress(id="load-progress", value=0, mt="xs", **aria(label="Answered, percent")),
         dmc.Title("How long answers took", order=3, className="chart-title", mt="md"),
         dmc.BarChart(

@@ -100,7 +100,7 @@ def steps() -> Any:
                 allowNextStepsSelect=False,
                 children=[dmc.StepperStep(label=text) for text in ("Queued", "Running", "Done")],
             ),
-            dmc.Text(id="step-text", size="sm", mt="xs", **aria(live="polite")),
+            html.Div(id="step-text", className="said", **aria(live="polite")),
             html.Div(id="result"),
         ]
     )
@@ -148,7 +148,7 @@ def numbers() -> Any:
     return dmc.Paper(
         [
             head,
-            dmc.SimpleGrid([dmc.Skeleton(height=84) for _ in range(6)], id="tiles", cols={"base": 2, "sm": 3}, my="sm"),
+            html.Div(id="tiles", className="loading"),
             dmc.SimpleGrid(charts(), cols={"base": 1, "lg": 2}),
         ],
         withBorder=True,
@@ -228,10 +228,10 @@ def lanes() -> Any:
             justify="space-between",
             mb="xs",
         ),
-        html.Div([dmc.Skeleton(height=120)], id="lanes"),
+        html.Div(id="lanes", className="loading"),
     )
 
 
 def workers() -> Any:
     """Every live worker, with Drain and Chaos."""
-    return card("Workers", html.Div([dmc.Skeleton(height=80)], id="workers"))
+    return card("Workers", html.Div(id="workers", className="loading"))

@@ -8,7 +8,7 @@ import dash_ag_grid as dag
 import dash_mantine_components as dmc
 from dash import html
 
-from dashboard.page.parts import act, aria, card, note
+from dashboard.page.parts import act, aria, card
 from dashboard.rows import SIGNS
 
 #: The grid takes its colours from the page's, so that it follows dark and light.
@@ -54,7 +54,7 @@ COLUMNS: list[dict[str, Any]] = [
 
 def panel() -> Any:
     """The tab."""
-    return card("Requests", filters(), note("", id="listing-text", mb="xs", **aria(live="polite")), grid())
+    return card("Requests", filters(), html.Div(id="listing-text", className="note", **aria(live="polite")), grid())
 
 
 def filters() -> Any:

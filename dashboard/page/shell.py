@@ -53,7 +53,11 @@ def layout(settings: Settings) -> Any:
 def stores(settings: Settings) -> list[Any]:
     """What the scripts keep in the page, and its one clock."""
     config = {"api": settings.base_url, "keyed": bool(settings.admin_key)}
-    names = ("snapshot", "tried", "pasted", "chosen", "sink-select", "sink-drawer", "sink-fault")
+    names = (
+        "pasted",
+        "chosen",
+        *(f"sink-{name}" for name in ("tick", "choices", "submit", "select", "drawer", "fault")),
+    )
     return [
         dcc.Interval(id="tick", interval=1000),
         dcc.Store(id="config", data=config),
@@ -113,13 +117,12 @@ def strip() -> Any:
         mb="md",
         children=[
             html.Div(
-                [dmc.Badge("… Looking", color="gray", size="lg")],
                 id="verdict",
                 role="status",
                 **aria(live="polite"),
             ),
             html.Div(id="chips"),
-            dmc.Text("No data yet", id="as-of", size="sm", c="dimmed"),
+            html.Div(id="as-of", className="note"),
         ],
     )
 
@@ -143,7 +146,7 @@ def tabs(settings: Settings) -> Any:
         "activity": card(
             "Activity",
             note("What operators ordered, newest first, and what has happened since the records began."),
-            dmc.Group(id="counters", gap="xs", mb="md"),
+            html.Div(id="counters", className="line"),
             html.Div(id="activity"),
         ),
     }
