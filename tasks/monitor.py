@@ -146,7 +146,7 @@ class Monitor:
         histograms: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
         for name, value in entries.items():
             lane, stage, bucket = name.decode().rsplit(":", 2)
-            histograms[lane, stage][bucket] = float(value)
+            histograms[lane, stage][bucket] = int(value) / 1e6 if bucket == "sum" else int(value)
         return histograms
 
     def _by_stage(self) -> dict[str, dict[str, float]]:

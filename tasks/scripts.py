@@ -46,6 +46,8 @@ def run(client: Client, name: str, keys: Sequence[str], args: Sequence[Any]) -> 
 
 def run_many(client: Client, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
     """Run one script several times in one round trip; not one transaction, each call is atomic by itself."""
+    if len(calls) == 1:
+        return [run(client, name, *calls[0])]
     with client.pipeline(transaction=False) as pipe:
         for keys, args in calls:
             pipe.execute_command(*command(name, keys, args))

@@ -22,8 +22,7 @@ local function tally(name, by) redis.call('HINCRBY', prefix .. 'counters', name,
 -- Events per minute, kept for a day.
 local function minute(lane, name, at)
   local key = prefix .. 'minute:' .. math.floor(at / 60)
-  redis.call('HINCRBY', key, lane .. ':' .. name, 1)
-  redis.call('EXPIRE', key, 90000)
+  if redis.call('HINCRBY', key, lane .. ':' .. name, 1) == 1 then redis.call('EXPIRE', key, 90000) end
 end
 
 -- The conservation ledger: per lane, accepted = succeeded + failed + canceled + expired + queued + running.
@@ -49,7 +48,7 @@ local function notify(key, id, event)
   end
 end
 
--- Latency histogram: bucket b holds durations up to 2^(b/2) milliseconds.
+-- Latency histogram: bucket b holds durations up to 2^(b/2) milliseconds; sum is in microseconds.
 -- Counted twice: since the beginning, per lane, and per minute, for all lanes together (lane name '').
 local function observe(lane, stage, seconds, at)
   local ms = seconds * 1000
@@ -58,7 +57,7 @@ local function observe(lane, stage, seconds, at)
   if bucket > 40 then bucket = 40 end
   redis.call('HINCRBY', prefix .. 'latency', lane .. ':' .. stage .. ':' .. bucket, 1)
   minute('', stage .. ':' .. bucket, at)
-  redis.call('HINCRBYFLOAT', prefix .. 'latency', lane .. ':' .. stage .. ':sum', string.format('%.6f', seconds))
+  redis.call('HINCRBY', prefix .. 'latency', lane .. ':' .. stage .. ':sum', math.floor(seconds * 1000000 + 0.5))
 end
 
 -- The one way a request ends. `keep` holds the image for a person who may want to run it again.

@@ -49,6 +49,7 @@ class Worker:
     def __init__(self, number: int) -> None:
         self.owner = Ownership(f"w{number}")
         self.begun: list[tuple[str, Attempt]] = []
+        self.looked: set[str] = set()
 
 
 class Protocol(RuleBasedStateMachine):
@@ -101,6 +102,7 @@ class Protocol(RuleBasedStateMachine):
     def begin(self, delivery: tuple[int, str, list[str]]) -> None:
         number, tag, ids = delivery
         worker = self.workers[number]
+        worker.looked.add(tag)
         for attempt in self.records.begin(ids, worker.owner.boot, tag):
             worker.begun.append((tag, attempt))
 
@@ -130,29 +132,11 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(delivery=consumes(tags))
     def settle(self, delivery: tuple[int, str, list[str]]) -> None:
-        """Celery acknowledges after the task returned: nothing of the delivery is still being run."""
+        """Celery acknowledges when the task has returned: it asked to begin, and nothing of it is being run."""
         number, tag, _ = delivery
         worker = self.workers[number]
-        if all(begun_tag != tag for begun_tag, _ in worker.begun) and self._performed(worker, tag):
+        if tag in worker.looked and all(begun_tag != tag for begun_tag, _ in worker.begun):
             worker.owner.settle(tag)
-
-    def _performed(self, worker: Worker, tag: str) -> bool:
-        """Whether every request of the delivery has been looked at, so that the task would return."""
-        held = self.client.hget(self.keys.unacked(worker.owner.boot), tag)
-        if held is None:
-            return True
-        ids = envelope.requests_in(json.loads(held.split(b"\n", 1)[1]), lambda body, _: body)
-        requests = self.records.get_many(ids)
-        return all(
-            r.state.terminal
-            or (r.state is State.RUNNING and not self._mine(r.id, worker, tag))
-            or (r.state is State.QUEUED and r.attempts > 0)
-            for r in requests
-        )
-
-    def _mine(self, request_id: str, worker: Worker, tag: str) -> bool:
-        owner, own_tag = self.client.hmget(self.keys.request(request_id), "owner", "tag")
-        return owner == worker.owner.boot.encode() and own_tag == tag.encode()
 
     @rule(number=st.integers(0, WORKERS - 1))
     def report(self, number: int) -> None:
