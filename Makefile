@@ -93,6 +93,16 @@ logs: ## Follow all logs
 reset: ## Stop everything and delete queued requests, records and logs
 	@$(RUN) reset
 
+##@ Proving it
+
+.PHONY: resilience
+resilience: setup-dev ## Workers die, the network breaks, load doubles: minutes, and each test is shown to fail on a fault
+	@$(PYTHON) -m pytest -v tests/test_resilience.py $(PYTEST_ARGUMENTS)
+
+.PHONY: chaos
+chaos: setup-dev ## 100 random kills under 10,000 requests: long, writes .run/reports/chaos.md and .json
+	@$(PYTHON) -m tests.chaos.soak --kills 100 --requests 10000 --report .run/reports/chaos
+
 ##@ Developing it
 
 .PHONY: check

@@ -3,6 +3,8 @@
 The "image" is text: ``ok``, ``bad`` (invalid input), ``sleep 0.5``, ``exit`` (ends the process inside the forward
 pass), ``error`` (fails every time), ``flaky PATH n`` (fails n times, counted in the file PATH), ``ran PATH`` (appends a
 line to PATH each time it is inferred). Several orders may be joined by ``;``.
+
+``tests.toy:photo`` takes any image instead, and TOY_SECONDS (environment) for each in its forward pass.
 """
 
 from __future__ import annotations
@@ -70,3 +72,23 @@ def _append(path: str) -> int:
 
 def toy(_settings: Settings) -> Toy:
     return Toy()
+
+
+class Photo(Toy):
+    """Looks at no image, only takes its time."""
+
+    name = "photo"
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def decode(self, data: bytes) -> str:
+        return f"{len(data)}-bytes"
+
+    def infer(self, batch: Sequence[str]) -> Sequence[str]:
+        time.sleep(self._seconds * len(batch))
+        return batch
+
+
+def photo(_settings: Settings) -> Photo:
+    return Photo(float(os.environ.get("TOY_SECONDS", "0.05")))

@@ -13,14 +13,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Process:
-    """A running command in its own process group; what it prints goes to ``log_file``."""
+    """A running command in its own process group and the folder ``root``; what it prints goes to ``log_file``."""
 
-    def __init__(self, command: Sequence[str], *, name: str, folder: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], *, name: str, folder: Path, environ: Mapping[str, str], root: Path = ROOT
+    ) -> None:
         self.name = name
         self.log_file = _new_file(folder, name)
         with self.log_file.open("wb") as out:
             self._popen = subprocess.Popen(
-                list(command), cwd=ROOT, env=dict(environ), stdin=subprocess.DEVNULL, stdout=out,
+                list(command), cwd=root, env=dict(environ), stdin=subprocess.DEVNULL, stdout=out,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 

@@ -18,7 +18,7 @@ import httpx
 
 from settings import Settings, load_settings, variables
 from tests.support.ports import free_port
-from tests.support.processes import Process
+from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
 
 
@@ -37,10 +37,14 @@ class ApiProcess(Process):
 
 
 class Stack:
-    """Real workers and APIs on the Redis at ``redis_url``; ``environ`` holds settings for all of them."""
+    """Real workers and APIs on the Redis at ``redis_url``; ``environ`` holds settings for all of them.
 
-    def __init__(self, redis_url: str, folder: Path, **environ: object) -> None:
+    They run the source tree at ``root``: this one, or a copy from :mod:`tests.support.mutants`.
+    """
+
+    def __init__(self, redis_url: str, folder: Path, *, root: Path = ROOT, **environ: object) -> None:
         self.folder = folder
+        self.root = root
         self.redis_url = redis_url
         self._extra = {"REDIS_URL": redis_url, "RUN_DIR": str(folder), **_texts(environ)}
         self._open = contextlib.ExitStack()
@@ -65,7 +69,8 @@ class Stack:
             sys.executable, "-m", "celery", "-A", "tasks", "worker", "--model", model, "-n", f"{name}@%h",
             "-P", "threads", *arguments,
         ]  # fmt: skip
-        process = WorkerProcess(command, name=f"worker-{name}", folder=self.folder, environ=self.environ(**environ))
+        given = self.environ(**environ)
+        process = WorkerProcess(command, name=f"worker-{name}", folder=self.folder, environ=given, root=self.root)
         self._open.callback(process.stop)
         process.model = model
         process.node = f"{name}@{socket.gethostname()}"
@@ -98,7 +103,7 @@ class Stack:
             "deploy/gunicorn.conf.py",
             "api:create_app()",
         ]
-        process = ApiProcess(command, name="api", folder=self.folder, environ=given)
+        process = ApiProcess(command, name="api", folder=self.folder, environ=given, root=self.root)
         self._open.callback(process.stop)
         process.url = f"http://127.0.0.1:{port}"
         process.client = self._open.enter_context(httpx.Client(base_url=process.url, timeout=40))

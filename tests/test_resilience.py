@@ -1,0 +1,304 @@
+"""The five promises about failure, kept by the real thing: the HTTP API, Redis and workers as processes of their own.
+
+Each promise is one function, its scenario. It must pass on this source tree, and the same function must fail on a
+system that misbehaves: a copy of the tree with one line changed, or with a setting that breaks the promise.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import redis
+
+from tests.support.caller import Caller, Reply
+from tests.support.mutants import Mutation, mutant
+from tests.support.proxy import Proxy
+from tests.support.redis_server import RedisServer
+from tests.support.stack import Stack, WorkerProcess
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
+
+PHOTO = "tests.toy:photo"
+TOY = "tests.toy:toy"
+PRIORITIES = ("high", "normal", "low")
+Build = Callable[..., Stack]
+
+
+@pytest.fixture(scope="module")
+def settled_redis(module_redis: RedisServer) -> RedisServer:
+    """Up for longer than the two lease TTLs in which nobody is declared dead after a start of Redis."""
+    with redis.Redis.from_url(module_redis.url) as client:
+        wait_until(lambda: client.info("server")["uptime_in_seconds"] > 4)
+    return module_redis
+
+
+@pytest.fixture
+def build(settled_redis: RedisServer, tmp_path: Path) -> Iterator[Build]:
+    """A stack with keys of its own, of this source tree or of a mutant: ``build(mutation, LEASE_TTL=20)``."""
+    stacks: list[Stack] = []
+
+    def start(mutation: Mutation | None = None, **environ: object) -> Stack:
+        root = {"root": mutant(tmp_path, mutation)} if mutation else {}
+        settings = {"KEY_PREFIX": f"{uuid4().hex}:", "MODELS": "photo,toy", **environ}
+        stacks.append(Stack(settled_redis.url, tmp_path / "run", **root, **settings))  # type: ignore[arg-type]
+        return stacks[-1]
+
+    yield start
+    for stack in stacks:
+        stack.close()
+
+
+def photo_workers(stack: Stack, *names: str, threads: int = 1, **environ: object) -> list[WorkerProcess]:
+    """Workers of the model ``photo``, started side by side."""
+    options = ["-c", str(threads)]
+    workers = [stack.start_worker(PHOTO, name=n, arguments=options, ready=False, **environ) for n in names]
+    for worker in workers:
+        stack.wait_for_worker(worker)
+    return workers
+
+
+# -- worker failure
+
+
+def worker_failure(stack: Stack) -> None:
+    """Two of three workers are killed under load: every caller, also those who wait, gets one answer."""
+    first, second, _ = photo_workers(stack, "first", "second", "third", threads=4, TOY_SECONDS=0.1, MAX_BATCH=4)
+    caller = Caller(stack, stack.start_api(MAX_WAIT=12))
+    with ThreadPoolExecutor(16) as pool:
+        replies = [pool.submit(caller.post, wait=True) for _ in range(60)]
+        for victim in (first, second):
+            wait_until(lambda victim=victim: in_flight(caller, victim) > 0, 10)
+            victim.kill()
+    codes = [reply.result().response.status_code for reply in replies]
+    assert codes == [200] * 60, f"callers are answered: {codes}"
+    requests = caller.judge()
+    assert caller.monitor.counters()["rescued"] >= 1, "nothing was running on the killed workers"
+    assert max(request.attempts for request in requests) >= 2
+
+
+def in_flight(caller: Caller, worker: WorkerProcess) -> int:
+    """How many requests the worker holds, as it last said itself."""
+    return next((row["in_flight"] for row in caller.monitor.workers() if row["pid"] == worker.pid), 0)
+
+
+RESCUE_OFF = Mutation("tasks/lua/lapsed.lua", "return lapsed", "return {}")
+
+
+def test_worker_failure(build: Build) -> None:
+    worker_failure(build())
+
+
+def test_worker_failure_notices_that_nobody_rescues(build: Build) -> None:
+    with pytest.raises(AssertionError, match="callers are answered"):
+        worker_failure(build(RESCUE_OFF))
+
+
+# -- network partition
+
+
+def network_partition(stack: Stack, *, stall: bool) -> None:
+    """A worker loses Redis, others take over; when it is back its late answer changes nothing and it works again."""
+    with Proxy(int(stack.redis_url.rpartition(":")[2].partition("/")[0])) as network:
+        (island,) = photo_workers(stack, "island", REDIS_URL=network.url, TOY_SECONDS=2)
+        caller = Caller(stack, stack.start_api())
+        request = caller.send()
+        caller.wait_for_start(request, island.node)
+        network.cut(stall=stall)
+        (mainland,) = photo_workers(stack, "mainland", TOY_SECONDS=0.05)
+        (answer,) = caller.wait_for([request], 10)
+        assert (answer["worker_id"], answer["attempts"]) == (mainland.node, 2)
+        network.heal()
+        late_answer_is_fenced(caller, request)
+        wait_until(lambda: len(caller.monitor.workers()) == 2, 10, what="the island rejoins")
+        more = caller.wait_for([caller.send() for _ in range(60)], 20)
+        assert {request["worker_id"] for request in more} == {island.node, mainland.node}
+        caller.judge()
+        island.check_alive()
+
+
+def late_answer_is_fenced(caller: Caller, request_id: str) -> None:
+    """The worker that was cut off answers as soon as it can; that shows in one number and nowhere else."""
+    before = caller.get(request_id)
+
+    def arrived() -> bool:
+        return caller.monitor.counters()["fenced"] > 0 or caller.get(request_id) != before
+
+    wait_until(arrived, 12, what="the late answer")
+    assert caller.get(request_id) == before, "the late answer changed the record"
+    assert caller.monitor.counters()["fenced"] == 1
+
+
+FENCE_OFF = Mutation(
+    "tasks/lua/commit.lua", "if r[1] ~= 'running' or r[2] ~= boot or r[3] ~= attempt then", "if false then"
+)
+
+
+@pytest.mark.parametrize("stall", [True, False], ids=["stalled", "broken"])
+def test_network_partition(build: Build, stall: bool) -> None:
+    network_partition(build(), stall=stall)
+
+
+def test_network_partition_notices_that_a_late_answer_counts(build: Build) -> None:
+    with pytest.raises(AssertionError, match="the late answer changed the record"):
+        network_partition(build(FENCE_OFF), stall=False)
+
+
+# -- overload
+
+SERVICE = 0.1  # seconds an image: one worker answers less than ten a second
+ROOM = 40
+
+
+def overload(stack: Stack) -> None:
+    """Twice the capacity for eight seconds: low is refused first, high hardly notices, low still moves."""
+    photo_workers(stack, "only", threads=2, TOY_SECONDS=SERVICE, MAX_BATCH=1)
+    caller = Caller(stack, stack.start_api(MAX_QUEUE=ROOM))
+    replies = twice_the_capacity(caller, seconds=8.0)
+    ended = time.time()
+    assert {reply.response.status_code for reply in replies} == {202, 503}, "nobody was refused"
+    check_refusals(replies)
+    requests = caller.judge(timeout=20)
+    assert {str(request.state) for request in requests} == {"succeeded"}
+    waits = {p: [r.timings["total"] for r in requests if r.priority == p] for p in PRIORITIES}
+    assert max(waits["high"]) <= 3.0, f"high waits: {waits['high']}"
+    assert statistics.median(waits["high"]) < statistics.median(waits["normal"]) / 2, (
+        f"high is not served first: {waits}"
+    )
+    full_at = min(reply.sent_at for reply in replies if reply.refused and reply.priority == "normal")
+    low = [r.completed_at or 0.0 for r in requests if r.priority == "low"]
+    assert any(full_at < at < ended for at in low), "low does not move while the lanes are full"
+    assert caller.post(priority="low").response.status_code == 202
+
+
+def twice_the_capacity(caller: Caller, seconds: float) -> list[Reply]:
+    """Post at a steady rate, whatever the answers; fail as soon as more waits than may wait."""
+    rate = 2 / SERVICE
+    began = time.monotonic()
+    with ThreadPoolExecutor(16) as pool:
+        sent = []
+        for number, priority in zip(range(int(rate * seconds)), cycle(("high", "normal", "low", "normal"))):
+            time.sleep(max(0.0, began + number / rate - time.monotonic()))
+            sent.append(pool.submit(caller.post, priority=priority))
+            if number % 5 == 0:
+                waiting = sum(row["queued"] for row in caller.monitor.ledger().values())
+                assert waiting <= ROOM, f"{waiting} requests wait, {ROOM} may"
+    return [reply.result() for reply in sent]
+
+
+def check_refusals(replies: list[Reply]) -> None:
+    """A refusal comes at once, says when to come back, and hits low before normal before high."""
+    refused = [reply for reply in replies if reply.refused]
+    share = {p: sum(r.priority == p for r in refused) / sum(r.priority == p for r in replies) for p in PRIORITIES}
+    assert share["low"] > share["normal"] > share["high"] == 0, f"shares refused: {share}"
+    assert refused[0].priority == "low", "low is not refused first"
+    later = [int(reply.response.headers["Retry-After"]) for reply in refused]
+    # Half the time that the full lanes take: neither a constant nor the guess made before anything was measured.
+    assert 1 <= min(later) < max(later) <= ROOM * SERVICE, f"Retry-After: {later}"
+    assert all(reply.response.json()["retryable"] for reply in refused)
+    assert max(reply.took for reply in replies) < 3.0, "the API is slow to answer"
+
+
+ADMISSION_OFF = Mutation(
+    "tasks/lua/accept.lua", "elseif bound >= 0 and backlog + fresh >= bound then", "elseif false then"
+)
+HIGH_LAST = Mutation("settings.py", "_setting((6, 3, 1), _integers)", "_setting((1, 3, 6), _integers)")
+
+
+def test_overload(build: Build) -> None:
+    overload(build())
+
+
+def test_overload_notices_that_nothing_is_refused(build: Build) -> None:
+    with pytest.raises(AssertionError, match="requests wait, 40 may"):
+        overload(build(ADMISSION_OFF))
+
+
+# -- recovery time
+
+
+def recovery_time(stack: Stack) -> None:
+    """With a free worker beside it, what a killed worker was doing starts again within three seconds."""
+    victims = photo_workers(stack, "victim-1", "victim-2", "victim-3", TOY_SECONDS=60)
+    caller = Caller(stack, stack.start_api())
+    requests = {}
+    for _ in victims:
+        request = caller.send()
+        node = wait_until(lambda request=request: caller.get(request)["worker_id"], what="a request starts")
+        requests[node] = request
+    (free,) = photo_workers(stack, "free", threads=4, TOY_SECONDS=0.05)
+    for victim in victims:
+        victim.kill()
+        killed_at = time.time()
+        started = caller.wait_for_start(requests[victim.node], free.node, timeout=5)
+        assert started - killed_at <= 3.0, f"started {started - killed_at:.2f} s after the kill"
+    caller.wait_for(caller.accepted, 5)
+    caller.judge()
+
+
+def test_recovery_time(build: Build) -> None:
+    recovery_time(build())
+
+
+def test_recovery_time_notices_that_death_is_noticed_late(build: Build) -> None:
+    with pytest.raises(TimeoutError, match="a request starts on free"):
+        recovery_time(build(LEASE_TTL=20))
+
+
+# -- graceful degradation
+
+
+def graceful_degradation(stack: Stack) -> None:
+    """Without any worker of one model the other is served as before, and the one's requests wait for a worker."""
+    caller = Caller(stack, stack.start_api(MAX_WAIT=10))
+    stack.start_worker(TOY, name="toy", ready=False)
+    doomed = photo_workers(stack, "photo-1", "photo-2", TOY_SECONDS=0.3)
+    wait_until(lambda: caller.look("/health")[1]["status"] == "healthy", 10, what="healthy")
+    orphans = [caller.send() for _ in range(4)]
+    for worker in doomed:
+        worker.kill()
+    wait_until(lambda: caller.look("/health")[1]["status"] == "degraded", 5, what="/health says degraded")
+    assert "no worker serves photo" in caller.look("/health")[1]["reasons"]
+    assert caller.look("/health")[0] == caller.look("/readyz")[0] == 200
+    orphans += [caller.send(priority=priority) for priority in PRIORITIES]
+    replies = [caller.post(model, wait=True) for model in ("toy", "any") * 10]
+    assert [reply.response.status_code for reply in replies] == [200] * 20, "the other model is affected"
+    assert max(reply.took for reply in replies) < 1.0, "the other model is slower"
+    assert {caller.get(orphan)["state"] for orphan in orphans[-3:]} == {"queued"}
+    photo_workers(stack, "photo-3", threads=4)
+    caller.wait_for(orphans, 10)
+    wait_until(lambda: caller.look("/health")[1]["status"] == "healthy", 5, what="healthy again")
+    caller.judge()
+
+
+OUTAGE_IS_AN_ERROR = Mutation(
+    "tasks/submit.py",
+    "if model_type not in self._settings.models and model_type not in live:",
+    "if model_type not in live:",
+)
+BLIND_HEALTH = Mutation(
+    "api/routes/health.py",
+    'served = {worker["model"] for worker in workers if worker["state"] != "draining"}',
+    "served = set(engine().settings.models)",
+)
+
+
+def test_graceful_degradation(build: Build) -> None:
+    graceful_degradation(build())
+
+
+def test_graceful_degradation_notices_that_an_outage_becomes_an_error(build: Build) -> None:
+    with pytest.raises(AssertionError, match="not accepted: 422"):
+        graceful_degradation(build(OUTAGE_IS_AN_ERROR))
+
+
+def test_graceful_degradation_notices_that_health_is_blind(build: Build) -> None:
+    with pytest.raises(TimeoutError, match="/health says degraded"):
+        graceful_degradation(build(BLIND_HEALTH))
