@@ -6,6 +6,7 @@ the task in :mod:`tasks.inference` calls it and turns what is left into a retry.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -110,6 +111,7 @@ class Engine:
         """Commit one request; yields the error when it should be tried again."""
         try:
             result = entry.result()
+            outcome = self._success(entry, result)
         except Exception as error:  # noqa: BLE001 - as in _start
             if self._wants_retry(error) and not last_try:
                 if self.records.requeue(self.owner.boot, entry.attempt, failure(error)):
@@ -117,7 +119,8 @@ class Engine:
             else:
                 self._commit_failure(entry, error)
             return
-        self._commit_success(entry, result)
+        self.records.commit(self.owner.boot, entry.attempt, outcome)
+        self._learn(result)
 
     @staticmethod
     def _wants_retry(error: Exception) -> bool:
@@ -127,27 +130,27 @@ class Engine:
         if not isinstance(error, ModelError):
             log.error("request %s failed", entry.attempt.id, exc_info=error)
         dead = self._wants_retry(error)
-        outcome = Outcome(state=State.FAILED, result=failure(error), dead_letter=dead, decode=entry.decode_seconds)
+        text = json.dumps(failure(error))
+        outcome = Outcome(state=State.FAILED, result=text, dead_letter=dead, decode=entry.decode_seconds)
         self.records.commit(self.owner.boot, entry.attempt, outcome)
         self.tally.failed += 1
 
-    def _commit_success(self, entry: _Pending, result: Result[Any]) -> None:
-        predictions = self.model.predictions(result.value, entry.attempt.spec["top_k"])
-        outcome = Outcome(
+    def _success(self, entry: _Pending, result: Result[Any]) -> Outcome:
+        """The answer, ready to store: a model's predictions that cannot be written down fail here, as its error."""
+        answer = {
+            "predictions": self.model.predictions(result.value, entry.attempt.spec["top_k"]),
+            "model": self.model.name,
+            "weights": self.model.weights,
+            "decode": round(entry.decode_seconds, 6),
+            "infer": round(result.seconds, 6),
+        }
+        return Outcome(
             state=State.SUCCEEDED,
-            result={
-                "predictions": predictions,
-                "model": self.model.name,
-                "weights": self.model.weights,
-                "decode": round(entry.decode_seconds, 6),
-                "infer": round(result.seconds, 6),
-            },
+            result=json.dumps(answer, separators=(",", ":")),
             decode=entry.decode_seconds,
             infer=result.seconds,
             batch=result.batch_size,
         )
-        self.records.commit(self.owner.boot, entry.attempt, outcome)
-        self._learn(result)
 
     def _learn(self, result: Result[Any]) -> None:
         """Keep a moving average of what one request costs the inference thread, in seconds."""

@@ -6,7 +6,10 @@ record, so the task has no result.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import Reject
 
 from settings import get_settings
 from tasks.celery import app
@@ -16,6 +19,8 @@ from tasks.errors import TransientFailure
 if TYPE_CHECKING:
     from tasks.engine import Engine
 
+log = logging.getLogger(__name__)
+
 _settings = get_settings()
 
 
@@ -23,6 +28,13 @@ class InferenceTask(app.Task):  # type: ignore[name-defined]
     """Holds the engine of this worker process; :mod:`tasks.worker` sets it before anything is consumed."""
 
     engine: Engine
+
+    def retry(self, *args: Any, **kwargs: Any) -> Any:
+        """Celery's retry; when the retry message cannot be published, the delivery itself is given back instead."""
+        try:
+            return super().retry(*args, **kwargs)
+        except Reject as rejection:
+            raise Reject(rejection, requeue=True) from rejection
 
 
 @app.task(
@@ -38,6 +50,17 @@ class InferenceTask(app.Task):  # type: ignore[name-defined]
     retry_jitter=_settings.retry_jitter,
 )
 def infer(self: Any, ids: list[str]) -> None:
-    """Perform the requests of one delivery; raises :class:`TransientFailure` for Celery's autoretry."""
+    """Perform the requests of one delivery.
+
+    Raises:
+        TransientFailure: some want another attempt; Celery's autoretry publishes it.
+        Reject: something outside the requests went wrong, Redis for too long or a bug; the delivery is given back.
+    """
     last_try = self.request.retries >= self.max_retries
-    self.engine.perform(ids, self.request.properties["delivery_tag"], last_try=last_try)
+    try:
+        self.engine.perform(ids, self.request.properties["delivery_tag"], last_try=last_try)
+    except TransientFailure:
+        raise
+    except Exception as error:
+        log.exception("a delivery of %d request(s) could not be performed; it is given back", len(ids))
+        raise Reject(error, requeue=True) from error

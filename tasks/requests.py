@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -26,6 +26,9 @@ from tasks.connections import Client, translated
 from tasks.errors import AlreadyFinished, UnknownRequest
 from tasks.keys import Keys
 from tasks.lanes import Lane
+
+#: No request is started more often than this, whatever the reason: nothing loops.
+MOST_ATTEMPTS = 25
 
 
 class State(StrEnum):
@@ -94,10 +97,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an attempt ended. ``decode`` and ``infer`` are seconds; ``batch`` is the size of the forward pass."""
+    """How an attempt ended; ``result`` is JSON, times are seconds, ``batch`` is the size of the forward pass."""
 
     state: State
-    result: dict[str, Any]
+    result: str
     decode: float = 0.0
     infer: float = 0.0
     batch: int = 0
@@ -127,7 +130,7 @@ class Records:
             record = self.client.hgetall(self.keys.request(request_id))
         if not record:
             raise UnknownRequest(f"no request {request_id}")
-        return parse(request_id, record)
+        return self._parse(request_id, record)
 
     def get_many(self, ids: Sequence[str]) -> list[Request]:
         """The records that exist among ``ids``, in order, in one round trip."""
@@ -135,7 +138,7 @@ class Records:
             for request_id in ids:
                 pipe.hgetall(self.keys.request(request_id))
             records = pipe.execute()
-        return [parse(request_id, record) for request_id, record in zip(ids, records, strict=True) if record]
+        return [self._parse(request_id, record) for request_id, record in zip(ids, records, strict=True) if record]
 
     def cancel(self, request_id: str) -> None:
         """End a queued or running request; canceling twice is fine.
@@ -166,21 +169,26 @@ class Records:
         """Start those of ``ids`` that this delivery may run; the others have ended or run elsewhere."""
         ids = list(ids)
         failure_ttl = self._ttl[State.FAILED]
-        calls = [((), (self._prefix, boot, tag, request_id, failure_ttl)) for request_id in ids]
+        calls = [((), (self._prefix, boot, tag, request_id, failure_ttl, MOST_ATTEMPTS)) for request_id in ids]
         answers = scripts.run_many(self.client, "begin", calls)
         return [_attempt(request_id, answer) for request_id, answer in zip(ids, answers, strict=True) if answer[0] > 0]
 
     def commit(self, boot: str, attempt: Attempt, outcome: Outcome) -> bool:
         """Store how the attempt ended; False when a later attempt or another end owns the request (fenced)."""
         ttl = self._ttl.get(outcome.state, self._default_ttl)
-        result = json.dumps(outcome.result, separators=(",", ":"))
-        args = [boot, attempt.id, attempt.number, str(outcome.state), result, ttl]
+        args = [boot, attempt.id, attempt.number, str(outcome.state), outcome.result, ttl]
         args += [f"{outcome.decode:.6f}", f"{outcome.infer:.6f}", int(outcome.dead_letter), outcome.batch]
         return bool(self._run("commit", args) != 0)
 
     def requeue(self, boot: str, attempt: Attempt, error: Mapping[str, Any]) -> bool:
         """Back to queued after a transient failure; False when fenced."""
         return bool(self._run("requeue", [boot, attempt.id, attempt.number, json.dumps(error)]) == 1)
+
+    def _parse(self, request_id: str, record: Mapping[bytes, bytes]) -> Request:
+        request = parse(request_id, record)
+        if request.completed_at is None:
+            return request
+        return replace(request, expires_at=request.completed_at + self._ttl.get(request.state, self._default_ttl))
 
     def _run(self, name: str, args: Sequence[Any]) -> Any:
         with translated():

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings as hypothesis_settings
 
 from tests.support.ports import free_port as any_free_port
 from tests.support.redis_server import RedisServer
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
+
+# A busy machine is no reason to fail: what an example may cost is bounded by the test's own timeout.
+hypothesis_settings.register_profile("inferlane", deadline=None)
+hypothesis_settings.load_profile("inferlane")
 
 
 @pytest.fixture(scope="session")

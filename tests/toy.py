@@ -1,8 +1,9 @@
 """A model whose input chooses its fate: ``celery -A tasks worker --model tests.toy:toy``.
 
 The "image" is text: ``ok``, ``bad`` (invalid input), ``sleep 0.5``, ``exit`` (ends the process inside the forward
-pass), ``error`` (fails every time), ``flaky PATH n`` (fails n times, counted in the file PATH), ``ran PATH`` (appends a
-line to PATH each time it is inferred). Several orders may be joined by ``;``.
+pass), ``error`` (fails every time), ``strange`` (its answer cannot be written down), ``flaky PATH n`` (fails n times,
+counted in the file PATH), ``ran PATH`` (appends a line to PATH each time it is inferred). Several orders may be joined
+by ``;``.
 
 ``tests.toy:photo`` takes any image instead, and TOY_SECONDS (environment) for each in its forward pass.
 """
@@ -39,6 +40,8 @@ class Toy:
         return batch
 
     def predictions(self, output: str, top_k: int) -> list[dict[str, Any]]:
+        if "strange" in output.split():
+            return [{"class": object()}]
         return [{"class": output.replace(";", " ").split(maxsplit=1)[0], "index": 0, "confidence": 1.0}][:top_k]
 
     def warm_up(self) -> None:

@@ -1,8 +1,8 @@
 -- queued -> running, for the worker that holds the delivery.
--- ARGV: prefix, boot id, tag of the delivery, request id, failure TTL.
+-- ARGV: prefix, boot id, tag of the delivery, request id, failure TTL, most attempts.
 -- Returns {attempt, crashes, spec, image, created, attempt start}, or {0, why} when this delivery must not run the
 -- request: 'not_held' (this worker was declared dead and the delivery given away), 'finished', 'unknown',
--- 'elsewhere' (another live delivery runs it), 'expired', 'image_lost'.
+-- 'elsewhere' (another live delivery runs it), 'expired', 'image_lost', 'given_up'.
 allow_when_full()
 local boot, tag, id, ttl = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local key = request_key(id)
@@ -36,6 +36,10 @@ else
     redis.call('HSET', key, 'outcome', failure)
     finish(id, key, lane, 'queued', 'failed', at, ttl, false)
     return {0, 'image_lost'}
+  end
+  if attempt >= tonumber(ARGV[6]) then
+    bury(id, key, lane, 'queued', at, ttl, '{"code":"given_up","message":"started too often without an end","retryable":false}')
+    return {0, 'given_up'}
   end
   attempt = attempt + 1
   move(lane, 'queued', 'running')

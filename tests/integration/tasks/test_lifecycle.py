@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import redis
 
 from tasks.dead_letters import DeadLetters
 from tasks.errors import (
@@ -20,6 +21,7 @@ from tasks.errors import (
     UnknownRequest,
     UnsupportedModel,
 )
+from tasks.keys import Keys
 from tasks.monitor import Monitor
 from tasks.requests import State
 from tasks.submit import Accepted, Gateway, Submission
@@ -206,3 +208,30 @@ def test_any_is_answered_by_whichever_worker_is_free(toy: Toy, send: Send, gatew
     requests = all_ended(gateway, ids, 10)
     assert {request.worker_id for request in requests} == nodes
     assert {request.lane for request in requests} == {"normal"}
+
+
+def test_an_answer_that_cannot_be_written_down_is_the_requests_failure(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor
+) -> None:
+    toy("toy-1", MAX_RETRIES=0)
+    request = gateway.wait(send("strange"), 10)
+    assert request.state is State.FAILED
+    assert request.error is not None
+    assert request.error["code"] == "internal_error"
+    check_books(monitor, [request])
+
+
+def test_a_delivery_that_cannot_be_performed_is_given_back_and_not_forgotten(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, stack: Stack
+) -> None:
+    """A damaged record makes the task itself fail; mended, the request is answered as if nothing had been."""
+    request_id = send("ok")
+    record = Keys(stack.settings().key_prefix).request(request_id)
+    with redis.Redis.from_url(stack.redis_url) as client:
+        client.hset(record, "spec", "{")
+        toy("toy-1")
+        wait_until(lambda: monitor.counters()["given_back"] >= 1, 15)
+        client.hset(record, "spec", '{"top_k": 1}')
+    request = gateway.wait(request_id, 15)
+    assert request.state is State.SUCCEEDED
+    check_books(monitor, [request])

@@ -114,7 +114,7 @@ class Protocol(RuleBasedStateMachine):
         _, attempt = worker.begun.pop(data.draw(st.integers(0, len(worker.begun) - 1)))
         state = State.SUCCEEDED if succeed else State.FAILED
         before = self.records.get(attempt.id)
-        done = self.records.commit(worker.owner.boot, attempt, Outcome(state=state, result={"by": attempt.number}))
+        done = self.records.commit(worker.owner.boot, attempt, Outcome(state=state, result="{}"))
         if done and not before.state.terminal:
             self.commits[attempt.id] = self.commits.get(attempt.id, 0) + 1
             assert before.attempts == attempt.number
@@ -249,7 +249,7 @@ class Protocol(RuleBasedStateMachine):
                 break
             ids = envelope.requests_in(json.loads(answer[1]), lambda body, _: body)  # type: ignore[index]
             for attempt in self.records.begin(ids, survivor.owner.boot, tag):
-                self.records.commit(survivor.owner.boot, attempt, Outcome(state=State.SUCCEEDED, result={}))
+                self.records.commit(survivor.owner.boot, attempt, Outcome(state=State.SUCCEEDED, result="{}"))
         assert all(request.state.terminal for request in self.records.get_many(self.ids))
         self.books_balance()
         self.an_end_is_final()
