@@ -148,6 +148,8 @@ class Settings:
     api_keys: tuple[str, ...] = _setting((), _names)
     rate_limit: tuple[int, float] | None = _setting(None, _rate)
     cache_ttl: int = _setting(0, _integer(0))
+    webhook_secret: str = _setting("")
+    webhook_hosts: tuple[str, ...] = _setting((), _names)
 
     def __post_init__(self) -> None:
         if self.lease_renew * 2 > self.lease_ttl:

@@ -46,6 +46,7 @@ def register(app: Flask, settings: Settings) -> None:
             raise _unknown(role, keys)
         if role == "admin" and (caller is None or caller.role != "admin"):
             raise Problem("forbidden", "This route needs the key of an administrator.")
+        g.key_name = caller.name if caller else ""
         g.who = caller.name if caller else request.remote_addr
         _spend(settings, caller)
 

@@ -10,6 +10,7 @@ from api import access, correlation, errors, openapi, ops
 from api.engine import EXTENSION, Connections, Engine, real_connections
 from api.routes import BLUEPRINTS
 from api.version import VERSION
+from api.webhooks import signing
 from settings import get_settings
 
 if TYPE_CHECKING:
@@ -24,11 +25,16 @@ def create_app(settings: Settings | None = None, *, connections: Connections | N
     Args:
         settings: by default those of the environment.
         connections: how to reach the queue; by default the Redis that the settings name.
+
+    Raises:
+        SettingsError: a key or secret is malformed, or the API would be open to other machines.
     """
     settings = settings or get_settings()
     app = Flask("inferlane", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    if settings.webhook_secret:
+        signing.secret_bytes(settings.webhook_secret)
     app.extensions[EXTENSION] = Engine(settings, connections or real_connections())
     correlation.register(app)
     access.register(app, settings)

@@ -1,8 +1,8 @@
 """Identical images: the answer to one is the answer to all, and twins that arrive together run once.
 
-The key is what an answer depends on: image, model, weights that are served now, ``top_k``; and the priority, so that
-nobody waits in a lower lane than asked for. Whoever comes first claims the key for a request id; everybody submits under
-that id, which the queue accepts once and replays to the others. So there is no lock, and nobody to wait for who may be
+The key is what an answer depends on: image, model, weights served now, ``top_k``; and the priority, so that nobody
+waits in a lower lane than asked for. Whoever comes first claims the key for a request id; everybody submits under it,
+and the queue accepts that once and replays it to the others. So there is no lock, and nobody to wait for who may be
 dead. Off unless ``CACHE_TTL`` is set. Calls with an identity of their own or a deadline are left alone.
 """
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from api.store import Store
+    from api.webhooks.outbox import Outbox
     from settings import Settings
     from tasks.controls import Controls
     from tasks.dead_letters import DeadLetters
@@ -36,17 +37,19 @@ class Connections:
     store: Callable[[Settings], Store]
     controls: Callable[[Settings], Controls]
     dead_letters: Callable[[Settings], DeadLetters]
+    outbox: Callable[[Settings], Outbox]
 
 
 def real_connections() -> Connections:
     """Connections to the Redis that the settings name."""
     from api.store import Store
+    from api.webhooks.outbox import Outbox
     from tasks.controls import Controls
     from tasks.dead_letters import DeadLetters
     from tasks.monitor import Monitor
     from tasks.submit import Gateway
 
-    return Connections(Gateway, Monitor, Store, Controls, DeadLetters)
+    return Connections(Gateway, Monitor, Store, Controls, DeadLetters, Outbox)
 
 
 class Engine:
@@ -90,6 +93,22 @@ class Engine:
         """The requests that were given up."""
         with self._lock:
             return self._dead_letters
+
+    @property
+    def outbox(self) -> Outbox:
+        """The webhooks to be sent; the first use starts the threads that send them."""
+        with self._lock:
+            return self._outbox
+
+    @cached_property
+    def _outbox(self) -> Outbox:
+        from api.webhooks.courier import Courier
+
+        outbox = self._connections.outbox(self.settings)
+        courier = Courier(self.settings, self.gateway, outbox)
+        courier.start()
+        atexit.register(courier.stop)
+        return outbox
 
     @cached_property
     def _controls(self) -> Controls:

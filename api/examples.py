@@ -30,7 +30,9 @@ _IDENTITY: dict[str, Any] = {
         "Your own id; the same id with the same image and parameters is the same request",
         type="string", pattern=intake.ID_PATTERN,
     ),
-    "callback_url": _described("Where to post the end of the request; needs webhooks to be on", **_NAME),
+    "callback_url": _described("Where to post the end of the request; needs webhooks to be on",
+        type="string", minLength=1, maxLength=intake.MAX_URL,
+   ),
 }  # fmt: skip
 _DATA = {"type": "string", "minLength": 1, "description": "The image as base64 or as a data URL"}
 _CUSTOM_ID = _described("Your own name for it, given back", **_NAME)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ACCEPT_POST = ", ".join(("application/json", "multipart/form-data", *images.MEDIA_TYPES, "application/octet-stream"))
 MAX_TOP_K = 1000
+MAX_URL = 2000
 MAX_DEADLINE = 86_400.0  # seconds
 ID_PATTERN = r"^[A-Za-z0-9._~-]{1,128}$"
 _ID = re.compile(ID_PATTERN[1:-1])
@@ -36,6 +37,12 @@ _SPACE = re.compile(r"\s+")
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value or len(value) > 200:
         raise ValueError("must be a string of 1 to 200 characters")
+    return value
+
+
+def _url(value: Any) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_URL:
+        raise ValueError(f"must be a URL of at most {MAX_URL} characters")
     return value
 
 
@@ -79,7 +86,7 @@ FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "request_id": _identifier,
     "deadline": _deadline,
     "top_k": _top_k,
-    "callback_url": _text,
+    "callback_url": _url,
     "custom_id": _text,
 }
 

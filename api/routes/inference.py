@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, after_this_request, request
+from flask import Response, after_this_request, g, request
 
 from api import cache, events, intake, prefer
 from api.correlation import traceparent
@@ -18,8 +19,10 @@ from api.openapi import Answer, Operations, header, query
 from api.problems import Problem
 from api.resources import now, reply, request_resource, timing_headers, urls, with_etag
 from api.schemas import STATES, AcceptedSchema, PageSchema, RequestSchema
+from api.webhooks import targets
 from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
 from tasks.requests import State
+from tasks.submit import uuid7
 
 if TYPE_CHECKING:
     from api.intake import Draft
@@ -87,8 +90,19 @@ def post_inference() -> Response:
 
 def _submit(wanted: Submission, wish: Preference) -> tuple[Accepted, Request | None]:
     accepted = engine().gateway.submit(wanted, watch=wish.wait > 0)
+    if wanted.callback_url:
+        _ring_at_the_end(accepted)
     ended = accepted.replayed and accepted.state.terminal
     return accepted, wait_for(accepted.id, wish.wait) if wish.wait or ended else None
+
+
+def _ring_at_the_end(accepted: Accepted) -> None:
+    """Let the webhook go out at once when the request ends; without this it goes out some seconds later."""
+    outbox = engine().outbox
+    with suppress(Unavailable):
+        state = engine().gateway.records.watch(accepted.id, outbox.bell)
+        if state is None or state.terminal:
+            outbox.later(accepted.id, 0)
 
 
 def _share(draft: Draft, wanted: Submission, wish: Preference) -> Response | None:
@@ -102,14 +116,37 @@ def _share(draft: Draft, wanted: Submission, wish: Preference) -> Response | Non
 
 def submission(draft: Draft) -> Submission:
     """The Submission for ``draft``; an ``Idempotency-Key`` decides the id unless the caller gave one."""
-    if draft.parameters.get("callback_url"):
-        off = [{"name": "callback_url", "detail": "webhooks are switched off here"}]
-        raise Problem("invalid_parameters", "This installation sends no webhooks.", errors=off)
     more: dict[str, Any] = {"traceparent": traceparent()}
     key = idempotency_key()
     if key and "request_id" not in draft.parameters:
         more["request_id"] = key
-    return draft.submission(**more)
+    elif draft.parameters.get("callback_url"):
+        more["request_id"] = str(uuid7())
+    wanted = draft.submission(**more)
+    if wanted.callback_url:
+        _expect_webhook(wanted)
+    return wanted
+
+
+def _expect_webhook(wanted: Submission) -> None:
+    """Promise a webhook before the request is accepted, so that none is lost in between.
+
+    Raises:
+        Problem: webhooks are off, or may not go there.
+    """
+    settings = engine().settings
+    if not settings.webhook_secret:
+        raise _wrong_url("webhooks are switched off here")
+    try:
+        targets.parse(str(wanted.callback_url), settings.webhook_hosts)
+    except targets.TargetRefused as error:
+        raise _wrong_url(str(error)) from None
+    engine().outbox.expect(str(wanted.request_id))
+
+
+def _wrong_url(why: str) -> Problem:
+    errors = [{"name": "callback_url", "detail": why}]
+    return Problem("invalid_parameters", f"The callback_url cannot be used: {why}.", errors=errors)
 
 
 def idempotency_key() -> str | None:
@@ -120,7 +157,8 @@ def idempotency_key() -> str | None:
     if len(key) > 255:
         long = [{"name": "Idempotency-Key", "detail": "must have at most 255 characters"}]
         raise Problem("invalid_parameters", "The Idempotency-Key is too long.", errors=long)
-    return "key-" + hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+    mine = f"{g.key_name}\0{key}"  # two callers may use the same word
+    return "key-" + hashlib.blake2b(mine.encode(), digest_size=16).hexdigest()
 
 
 def preference(default: float | None = None) -> Preference:

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 
 from api import create_app
 from api.engine import EXTENSION, Connections, Engine
+from api.webhooks.outbox import Outbox
 from settings import Settings, load_settings
 from tests.unit.api.fakes import MODELS, FakeControls, FakeDeadLetters, FakeQueue
 
@@ -36,7 +37,10 @@ def dead_letters(queue: FakeQueue) -> FakeDeadLetters:
 
 @pytest.fixture
 def connections(queue: FakeQueue, controls: FakeControls, dead_letters: FakeDeadLetters) -> Connections:
-    return Connections(lambda _: queue, lambda _: queue, lambda _: queue, lambda _: controls, lambda _: dead_letters)
+    no_webhooks = Outbox  # it connects to Redis only when webhooks are on
+    return Connections(
+        lambda _: queue, lambda _: queue, lambda _: queue, lambda _: controls, lambda _: dead_letters, no_webhooks
+    )
 
 
 @pytest.fixture

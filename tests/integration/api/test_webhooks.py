@@ -1,0 +1,91 @@
+"""A webhook of a real request: signed, repeated until it is taken, once the request has ended."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+from standardwebhooks import Webhook
+
+from tests.integration.api.conftest import MODELS, TOY, image
+from tests.support.stack import ApiProcess, Stack
+from tests.support.waiting import wait_until
+
+SECRET = "whsec_" + base64.b64encode(os.urandom(32)).decode()
+
+
+class Receiver(ThreadingHTTPServer):
+    """Keeps what it got; answers with the statuses it was given, then 200."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Hook)
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.statuses: list[int] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hook"
+
+
+class Hook(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append((dict(self.headers), body))
+        self.send_response(self.server.statuses.pop(0) if self.server.statuses else 200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def api(stack: Stack) -> ApiProcess:
+    stack.start_worker(TOY, name="toy-1", MODELS=MODELS)
+    return stack.start_api(MODELS=MODELS, WEBHOOK_SECRET=SECRET, WEBHOOK_HOSTS="127.0.0.1")
+
+
+def send(http: httpx.Client, order: str, url: str) -> str:
+    params = {"model_type": "toy", "callback_url": url}
+    headers = {"Content-Type": "image/gif", "Prefer": "respond-async"}
+    answer = http.post("/inference", params=params, content=image(order), headers=headers)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["request_id"])
+
+
+def test_the_end_of_a_request_is_told_signed_and_once(api: ApiProcess, receiver: Receiver) -> None:
+    names = {
+        send(api.client, order, receiver.url): end for order, end in (("sleep 0.3", "succeeded"), (" bad ", "failed"))
+    }
+    wait_until(lambda: len(receiver.got) == 2, 10, what="both webhooks")
+    for headers, body in receiver.got:
+        said = Webhook(SECRET).verify(body, {key.lower(): value for key, value in headers.items()})
+        end = names.pop(said["data"]["request_id"])
+        assert (said["type"], said["data"]["status"]) == (f"inference.{end}", end)
+
+
+def test_a_receiver_that_fails_gets_it_again_under_the_same_id(api: ApiProcess, receiver: Receiver) -> None:
+    receiver.statuses = [500]
+    request_id = send(api.client, "ok", receiver.url)
+    wait_until(lambda: len(receiver.got) == 2, 20, what="the repetition after the first pause")
+    first, second = (headers["webhook-id"] for headers, _ in receiver.got)
+    assert first == second == f"msg_{request_id}"
+    assert json.loads(receiver.got[1][1])["data"]["status"] == "succeeded"
