@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import random
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from client import images, traffic
 from client.commands.command import Command, add_wishes, options_of, positive
 from client.console import Context, Exit, UsageError, plain, seconds, table
 from client.images import Upload
+from client.operations import Wishes
 from client.retries import ONCE
 from client.sweep import progress
-from client.traffic import Account
+from client.traffic import Account, Ended, Shot
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -51,15 +53,14 @@ async def _drive(context: Context, uploads: list[Upload]) -> Account:
     with progress(context.log) as bar:
         task = bar.add_task("", total=len(times))
 
-        def show(account: Account) -> None:
+        def show(account: Account, _ended: Ended | None) -> None:
             bad = account.errors.total()
             bar.update(task, completed=account.sent + account.unsent, description=f"{bad} failed" if bad else "")
 
+        wishes: Wishes = {"model": given.model, **options_of(given)}
+        shots = cycle([Shot(upload, wishes) for upload in uploads])
         async with context.async_client() as client:
-            return await traffic.drive(
-                client, uploads, iter(times), {"model": given.model, **options_of(given)},
-                in_flight=given.in_flight, on_end=show,
-            )  # fmt: skip
+            return await traffic.drive(client, shots, times, in_flight=given.in_flight, on_end=show)
 
 
 def _report(document: Mapping[str, Any]) -> RenderableType:

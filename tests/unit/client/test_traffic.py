@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
+from collections.abc import Iterable
 
 import httpx
 import pytest
@@ -12,6 +14,8 @@ from client import AsyncClient, traffic
 from client.images import Upload
 from client.retries import ONCE
 from tests.unit.client.test_client import done, problem
+
+SHOT = traffic.Shot(Upload(b"x"), {})
 
 
 def test_requests_arrive_at_the_rate_asked_for_and_the_same_seed_gives_the_same_moments() -> None:
@@ -32,6 +36,10 @@ def test_a_percentile_is_a_value_that_enough_do_not_exceed(values: list[float], 
     assert len(smaller) < share * len(values)
 
 
+def test_bursts_come_together_and_the_last_may_be_smaller() -> None:
+    assert list(traffic.bursts(3, 2.0, 7)) == [0.0] * 3 + [2.0] * 3 + [4.0]
+
+
 class Slow(httpx.AsyncBaseTransport):
     """Answers 0.2 s late and counts how many calls were under way at once."""
 
@@ -45,10 +53,12 @@ class Slow(httpx.AsyncBaseTransport):
         return done(request.url.params["request_id"])
 
 
-def drive(times: list[float], in_flight: int, transport: httpx.AsyncBaseTransport) -> traffic.Account:
+def drive(
+    times: Iterable[float | None], in_flight: int, transport: httpx.AsyncBaseTransport, shot: traffic.Shot = SHOT
+) -> traffic.Account:
     async def play() -> traffic.Account:
         async with AsyncClient("http://nowhere", retries=ONCE, transport=transport) as client:
-            return await traffic.drive(client, [Upload(b"x")], iter(times), {}, in_flight=in_flight)
+            return await traffic.drive(client, itertools.repeat(shot), times, in_flight=in_flight)
 
     return asyncio.run(play())
 
@@ -77,3 +87,18 @@ def test_errors_are_counted_by_code_and_have_no_latency() -> None:
     document = drive([0.0, 0.01], 10, transport).document()
     assert document["errors"] == {"lane_full": 2}
     assert document["latency"] == dict.fromkeys(("p50", "p90", "p95", "p99", "max"))
+
+
+def test_users_wait_for_their_answer_before_they_ask_again() -> None:
+    slow = Slow()
+    account = drive(traffic.users(6), 2, slow)
+    assert slow.most == 2
+    assert (account.sent, account.unsent) == (6, 0)
+    assert all(0.2 <= latency < 0.4 for latency in account.latencies), "waiting for a place is no part of the latency"
+
+
+def test_an_answer_that_the_judge_rejects_is_an_error() -> None:
+    wrong = traffic.Shot(Upload(b"x"), {}, lambda result: "" if result.best.label == "unicorn" else "wrong_answer")
+    account = drive([0.0, 0.0], 2, Slow(), wrong)
+    assert account.errors == {"wrong_answer": 2}
+    assert account.latencies == []

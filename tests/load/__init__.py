@@ -1,0 +1,1 @@
+"""The parts of ``tests/load_test.py``: what is sent, how it is judged, what is shown and written."""
