@@ -58,7 +58,7 @@ def _load(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--burst-interval", type=_positive, default=2.0, metavar="SECONDS",
                        help="from burst to burst (%(default)s)")  # fmt: skip
     group.add_argument("--in-flight", type=_count, default=1000, metavar="N",
-                       help="in bursts or at a rate: under way at most; what is beyond fails (%(default)s)")  # fmt: skip
+                       help="at a rate or in bursts: under way at most; more are failures (%(default)s)")  # fmt: skip
     group.add_argument("--timeout", type=_positive, default=30.0, metavar="SECONDS",
                        help="how long each request may take (%(default)s)")  # fmt: skip
     group.add_argument("--seed", type=int, help="the same seed gives the same moments and the same mix")
