@@ -103,6 +103,40 @@ resilience: setup-dev ## Workers die, the network breaks, load doubles: minutes,
 chaos: setup-dev ## 100 random kills under 10,000 requests: long, writes .run/reports/chaos.md and .json
 	@$(PYTHON) -m tests.chaos.soak --kills 100 --requests 10000 --report .run/reports/chaos
 
+##@ Containers
+
+# The password and the keys come from .env, see docs/deploying.md; PROFILES="observability cuda" adds services.
+COMPOSE = docker compose $(addprefix --profile ,$(PROFILES))
+
+define needs-docker
+@docker compose version >/dev/null 2>&1 || { echo "docker compose is not installed here: see docs/deploying.md" >&2; exit 1; }
+endef
+
+.PHONY: docker-build
+docker-build: ## Build the images
+	$(needs-docker)
+	@$(COMPOSE) build
+
+.PHONY: docker-up
+docker-up: ## Start everything in containers; returns when all of it is healthy
+	$(needs-docker)
+	@$(COMPOSE) up --detach --wait
+
+.PHONY: docker-down
+docker-down: ## Stop the containers; queued requests stay in their volume
+	$(needs-docker)
+	@docker compose --profile "*" down
+
+.PHONY: docker-logs
+docker-logs: ## Follow the containers' logs
+	$(needs-docker)
+	@$(COMPOSE) logs --follow --tail 50
+
+.PHONY: docker-ps
+docker-ps: ## One line per container, with its health
+	$(needs-docker)
+	@$(COMPOSE) ps
+
 ##@ Developing it
 
 .PHONY: check

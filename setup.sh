@@ -28,7 +28,7 @@ find_python() {
 }
 
 # The stamp holds what was installed: another hash of the same files means there is something to do.
-fingerprint() { cat constraints.txt requirements.txt "$wanted" | sha256sum | cut -d' ' -f1; }
+fingerprint() { cat constraints.txt requirements*.txt | sha256sum | cut -d' ' -f1; }
 
 installed() { [ -f "$VENV/.$1.stamp" ] && [ "$(cat "$VENV/.$1.stamp")" = "$(fingerprint)" ]; }
 

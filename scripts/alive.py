@@ -1,0 +1,66 @@
+"""Whether this host's worker is alive: ``python -m scripts.alive``, for health checks of containers.
+
+A worker proves its life by renewing a lease in Redis from a thread of its own; this looks at the lease, so a worker that
+is busy with a long forward pass is alive and one that hangs as a whole is not. It loads no model runtime and no Celery.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from settings import SettingsError, get_settings
+from tasks.errors import Unavailable
+from tasks.monitor import Monitor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from settings import Settings
+
+ALIVE, DEAD, MISUSED = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Look once, say one line; 0 when a worker of this host holds a lease, 1 when none does, 2 for a wrong setting."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.alive", description=__doc__)
+    parser.add_argument("--model", default="", help="look for a worker of this model only")
+    parser.add_argument(
+        "--patient",
+        action="store_true",
+        help="0 also while Redis does not answer: for probes that kill, because a worker waits an outage out",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        status, line = look(get_settings(), options.model)
+    except SettingsError as error:
+        status, line = MISUSED, str(error)
+    except Unavailable as error:
+        status, line = ALIVE if options.patient else DEAD, str(error)
+    print(line)
+    return status
+
+
+def look(settings: Settings, model: str = "") -> tuple[int, str]:
+    """Exit status and one line about the leases of this host's workers.
+
+    Args:
+        settings: where Redis is.
+        model: only workers of this one count; empty counts all.
+
+    Raises:
+        Unavailable: Redis does not answer, so nobody can tell.
+    """
+    host = socket.gethostname()
+    rows = [row for row in Monitor(settings).workers() if row["host"] == host and model in ("", row["model"])]
+    if not rows:
+        return DEAD, f"no worker{f' of {model}' if model else ''} on {host} holds a lease"
+    now = time.time()
+    return ALIVE, ", ".join(f"{row['id']}: lease renewed {now - row['last_heartbeat']:.1f} s ago" for row in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
