@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -19,6 +21,7 @@ import redis
 
 from tests.support.caller import Caller, Reply
 from tests.support.mutants import Mutation, mutant
+from tests.support.processes import ROOT
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.stack import Stack, WorkerProcess
@@ -46,23 +49,27 @@ def build(settled_redis: RedisServer, tmp_path: Path) -> Iterator[Build]:
     stacks: list[Stack] = []
 
     def start(mutation: Mutation | None = None, **environ: object) -> Stack:
-        root = {"root": mutant(tmp_path, mutation)} if mutation else {}
-        settings = {"KEY_PREFIX": f"{uuid4().hex}:", "MODELS": "photo,toy", **environ}
-        stacks.append(Stack(settled_redis.url, tmp_path / "run", **root, **settings))  # type: ignore[arg-type]
+        root = mutant(tmp_path, mutation) if mutation else ROOT
+        settings: dict[str, Any] = {"KEY_PREFIX": f"{uuid4().hex}:", "MODELS": "photo,toy", **environ}
+        stacks.append(Stack(settled_redis.url, tmp_path / "run", root=root, **settings))
         return stacks[-1]
 
     yield start
     for stack in stacks:
+        stack.kill()
         stack.close()
 
 
-def photo_workers(stack: Stack, *names: str, threads: int = 1, **environ: object) -> list[WorkerProcess]:
-    """Workers of the model ``photo``, started side by side."""
+def photo_workers(stack: Stack, *names: str, threads: int = 1, **environ: Any) -> list[WorkerProcess]:
+    """Workers of the model ``photo``, starting side by side; see :func:`ready`."""
     options = ["-c", str(threads)]
-    workers = [stack.start_worker(PHOTO, name=n, arguments=options, ready=False, **environ) for n in names]
+    return [stack.start_worker(PHOTO, name=name, arguments=options, ready=False, **environ) for name in names]
+
+
+def ready(stack: Stack, workers: Sequence[WorkerProcess]) -> None:
+    """Wait for their leases; what else a scenario starts may come up meanwhile."""
     for worker in workers:
         stack.wait_for_worker(worker)
-    return workers
 
 
 # -- worker failure
@@ -70,15 +77,16 @@ def photo_workers(stack: Stack, *names: str, threads: int = 1, **environ: object
 
 def worker_failure(stack: Stack) -> None:
     """Two of three workers are killed under load: every caller, also those who wait, gets one answer."""
-    first, second, _ = photo_workers(stack, "first", "second", "third", threads=4, TOY_SECONDS=0.1, MAX_BATCH=4)
-    caller = Caller(stack, stack.start_api(MAX_WAIT=12))
+    workers = photo_workers(stack, "first", "second", "third", threads=4, TOY_SECONDS=0.1, MAX_BATCH=4)
+    caller = Caller(stack, stack.start_api(MAX_WAIT=9))
+    ready(stack, workers)
     with ThreadPoolExecutor(16) as pool:
-        replies = [pool.submit(caller.post, wait=True) for _ in range(60)]
-        for victim in (first, second):
-            wait_until(lambda victim=victim: in_flight(caller, victim) > 0, 10)
+        replies = [pool.submit(caller.post, wait=True) for _ in range(48)]
+        for victim in workers[:2]:
+            wait_until(partial(in_flight, caller, victim), what="a victim has work")
             victim.kill()
     codes = [reply.result().response.status_code for reply in replies]
-    assert codes == [200] * 60, f"callers are answered: {codes}"
+    assert codes == [200] * 48, f"callers are answered: {codes}"
     requests = caller.judge()
     assert caller.monitor.counters()["rescued"] >= 1, "nothing was running on the killed workers"
     assert max(request.attempts for request in requests) >= 2
@@ -109,19 +117,26 @@ def network_partition(stack: Stack, *, stall: bool) -> None:
     with Proxy(int(stack.redis_url.rpartition(":")[2].partition("/")[0])) as network:
         (island,) = photo_workers(stack, "island", REDIS_URL=network.url, TOY_SECONDS=2)
         caller = Caller(stack, stack.start_api())
+        ready(stack, [island])
         request = caller.send()
         caller.wait_for_start(request, island.node)
         network.cut(stall=stall)
         (mainland,) = photo_workers(stack, "mainland", TOY_SECONDS=0.05)
+        ready(stack, [mainland])
         (answer,) = caller.wait_for([request], 10)
         assert (answer["worker_id"], answer["attempts"]) == (mainland.node, 2)
         network.heal()
         late_answer_is_fenced(caller, request)
         wait_until(lambda: len(caller.monitor.workers()) == 2, 10, what="the island rejoins")
-        more = caller.wait_for([caller.send() for _ in range(60)], 20)
-        assert {request["worker_id"] for request in more} == {island.node, mainland.node}
+        wait_until(lambda: answers_one_of(caller, island, number=4), 15, what="the island works again")
         caller.judge()
         island.check_alive()
+
+
+def answers_one_of(caller: Caller, worker: WorkerProcess, number: int) -> bool:
+    """Whether the worker answers at least one of a few new requests."""
+    answers = caller.wait_for([caller.send() for _ in range(number)], 10)
+    return worker.node in {answer["worker_id"] for answer in answers}
 
 
 def late_answer_is_fenced(caller: Caller, request_id: str) -> None:
@@ -159,8 +174,9 @@ ROOM = 40
 
 def overload(stack: Stack) -> None:
     """Twice the capacity for eight seconds: low is refused first, high hardly notices, low still moves."""
-    photo_workers(stack, "only", threads=2, TOY_SECONDS=SERVICE, MAX_BATCH=1)
+    workers = photo_workers(stack, "only", threads=2, TOY_SECONDS=SERVICE, MAX_BATCH=1)
     caller = Caller(stack, stack.start_api(MAX_QUEUE=ROOM))
+    ready(stack, workers)
     replies = twice_the_capacity(caller, seconds=8.0)
     ended = time.time()
     assert {reply.response.status_code for reply in replies} == {202, 503}, "nobody was refused"
@@ -199,9 +215,9 @@ def check_refusals(replies: list[Reply]) -> None:
     share = {p: sum(r.priority == p for r in refused) / sum(r.priority == p for r in replies) for p in PRIORITIES}
     assert share["low"] > share["normal"] > share["high"] == 0, f"shares refused: {share}"
     assert refused[0].priority == "low", "low is not refused first"
-    later = [int(reply.response.headers["Retry-After"]) for reply in refused]
-    # Half the time that the full lanes take: neither a constant nor the guess made before anything was measured.
-    assert 1 <= min(later) < max(later) <= ROOM * SERVICE, f"Retry-After: {later}"
+    later = [int(reply.response.headers["Retry-After"]) for reply in refused if reply.priority == "normal"]
+    # Half of what waits ahead of it takes 1.1 to 1.6 s: more than the least answer, less than the unmeasured guess.
+    assert 1 < min(later) <= max(later) <= ROOM * SERVICE, f"Retry-After: {later}"
     assert all(reply.response.json()["retryable"] for reply in refused)
     assert max(reply.took for reply in replies) < 3.0, "the API is slow to answer"
 
@@ -209,11 +225,26 @@ def check_refusals(replies: list[Reply]) -> None:
 ADMISSION_OFF = Mutation(
     "tasks/lua/accept.lua", "elseif bound >= 0 and backlog + fresh >= bound then", "elseif false then"
 )
+GUESSED = Mutation(
+    "tasks/submit.py",
+    "wait = self._fleet.expected_wait(entry.model, entry.submission.priority) or UNMEASURED",
+    "wait = 2 * UNMEASURED",
+)
 HIGH_LAST = Mutation("settings.py", "_setting((6, 3, 1), _integers)", "_setting((1, 3, 6), _integers)")
 
 
 def test_overload(build: Build) -> None:
     overload(build())
+
+
+def test_overload_notices_that_high_is_served_last(build: Build) -> None:
+    with pytest.raises(AssertionError, match=r"^(high |shares refused: )"):
+        overload(build(HIGH_LAST))
+
+
+def test_overload_notices_that_retry_after_is_guessed(build: Build) -> None:
+    with pytest.raises(AssertionError, match=r"^Retry-After: "):
+        overload(build(GUESSED))
 
 
 def test_overload_notices_that_nothing_is_refused(build: Build) -> None:
@@ -228,19 +259,24 @@ def recovery_time(stack: Stack) -> None:
     """With a free worker beside it, what a killed worker was doing starts again within three seconds."""
     victims = photo_workers(stack, "victim-1", "victim-2", "victim-3", TOY_SECONDS=60)
     caller = Caller(stack, stack.start_api())
-    requests = {}
-    for _ in victims:
-        request = caller.send()
-        node = wait_until(lambda request=request: caller.get(request)["worker_id"], what="a request starts")
-        requests[node] = request
+    ready(stack, victims)
+    requests = {worker_of(caller, request): request for request in [caller.send() for _ in victims]}
     (free,) = photo_workers(stack, "free", threads=4, TOY_SECONDS=0.05)
+    ready(stack, [free])
+    killed_at = {}
     for victim in victims:
+        killed_at[victim.node] = time.time()
         victim.kill()
-        killed_at = time.time()
-        started = caller.wait_for_start(requests[victim.node], free.node, timeout=5)
-        assert started - killed_at <= 3.0, f"started {started - killed_at:.2f} s after the kill"
+    for node, at in killed_at.items():
+        took = caller.wait_for_start(requests[node], free.node, timeout=5) - at
+        assert took <= 3.0, f"started {took:.2f} s after the kill"
     caller.wait_for(caller.accepted, 5)
     caller.judge()
+
+
+def worker_of(caller: Caller, request_id: str) -> str:
+    """The node that runs the request, as soon as one does."""
+    return str(wait_until(lambda: caller.get(request_id)["worker_id"], what="a request starts"))
 
 
 def test_recovery_time(build: Build) -> None:
@@ -257,9 +293,10 @@ def test_recovery_time_notices_that_death_is_noticed_late(build: Build) -> None:
 
 def graceful_degradation(stack: Stack) -> None:
     """Without any worker of one model the other is served as before, and the one's requests wait for a worker."""
-    caller = Caller(stack, stack.start_api(MAX_WAIT=10))
     stack.start_worker(TOY, name="toy", ready=False)
     doomed = photo_workers(stack, "photo-1", "photo-2", TOY_SECONDS=0.3)
+    caller = Caller(stack, stack.start_api(MAX_WAIT=10))
+    ready(stack, doomed)
     wait_until(lambda: caller.look("/health")[1]["status"] == "healthy", 10, what="healthy")
     orphans = [caller.send() for _ in range(4)]
     for worker in doomed:
