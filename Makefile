@@ -163,6 +163,10 @@ type-check: setup-dev ## mypy only
 lock: ## Write constraints.txt from the versions installed now
 	@$(PYTHON) -m scripts.lock
 
+.PHONY: screenshots
+screenshots: setup-dev ## Take the pictures of the dashboard in docs/screenshots again
+	@$(PYTHON) -m scripts.screenshots
+
 .PHONY: clean
 clean: ## Delete caches of tools and compiled files; requests and models stay
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

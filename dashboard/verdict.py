@@ -17,14 +17,14 @@ RECENT = 5
 
 #: What the page says when there is no snapshot: state -> (word, sentence).
 TROUBLES: Mapping[str, tuple[str, str]] = {
-    "api_down": ("API down", "the API does not answer. What is below is the last that was known."),
-    "api_slow": ("API slow", "the API did not answer in time. What is below is the last that was known."),
+    "api_down": ("API down", "The API does not answer. What is below is the last that was known."),
+    "api_slow": ("API slow", "The API did not answer in time. What is below is the last that was known."),
     "redis_down": (
         "Redis down",
-        "the API answers, but Redis does not. Workers and lanes are unknown until it is back.",
+        "The API answers, but Redis does not. Workers and lanes are unknown until it is back.",
     ),
-    "login": ("Login needed", "the API wants a key. Log in to see anything."),
-    "api_error": ("API error", "the API answered with an error."),
+    "login": ("Login needed", "The API wants a key. Log in to see anything."),
+    "api_error": ("API error", "The API answered with an error."),
 }
 
 

@@ -69,7 +69,7 @@ def tiles(snapshot: Mapping[str, Any]) -> list[dict[str, str]]:
     return [
         {"name": "Requests in", "value": rate(_summed(snapshot, "rate_in")), "hint": "accepted, last minute"},
         {"name": "Requests done", "value": rate(_summed(snapshot, "rate_out")), "hint": "ended, last minute"},
-        {"name": "Errors", "value": percent(share), "hint": "failed or expired, of what ended in 5 minutes"},
+        {"name": "Errors", "value": percent(share), "hint": "of what ended in 5 minutes"},
         {
             "name": "p95 latency",
             "value": duration(total["p95"] if total else None),

@@ -42,7 +42,7 @@ window.inferlane = (function () {
   }
 
   const milliseconds = (seconds) =>
-    seconds === undefined || seconds === null ? "–"
+    seconds === undefined || seconds === null ? "–" : seconds === 0 ? "0 ms"
       : seconds < 1 ? `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms` : `${seconds.toFixed(1)} s`;
 
   // -- panels: each draws itself from the latest snapshot and from what the person has chosen

@@ -5,7 +5,7 @@
   const COLORS = { ok: "teal", warn: "yellow", bad: "red", none: "gray" };
   const SIGNS = { ok: "✓", warn: "!", bad: "✕", none: "…" };
   const DOWN = {
-    level: "bad", word: "Dashboard down", sentence: "the dashboard itself does not answer; this page tries again.",
+    level: "bad", word: "Dashboard down", sentence: "The dashboard itself does not answer; this page tries again.",
   };
   const STALE = 5;
   let asking = false;
@@ -81,15 +81,16 @@
 
   // -- what else needs attention
 
-  panel(({ view }) => {
+  panel(({ view, state: how }) => {
     const lanes = (view && view.paused) || [];
-    if (!changed("paused", lanes)) return;
-    show("paused-banner", lanes.length ? ui("Alert", { color: "yellow", title: "Paused" }, lanes.map(pausedLine)) : null);
+    if (!changed("paused", [lanes, how])) return;
+    const lines = lanes.map((lane) => pausedLine(lane, how !== "ok"));
+    show("paused-banner", lanes.length ? ui("Alert", { color: "yellow", title: "Paused" }, lines) : null);
   });
 
-  const pausedLine = (lane) => html("Div", { className: "line" },
+  const pausedLine = (lane, disabled) => html("Div", { className: "line" },
     html("Span", {}, `Lane ${lane.lane}, by ${lane.by}${lane.at ? ` at ${clock(lane.at)}` : ""}: it accepts, nothing is taken.`),
-    ui("Button", { "data-act": "order", "data-verb": "resume", "data-lane": lane.lane, "aria-label": `Resume lane ${lane.lane} now` }, "Resume"));
+    ui("Button", { "data-act": "order", "data-verb": "resume", "data-lane": lane.lane, disabled, "aria-label": `Resume lane ${lane.lane} now` }, "Resume"));
 
   panel(({ view }) => {
     const models = (view && view.random) || [];

@@ -190,7 +190,7 @@ def line(name: str, title: str, unit: str, series: tuple[tuple[str, str], ...]) 
                 connectNulls=False,
                 lineProps={"isAnimationActive": False},
                 xAxisProps={"minTickGap": 30},
-                yAxisProps={"width": 64},
+                yAxisProps={"width": 78},
                 legendProps={"height": 28},
             ),
         ]

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.support.ports import free_port
 from tests.support.processes import Process
@@ -24,7 +25,13 @@ MODEL = "efficientnet_lite0"
 # The machine may be busy with other tests: patience costs nothing when all is well.
 expect.set_options(timeout=20_000)
 ADMIN_KEY = "an-admin-key-for-the-tests-of-the-dashboard"
-SETTINGS = {"MODELS": MODEL, "ADMIN_KEY": ADMIN_KEY, "CHAOS_ENABLED": 1, "MAX_RETRIES": 0, "WORKERS_ON_HOST": 2}
+SETTINGS: dict[str, Any] = {
+    "MODELS": MODEL,
+    "ADMIN_KEY": ADMIN_KEY,
+    "CHAOS_ENABLED": 1,
+    "MAX_RETRIES": 0,
+    "WORKERS_ON_HOST": 2,
+}
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--no-first-run", "--disable-dev-shm-usage",
@@ -58,12 +65,12 @@ class System:
 
 
 @contextmanager
-def running(folder: Path, *workers: str, **environ: object) -> Iterator[System]:
+def running(folder: Path, *workers: str, **environ: Any) -> Iterator[System]:
     """Start Redis, the API, the dashboard, and workers of these names."""
     with ExitStack() as opened:
         redis = RedisServer(folder / "redis")
         opened.callback(redis.stop)
-        stack = opened.enter_context(Stack(redis.url, folder / "run", **{**SETTINGS, **environ}))
+        stack = opened.enter_context(Stack(redis.url, folder / "run", **(SETTINGS | environ)))
         api = stack.start_api()
         for name in workers:
             stack.start_worker(MODEL, name=name)
@@ -118,15 +125,16 @@ class Watch:
     problems: list[str] = field(default_factory=list)
 
     def over(self, page: Page) -> None:
-        page.on("console", lambda message: message.type == "error" and self._error(message.text))
+        page.on("console", self._said)
         page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
         page.on("request", lambda request: self._request(request.url))
 
-    def _error(self, text: str) -> None:
+    def _said(self, message: ConsoleMessage) -> None:
         # The browser itself notes every answer of 400 and more; a test that provokes one expects that note.
         expected = ("responded with a status of 4", "net::ERR_")
-        if not (self.refusals and any(each in text for each in expected)):
-            self.problems.append(f"console: {text}")
+        provoked = self.refusals and any(each in message.text for each in expected)
+        if message.type == "error" and not provoked:
+            self.problems.append(f"console: {message.text}")
 
     def _request(self, url: str) -> None:
         if not url.startswith((self.home, "data:", "blob:")):

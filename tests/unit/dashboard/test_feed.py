@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable
 
 import httpx
@@ -94,3 +96,18 @@ def test_keys_do_not_see_each_others_feed_and_old_ones_make_room() -> None:
     for number in range(KEYS):
         feeds.of(str(number))
     assert feeds.of("a") is not first
+
+
+def test_polling_leaves_nothing_behind() -> None:
+    clock = Clock()
+    feed = Feed(upstream(lambda _: httpx.Response(200, json=snapshot())), "", 1.5, clock)
+
+    def poll(times: int) -> int:
+        for _ in range(times):
+            clock.now += 1
+            assert feed.document()["state"] == "ok"
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = poll(50)
+    assert poll(400) - before < 400  # less than one block of memory a poll: nothing is kept
