@@ -1,7 +1,7 @@
 // Lanes, workers and models: plain tables, whose buttons say what they do in data-act.
 (function () {
   "use strict";
-  const { html, ui, show, panel, changed } = window.inferlane;
+  const { html, ui, show, clock, panel, changed } = window.inferlane;
   const orders = () => window.inferlane.orders;
 
   const STATES = {
@@ -51,12 +51,15 @@
 
   panel((data) => {
     if (!data.view) return;
-    const { workers: rows, chaos_enabled: chaos } = data.view;
-    if (!changed("workers", [rows, chaos, data.state, orders().pending(), rows.length || data.view.ledger.queued])) return;
+    const { workers: rows, chaos_enabled: chaos, departed } = data.view;
+    if (!changed("workers", [rows, departed, chaos, data.state, orders().pending(), rows.length || data.view.ledger.queued])) return;
     const heads = ["Worker", "Model", "State", "Heartbeat", "In flight", "Done", "Failed", "Per image", "Memory", "Runtime", "Weights", ""];
-    show("workers", rows.length
-      ? table("Workers", heads, rows.map((worker) => workerLine(worker, live(data), chaos, data.state))) : noWorkers(data));
+    const lines = rows.map((worker) => workerLine(worker, live(data), chaos, data.state));
+    show("workers", [rows.length ? table("Workers", heads, lines) : noWorkers(data), departed.map(goneLine)]);
   });
+
+  const goneLine = (gone) => html("Div", { className: "note" }, badge("✕ gone", "orange"),
+    ` ${gone.id} (${gone.model}) ${gone.text}, noticed at ${clock(gone.at)}`);
 
   function noWorkers(data) {
     const queued = data.view.ledger.queued || 0;
