@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 #: Seconds one blocking read lasts; also how long closing may take.
 BLOCK = 1.0
 
+#: Requests handed in by callers who said they would wait and did not come: the oldest are forgotten beyond this.
+MOST_PREPARED = 1000
+
 
 class Replies:
     """The listener of one process. Starts its thread at the first wait, so a forked server can build it early."""
@@ -34,32 +37,63 @@ class Replies:
         self._settings = settings
         self.key = Keys(settings.key_prefix).reply(f"{os.getpid()}-{uuid4().hex[:12]}")
         self._waiting: dict[str, list[threading.Event]] = defaultdict(list)
+        self._prepared: OrderedDict[str, threading.Event] = OrderedDict()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
-    @contextmanager
-    def expected(self, request_id: str) -> Iterator[threading.Event]:
-        """An event that is set when ``request_id`` may have ended; check the record, then clear it and wait again."""
+    def prepare(self, request_id: str) -> None:
+        """Listen for a request that is about to be handed in with this reply list, so that its end cannot be missed."""
+        self._start()
         event = threading.Event()
         with self._lock:
             self._waiting[request_id].append(event)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._listen, name="replies", daemon=True)
-                self._thread.start()
+            self._prepared[request_id] = event
+            while len(self._prepared) > MOST_PREPARED:
+                self._remove(*self._prepared.popitem(last=False))
+
+    def forget(self, request_id: str) -> None:
+        """The prepared request was not handed in after all."""
+        with self._lock:
+            if event := self._prepared.pop(request_id, None):
+                self._remove(request_id, event)
+
+    @contextmanager
+    def expected(self, request_id: str) -> Iterator[tuple[threading.Event, bool]]:
+        """An event that is set when ``request_id`` may have ended, and whether it was prepared.
+
+        Check the record, then clear the event and wait again. One that was not prepared has yet to be watched.
+        """
+        self._start()
+        with self._lock:
+            event = self._prepared.pop(request_id, None)
+            prepared = event is not None
+            if event is None:
+                event = threading.Event()
+                self._waiting[request_id].append(event)
         try:
-            yield event
+            yield event, prepared
         finally:
             with self._lock:
-                self._waiting[request_id].remove(event)
-                if not self._waiting[request_id]:
-                    del self._waiting[request_id]
+                self._remove(request_id, event)
+
+    def _remove(self, request_id: str, event: threading.Event) -> None:
+        events = self._waiting[request_id]
+        events.remove(event)
+        if not events:
+            del self._waiting[request_id]
 
     def close(self) -> None:
         """Stop listening."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=2 * BLOCK)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._listen, name="replies", daemon=True)
+                self._thread.start()
 
     def _listen(self) -> None:
         client = connections.blocking(self._settings.redis_url, BLOCK)

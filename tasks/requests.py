@@ -170,8 +170,9 @@ class Records:
         ids = list(ids)
         failure_ttl = self._ttl[State.FAILED]
         calls = [((), (self._prefix, boot, tag, request_id, failure_ttl, MOST_ATTEMPTS)) for request_id in ids]
-        answers = scripts.run_many(self.client, "begin", calls)
-        return [_attempt(request_id, answer) for request_id, answer in zip(ids, answers, strict=True) if answer[0] > 0]
+        answers, images = scripts.run_and_get(self.client, "begin", calls, [self.keys.image(i) for i in ids])
+        started = zip(ids, answers, images, strict=True)
+        return [_attempt(request_id, answer, image) for request_id, answer, image in started if answer[0] > 0]
 
     def commit(self, boot: str, attempt: Attempt, outcome: Outcome) -> bool:
         """Store how the attempt ended; False when a later attempt or another end owns the request (fenced)."""
@@ -195,14 +196,15 @@ class Records:
             return scripts.run(self.client, name, (), [self._prefix, *args])
 
 
-def _attempt(request_id: str, answer: Sequence[Any]) -> Attempt:
-    number, crashes, spec, image, created, started = answer
+def _attempt(request_id: str, answer: Sequence[Any], image: bytes | None) -> Attempt:
+    """``image`` is None when the request was canceled in between; its answer will be fenced."""
+    number, crashes, spec, created, started = answer
     return Attempt(
         id=request_id,
         number=number,
         crashes=crashes,
         spec=json.loads(spec),
-        image=image,
+        image=image or b"",
         created_at=float(created),
         started_at=float(started),
     )

@@ -44,15 +44,18 @@ def run(client: Client, name: str, keys: Sequence[str], args: Sequence[Any]) -> 
         return client.execute_command(*command(name, keys, args, full=True))
 
 
-def run_many(client: Client, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-    """Run one script several times in one round trip; not one transaction, each call is atomic by itself."""
-    if len(calls) == 1:
-        return [run(client, name, *calls[0])]
+def run_and_get(
+    client: Client, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]], wanted: Sequence[str]
+) -> tuple[list[Any], list[bytes | None]]:
+    """Run one script several times, then GET as many keys, in one round trip; each call is atomic by itself."""
     with client.pipeline(transaction=False) as pipe:
         for keys, args in calls:
             pipe.execute_command(*command(name, keys, args))
-        answers = pipe.execute(raise_on_error=False)
-    return [_second_try(client, name, call, answer) for call, answer in zip(calls, answers, strict=True)]
+        for key in wanted:
+            pipe.get(key)
+        replies = pipe.execute(raise_on_error=False)
+    answers = [_second_try(client, name, call, reply) for call, reply in zip(calls, replies, strict=False)]
+    return answers, replies[len(calls) :]
 
 
 def _second_try(client: Client, name: str, call: tuple[Sequence[str], Sequence[Any]], answer: Any) -> Any:

@@ -106,7 +106,15 @@ class Gateway:
             Unavailable: Redis does not answer.
         """
         entry = self._admit(submission)
-        answer = self._accept([entry], watch=watch)[0]
+        reply = self._replies if watch else None
+        if reply is not None:
+            reply.prepare(entry.id)
+        answer: Accepted | TaskError | None = None
+        try:
+            answer = self._accept([entry], reply=reply)[0]
+        finally:
+            if reply is not None and (not isinstance(answer, Accepted) or answer.replayed):
+                reply.forget(entry.id)
         if isinstance(answer, TaskError):
             raise answer
         return answer
@@ -129,7 +137,7 @@ class Gateway:
         for members in lanes.values():
             for start in range(0, len(members), self._settings.batch_chunk):
                 chunk = members[start : start + self._settings.batch_chunk]
-                answers = self._accept([entry for _, entry in chunk], watch=False)
+                answers = self._accept([entry for _, entry in chunk], reply=None)
                 outcomes.update(zip((index for index, _ in chunk), answers, strict=True))
         return [outcomes[index] for index in range(len(items))]
 
@@ -168,8 +176,12 @@ class Gateway:
 
     def _wait(self, request_id: str, timeout: float, replies: Replies) -> Request:
         ends = time.monotonic() + timeout
-        with replies.expected(request_id) as event:
-            self.records.watch(request_id, replies.key)
+        with replies.expected(request_id) as (event, prepared):
+            if prepared:
+                event.wait(min(timeout, RECHECK))
+                event.clear()
+            else:
+                self.records.watch(request_id, replies.key)
             request = self.get(request_id)
             while not request.state.terminal and (left := ends - time.monotonic()) > 0:
                 if event.wait(min(left, RECHECK)):
@@ -234,14 +246,14 @@ class Gateway:
         with translated():
             self._client.hincrby(self._keys.counters, "refused")
 
-    def _accept(self, entries: Sequence[_Entry], *, watch: bool) -> list[Accepted | TaskError]:
+    def _accept(self, entries: Sequence[_Entry], *, reply: Replies | None) -> list[Accepted | TaskError]:
         """Store and publish entries of one lane as one message."""
         first = entries[0]
         backlog = [lane(priority, first.model) for priority in PRIORITIES]
         bound = int(self._settings.max_queue * ROOM[first.submission.priority])
-        reply = self._replies.key if watch and self._replies is not None else ""
         message = envelope.seal(app, first.lane, [entry.id for entry in entries])
-        args: list[Any] = [self._keys.prefix, first.lane, message, bound, reply, len(backlog), *backlog]
+        watch = reply.key if reply is not None else ""
+        args: list[Any] = [self._keys.prefix, first.lane, message, bound, watch, len(backlog), *backlog]
         for entry in entries:
             args += _fields(entry)
         with translated():

@@ -1,6 +1,7 @@
--- queued -> running, for the worker that holds the delivery.
+-- queued -> running, for the worker that holds the delivery. The caller reads the image with a GET of its own in the
+-- same round trip: through Lua it would be copied four times.
 -- ARGV: prefix, boot id, tag of the delivery, request id, failure TTL, most attempts.
--- Returns {attempt, crashes, spec, image, created, attempt start}, or {0, why} when this delivery must not run the
+-- Returns {attempt, crashes, spec, created, attempt start}, or {0, why} when this delivery must not run the
 -- request: 'not_held' (this worker was declared dead and the delivery given away), 'finished', 'unknown',
 -- 'elsewhere' (another live delivery runs it), 'expired', 'image_lost', 'given_up'.
 allow_when_full()
@@ -52,4 +53,4 @@ else
   end
   r[11] = stamp(at)
 end
-return {attempt, crashes, r[6], redis.call('GET', image_key(id)), r[7], r[11]}
+return {attempt, crashes, r[6], r[7], r[11]}

@@ -1,0 +1,1 @@
+"""Benchmarks: ``make benchmark`` runs :mod:`bench.run`."""
