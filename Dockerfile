@@ -48,7 +48,7 @@ COPY worker_models/ worker_models/
 COPY deploy/weights/ /opt/weights/
 RUN mkdir -p /opt/models /opt/torch && MODELS="${MODELS}" WEIGHTS_TIMEOUT=600 python -m worker_models prepare
 
-# ---- API, dashboard and Flower: no model runtime
+# ---- API and dashboard: no model runtime
 FROM base AS api
 COPY --from=api-venv /opt/venv /opt/venv
 COPY settings.py logs.py celeryconfig.py ./
@@ -78,7 +78,7 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "scripts.alive"]
 CMD ["celery", "-A", "tasks", "worker", "--model", "efficientnet_lite0", "-n", "efficientnet_lite0@%h", "-P", "threads"]
 
-# ---- worker on a CPU: onnxruntime and the exported graphs
+# ---- worker on a CPU, and Flower: onnxruntime and the exported graphs
 FROM worker-code AS worker
 ENV RUNTIME=onnxruntime
 COPY --from=worker-venv /opt/venv /opt/venv
