@@ -3,6 +3,9 @@
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 RUN := $(PYTHON) -m scripts
+CLIENT := INFERLANE_URL=$${INFERLANE_URL:-$$($(RUN) url)} $(PYTHON) -m client
+LOAD := $(PYTHON) tests/load_test.py
+REPORTS := .run/reports
 CODE := $(wildcard *.py) $(wildcard api client dashboard tasks worker_models scripts tests bench deploy)
 export PATH := $(abspath $(VENV)/bin):$(PATH)
 
@@ -19,6 +22,14 @@ help: ## List the targets
 .PHONY: demo
 demo: start ## Set up, start, and classify a photo of a cat through the real system
 	@$(PYTHON) demo.py
+
+.PHONY: quick-demo
+quick-demo: setup ## Show everything in a minute, on a system of its own if none runs; leaves nothing running
+	@$(PYTHON) demo.py --quick
+
+.PHONY: demo-menu
+demo-menu: setup ## The same, one scene at a time
+	@$(PYTHON) demo.py --menu
 
 .PHONY: test
 test: setup-dev ## Run all tests
@@ -53,6 +64,14 @@ stop: ## Stop everything; nothing is left running
 restart: setup ## Stop and start
 	@$(RUN) restart $(addprefix --without ,$(WITHOUT))
 
+.PHONY: coordinator
+coordinator: setup ## Only the API and a broker if none answers, in the foreground
+	@honcho start broker api
+
+.PHONY: dashboard
+dashboard: setup ## Only the dashboard, in the foreground
+	@honcho start dashboard
+
 .PHONY: scale
 scale: ## Run more or fewer workers of a model: make scale mobilenet=3
 	@$(RUN) scale $(foreach pair,$(MAKEOVERRIDES),$(if $(filter VENV=% PYTHON=%,$(pair)),,$(pair)))
@@ -77,6 +96,14 @@ queue-status: ## How many requests wait, by priority and lane
 metrics: ## Counters and latencies
 	@$(RUN) metrics
 
+.PHONY: monitor
+monitor: setup ## Health, workers, lanes and latencies in the terminal, every second
+	@$(CLIENT) monitor
+
+.PHONY: doctor
+doctor: setup ## What is wrong with this installation, as far as the API shows
+	@$(CLIENT) doctor
+
 .PHONY: test-inference
 test-inference: ## Classify the photo of a cat on the running system
 	@$(PYTHON) demo.py
@@ -84,6 +111,14 @@ test-inference: ## Classify the photo of a cat on the running system
 .PHONY: simulate-crash
 simulate-crash: ## Kill a worker with SIGKILL and watch it come back
 	@$(RUN) crash
+
+.PHONY: chaos-enable
+chaos-enable: setup ## Restart with fault injection on; orders need ADMIN_KEY or the Celery CLI
+	@CHAOS_ENABLED=1 $(RUN) restart $(addprefix --without ,$(WITHOUT))
+
+.PHONY: chaos-disable
+chaos-disable: setup ## Restart with fault injection off
+	@CHAOS_ENABLED=0 $(RUN) restart $(addprefix --without ,$(WITHOUT))
 
 .PHONY: logs
 logs: ## Follow all logs
@@ -137,7 +172,32 @@ docker-ps: ## One line per container, with its health
 	$(needs-docker)
 	@$(COMPOSE) ps
 
+##@ Loading it (a running system; ARGUMENTS="--rate 20 --max-p95 0.5" adds to each)
+
+.PHONY: load-test
+load-test: setup-dev ## 100 photos from 10 users; 1 when an answer is wrong or missing
+	@$(LOAD) --requests 100 --concurrent 10 $(ARGUMENTS)
+
+.PHONY: load-test-heavy
+load-test-heavy: setup-dev ## 2000 photos from 50 users
+	@$(LOAD) --requests 2000 --concurrent 50 --report $(REPORTS)/load-heavy.html $(ARGUMENTS)
+
+.PHONY: load-test-burst
+load-test-burst: setup-dev ## 10 bursts of 50 photos, 3 seconds apart
+	@$(LOAD) --requests 500 --burst-mode --burst-size 50 --burst-interval 3 --report $(REPORTS)/load-burst.html $(ARGUMENTS)
+
+.PHONY: stress-test
+stress-test: setup-dev ## Raise the rate until answers fail or take longer than a second
+	@$(PYTHON) -m tests.load.stress $(ARGUMENTS)
+
 ##@ Developing it
+
+.PHONY: verify
+verify: check test quick-demo ## Everything before a release: checks, all tests with resilience and chaos, the tour
+
+.PHONY: api-docs
+api-docs: setup ## Write the OpenAPI document to docs/openapi.json; a running API shows it at /docs
+	@$(PYTHON) -m scripts.openapi
 
 .PHONY: check
 check: setup-dev ## Formatting, lint, types and import directions: what CI checks

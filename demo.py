@@ -2,6 +2,9 @@
 
 ``python demo.py [PHOTO] [--model NAME]``; without a photo it takes the cat in docs/images and checks that the answer is
 one. It talks to the API over HTTP like any client, and exits with 1 when the answer is not a real one.
+
+``--quick`` shows everything in a minute and ``--menu`` lets you choose: health, photos, a batch, load balancing,
+priorities, a worker that dies, bad input, a small benchmark. Both start a system when none runs, and end it again.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Any
 
 import httpx
 
+from scripts.tour.guide import menu, tour
+from scripts.tour.scenes import SCENES
 from settings import get_settings
 
 CAT = Path(__file__).resolve().parent / "docs" / "images" / "cat.png"
@@ -69,7 +74,20 @@ def main() -> int:
     parser.add_argument("photo", nargs="?", type=Path, default=CAT)
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--url", default=get_settings().base_url)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--quick", action="store_true", help="show everything in a minute")
+    which.add_argument("--menu", action="store_true", help="choose what to see")
+    which.add_argument("--scene", action="append", choices=list(SCENES), help="show this; may be repeated")
     arguments = parser.parse_args()
+    if arguments.menu:
+        return menu(arguments.url, arguments.model)
+    if arguments.quick or arguments.scene:
+        return tour(arguments.url, arguments.scene or tuple(SCENES), arguments.model)
+    return classify_once(arguments)
+
+
+def classify_once(arguments: argparse.Namespace) -> int:
+    """Classify one photo of the command line."""
     try:
         answer = classify(arguments.url, arguments.photo, arguments.model)
         check(answer, expect_cat=arguments.photo == CAT)

@@ -70,6 +70,12 @@ def metrics(system: System, _arguments: argparse.Namespace) -> int:
     return _show(system, "/metrics")
 
 
+def url(system: System, _arguments: argparse.Namespace) -> int:
+    """Where the API of this host is, running or not."""
+    print(system.settings.base_url)
+    return 0
+
+
 def crash(system: System, _arguments: argparse.Namespace) -> int:
     """Kill one worker with SIGKILL and watch it come back."""
     name, seconds = system.crash()
@@ -129,7 +135,7 @@ def _replicas(text: str) -> tuple[str, int]:
 
 COMMANDS: dict[str, Callable[[System, argparse.Namespace], int]] = {
     command.__name__: command
-    for command in (start, stop, restart, status, health, workers, queue, metrics, scale, crash, logs, reset)
+    for command in (start, stop, restart, status, health, workers, queue, metrics, url, scale, crash, logs, reset)
 }
 
 

@@ -7,11 +7,8 @@ checks that this tool says so when nobody answers or answers are wrong.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import os
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -23,28 +20,16 @@ if str(ROOT) not in sys.path:  # run as a file, Python finds only the folder tes
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from client import AsyncClient, traffic  # noqa: E402
 from client.answers import Result  # noqa: E402
 from client.console import Exit  # noqa: E402
 from client.images import Upload  # noqa: E402
-from client.retries import ONCE  # noqa: E402
 from client.traffic import Account, Ended, Shot  # noqa: E402
-from tests.load import plan, report, screen, verdict  # noqa: E402
+from tests.load import plan, report, screen, stress, verdict  # noqa: E402
+from tests.load.send import load  # noqa: E402
 from tests.support.ports import free_port  # noqa: E402
 from tests.support.stack import Stack  # noqa: E402
 
 MODEL = "efficientnet_lite0"
-
-
-async def load(arguments: argparse.Namespace, live: screen.Live) -> Account:
-    """Send what ``arguments`` ask for."""
-    rng = random.Random(arguments.seed)  # noqa: S311 - no secret
-    key = os.environ.get("INFERLANE_API_KEY")
-    async with AsyncClient(arguments.url, key, timeout=arguments.timeout, retries=ONCE) as client:
-        return await traffic.drive(
-            client, plan.shots(arguments, rng), plan.times(arguments, rng),
-            in_flight=plan.places(arguments), on_end=live.on_end,
-        )  # fmt: skip
 
 
 def main(given: list[str] | None = None) -> int:
@@ -168,6 +153,18 @@ def test_wrong_usage_ends_with_2(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         plan.parser().parse_args(wrong)
     assert caught.value.code == Exit.USAGE
+
+
+def test_a_stress_test_ends_at_the_first_step_that_is_too_much() -> None:
+    limits, asked = plan.parser().parse_args([]), []
+
+    def measure(rate: float) -> verdict.Verdict:
+        asked.append(rate)
+        return verdict.judge(*account_of((0.1, "" if rate < 20 else "lane_full")), limits)
+
+    assert stress.climb(stress.rates(5, 2, 1000), measure, Console(quiet=True)) == 10
+    assert asked == [5, 10, 20]
+    assert stress.climb(iter([50.0]), measure, Console(quiet=True)) is None
 
 
 if __name__ == "__main__":

@@ -7,11 +7,27 @@ from client.commands.classify import CLASSIFY
 from client.commands.command import Command
 from client.commands.doctor import DOCTOR
 from client.commands.load import LOAD
+from client.commands.monitor import MONITOR
 from client.commands.operators import CHAOS, DEAD_LETTERS
 from client.commands.requests import CANCEL, GET, SUBMIT, WATCH
 from client.commands.system import QUEUES, STATUS, WORKERS
 
-_ALL = (CLASSIFY, SUBMIT, GET, WATCH, CANCEL, BATCH, STATUS, QUEUES, WORKERS, DEAD_LETTERS, LOAD, CHAOS, DOCTOR)
+_ALL = (
+    CLASSIFY,
+    SUBMIT,
+    GET,
+    WATCH,
+    CANCEL,
+    BATCH,
+    STATUS,
+    QUEUES,
+    WORKERS,
+    MONITOR,
+    DEAD_LETTERS,
+    LOAD,
+    CHAOS,
+    DOCTOR,
+)
 COMMANDS: Mapping[str, Command] = {command.name: command for command in _ALL}
 
 __all__ = ["COMMANDS", "Command"]

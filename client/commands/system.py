@@ -33,9 +33,14 @@ def _overview(health: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> R
     parts += [plain(f"  {reason}") for reason in health["reasons"]]
     parts.append(table("", "", "#", rows=_facts(health)))
     if metrics is not None and metrics["latencies"]:
-        rows = (_latency(name, metrics["latencies"][name]) for name in _stages(metrics["latencies"]))
-        parts.append(table("how long it takes", "stage", "#p50", "#p95", "#p99", "#count", rows=rows))
+        parts.append(stage_table(metrics["latencies"]))
     return Group(*parts)
+
+
+def stage_table(latencies: Mapping[str, Any]) -> RenderableType:
+    """How long each stage of a request takes, from ``/metrics``."""
+    rows = (_latency(name, latencies[name]) for name in _stages(latencies))
+    return table("how long it takes", "stage", "#p50", "#p95", "#p99", "#count", rows=rows)
 
 
 def _facts(health: Mapping[str, Any]) -> Iterable[tuple[str, object]]:
@@ -81,11 +86,12 @@ def _queues(context: Context) -> int:
         if _obey(context, client, "lanes", ("pause", "resume")):
             return Exit.OK
         queues = client.queues()
-    context.show(queues, lambda: _lanes(queues))
+    context.show(queues, lambda: lane_table(queues))
     return Exit.OK
 
 
-def _lanes(queues: Mapping[str, Any]) -> RenderableType:
+def lane_table(queues: Mapping[str, Any]) -> RenderableType:
+    """The lanes, from ``/queue/status``."""
     title = "{size} waiting: {high_priority} high, {normal_priority} normal, {low_priority} low".format(**queues)
     columns = ("lane", "#waiting", "#running", "#oldest", "#in/s", "#out/s", "#expected", "")
     return table(title, *columns, rows=(_lane(lane) for lane in queues["lanes"]))
@@ -104,11 +110,12 @@ def _workers(context: Context) -> int:
         if _obey(context, client, "workers", ("drain", "resume")):
             return Exit.OK
         workers = client.workers()
-    context.show({"workers": workers}, lambda: _worker_table(workers))
+    context.show({"workers": workers}, lambda: worker_table(workers))
     return Exit.OK
 
 
-def _worker_table(workers: Iterable[Mapping[str, Any]]) -> RenderableType:
+def worker_table(workers: Iterable[Mapping[str, Any]]) -> RenderableType:
+    """The workers, from ``/workers/status``."""
     columns = ("worker", "model", "state", "runs on", "weights", "#has", "#done", "#per image", "#memory")
     return table("", *columns, rows=(_worker(worker) for worker in workers))
 

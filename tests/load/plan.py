@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client import images, traffic
-from client.address import DEFAULT_URL
 from client.answers import Result
 from client.images import Upload
 from client.operations import Wishes
 from client.traffic import Shot
+from settings import get_settings
 
 CAT = Path(__file__).resolve().parents[2] / "docs" / "images" / "cat.png"
 CAT_CLASSES = frozenset(range(281, 286))  # ImageNet's domestic cats: tabby, tiger, Persian, Siamese, Egyptian
@@ -65,7 +65,9 @@ def _load(group: argparse._ArgumentGroup) -> None:
 
 
 def _content(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--url", default=os.environ.get("INFERLANE_URL") or DEFAULT_URL, help="the API (%(default)s)")
+    group.add_argument(
+        "--url", default=os.environ.get("INFERLANE_URL") or get_settings().base_url, help="the API (%(default)s)"
+    )
     group.add_argument("--models", type=_shares, default={"any": 1.0}, metavar="NAME[=SHARE],...",
                        help="the mix of models, e.g. resnet18=3,any=1 (any)")  # fmt: skip
     group.add_argument("--priorities", type=_shares, default={"normal": 1.0}, metavar="NAME[=SHARE],...",

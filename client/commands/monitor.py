@@ -1,0 +1,63 @@
+"""``monitor``: the system in the terminal, drawn anew every second until interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from contextlib import ExitStack
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from client.commands.command import Command, positive
+from client.commands.system import COLOURS, lane_table, stage_table, worker_table
+from client.console import Context, Exit, UsageError, plain
+from client.errors import ClientError
+from client.retries import ONCE
+from client.synchronous import Client
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="between two looks (%(default)g)")
+    parser.add_argument("--times", type=positive, metavar="N", help="look so often, then end; else until interrupted")
+
+
+def _run(context: Context) -> int:
+    every, times = context.arguments.every, context.arguments.times
+    if every <= 0:
+        raise UsageError("--every must be above 0")
+    if context.json:
+        raise UsageError("monitor draws; for a program there are status, queues and workers with --json")
+    with ExitStack() as stack:
+        client = stack.enter_context(context.client())
+        live = stack.enter_context(Live(console=context.out, auto_refresh=False, screen=context.out.is_terminal))
+        looks, ok = 0, True
+        while times is None or looks < times:
+            time.sleep(every if looks else 0)
+            ok, picture = look(client)
+            live.update(picture, refresh=True)
+            looks += 1
+        return Exit.OK if ok else Exit.UNREACHABLE
+
+
+def look(client: Client) -> tuple[bool, RenderableType]:
+    """The system as it is now; False and the reason when it does not answer, which is no reason to stop looking."""
+    heading = f"{client.address.url}  {datetime.now():%H:%M:%S}"
+    try:
+        health, queues, workers = client.health(), client.queues(), client.workers()
+        latencies = client.metrics()["latencies"]
+    except ClientError as error:
+        return False, Text(f"{heading}\n{plain(error)}", style="red")
+    word = str(health["status"])
+    parts: list[RenderableType] = [Text(heading), Text(word, style=COLOURS.get(word, ""))]
+    parts += [plain(f"  {reason}") for reason in health["reasons"]]
+    parts += [worker_table(workers), lane_table(queues)]
+    return True, Group(*parts, *([stage_table(latencies)] if latencies else []))
+
+
+MONITOR = Command(
+    name="monitor", help="watch health, workers, lanes and latencies", run=_run, configure=_configure, retries=ONCE,
+    timeout=5.0, timeout_of="how long each look may take",
+)  # fmt: skip

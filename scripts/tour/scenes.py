@@ -1,0 +1,128 @@
+"""The scenes of the tour: each does something real, shows what came back, and raises when that is not right."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from itertools import cycle, islice, repeat
+from statistics import median
+from typing import TYPE_CHECKING
+
+from client import AsyncClient, ClientError, traffic
+from client.console import seconds, table
+from client.images import read
+from client.traffic import Shot
+from scripts.tour.crash import crash
+from scripts.tour.pictures import CAT, PHOTOS, bars, right
+from scripts.tour.problem import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from client.traffic import Account
+    from scripts.tour.stage import Stage
+
+MANY = 40
+
+
+def health(stage: Stage) -> None:
+    """Health: the system in one word, and who works."""
+    found = stage.client.health()
+    stage.console.print(f"{found['status']}; broker {found['broker']}, {found['queue_size']} waiting")
+    rows = ((w["id"], w["model"], w["state"], w["runtime"], w["weights"], w["pid"]) for w in stage.client.workers())
+    stage.console.print(table("", "worker", "model", "state", "runtime", "weights", "#pid", rows=rows))
+    expect(found["status"] != "unhealthy", "the system is unhealthy")
+
+
+def single(stage: Stage) -> None:
+    """Single photos: the five best classes of each."""
+    for photo in PHOTOS:
+        result = stage.client.predict(photo, stage.model, top_k=5)
+        took = seconds(result.processing_time)
+        stage.console.print(f"\n{photo.name}: {result.model}, weights {result.weights}, {took}")
+        stage.console.print(bars(result.predictions))
+        expect(right(photo, result), f"{photo.name} is no {result.best.label}")
+
+
+def batch(stage: Stage) -> None:
+    """Batch: many photos in one call, a bad one among them."""
+    good = list(islice(cycle(PHOTOS), 11))
+    began = time.monotonic()
+    outcomes = list(stage.client.submit_batch([*good, read(CAT).data[:5000]], stage.model).results())
+    stage.console.print(f"{len(outcomes)} items in {seconds(time.monotonic() - began)}:")
+    failed = [outcome for outcome in outcomes if outcome.error]
+    answers = Counter(outcome.result.best.label for outcome in outcomes if outcome.result)
+    rows = [*answers.items(), *((outcome.error.code, 1) for outcome in failed if outcome.error)]
+    stage.console.print(table("", "best class or error", "#items", rows=rows))
+    expect([outcome.index for outcome in failed] == [len(good)], "not just the bad item failed")
+
+
+def balance(stage: Stage) -> None:
+    """Load balancing: idle workers take, so the work spreads by itself."""
+    outcomes = stage.client.as_completed(repeat(CAT, MANY), model=stage.model, concurrency=8)
+    workers = Counter(outcome.unwrap().worker_id for outcome in outcomes)
+    stage.console.print(table("", "worker", "#answers", rows=workers.items()))
+    live = sum(worker["model"] == stage.model for worker in stage.client.workers())
+    expect(live < 2 or len(workers) > 1, f"{live} workers, and one did everything")
+
+
+def priorities(stage: Stage) -> None:
+    """Priorities: high overtakes what waits, low still moves."""
+    low = [stage.client.submit(CAT, stage.model, priority="low") for _ in range(MANY)]
+    high = [stage.client.submit(CAT, stage.model, priority="high") for _ in range(5)]
+    waits = {
+        name: [float(job.result(60).timings["queue"]) for job in jobs] for name, jobs in (("high", high), ("low", low))
+    }
+    rows = ((name, len(found), seconds(median(found)), seconds(max(found))) for name, found in waits.items())
+    stage.console.print(table("waited in line", "priority", "#requests", "#half of them up to", "#longest", rows=rows))
+    stage.console.print("The low ones were handed in first.")
+
+
+def invalid(stage: Stage) -> None:
+    """Bad input: refused with a reason, and nobody else notices."""
+    torn = read(CAT).data[:5000]
+    cases: Mapping[str, tuple[bytes, str]] = {
+        "a photo cut off in the middle": (torn, stage.model),
+        "text that calls itself nothing": (b"Meow.", stage.model),
+        "nothing at all": (b"", stage.model),
+        "a model nobody has heard of": (read(CAT).data, "clairvoyant"),
+    }
+    codes = {what: _code(stage, image, model) for what, (image, model) in cases.items()}
+    stage.console.print(table("", "sent", "answered", rows=codes.items()))
+    expect(all(codes.values()), "something bad was accepted")
+    expect(right(CAT, stage.client.predict(CAT, stage.model)), "the next good photo was not answered rightly")
+
+
+def _code(stage: Stage, image: bytes, model: str) -> str:
+    try:
+        stage.client.predict(image, model)
+    except ClientError as error:
+        return error.code
+    return ""
+
+
+def benchmark(stage: Stage) -> None:
+    """A small benchmark: eight users at once on this machine, now."""
+    account = asyncio.run(_users(stage, number=8, requests=120))
+    found = account.document()
+    rate = len(account.latencies) / account.elapsed
+    stage.console.print(f"{rate:.0f} right answers per second; from asking to the answer:")
+    ordered = sorted(account.latencies)
+    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+    rows = [[seconds(traffic.percentile(ordered, share)) for share in shares.values()]]
+    stage.console.print(table("", *(f"#{name}" for name in shares), rows=rows))
+    stage.console.print("tests/load_test.py measures more, and with requests that wait for nobody.")
+    expect(not account.errors, f"errors: {found['errors']}")
+
+
+async def _users(stage: Stage, number: int, requests: int) -> Account:
+    shot = Shot(read(CAT), {"model": stage.model}, lambda result: "" if right(CAT, result) else "wrong_answer")
+    async with AsyncClient(stage.url, os.environ.get("INFERLANE_API_KEY")) as client:
+        return await traffic.drive(client, repeat(shot), traffic.users(requests), in_flight=number)
+
+
+SCENES: dict[str, Callable[[Stage], None]] = {
+    scene.__name__: scene for scene in (health, single, batch, balance, priorities, crash, invalid, benchmark)
+}

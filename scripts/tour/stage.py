@@ -1,0 +1,116 @@
+"""Where the tour plays: the system that runs already, or one of its own that leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from client import Client
+from client.errors import ClientError
+from scripts.programs import ROOT
+from settings import get_settings, variables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rich.console import Console
+
+    from settings import Settings
+
+MODEL = "efficientnet_lite0"  # its weights come with a package, so it is there on every machine
+WORKERS = 2
+
+
+class StageError(RuntimeError):
+    """There is no system to show; the message says why."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a scene needs: a client for the system, the model to ask, and where to print."""
+
+    client: Client
+    url: str
+    model: str
+    console: Console
+
+
+@contextlib.contextmanager
+def stage(console: Console, url: str, model: str = MODEL) -> Iterator[Stage]:
+    """The system at ``url`` if it answers, else one that ends with this block.
+
+    Raises:
+        StageError: it could not be started.
+    """
+    with contextlib.ExitStack() as stack:
+        if answers(url):
+            console.print(f"Using the system that runs at {url}.")
+        else:
+            console.print(f"Nothing answers at {url}: starting {WORKERS} workers and an API for this tour.")
+            url = stack.enter_context(own_system(get_settings(), model))
+        client = stack.enter_context(Client(url, os.environ.get("INFERLANE_API_KEY")))
+        yield Stage(client, url, model, console)
+
+
+def answers(url: str) -> bool:
+    """Whether an API answers at ``url`` now."""
+    with Client(url, timeout=2) as client:
+        try:
+            client.document("/livez")
+        except ClientError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def own_system(settings: Settings, model: str) -> Iterator[str]:
+    """A system on free ports with a run directory of its own; its address. It has ended when the block is left.
+
+    Raises:
+        StageError: it did not come up.
+    """
+    with tempfile.TemporaryDirectory(prefix="inferlane-tour-") as folder:
+        environ = environment(settings, model, folder)
+        try:
+            _scripts(environ, "start", "--without", "dashboard", "--without", "flower")
+            _scripts(environ, "scale", f"{model}={WORKERS}")
+            yield f"http://127.0.0.1:{environ['API_PORT']}"
+        finally:
+            _scripts(environ, "stop")
+
+
+def environment(settings: Settings, model: str, folder: str) -> dict[str, str]:
+    """The environment of the tour's own system: nothing of the user's but where weights and graphs are."""
+    ports = {name: str(port) for name, port in zip(("API_PORT", "REDIS_PORT"), free_ports(2), strict=True)}
+    # An empty variable keeps the default and hides what .env says.
+    return {
+        **os.environ,
+        **dict.fromkeys(variables(), ""),
+        **ports,
+        "MODELS": model,
+        "RUN_DIR": folder,
+        "WEIGHTS_DIR": settings.weights_dir,
+        "MODEL_CACHE_DIR": settings.model_cache_dir,
+    }
+
+
+def free_ports(number: int) -> list[int]:
+    """So many loopback ports that were free a moment ago, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _scripts(environ: Mapping[str, str], *arguments: str) -> None:
+    command = [sys.executable, "-m", "scripts", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StageError(f"`{arguments[0]}` failed:\n{done.stdout}{done.stderr}")
