@@ -20,6 +20,7 @@ TRANSPORT_ALIASES.update(
     sentinel="tasks.transport:SentinelTransport",
 )
 broker_transport_options = {
+    "master_name": _settings.sentinel_master,
     "global_keyprefix": _settings.key_prefix,
     "priority_steps": [0],  # priorities are lanes of their own; four sub-queues each would quadruple every take
     "queue_order_strategy": "tasks.lanes:configured_order",

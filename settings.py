@@ -89,6 +89,7 @@ class Settings:
 
     # -- where things are
     redis_url: str = _setting("redis://127.0.0.1:6390/0")
+    sentinel_master: str = _setting("mymaster")
     key_prefix: str = _setting("inferlane:")
     api_host: str = _setting("127.0.0.1")
     api_port: int = _setting(8000, _port)

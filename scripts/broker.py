@@ -23,6 +23,7 @@ import redis
 
 import logs
 from settings import Settings, get_settings
+from tasks import connections
 
 log = logging.getLogger("broker")
 
@@ -62,12 +63,12 @@ def packaged_executable() -> str:
     return str(path)
 
 
-def answers(url: str, timeout: float = 0.5) -> bool:
-    """Whether a Redis at ``url`` answers PING within ``timeout`` seconds."""
-    client = redis.Redis.from_url(url, socket_connect_timeout=timeout, socket_timeout=timeout)
+def answers(url: str) -> bool:
+    """Whether a Redis at ``url`` (or the master its Sentinels name) answers PING within a second."""
+    client = connections.prompt(url)
     try:
         return bool(client.ping())
-    except redis.RedisError:
+    except (redis.RedisError, OSError):
         return False
     finally:
         client.close()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
@@ -18,7 +19,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
+from settings import get_settings
 from tasks.errors import Unavailable
 
 #: A redis-py client whose replies are bytes; redis-py's own annotations leave every reply ``bytes | str``.
@@ -27,6 +30,11 @@ Client = Any
 #: Conditions of the server that end without anybody changing the call.
 PASSING = (OutOfMemoryError, ReadOnlyError)
 PASSING_CODES = re.compile(r"(^|-)(OOM|LOADING|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MISCONF)\b")
+
+#: What an outage or a failover looks like to a client that waits for its end.
+WORTH_WAITING = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError)
+
+SENTINEL_PORT = 26379
 
 #: Seconds within which a prompt client has an answer or gives up.
 PROMPT = 0.8
@@ -37,19 +45,35 @@ PATIENCE = 1200
 def prompt(url: str) -> Client:
     """A client that fails within a second; one immediate repeat covers connections that a restart has closed."""
     retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
-    return redis.Redis.from_url(url, socket_timeout=PROMPT, socket_connect_timeout=PROMPT, retry=retry)
+    return _connect(url, socket_timeout=PROMPT, socket_connect_timeout=PROMPT, retry=retry)
 
 
 def patient(url: str) -> Client:
     """A client that repeats a command until Redis is back; use it only for commands that may run twice."""
-    retry = Retry(ExponentialBackoff(cap=0.5, base=0.02), PATIENCE)
-    return redis.Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=1.0, retry=retry)
+    retry = Retry(ExponentialBackoff(cap=0.5, base=0.02), PATIENCE, supported_errors=WORTH_WAITING)
+    return _connect(url, socket_timeout=5.0, socket_connect_timeout=1.0, retry=retry)
 
 
 def blocking(url: str, longest: float) -> Client:
     """A client for reads that block up to ``longest`` seconds; a connection silent for longer is given up."""
     retry = Retry(NoBackoff(), 0)
-    return redis.Redis.from_url(url, socket_timeout=longest + 2.0, socket_connect_timeout=1.0, retry=retry)
+    return _connect(url, socket_timeout=longest + 2.0, socket_connect_timeout=1.0, retry=retry)
+
+
+def _connect(url: str, **options: Any) -> Client:
+    """A client for ``redis://``, ``rediss://``, ``unix://`` or ``sentinel://a:26379;sentinel://b:26379/0``."""
+    if not url.startswith("sentinel://"):
+        return redis.Redis.from_url(url, **options)
+    parts = [urlsplit(part) for part in url.split(";")]
+    sentinels: Any = Sentinel(  # type: ignore[no-untyped-call]
+        [(part.hostname or "127.0.0.1", part.port or SENTINEL_PORT) for part in parts],
+        sentinel_kwargs={"socket_timeout": PROMPT, "socket_connect_timeout": PROMPT},
+        db=int(parts[-1].path.strip("/") or 0),
+        username=parts[0].username,
+        password=parts[0].password,
+        **options,
+    )
+    return sentinels.master_for(get_settings().sentinel_master)
 
 
 @contextmanager
