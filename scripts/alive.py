@@ -1,7 +1,8 @@
 """Whether this host's worker is alive: ``python -m scripts.alive``, for health checks of containers.
 
-A worker proves its life by renewing a lease in Redis from a thread of its own; this looks at the lease, so a worker that
-is busy with a long forward pass is alive and one that hangs as a whole is not. It loads no model runtime and no Celery.
+A worker proves its life by renewing a lease in Redis from a thread of its own; this looks at the lease, so a worker
+that is busy with a long forward pass is alive and one that hangs as a whole is not. It loads no model runtime and no
+Celery.
 """
 
 from __future__ import annotations

@@ -38,8 +38,16 @@ class RedisServer:
 
     def start(self) -> None:
         command = broker.command(self.port, self.folder, redis_executable())
+        command[1] = str(self._own_configuration())
         self.process = Process(command, name="redis", folder=self.folder, environ=os.environ)
         wait_until(self._answers, timeout=10, what="redis-server answers")
+
+    def _own_configuration(self) -> Path:
+        """A copy: Sentinel makes a server rewrite its file, and that must not be the one the project ships."""
+        own = self.folder / "redis.conf"
+        if not own.exists():
+            own.write_text(broker.CONFIGURATION.read_text())
+        return own
 
     def stop(self) -> None:
         self.process.stop()

@@ -86,6 +86,8 @@ def test_grafana_finds_its_source_and_its_dashboards() -> None:
     source = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"][0]
     used = {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]}
     assert used == {source["uid"]}
-    path = yaml.safe_load((provisioning / "dashboards" / "inferlane.yml").read_text())["providers"][0]["options"]["path"]
+    path = yaml.safe_load((provisioning / "dashboards" / "inferlane.yml").read_text())["providers"][0]["options"][
+        "path"
+    ]
     mounts = dict(volume.split(":")[1::-1] for volume in services()["grafana"]["volumes"])
     assert list(Path(ROOT / mounts[path]).glob("*.json"))

@@ -1,0 +1,198 @@
+"""Every command line of the deployment leads somewhere, and the cheap ones are run."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from settings import variables
+from tests.unit.deploy.files import ROOT, compose, defaults, dockerfile, own_services, pods, vscode
+from worker_models.registry import model_names
+
+TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def in_the_dockerfile() -> dict[str, list[str]]:
+    found = {}
+    for stage in dockerfile().values():
+        for command in stage.all("CMD"):
+            found[f"image {stage.name}"] = json.loads(command)
+        for check in stage.all("HEALTHCHECK"):
+            found[f"image {stage.name} health"] = json.loads(check.partition("CMD ")[2])
+    return found
+
+
+def in_compose() -> dict[str, list[str]]:
+    found = {}
+    for name, service in own_services().items():
+        if "command" in service:
+            found[f"compose {name}"] = [defaults(word) for word in service["command"]]
+        if "healthcheck" in service:
+            assert service["healthcheck"]["test"][0] == "CMD"
+            found[f"compose {name} health"] = service["healthcheck"]["test"][1:]
+    return found
+
+
+def in_kubernetes() -> dict[str, list[str]]:
+    found = {}
+    for name, pod in pods().items():
+        container = pod["spec"]["containers"][0]
+        if not container["image"].startswith("inferlane"):
+            continue
+        found[f"k8s {name}"] = container["command"]
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if "exec" in container.get(probe, {}):
+                found[f"k8s {name} {probe}"] = container[probe]["exec"]["command"]
+    return found
+
+
+def in_the_editor() -> dict[str, list[str]]:
+    launch = vscode("launch.json")
+    chosen = {f"${{input:{item['id']}}}": item["default"] for item in launch["inputs"]} | {"${file}": __file__}
+    found = {}
+    for item in launch["configurations"]:
+        arguments = item.get("args", [])
+        for placeholder, value in chosen.items():
+            arguments = [word.replace(placeholder, value) for word in arguments]
+        assert not any("${" in word for word in arguments)
+        found[f"editor {item['name']}"] = ["python", "-m", item["module"], *arguments]
+    return found
+
+
+COMMANDS = {**in_the_dockerfile(), **in_compose(), **in_kubernetes(), **in_the_editor()}
+
+
+def normal(command: list[str]) -> tuple[str, ...]:
+    """``python -m celery`` and ``celery`` are the same command."""
+    return tuple(command[2:] if command[:2] == ["python", "-m"] else command)
+
+
+def distinct(program: str) -> list[tuple[str, ...]]:
+    return sorted({normal(command) for command in COMMANDS.values() if normal(command)[0] == program})
+
+
+def test_commands_start_known_programs_only() -> None:
+    known = {"gunicorn", "celery", "scripts.alive", "scripts.broker", "pytest", "worker_models", "python"}
+    assert {normal(command)[0] for command in COMMANDS.values()} <= known
+    assert all(find_spec(name) for name in known - {"python"})
+
+
+@pytest.mark.parametrize("command", distinct("gunicorn"), ids=" ".join)
+def test_gunicorn_accepts_its_configuration_and_loads_the_application(command: tuple[str, ...]) -> None:
+    environ = {key: value for key, value in os.environ.items() if key not in variables()}
+    environ |= dict.fromkeys(variables(), "")
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--check-config"],
+        cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+WORKERS = [command for command in distinct("celery") if "worker" in command]
+
+
+@pytest.mark.parametrize("command", WORKERS, ids=" ".join)
+def test_a_worker_serves_a_model_we_have_under_a_name_of_its_host(command: tuple[str, ...]) -> None:
+    model = command[command.index("--model") + 1]
+    assert model in model_names()
+    assert re.fullmatch(rf"{model}(-\w+)?@%h", command[command.index("-n") + 1])
+
+
+@pytest.mark.parametrize("options", [*{(*(w for w in c if w.startswith("-")),) for c in WORKERS}, ("-A", "--unheard")])
+def test_celery_knows_every_option_of_a_worker(options: tuple[str, ...]) -> None:
+    """Celery complains of options it does not know before it shows its help."""
+    values = {"-A": ["tasks", "worker"], "--model": ["resnet18"], "-n": ["a@%h"], "-P": ["threads"]}
+    words = [word for option in options for word in (option, *values.get(option, []))]
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", *words, "--help"], cwd=ROOT, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == (2 if "--unheard" in options else 0), done.stderr
+
+
+@pytest.mark.parametrize("command", [c for c in distinct("celery") if "flower" in c], ids=" ".join)
+def test_flower_knows_its_options(command: tuple[str, ...]) -> None:
+    from flower.options import options
+
+    given = {word.removeprefix("--").partition("=")[0] for word in command if word.startswith("--")}
+    assert given
+    assert given <= {name.replace("-", "_") for name in options.as_dict()}
+
+
+@pytest.mark.parametrize("command", [*distinct("scripts.alive"), *distinct("worker_models")], ids=" ".join)
+def test_modules_of_ours_know_their_options(command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
+
+
+@pytest.mark.parametrize("command", distinct("python"), ids=lambda command: command[-1][:60])
+def test_one_liners_are_python(command: tuple[str, ...]) -> None:
+    assert command[1] == "-c"
+    ast.parse(command[2])
+
+
+def test_tasks_of_the_editor_run_targets_that_exist() -> None:
+    commands = [task["command"].split() for task in vscode("tasks.json")["tasks"]]
+    assert all(words[0] == "make" and set(words[1:]) <= TARGETS for words in commands)
+
+
+def test_the_full_system_of_the_editor_starts_every_line_of_the_procfile() -> None:
+    launch = vscode("launch.json")
+    (full,) = [item for item in launch["compounds"] if item["name"] == "Full System"]
+    there = {item["name"] for item in launch["configurations"]}
+    assert set(full["configurations"]) <= there
+    lines = re.findall(r"^(\w+):", (ROOT / "Procfile").read_text(), re.MULTILINE)
+    started = [name.lower().partition(":")[0] for name in full["configurations"]]
+    assert sorted(started) == sorted(lines)
+
+
+def test_the_editor_offers_every_model() -> None:
+    (choice,) = vscode("launch.json")["inputs"]
+    assert set(choice["options"]) == set(model_names())
+
+
+def test_every_model_has_a_service_and_a_deployment_of_its_own() -> None:
+    for name in model_names():
+        dashed = name.replace("_", "-")
+        command = compose()["services"][f"worker-{dashed}"]["command"]
+        assert command[command.index("--model") + 1] == name
+        command = pods()[f"inferlane-worker-{dashed}"]["spec"]["containers"][0]["command"]
+        assert command[command.index("--model") + 1] == name
+
+
+def make(target: str, tmp_path: Path, docker: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``make target`` on a host whose ``docker`` is the shell script given."""
+    fake = tmp_path / "docker"
+    fake.write_text(f"#!/bin/sh\n{docker}\n")
+    fake.chmod(0o755)
+    environ = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(
+        ["make", "--no-print-directory", target, "VENV=/nonexistent", *arguments],
+        cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
+DOCKER = ["docker-build", "docker-up", "docker-down", "docker-logs", "docker-ps"]
+
+
+@pytest.mark.parametrize("target", DOCKER)
+def test_without_docker_make_says_so_in_one_line(target: str, tmp_path: Path) -> None:
+    done = make(target, tmp_path, "exit 1")
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
+    assert said == ["docker compose is not installed here: see docs/deploying.md"]
+
+
+def test_make_hands_the_profiles_to_compose(tmp_path: Path) -> None:
+    done = make("docker-up", tmp_path, 'echo "$@"', "PROFILES=observability cuda")
+    assert done.stdout.splitlines() == ["compose --profile observability --profile cuda up --detach --wait"]
