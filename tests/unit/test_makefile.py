@@ -28,7 +28,9 @@ def test_every_target_is_phony() -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda page: page.name)
 def test_documents_name_only_targets_that_exist(page: Path) -> None:
     text = page.read_text()
-    commands = re.findall(r"^make ([a-z-]+)", text, re.MULTILINE) + re.findall(r"`make ([a-z-]+)", text)
+    commands = re.findall(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*make ([a-z-]+)", text, re.MULTILINE) + re.findall(
+        r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)", text
+    )
     assert set(commands) <= TARGETS
 
 
