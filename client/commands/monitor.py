@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -30,16 +30,18 @@ def _run(context: Context) -> int:
         raise UsageError("--every must be above 0")
     if context.json:
         raise UsageError("monitor draws; for a program there are status, queues and workers with --json")
-    with ExitStack() as stack:
+    ok = True
+    # Ctrl-C is how it is meant to end.
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
         client = stack.enter_context(context.client())
         live = stack.enter_context(Live(console=context.out, auto_refresh=False, screen=context.out.is_terminal))
-        looks, ok = 0, True
+        looks = 0
         while times is None or looks < times:
             time.sleep(every if looks else 0)
             ok, picture = look(client)
             live.update(picture, refresh=True)
             looks += 1
-        return Exit.OK if ok else Exit.UNREACHABLE
+    return Exit.OK if ok else Exit.UNREACHABLE
 
 
 def look(client: Client) -> tuple[bool, RenderableType]:

@@ -11,6 +11,7 @@ import pytest
 
 from client.cli import command_line_parser
 from scripts.__main__ import COMMANDS
+from tests.load import plan
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -61,3 +62,10 @@ def test_commands_of_our_own_are_understood(page: Path) -> None:
         if line != "COMMAND":
             command_line_parser().parse_args(shlex.split(line))
     assert {line.split()[0] for line in commands(page, "python -m scripts")} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_of_the_load_test_exist(page: Path) -> None:
+    known = plan.parser().format_help()
+    asked = {word for line in commands(page, "python tests/load_test.py") for word in re.findall(r"--[a-z0-9-]+", line)}
+    assert [option for option in asked if f"{option} " not in known and f"{option}\n" not in known] == []
