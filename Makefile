@@ -6,6 +6,8 @@ RUN := $(PYTHON) -m scripts
 CLIENT := INFERLANE_URL=$${INFERLANE_URL:-$$($(RUN) url)} $(PYTHON) -m client
 LOAD := $(PYTHON) tests/load_test.py
 REPORTS := .run/reports
+# Test files run side by side: most of them wait for processes to start or die.
+TEST_PROCESSES ?= 3
 CODE := $(wildcard *.py) $(wildcard api client dashboard tasks worker_models scripts tests bench deploy)
 export PATH := $(abspath $(VENV)/bin):$(PATH)
 
@@ -33,7 +35,7 @@ demo-menu: setup ## The same, one scene at a time
 
 .PHONY: test
 test: setup-dev ## Run all tests
-	@$(PYTHON) -m pytest $(PYTEST_ARGUMENTS)
+	@$(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGUMENTS)
 
 .PHONY: setup
 setup: ## Make the virtual environment and install what runs Inferlane
@@ -133,6 +135,10 @@ reset: ## Stop everything and delete queued requests, records and logs
 .PHONY: resilience
 resilience: setup-dev ## Workers die, the network breaks, load doubles: minutes, and each test is shown to fail on a fault
 	@$(PYTHON) -m pytest -v tests/test_resilience.py $(PYTEST_ARGUMENTS)
+
+.PHONY: benchmark
+benchmark: setup-dev ## Measure the system against its own in-process limit; writes bench/results
+	@for model in $(or $(MODEL),mobilenet efficientnet_lite0); do $(PYTHON) -m bench.run --model $$model || exit 1; done
 
 .PHONY: chaos
 chaos: setup-dev ## 100 random kills under 10,000 requests: long, writes .run/reports/chaos.md and .json
