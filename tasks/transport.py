@@ -28,6 +28,7 @@ priority step (lanes are the priorities), no batched publishing.
 
 from __future__ import annotations
 
+import logging
 from queue import Empty
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -35,13 +36,16 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from tasks import ownership, scripts
 from tasks.keys import Keys
 
 if TYPE_CHECKING:
     from tasks.ownership import Ownership
+
+
+log = logging.getLogger(__name__)
 
 
 class OwnedQoS(kombu_redis.QoS):
@@ -132,6 +136,18 @@ class OwnedChannel(kombu_redis.Channel):
         """Append to the lane and ring its bell in one step."""
         with self.conn_or_acquire() as client:
             scripts.run(_bare(client), "put", self.keys.lane_and_bell(queue), [self.keys.prefix, dumps(message)])
+
+    def _size(self, queue: str) -> int:
+        """One plain LLEN: kombu's MULTI is refused when Redis is full, and a worker must be able to start then."""
+        with self.conn_or_acquire() as client:
+            return int(client.llen(queue))
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """Remember a binding; a full Redis has no room for it, and lanes do not need it."""
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+        except OutOfMemoryError:
+            log.warning("Redis is full: the binding of %s to %s is not stored", queue, exchange)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         if not self.takes:
