@@ -96,10 +96,12 @@ def _escaped(text: str) -> str:
 
 
 def _socket(folder: Path) -> Path:
-    path = folder / "supervisor.sock"
-    if len(str(path)) < SOCKET_PATH_LIMIT:
-        return path
-    return Path(tempfile.gettempdir()) / f"inferlane-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}.sock"
+    """Where supervisord listens: in its folder, or where the path is short enough for the operating system."""
+    name = f"inferlane-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}.sock"
+    for path in (folder / "supervisor.sock", Path(tempfile.gettempdir()) / name):
+        if len(str(path)) < SOCKET_PATH_LIMIT:
+            return path
+    return Path("/tmp") / name  # noqa: S108 - TMPDIR is too long as well; the name is this folder's alone
 
 
 @dataclass(frozen=True)
