@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from hypothesis import settings as hypothesis_settings
 from tests.support.ports import free_port as any_free_port
 from tests.support.redis_server import RedisServer
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
+
+# A shell that starts the tests in the background has them ignore SIGINT, and every process they start as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no reason to fail: what an example may cost is bounded by the test's own timeout.
 hypothesis_settings.register_profile("inferlane", deadline=None)

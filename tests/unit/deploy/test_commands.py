@@ -176,6 +176,8 @@ def make(target: str, tmp_path: Path, docker: str, *arguments: str) -> subproces
     fake.write_text(f"#!/bin/sh\n{docker}\n")
     fake.chmod(0o755)
     environ = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    for name in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # `make test` is a make around this one
+        environ.pop(name, None)
     return subprocess.run(
         ["make", "--no-print-directory", target, "VENV=/nonexistent", *arguments],
         cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30, check=False,
