@@ -36,6 +36,8 @@ broker_pool_limit = 32  # Flower's inspectors take two connections each, and han
 # -- lanes
 task_queues = [Queue(name, routing_key=name) for name in all_lanes(_settings.models)]
 task_default_queue = lane("normal", ANY)
+task_default_exchange = "inferlane"
+task_default_exchange_type = "direct"
 task_create_missing_queues = True
 
 # -- messages

@@ -5,6 +5,8 @@ from __future__ import annotations
 from celery import Celery
 from celery.bin.base import CeleryOption
 
+from tasks import panel  # noqa: F401 - registers the commands of `celery control`
+
 app = Celery("inferlane")
 app.config_from_object("celeryconfig")
 

@@ -17,7 +17,6 @@ import psutil
 from celery import bootsteps, signals
 from celery.worker import state as celery_state
 from celery.worker.consumer import Consumer as CeleryConsumer
-from celery.worker.control import control_command
 from kombu import Queue
 
 import logs
@@ -205,13 +204,3 @@ class Consumer(CeleryConsumer):
         )
         self.first_connection_attempt = False
         return conn
-
-
-@control_command(args=[("mode", str), ("seconds", float)], signature="<mode> [seconds]")
-def chaos(state: Any, mode: str = "off", seconds: float = 1.0, **_: Any) -> dict[str, str]:
-    """Switch a fault on in this worker: ``celery -A tasks control -d resnet18-1@host chaos crash``."""
-    faults = state.consumer.controller.chaos
-    if faults is None:
-        return {"error": "chaos needs CHAOS_ENABLED=1"}
-    faults.set(mode, seconds=seconds, rate=seconds)
-    return {"ok": mode}

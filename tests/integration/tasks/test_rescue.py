@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from tasks.monitor import Monitor
 from tasks.requests import State
 from tasks.submit import Gateway, Submission
 from tests.support.oracle import all_ended, check_answered_once, check_books
+from tests.support.processes import ROOT
 from tests.support.redis_server import RedisServer
 from tests.support.stack import Stack, WorkerProcess
 from tests.support.waiting import wait_until
@@ -176,6 +179,33 @@ def test_a_hung_forward_pass_ends_the_worker_and_its_other_requests_succeed(
     assert hung.wait(10) == 75
     assert "HARD_TIMEOUT" in hung.log()
     assert gateway.wait(waiting, 10).state is State.SUCCEEDED
+
+
+def celery(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "celery", "-A", "tasks", *arguments]
+    environ = stack.environ(CHAOS_ENABLED=1)
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_celery_control_causes_faults_in_one_worker_only(toy: Toy, stack: Stack, monitor: Monitor) -> None:
+    victim, other = toy("victim", CHAOS_ENABLED=1), toy("other", CHAOS_ENABLED=1)
+    assert celery(stack, "control", "-d", other.node, "chaos", "slow", "0.1").returncode == 0
+    wait_until(
+        lambda: {row["id"]: row["chaos"] for row in monitor.workers()} == {victim.node: "off", other.node: "slow"}
+    )
+    celery(stack, "control", "-d", victim.node, "chaos", "crash")
+    assert victim.wait(10) == -signal.SIGKILL
+    assert other.alive
+
+
+def test_faults_are_refused_unless_chaos_is_enabled(toy: Toy, stack: Stack) -> None:
+    worker = toy("toy-1")
+    answer = celery(stack, "control", "-d", worker.node, "chaos", "crash")
+    assert "CHAOS_ENABLED" in answer.stdout
+    assert worker.alive
+    started = stack.start_worker("tests.toy:toy", name="toy-2", arguments=["--chaos", "slow"], ready=False)
+    assert started.wait(30) == 1
+    assert "CHAOS_ENABLED" in started.log()
 
 
 @pytest.mark.parametrize("settled", [False, True])
