@@ -12,8 +12,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from kombu.transport.virtual import Channel
-
 from settings import Settings
 from tasks import envelope, scripts
 from tasks.connections import Client
@@ -98,13 +96,7 @@ def _open(held: bytes) -> tuple[str, str, dict[str, Any], list[str]]:
     """A held delivery as lane, message text, message and the request ids in it."""
     lane, _, text = held.decode().partition("\n")
     message = json.loads(text)
-    return lane, text, message, envelope.requests_in(message, _decode)
-
-
-def _decode(body: str, encoding: str | None) -> str | bytes:
-    if encoding and encoding.lower() != "utf-8":
-        return bytes(Channel.codecs[encoding].decode(body))
-    return body
+    return lane, text, message, envelope.requests_in(message)
 
 
 class Watchfulness:

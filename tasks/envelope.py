@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from kombu.transport.virtual import Channel
+
 if TYPE_CHECKING:
     from celery import Celery
 
@@ -42,17 +44,22 @@ def seal(app: Celery, lane: str, ids: Sequence[str]) -> str:
     )
 
 
-def requests_in(message: dict[str, Any], decode: Any) -> list[str]:
-    """The request ids a message carries; none when it is another kind of task.
+def requests_in(message: dict[str, Any]) -> list[str]:
+    """The request ids a stored message (parsed) carries; none when it is another kind of task.
 
-    Args:
-        message: the stored message, parsed.
-        decode: kombu's body decoder, ``(body, encoding) -> text``.
+    Celery's own retries are base64 inside, what :func:`seal` wrote is readable.
     """
     if message.get("headers", {}).get("task") != TASK:
         return []
-    args, _, _ = json.loads(decode(message["body"], message["properties"].get("body_encoding")))
+    args, _, _ = json.loads(_body(message))
     return [str(request_id) for request_id in args[0]]
+
+
+def _body(message: dict[str, Any]) -> str | bytes:
+    encoding = message["properties"].get("body_encoding")
+    if encoding and encoding.lower() != "utf-8":
+        return bytes(Channel.codecs[encoding].decode(message["body"]))
+    return str(message["body"])
 
 
 def mark_redelivered(message: dict[str, Any]) -> str:

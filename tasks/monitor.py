@@ -6,11 +6,11 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from settings import Settings
-from tasks import connections
+from tasks import connections, envelope
 from tasks.connections import translated
 from tasks.fleet import expected_wait, read_queued, read_workers
 from tasks.keys import Keys
@@ -111,11 +111,7 @@ class Monitor:
         now = time.time()
         current, span = int(now // 60), 60 + now % 60
         rates: dict[tuple[str, str], float] = defaultdict(float)
-        with translated(), self._client.pipeline(transaction=False) as pipe:
-            for minute in (current - 1, current):
-                pipe.hgetall(f"{self._keys.prefix}minute:{minute}")
-            minutes = pipe.execute()
-        for entries in minutes:
+        for entries in self._minutes((current - 1, current)):
             for name, value in entries.items():
                 lane, _, event = name.decode().partition(":")
                 if lane:
@@ -130,10 +126,14 @@ class Monitor:
         """
         current = int(time.time() // 60)
         wanted = range(current - minutes + 1, current + 1)
+        return [_minute(at * 60, entries) for at, entries in zip(wanted, self._minutes(wanted), strict=True)]
+
+    def _minutes(self, wanted: Sequence[int]) -> list[dict[bytes, bytes]]:
+        """What was counted in each of these minutes since the epoch, in one round trip."""
         with translated(), self._client.pipeline(transaction=False) as pipe:
             for minute in wanted:
                 pipe.hgetall(f"{self._keys.prefix}minute:{minute}")
-            return [_minute(minute * 60, entries) for minute, entries in zip(wanted, pipe.execute(), strict=True)]
+            return list(pipe.execute())
 
     def latencies(self) -> dict[str, dict[str, float]]:
         """Per stage: p50, p95, p99 in seconds (upper bound of the bucket that holds it), mean and count."""
@@ -203,9 +203,8 @@ class Monitor:
 
 
 def _first_id(message: bytes) -> str:
-    """The id of the first request in a message."""
-    args, _, _ = json.loads(json.loads(message)["body"])
-    return str(args[0][0])
+    """The id of the first request in a message; empty when it carries none."""
+    return next(iter(envelope.requests_in(json.loads(message))), "")
 
 
 def _matches(request: Request, status: str | None, model_type: str | None) -> bool:

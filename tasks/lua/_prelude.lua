@@ -39,7 +39,7 @@ local function note(key, at, event, extra)
 end
 
 -- Tell every process that asked. A reply list that nobody reads any more goes away by itself.
-local function notify(key, id, event)
+local function notify(key, id)
   local watch = redis.call('HGET', key, 'watch')
   if not watch then return end
   for reply in string.gmatch(watch, '%S+') do
@@ -74,7 +74,7 @@ local function finish(id, key, lane, from, to, at, ttl, keep)
     redis.call('DEL', image_key(id))
   end
   redis.call('PEXPIRE', key, ttl * 1000)
-  notify(key, id, to)
+  notify(key, id)
 end
 
 -- Given up on, kept for a person.

@@ -235,3 +235,16 @@ def test_a_delivery_that_cannot_be_performed_is_given_back_and_not_forgotten(
     request = gateway.wait(request_id, 15)
     assert request.state is State.SUCCEEDED
     check_books(monitor, [request])
+
+
+def test_the_lanes_can_be_read_with_a_retry_at_their_head(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, tmp_path: Path
+) -> None:
+    """Celery writes its own retries another way than the producer writes requests."""
+    worker = toy("toy-1", RETRY_BACKOFF=30, RETRY_JITTER=0)
+    request_id = send(f"flaky {tmp_path / 'count'} 1")
+    wait_until(lambda: monitor.counters()["retried"] == 1)
+    assert worker.stop() == 0  # the waiting retry goes back to the head of its lane
+    row = next(row for row in monitor.lanes() if row["lane"] == "normal.toy")
+    assert (row["depth"], row["oldest_age"] is not None) == (1, True)
+    assert monitor.queue_position(gateway.get(request_id)) == 1

@@ -96,7 +96,7 @@ class Protocol(RuleBasedStateMachine):
             return multiple()
         owner.hold(tag)
         message = json.loads(answer[1])  # type: ignore[index]
-        return (number, tag, envelope.requests_in(message, lambda body, _: body))
+        return (number, tag, envelope.requests_in(message))
 
     @rule(delivery=tags)
     def begin(self, delivery: tuple[int, str, list[str]]) -> None:
@@ -228,7 +228,7 @@ class Protocol(RuleBasedStateMachine):
             held = self.client.hgetall(self.keys.unacked(worker.owner.boot))
             assert not held or worker.owner.boot in registered
             messages += [value.split(b"\n", 1)[1] for value in held.values()]
-        carried = {i for m in messages for i in envelope.requests_in(json.loads(m), lambda body, _: body)}
+        carried = {i for m in messages for i in envelope.requests_in(json.loads(m))}
         for request in self.records.get_many(self.ids):
             assert request.state.terminal or request.id in carried, request
 
@@ -247,7 +247,7 @@ class Protocol(RuleBasedStateMachine):
             answer = self.run_script("take", self.keys.lane_and_bell(LANE), survivor.owner.boot, tag, LANE)
             if answer[0] < 1:  # type: ignore[index]
                 break
-            ids = envelope.requests_in(json.loads(answer[1]), lambda body, _: body)  # type: ignore[index]
+            ids = envelope.requests_in(json.loads(answer[1]))  # type: ignore[index]
             for attempt in self.records.begin(ids, survivor.owner.boot, tag):
                 self.records.commit(survivor.owner.boot, attempt, Outcome(state=State.SUCCEEDED, result="{}"))
         assert all(request.state.terminal for request in self.records.get_many(self.ids))
