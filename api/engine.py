@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tasks.dead_letters import DeadLetters
     from tasks.monitor import Monitor
     from tasks.submit import Gateway
+    from tasks.vitals import Examiner
 
 EXTENSION = "inferlane"
 
@@ -38,6 +39,7 @@ class Connections:
     controls: Callable[[Settings], Controls]
     dead_letters: Callable[[Settings], DeadLetters]
     outbox: Callable[[Settings], Outbox]
+    examiner: Callable[[Settings], Examiner]
 
 
 def real_connections() -> Connections:
@@ -48,8 +50,9 @@ def real_connections() -> Connections:
     from tasks.dead_letters import DeadLetters
     from tasks.monitor import Monitor
     from tasks.submit import Gateway
+    from tasks.vitals import Examiner
 
-    return Connections(Gateway, Monitor, Store, Controls, DeadLetters, Outbox)
+    return Connections(Gateway, Monitor, Store, Controls, DeadLetters, Outbox, Examiner)
 
 
 class Engine:
@@ -99,6 +102,16 @@ class Engine:
         """The webhooks to be sent; the first use starts the threads that send them."""
         with self._lock:
             return self._outbox
+
+    @property
+    def examiner(self) -> Examiner:
+        """What looks at how Redis is set up."""
+        with self._lock:
+            return self._examiner
+
+    @cached_property
+    def _examiner(self) -> Examiner:
+        return self._connections.examiner(self.settings)
 
     @cached_property
     def _outbox(self) -> Outbox:

@@ -285,6 +285,10 @@ class WorkerSchema(Open):
     cpu_seconds = _number("Processor time it has used")
     chaos = _maybe_text("The fault it has been told to show; null unless faults are enabled")
     service_seconds = _maybe_number("Recent mean seconds of inference per request")
+    intra_op_threads = fields.Integer(metadata={"description": "Threads of one forward pass on a CPU"})
+    cpu_count = fields.Integer(metadata={"description": "Cores it may use"})
+    versions = fields.Dict(keys=fields.String(), values=fields.String(), metadata={"description": "package -> version"})
+    configured = fields.Dict(metadata={"description": "Settings in which it must agree with the API"})
 
 
 class WorkersSchema(Open):
@@ -376,6 +380,22 @@ class DeadLettersSchema(Open):
     """Requests that were given up."""
 
     dead_letters = _many(RequestSchema, "The newest first")
+
+
+class DiagnosisSchema(Open):
+    """One thing the doctor looked at."""
+
+    name = _text("What was looked at")
+    ok = fields.Boolean(required=True, allow_none=True, metadata={"description": "null when it cannot be known"})
+    detail = _text("What was found")
+    remedy = _text("What to do; empty when nothing is wrong")
+
+
+class DiagnosesSchema(Open):
+    """How the installation is set up, as far as it can be seen from the API."""
+
+    checks = _many(DiagnosisSchema, "Every check; the same names in the same order each time")
+    timestamp = _time("When this was looked at")
 
 
 class OrderSchema(Open):

@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import time
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -29,12 +30,15 @@ from tasks.inference import InferenceTask
 from tasks.lanes import lanes_of
 from tasks.lease import Lease
 from tasks.requests import Records
+from tasks.vitals import SHARED_SETTINGS
 from worker_models.batcher import Batcher
+from worker_models.cores import intra_op_threads, usable_cores
 from worker_models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from settings import Settings
     from worker_models.model import Model
 
 log = logging.getLogger(__name__)
@@ -121,6 +125,7 @@ def _load(name: str) -> Model:
 def _lease(engine: Engine, lane_name: str, parent: Any) -> Lease:
     process = psutil.Process()
     model = engine.model
+    settings = get_settings()
     fixed = {
         "id": parent.hostname,
         "boot": engine.owner.boot,
@@ -133,6 +138,7 @@ def _lease(engine: Engine, lane_name: str, parent: Any) -> Lease:
         "pid": os.getpid(),
         "concurrency": parent.concurrency,
         "started_at": time.time(),
+        **_setup(settings),
     }
 
     def describe() -> dict[str, Any]:
@@ -157,9 +163,19 @@ def _lease(engine: Engine, lane_name: str, parent: Any) -> Lease:
         if parent.chaos:
             parent.chaos.order(orders.get("chaos"))
 
-    settings = get_settings()
     busy_since = lambda: engine.batcher.busy_since  # noqa: E731 - one attribute, read late
     return Lease(settings, engine.owner, describe=describe, obey=obey, busy_since=busy_since)
+
+
+def _setup(settings: Settings) -> dict[str, Any]:
+    """How this process is set up, for somebody who looks for mistakes (``GET /admin/doctor``)."""
+    return {
+        "intra_op_threads": intra_op_threads(settings),
+        "cpu_count": usable_cores(),
+        "cpu_mask": f"{sum(1 << core for core in os.sched_getaffinity(0)):x}",
+        "versions": {package: version(package) for package in ("celery", "kombu", "redis")},
+        "configured": {name: getattr(settings, name) for name in SHARED_SETTINGS},
+    }
 
 
 @signals.worker_shutdown.connect

@@ -6,18 +6,25 @@ read would look like one that was obeyed.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Response, g, request
 
+from api import doctor
+from api.access import needs_key
+from api.doctor.facts import installed
 from api.engine import engine
 from api.intake import load_json
+from api.keys import Keys
 from api.openapi import Answer, Operations
 from api.problems import Problem
-from api.resources import reply
+from api.resources import now, reply
 from api.routes.inference import REDIS
-from api.schemas import OrderSchema
+from api.schemas import DiagnosesSchema, OrderSchema
 from tasks.chaos import MODES
+from tasks.errors import Unavailable
 
 blueprint = Operations("administration", __name__, description="Orders of an operator")
 MAX_SECONDS = 3600.0
@@ -42,6 +49,44 @@ CHAOS_BODY: dict[str, Any] = {
         }
     },
 }
+
+
+@blueprint.operation(
+    "GET", "/admin/doctor",
+    (200, Answer("What was found", DiagnosesSchema)),
+    problems=("broker_unavailable",), operation_id="doctor", role="admin",
+)  # fmt: skip
+def get_doctor() -> Response:
+    """Look for what people get wrong when they set this up; answers also when Redis does not."""
+    return reply({"checks": [asdict(check) for check in doctor.examine(_facts())], "timestamp": now()})
+
+
+def _facts() -> doctor.Facts:
+    settings = engine().settings
+    known: dict[str, Any] = {
+        "settings": settings,
+        "asks_for_keys": needs_key(settings, Keys.of(settings)),
+        "proxied_from": _proxied_from(),
+        "versions": installed(("celery", "kombu", "redis")),
+    }
+    try:
+        monitor = engine().monitor
+        found: dict[str, Any] = {
+            "vitals": engine().examiner.vitals(),
+            "workers": monitor.workers(),
+            "paused": monitor.paused(),
+        }
+    except Unavailable as error:
+        return doctor.Facts(**known, outage=str(error))
+    return doctor.Facts(**known, **found)
+
+
+def _proxied_from() -> str:
+    """The name by which a proxy in front was called; empty when no proxy says that it is one."""
+    if not any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via")):
+        return ""
+    host = request.headers.get("X-Forwarded-Host") or request.host
+    return urlsplit(f"//{host}").hostname or host
 
 
 @blueprint.operation(

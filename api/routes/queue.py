@@ -38,7 +38,7 @@ def get_workers() -> Response:
 
 def worker_row(worker: Mapping[str, Any]) -> dict[str, Any]:
     """A worker as the contract has it; one whose lease has run out is not listed at all."""
-    shown = {name: value for name, value in worker.items() if name != "boot"}
+    shown = {name: value for name, value in worker.items() if name not in {"boot", "cpu_mask"}}
     return {
         **shown,
         "url": "",

@@ -10,7 +10,7 @@ from api import create_app
 from api.engine import EXTENSION, Connections, Engine
 from api.webhooks.outbox import Outbox
 from settings import Settings, load_settings
-from tests.unit.api.fakes import MODELS, FakeControls, FakeDeadLetters, FakeQueue
+from tests.unit.api.fakes import MODELS, FakeControls, FakeDeadLetters, FakeExaminer, FakeQueue
 
 BASE = {"MODELS": ",".join(MODELS), "MAX_BODY_BYTES": "400000", "MAX_IMAGE_BYTES": "200000"}
 
@@ -39,7 +39,13 @@ def dead_letters(queue: FakeQueue) -> FakeDeadLetters:
 def connections(queue: FakeQueue, controls: FakeControls, dead_letters: FakeDeadLetters) -> Connections:
     no_webhooks = Outbox  # it connects to Redis only when webhooks are on
     return Connections(
-        lambda _: queue, lambda _: queue, lambda _: queue, lambda _: controls, lambda _: dead_letters, no_webhooks
+        lambda _: queue,
+        lambda _: queue,
+        lambda _: queue,
+        lambda _: controls,
+        lambda _: dead_letters,
+        no_webhooks,
+        lambda _: FakeExaminer(queue),
     )
 
 

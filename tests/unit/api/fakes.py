@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 from api.store import Member
@@ -27,6 +28,7 @@ from tasks.errors import (
 from tasks.lanes import lane
 from tasks.requests import Request, State
 from tasks.submit import Accepted, Submission
+from tasks.vitals import Vitals
 
 MODELS = ("answers", "fails", "sleeps", "full", "hopeless")
 PREDICTIONS = [
@@ -156,6 +158,10 @@ class FakeQueue:
     def eta(self, _request: Request) -> float | None:
         return 2.5
 
+    def paused(self) -> dict[str, Any]:
+        self.ping()
+        return {row["lane"]: {"by": "ann", "at": 1.0} for row in self.lane_rows if row["paused"]}
+
     def recent(
         self, *, status: str | None = None, model_type: str | None = None, limit: int = 50, cursor: str | None = None
     ) -> tuple[list[Request], str | None]:
@@ -209,6 +215,20 @@ class FakeControls:
         self.orders.append(("chaos", worker, mode, seconds, rate))
 
 
+class FakeExaminer:
+    """A Redis that is set up as it should be."""
+
+    def __init__(self, queue: FakeQueue) -> None:
+        self.queue = queue
+
+    def vitals(self) -> Vitals:
+        self.queue.ping()
+        return Vitals(
+            version="7.2.4", policy="noeviction", appendonly=True, fsync="everysec", limit=1_000_000, used=100_000,
+            workers_ahead={row["id"]: 0.001 for row in self.queue.rows},
+        )  # fmt: skip
+
+
 class FakeDeadLetters:
     """Dead letters by id, over the queue's records."""
 
@@ -255,7 +275,9 @@ def worker_row(name: str, model: str, **changes: Any) -> dict[str, Any]:
         "id": name, "boot": f"{name}/1f", "model": model, "version": "1", "weights": "random", "runtime": "onnxruntime",
         "device": "cpu", "host": "host", "pid": 4, "concurrency": 16, "state": "idle", "in_flight": 0, "processed": 7,
         "failed": 1, "service_seconds": 0.02, "rss_bytes": 150_000_000, "cpu_seconds": 3.5, "chaos": None,
-        "last_heartbeat": 1_800_000_000.0,
+        "last_heartbeat": 1_800_000_000.0, "intra_op_threads": 2, "cpu_count": 2, "cpu_mask": "3",
+        "versions": {"celery": version("celery"), "kombu": version("kombu"), "redis": version("redis")},
+        "configured": {"lease_ttl": 2.0, "hard_timeout": 120.0, "lane_order": "weighted", "lane_weights": [6, 3, 1]},
     }  # fmt: skip
     return row | changes
 

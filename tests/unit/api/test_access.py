@@ -38,6 +38,7 @@ TABLE = {
         "GET /workers/status",
     },
     "admin": {
+        "GET /admin/doctor",
         "POST /admin/lanes/<lane>/pause", "POST /admin/lanes/<lane>/resume", "POST /admin/workers/<worker_id>/chaos",
         "POST /admin/workers/<worker_id>/drain", "POST /admin/workers/<worker_id>/resume",
         "DELETE /dead_letters/<request_id>", "POST /dead_letters/<request_id>/requeue",
