@@ -11,16 +11,15 @@ import time
 from typing import Any
 
 from settings import Settings
-from tasks import connections, scripts
+from tasks import brokers, connections, scripts
 from tasks.connections import translated
-from tasks.keys import Keys
 
 
 class Controls:
     """Gives orders."""
 
     def __init__(self, settings: Settings) -> None:
-        self._keys = Keys(settings.key_prefix)
+        self._keys = brokers.of(settings).keys
         self._client = connections.prompt(settings.redis_url)
 
     def pause(self, lane: str, who: str) -> None:

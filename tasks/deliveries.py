@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from settings import Settings
-from tasks import envelope, scripts
+from tasks import brokers, envelope, scripts
 from tasks.connections import Client
-from tasks.keys import Keys
 from tasks.ownership import Ownership
 
 log = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ class Deliveries:
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self.client = client
-        self.keys = Keys(settings.key_prefix)
+        self.keys = brokers.of(settings).keys
         self._settings = settings
         self._unknown: frozenset[str] = frozenset()
 

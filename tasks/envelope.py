@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 TASK = "inferlane.infer"
 
 
-def seal(app: Celery, lane: str, ids: Sequence[str]) -> str:
+def seal(app: Celery, lane: str, ids: Sequence[str], *, retries: int = 0) -> str:
     """The message, as kombu's Redis transport stores it, of one task over these requests.
 
-    Protocol 2 as ``app.amqp`` writes it, with the body left readable (``utf-8``) instead of base64.
+    Protocol 2 as ``app.amqp`` writes it, with the body left readable (``utf-8``) instead of base64. The correlation id
+    is the task's; a retry has its own, so that it is never taken for the message it follows.
     """
-    task_id = ids[0] if len(ids) == 1 else str(uuid4())
-    message = app.amqp.as_task_v2(task_id, TASK, args=(list(ids),), argsrepr="", kwargsrepr="", ignore_result=True)
+    task_id = ids[0] if len(ids) == 1 and not retries else str(uuid4())
+    message = app.amqp.as_task_v2(
+        task_id, TASK, args=(list(ids),), retries=retries, argsrepr="", kwargsrepr="", ignore_result=True
+    )
     return json.dumps(
         {
             "body": json.dumps(message.body, separators=(",", ":")),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from celery.exceptions import Reject
+from celery.exceptions import Reject, Retry
 
 from settings import get_settings
 from tasks.celery import app
@@ -17,6 +17,7 @@ from tasks.envelope import TASK
 from tasks.errors import TransientFailure
 
 if TYPE_CHECKING:
+    from tasks.brokers import Broker
     from tasks.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -28,9 +29,15 @@ class InferenceTask(app.Task):  # type: ignore[name-defined]
     """Holds the engine of this worker process; :mod:`tasks.worker` sets it before anything is consumed."""
 
     engine: Engine
+    broker: Broker
 
     def retry(self, *args: Any, **kwargs: Any) -> Any:
-        """Celery's retry; when the retry message cannot be published, the delivery itself is given back instead."""
+        """The broker's own way, or Celery's; when the message cannot be published, the delivery is given back."""
+        seconds, lane = kwargs.get("countdown", 0), self.request.delivery_info["routing_key"]
+        attempt = self.request.retries + 1
+        client = self.engine.records.client
+        if self.broker.postpone(client, lane, self.request.args[0], retries=attempt, seconds=seconds):
+            return Retry(f"again in {seconds} s", kwargs.get("exc"), seconds)
         try:
             return super().retry(*args, **kwargs)
         except Reject as rejection:

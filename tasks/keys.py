@@ -6,8 +6,14 @@ from __future__ import annotations
 class Keys:
     """Key names under one prefix; lanes keep their bare names in messages and get the prefix in Redis only."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, *, outbox: bool = False) -> None:
+        """With ``outbox``, scripts leave messages there for RabbitMQ instead of in the lanes' lists."""
         self.prefix = prefix
+        self.outbox = f"{prefix}outbox"
+        self.letters = f"{prefix}outbox:letters"
+        self.carried = f"{prefix}outbox:carried"
+        self.trouble = f"{prefix}outbox:trouble"
+        self._outbox = outbox
         self.workers = f"{prefix}workers"
         self.paused = f"{prefix}paused"
         self.ledger = f"{prefix}ledger"
@@ -25,8 +31,12 @@ class Keys:
         return f"{self.prefix}bell:{name}"
 
     def lane_and_bell(self, name: str) -> tuple[str, str]:
-        """Both, in the order in which scripts want them."""
-        return self.lane(name), self.bell(name)
+        """Where a script puts a message for this lane, and the lane's doorbell."""
+        return self.outbox if self._outbox else self.lane(name), self.bell(name)
+
+    def waiting(self, queue: str) -> str:
+        """What is on its way to a worker through RabbitMQ's queue of this name: entry -> since when."""
+        return f"{self.prefix}waiting:{queue}"
 
     def request(self, request_id: str) -> str:
         """The record of a request."""

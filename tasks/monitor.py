@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from settings import Settings
-from tasks import connections, envelope
+from tasks import brokers, connections, envelope
 from tasks.connections import translated
 from tasks.fleet import expected_wait, read_queued, read_workers
-from tasks.keys import Keys
 from tasks.lanes import Lane, all_lanes
 from tasks.requests import Records, Request, State
 
@@ -28,7 +27,8 @@ class Monitor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._keys = Keys(settings.key_prefix)
+        self._broker = brokers.of(settings)
+        self._keys = self._broker.keys
         self._client = connections.prompt(settings.redis_url)
         self._records = Records(self._client, settings)
 
@@ -36,6 +36,11 @@ class Monitor:
         """Whether Redis answers and takes writes."""
         with translated():
             self._client.ping()
+
+    def trouble(self) -> str | None:
+        """Why messages do not move though Redis answers, as a sentence; None when they do."""
+        with translated():
+            return self._broker.trouble(self._client)
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers that hold a lease, by name."""
@@ -90,11 +95,8 @@ class Monitor:
     def _oldest(self, names: list[str]) -> dict[str, float]:
         """Age of the message at the head of each lane: constant time, however long the lane is."""
         with translated():
-            with self._client.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.lindex(self._keys.lane(name), -1)
-                heads = pipe.execute()
-            present = {name: _first_id(head) for name, head in zip(names, heads, strict=True) if head}
+            heads = self._broker.heads(self._client, names)
+            present = {name: _first_id(head) for name, head in heads.items()}
             with self._client.pipeline(transaction=False) as pipe:
                 for request_id in present.values():
                     pipe.hget(self._keys.request(request_id), "created")
@@ -188,7 +190,7 @@ class Monitor:
         if request.state is not State.QUEUED:
             return None
         with translated():
-            head = self._client.lindex(self._keys.lane(request.lane), -1)
+            head = self._broker.heads(self._client, [request.lane]).get(request.lane)
             if head is None:
                 return 1
             first, own = (self._client.hget(self._keys.request(i), "place") for i in (_first_id(head), request.id))

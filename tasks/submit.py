@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from settings import Settings
-from tasks import connections, envelope, scripts
+from tasks import brokers, connections, envelope, scripts
 from tasks.celery import app
 from tasks.connections import translated
 from tasks.errors import (
@@ -31,7 +31,6 @@ from tasks.errors import (
     UnsupportedModel,
 )
 from tasks.fleet import Fleet
-from tasks.keys import Keys
 from tasks.lanes import ANY, PRIORITIES, STRATEGIES, lane
 from tasks.replies import Replies
 from tasks.requests import Records, Request, State
@@ -88,7 +87,9 @@ class Gateway:
 
     def __init__(self, settings: Settings, *, listen: bool = True) -> None:
         self._settings = settings
-        self._keys = Keys(settings.key_prefix)
+        broker = brokers.of(settings)
+        self._keys = broker.keys
+        self._carrier = broker.carrier()
         self._client = connections.prompt(settings.redis_url)
         self._fleet = Fleet(self._client, self._keys)
         self._choose = STRATEGIES[settings.any_strategy]()
@@ -215,6 +216,7 @@ class Gateway:
         """Stop listening and close the connections."""
         if self._replies is not None:
             self._replies.close()
+        self._carrier.close()
         self._client.close()
 
     # -- admission
@@ -258,6 +260,8 @@ class Gateway:
             args += _fields(entry)
         with translated():
             answers = scripts.run(self._client, "accept", self._keys.lane_and_bell(first.lane), args)
+        if any(code == 1 for code, _ in answers):
+            self._carrier.carry(first.lane, message)
         return [self._outcome(entry, *answer) for entry, answer in zip(entries, answers, strict=True)]
 
     def _outcome(self, entry: _Entry, code: int, state: bytes) -> Accepted | TaskError:

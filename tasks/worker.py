@@ -22,7 +22,7 @@ from kombu import Queue
 
 import logs
 from settings import get_settings
-from tasks import connections, ownership
+from tasks import brokers, connections, ownership
 from tasks.celery import app
 from tasks.chaos import Chaos
 from tasks.engine import Engine
@@ -58,7 +58,8 @@ def _pin(sender: str, conf: Any, options: Mapping[str, Any], **_: Any) -> None:
     if options.get("chaos", "off") != "off" and not get_settings().chaos_enabled:
         sys.exit("--chaos needs CHAOS_ENABLED=1")
     ownership.claim(sender)
-    conf.task_queues = [Queue(name, routing_key=name) for name in lanes_of(_lane_name(model))]
+    carried = bool(get_settings().amqp_url)
+    conf.task_queues = [Queue(name, routing_key=name, no_declare=carried) for name in lanes_of(_lane_name(model))]
 
 
 def _lane_name(model: str) -> str:
@@ -75,6 +76,7 @@ class PinnedModel(bootsteps.StartStopStep):
         self._name = model or ""
         self._chaos_mode = chaos
         self.lease: Lease | None = None
+        self.attendant: brokers.Attendant | None = None
         self.batcher: Batcher[Any, Any] | None = None
         super().__init__(parent, **kwargs)
 
@@ -93,10 +95,13 @@ class PinnedModel(bootsteps.StartStopStep):
         self.batcher = Batcher(infer, max_batch=settings.max_batch, capacity=4 * settings.max_batch)
         records = Records(connections.patient(settings.redis_url), settings)
         engine = Engine(model, self.batcher, records, owner)
-        InferenceTask.engine = engine
+        broker = brokers.of(settings)
+        InferenceTask.engine, InferenceTask.broker = engine, broker
         parent.chaos = chaos if settings.chaos_enabled else None
         self.lease = _lease(engine, _lane_name(self._name), parent)
+        self.attendant = broker.attendant(owner)
         self.lease.start()
+        self.attendant.start()
         if self._chaos_mode != "off":
             chaos.set(self._chaos_mode)
 
@@ -186,6 +191,8 @@ def _goodbye(sender: Any, **_: Any) -> None:
         return
     if pinned.batcher is not None:
         pinned.batcher.close(timeout=1.0)
+    if pinned.attendant is not None:
+        pinned.attendant.stop()
     if pinned.lease is not None:
         pinned.lease.stop()
 

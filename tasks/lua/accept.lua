@@ -50,7 +50,6 @@ if fresh > 0 then
   redis.call('ZREMRANGEBYSCORE', prefix .. 'recent', '-inf', stamp(at - 90000))
   credit(lane, 'accepted', fresh)
   credit(lane, 'queued', fresh)
-  redis.call('LPUSH', KEYS[1], message)
-  ring(KEYS[1], KEYS[2])
+  send(KEYS[1], KEYS[2], message)
 end
 return answers

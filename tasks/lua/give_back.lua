@@ -14,7 +14,6 @@ for i = 5, #ARGV do
     note(key, now(), 'given_back', ',"worker":"' .. boot .. '"')
   end
 end
-redis.call('RPUSH', KEYS[1], ARGV[4])
-ring(KEYS[1], KEYS[2])
+send(KEYS[1], KEYS[2], ARGV[4], true)
 tally('given_back')
 return 1

@@ -34,8 +34,7 @@ for i = 7, #ARGV do
   end
 end
 if open > 0 then
-  redis.call('RPUSH', KEYS[1], ARGV[4])
-  ring(KEYS[1], KEYS[2])
+  send(KEYS[1], KEYS[2], ARGV[4], true)
   tally('redelivered')
 end
 return {open, dead}

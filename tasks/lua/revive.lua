@@ -15,6 +15,5 @@ redis.call('HDEL', key, 'completed', 'outcome', 'committed', 'deadline')
 move(r[2], 'failed', 'queued')
 note(key, now(), 'requeued')
 tally('requeued')
-redis.call('LPUSH', KEYS[1], ARGV[3])
-ring(KEYS[1], KEYS[2])
+send(KEYS[1], KEYS[2], ARGV[3])
 return 1

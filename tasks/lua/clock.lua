@@ -1,0 +1,2 @@
+-- The time by Redis's clock, in epoch seconds, as text. ARGV: prefix.
+return stamp(now())
