@@ -108,6 +108,7 @@ class Settings:
     run_dir: str = _setting(".run")
     log_level: str = _setting("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     log_format: str = _setting("console", _one_of("console", "json"))
+    otel_enabled: bool = _setting(False, _switch)
 
     # -- models
     models: tuple[str, ...] = _setting(

@@ -35,7 +35,11 @@ def create_app(settings: Settings | None = None, *, connections: Connections | N
     app.json.sort_keys = False  # type: ignore[attr-defined]
     if settings.webhook_secret:
         signing.secret_bytes(settings.webhook_secret)
-    app.extensions[EXTENSION] = Engine(settings, connections or real_connections())
+    app.extensions[EXTENSION] = Engine(settings, connections or real_connections(settings))
+    if settings.otel_enabled:
+        from api import tracing
+
+        tracing.register(app)
     correlation.register(app)
     access.register(app, settings)
     errors.register(app)

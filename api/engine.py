@@ -42,7 +42,7 @@ class Connections:
     examiner: Callable[[Settings], Examiner]
 
 
-def real_connections() -> Connections:
+def real_connections(settings: Settings) -> Connections:
     """Connections to the Redis that the settings name."""
     from api.store import Store
     from api.webhooks.outbox import Outbox
@@ -52,7 +52,12 @@ def real_connections() -> Connections:
     from tasks.submit import Gateway
     from tasks.vitals import Examiner
 
-    return Connections(Gateway, Monitor, Store, Controls, DeadLetters, Outbox, Examiner)
+    gateway: Callable[[Settings], Gateway] = Gateway
+    if settings.otel_enabled:
+        from api.tracing import TracedGateway
+
+        gateway = TracedGateway
+    return Connections(gateway, Monitor, Store, Controls, DeadLetters, Outbox, Examiner)
 
 
 class Engine:

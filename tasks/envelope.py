@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 TASK = "inferlane.infer"
 
 
-def seal(app: Celery, lane: str, ids: Sequence[str], *, retries: int = 0) -> str:
+def seal(app: Celery, lane: str, ids: Sequence[str], *, retries: int = 0, **headers: str) -> str:
     """The message, as kombu's Redis transport stores it, of one task over these requests.
 
     Protocol 2 as ``app.amqp`` writes it, with the body left readable (``utf-8``) instead of base64. The correlation id
-    is the task's; a retry has its own, so that it is never taken for the message it follows.
+    is the task's; a retry has its own, so that it is never taken for the message it follows. ``headers`` are added to
+    Celery's own; the task finds them in its ``request``.
     """
     task_id = ids[0] if len(ids) == 1 and not retries else str(uuid4())
     message = app.amqp.as_task_v2(
@@ -33,7 +34,8 @@ def seal(app: Celery, lane: str, ids: Sequence[str], *, retries: int = 0) -> str
             "body": json.dumps(message.body, separators=(",", ":")),
             "content-encoding": "utf-8",
             "content-type": "application/json",
-            "headers": {name: value for name, value in message.headers.items() if value not in (None, "", {})},
+            "headers": {name: value for name, value in message.headers.items() if value not in (None, "", {})}
+            | headers,
             "properties": {
                 "correlation_id": task_id,
                 "delivery_mode": 2,

@@ -72,7 +72,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
     """A submission with its id and the lane that was chosen for it."""
 
     id: str
@@ -127,7 +127,7 @@ class Gateway:
             Unavailable: Redis does not answer; what was accepted before stays accepted and its ids are safe to resend.
         """
         outcomes: dict[int, Accepted | TaskError] = {}
-        lanes: dict[str, list[tuple[int, _Entry]]] = defaultdict(list)
+        lanes: dict[str, list[tuple[int, Entry]]] = defaultdict(list)
         for index, submission in enumerate(items):
             try:
                 entry = self._admit(submission)
@@ -221,7 +221,7 @@ class Gateway:
 
     # -- admission
 
-    def _admit(self, submission: Submission) -> _Entry:
+    def _admit(self, submission: Submission) -> Entry:
         """Choose the lane; refuse what cannot be served in time."""
         if submission.priority not in PRIORITIES:
             raise ValueError(f"priority must be one of {', '.join(PRIORITIES)}, not {submission.priority!r}")
@@ -233,7 +233,7 @@ class Gateway:
                 f"the expected wait is {wait:.1f} s, longer than the deadline of {submission.deadline:g} s"
             ).after(wait - submission.deadline)
         request_id = submission.request_id or str(uuid7())
-        return _Entry(request_id, lane(submission.priority, model), model, submission, wait)
+        return Entry(request_id, lane(submission.priority, model), model, submission, wait)
 
     def _model_for(self, model_type: str) -> str:
         live = self._fleet.models()
@@ -248,12 +248,12 @@ class Gateway:
         with translated():
             self._client.hincrby(self._keys.counters, "refused")
 
-    def _accept(self, entries: Sequence[_Entry], *, reply: Replies | None) -> list[Accepted | TaskError]:
+    def _accept(self, entries: Sequence[Entry], *, reply: Replies | None) -> list[Accepted | TaskError]:
         """Store and publish entries of one lane as one message."""
         first = entries[0]
         backlog = [lane(priority, first.model) for priority in PRIORITIES]
         bound = int(self._settings.max_queue * ROOM[first.submission.priority])
-        message = envelope.seal(app, first.lane, [entry.id for entry in entries])
+        message = self._seal(entries)
         watch = reply.key if reply is not None else ""
         args: list[Any] = [self._keys.prefix, first.lane, message, bound, watch, len(backlog), *backlog]
         for entry in entries:
@@ -264,7 +264,11 @@ class Gateway:
             self._carrier.carry(first.lane, message)
         return [self._outcome(entry, *answer) for entry, answer in zip(entries, answers, strict=True)]
 
-    def _outcome(self, entry: _Entry, code: int, state: bytes) -> Accepted | TaskError:
+    def _seal(self, entries: Sequence[Entry]) -> str:
+        """The message over entries of one lane."""
+        return envelope.seal(app, entries[0].lane, [entry.id for entry in entries])
+
+    def _outcome(self, entry: Entry, code: int, state: bytes) -> Accepted | TaskError:
         if code == -1:
             return IdempotencyConflict(f"request {entry.id} was accepted before with another body")
         if code == -2:
@@ -273,7 +277,7 @@ class Gateway:
         return Accepted(entry.id, code == 0, State(state.decode()))
 
 
-def _fields(entry: _Entry) -> list[Any]:
+def _fields(entry: Entry) -> list[Any]:
     """One request as ``accept.lua`` wants it."""
     submission = entry.submission
     spec: dict[str, Any] = {"top_k": submission.top_k}

@@ -36,7 +36,7 @@ from worker_models.cores import intra_op_threads, usable_cores
 from worker_models.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from settings import Settings
     from worker_models.model import Model
@@ -92,7 +92,12 @@ class PinnedModel(bootsteps.StartStopStep):
             raise SystemExit(1) from error
         chaos = Chaos(settings)
         infer = chaos.around(model.infer) if settings.chaos_enabled else model.infer
-        self.batcher = Batcher(infer, max_batch=settings.max_batch, capacity=4 * settings.max_batch)
+        make_batcher: Callable[..., Batcher[Any, Any]] = Batcher
+        if settings.otel_enabled:
+            from tasks.tracing import trace_worker
+
+            model, make_batcher = trace_worker(model)
+        self.batcher = make_batcher(infer, max_batch=settings.max_batch, capacity=4 * settings.max_batch)
         records = Records(connections.patient(settings.redis_url), settings)
         engine = Engine(model, self.batcher, records, owner)
         broker = brokers.of(settings)

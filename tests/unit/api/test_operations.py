@@ -158,10 +158,10 @@ def test_the_engine_is_made_once_and_closed(app: Flask, client: FlaskClient, que
     assert queue.closed
 
 
-def test_the_api_process_imports_no_model_runtime(settings: Settings) -> None:
+def test_the_api_process_imports_no_model_runtime_and_no_tracing(settings: Settings) -> None:
     code = (
         "import api, resource, sys; api.create_app();"
-        "heavy = {'torch', 'torchvision', 'onnxruntime', 'PIL', 'numpy'} & set(sys.modules);"
+        "heavy = {'torch', 'torchvision', 'onnxruntime', 'PIL', 'numpy', 'tasks.tracing'} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
