@@ -17,27 +17,31 @@ RUN groupadd --gid 10001 inferlane \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin inferlane
 WORKDIR /app
 
-# ---- virtual environments, each built where nothing of it but the result is kept
+# ---- virtual environments, each built where nothing of it but the result is kept; everything by the hash of its file, but
+# for torch and its kin, whose files differ by platform and index
 FROM base AS pip
 RUN python -m venv /opt/venv
 COPY requirements-base.txt requirements-api.txt requirements-worker.txt requirements-torch.txt constraints.txt ./
+COPY locks/ locks/
 
 FROM pip AS api-venv
-RUN --mount=type=cache,target=/tmp/.cache/pip pip install -r requirements-api.txt \
+RUN --mount=type=cache,target=/tmp/.cache/pip pip install --require-hashes --no-deps -r locks/api.txt \
     && python -m compileall -q /opt/venv
 
 FROM pip AS worker-venv
-RUN --mount=type=cache,target=/tmp/.cache/pip pip install -r requirements-worker.txt \
+RUN --mount=type=cache,target=/tmp/.cache/pip pip install --require-hashes --no-deps -r locks/worker.txt \
     && python -m compileall -q /opt/venv
 
 # Which torch this is depends on the index: an index of CPU-only builds makes this stage small, and it is thrown away.
 FROM pip AS export-venv
 ARG TORCH_CPU_INDEX=""
-RUN --mount=type=cache,target=/tmp/.cache/pip PIP_EXTRA_INDEX_URL="${TORCH_CPU_INDEX}" pip install -r requirements-torch.txt
+RUN --mount=type=cache,target=/tmp/.cache/pip pip install --require-hashes --no-deps -r locks/torch.txt \
+    && PIP_EXTRA_INDEX_URL="${TORCH_CPU_INDEX}" pip install -r requirements-torch.txt
 
 # The wheels of the package index bring their CUDA libraries along; the host brings the driver.
 FROM pip AS cuda-venv
-RUN --mount=type=cache,target=/tmp/.cache/pip pip install -r requirements-torch.txt \
+RUN --mount=type=cache,target=/tmp/.cache/pip pip install --require-hashes --no-deps -r locks/torch.txt \
+    && pip install -r requirements-torch.txt \
     && python -m compileall -q /opt/venv
 
 # ---- the models: weights are fetched and graphs exported here, so that a worker needs neither torch nor the internet

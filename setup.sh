@@ -12,8 +12,8 @@ cd "$(dirname "$0")"
 
 VENV=${VENV:-.venv}
 case ${1-} in
-"") wanted=requirements.txt ;;
---dev) wanted=requirements-dev.txt ;;
+"") wanted=requirements.txt lock=locks/all.txt ;;
+--dev) wanted=requirements-dev.txt lock=locks/dev.txt ;;
 *) echo "usage: ./setup.sh [--dev]" >&2 && exit 2 ;;
 esac
 
@@ -28,7 +28,7 @@ find_python() {
 }
 
 # The stamp holds what was installed: another hash of the same files means there is something to do.
-fingerprint() { cat constraints.txt requirements*.txt | sha256sum | cut -d' ' -f1; }
+fingerprint() { cat constraints.txt requirements*.txt locks/*.txt | sha256sum | cut -d' ' -f1; }
 
 installed() { [ -f "$VENV/.$1.stamp" ] && [ "$(cat "$VENV/.$1.stamp")" = "$(fingerprint)" ]; }
 
@@ -39,6 +39,9 @@ if ! fits "$VENV/bin/python"; then
 fi
 if ! installed "$wanted"; then
   echo "Installing $wanted (a few minutes the first time)"
-  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r "$wanted"
+  # First what is locked, file by file; then torch and its kin, whose files differ by platform and index: by version.
+  pip_install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }
+  pip_install --require-hashes --no-deps -r "$lock"
+  pip_install -r "$wanted"
   fingerprint >"$VENV/.$wanted.stamp"
 fi
