@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
@@ -76,13 +76,20 @@ def _connect(url: str, **options: Any) -> Client:
     return sentinels.master_for(get_settings().sentinel_master)
 
 
+def why(error: Exception) -> str:
+    """What is wrong with Redis, in one line for an operator; no password is ever in it."""
+    if isinstance(error, AuthenticationError):  # redis-py's own words are about the protocol
+        return "Redis refuses us: REDIS_URL has no password, or not the right one"
+    return "Redis does not answer: " + " ".join(str(error).split())
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn redis-py's errors into :class:`tasks.errors.Unavailable`; a script's own error stays what it is."""
     try:
         yield
     except (RedisConnectionError, RedisTimeoutError) as error:
-        raise Unavailable(f"Redis does not answer: {error}") from error
+        raise Unavailable(why(error)) from error
     except PASSING as error:
         raise Unavailable(f"Redis cannot take this now: {error}") from error
     except ResponseError as error:

@@ -19,6 +19,7 @@ from celery import bootsteps, signals
 from celery.worker import state as celery_state
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu import Queue
+from redis.exceptions import RedisError
 
 import logs
 from settings import get_settings
@@ -105,7 +106,7 @@ class PinnedModel(bootsteps.StartStopStep):
         parent.chaos = chaos if settings.chaos_enabled else None
         self.lease = _lease(engine, _lane_name(self._name), parent)
         self.attendant = broker.attendant(owner)
-        self.lease.start()
+        _register(self.lease)
         self.attendant.start()
         if self._chaos_mode != "off":
             chaos.set(self._chaos_mode)
@@ -130,6 +131,21 @@ def _load(name: str) -> Model:
         model.weights,
     )
     return model
+
+
+def _register(lease: Lease) -> None:
+    """Take out the lease as soon as Redis lets us: a host may come up before its network, or before Redis does."""
+    pause = 0.5
+    while True:
+        try:
+            lease.start()
+        except (RedisError, OSError) as error:
+            log.error("not registered yet: %s; again in %.1f s", connections.why(error), pause)  # noqa: TRY400 - says it all
+        else:
+            return
+        time.sleep(pause)
+        celery_state.maybe_shutdown()
+        pause = min(2 * pause, 5.0)
 
 
 def _lease(engine: Engine, lane_name: str, parent: Any) -> Lease:

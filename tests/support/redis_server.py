@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import broker
@@ -26,19 +27,23 @@ def redis_executable() -> str:
 class RedisServer:
     """A redis-server that can be killed, stopped and started again on the same port and data."""
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, options: Sequence[str] = (), client: str = "") -> None:
+        """``options`` go to its command line; ``client`` is a URL that gets in, where the plain one does not."""
         self.port = port or free_port()
         self.folder = folder
+        self._options = options
+        self._client = client.format(port=self.port)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.start()
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return self._client or f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
         command = broker.command(self.port, self.folder, redis_executable())
         command[1] = str(self._own_configuration())
+        command += [option.format(port=self.port) for option in self._options]
         self.process = Process(command, name="redis", folder=self.folder, environ=os.environ)
         wait_until(self._answers, timeout=10, what="redis-server answers")
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 import httpx
 
 from settings import Settings, load_settings, variables
+from tests.support.hosts import Host
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
@@ -62,20 +63,24 @@ class Stack:
 
     def start_worker(
         self, model: str, *, name: str | None = None, arguments: Sequence[str] = (), ready: bool = True,
-        timeout: float = 60.0, **environ: object,
+        timeout: float = 60.0, host: Host | None = None, **environ: object,
     ) -> WorkerProcess:  # fmt: skip
-        """Start ``celery -A tasks worker --model MODEL`` and, with ``ready``, wait until its lease is seen."""
+        """Start ``celery -A tasks worker --model MODEL`` and, with ``ready``, wait until its lease is seen.
+
+        With ``host`` it runs there and has the name of that host.
+        """
         name = name or f"{model.replace('.', '-').replace(':', '-')}-{len(list(self.folder.glob('worker-*'))) + 1}"
         command = [
             sys.executable, "-m", "celery", "-A", "tasks", "worker", "--model", model, "-n", f"{name}@%h",
             "-P", "threads", *arguments,
         ]  # fmt: skip
         given = self.environ(**environ)
+        command = host.inside(command) if host else command
         process = WorkerProcess(command, name=f"worker-{name}", folder=self.folder, environ=given, root=self.root)
         self._processes.append(process)
         self._open.callback(process.stop)
         process.model = model
-        process.node = f"{name}@{socket.gethostname()}"
+        process.node = f"{name}@{host.name if host else socket.gethostname()}"
         if ready:
             self.wait_for_worker(process, timeout)
         return process
