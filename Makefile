@@ -227,7 +227,7 @@ type-check: setup-dev ## mypy only
 	@mypy
 
 .PHONY: lock
-lock: ## Write constraints.txt from the versions installed now
+lock: ## Write constraints.txt from the versions installed now, and locks/ with the hashes of their files
 	@$(PYTHON) -m scripts.lock
 
 .PHONY: screenshots

@@ -1,12 +1,11 @@
-"""Write what is installed down exactly (``make lock``): versions in ``constraints.txt``, hashes of files in ``locks/``.
+"""Write down exactly what is installed (``make lock``): versions in ``constraints.txt``, hashes in ``locks/``.
 
-``constraints.txt`` has the version of every package of this environment, in which all tests have passed. ``locks/`` has,
-for each ``requirements*.txt``, every package it brings on any platform with the hashes of all its files, so that pip
-takes no file that the index did not have when the lock was written. A lock includes those that its requirements
-include, as the requirements do.
+``constraints.txt`` has the version of every package of this environment, in which all tests have passed. ``locks/``
+has, for each ``requirements*.txt``, every package it brings on any platform with the hashes of all its files, so that
+pip takes no file that the index did not have when the lock was written. A lock includes others as its requirements do.
 
-torch, torchvision and the libraries they bring are left out: a build for CPUs, for CUDA or for a Mac is another file from
-another index under the same version. They are installed by version in a second step, see ``setup.sh``.
+torch, torchvision and the libraries they bring are left out: a build for CPUs, for CUDA or for a Mac is another file
+from another index under the same version. They are installed by version in a second step, see ``setup.sh``.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ SOURCES = {
     "worker": "requirements-worker.txt",
     "torch": "requirements-torch.txt",
     "all": "requirements.txt",
+    "otel": "requirements-otel.txt",
     "dev": "requirements-dev.txt",
 }
 

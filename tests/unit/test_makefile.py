@@ -35,6 +35,12 @@ def test_documents_name_only_targets_that_exist(page: Path) -> None:
 
 
 def test_nothing_committed_names_a_package_index() -> None:
-    files = [*ROOT.glob("requirements*.txt"), ROOT / "constraints.txt", ROOT / "setup.sh", ROOT / "Makefile"]
+    files = [
+        *ROOT.glob("requirements*.txt"),
+        *ROOT.glob("locks/*.txt"),
+        ROOT / "constraints.txt",
+        ROOT / "setup.sh",
+        ROOT / "Makefile",
+    ]
     for file in files:
         assert not re.search(r"https?://|^--(extra-)?index-url", file.read_text(), re.MULTILINE), file
