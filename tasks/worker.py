@@ -35,6 +35,7 @@ from tasks.vitals import SHARED_SETTINGS
 from worker_models.batcher import Batcher
 from worker_models.cores import intra_op_threads, usable_cores
 from worker_models.errors import ModelError
+from worker_models.memory import return_large_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,6 +87,7 @@ class PinnedModel(bootsteps.StartStopStep):
         settings = get_settings()
         owner = ownership.current()
         assert owner is not None  # noqa: S101 - celeryd_init came first
+        return_large_buffers()
         try:
             model = _load(self._name)
         except ModelError as error:

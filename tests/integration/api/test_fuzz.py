@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import logging
 import os
 import random
 import struct
@@ -126,6 +125,7 @@ def bodies(count: int) -> Iterator[tuple[str, Body]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300 + BODIES // 5)
 def test_broken_bodies_break_nothing(stack: Stack) -> None:
     worker = stack.start_worker(MODEL, name="lite0-1", MODELS=MODEL, timeout=180)
     api = stack.start_api(MODELS=MODEL)
@@ -143,9 +143,9 @@ def test_broken_bodies_break_nothing(stack: Stack) -> None:
     assert len(api.client.get("/workers/status").json()["workers"]) == 1
     after = (child.memory_info().rss, psutil.Process(worker.pid).memory_info().rss)
     assert after[0] - before[0] < 60e6
-    assert after[1] - before[1] < 400e6
+    assert after[1] - before[1] < 120e6
     summary = f"{len(answers)} bodies: {dict(statuses)}; RSS of API and worker before {before}, after {after}"
-    logging.getLogger(__name__).info(summary)
+    print(summary)  # noqa: T201 - for whoever runs it with -s
 
 
 def _send(http: httpx.Client, path: str, body: Body) -> httpx.Response:

