@@ -115,11 +115,38 @@ def _spend(settings: Settings, caller: Caller | None) -> None:
     calls, seconds = settings.rate_limit
     who = f"key:{caller.name}" if caller else f"address:{request.remote_addr}"
     left, after = engine().store.spend(who, calls, seconds)
-    g.budget = f'"default";r={max(left, 0)};t={after:.0f}', f'"default";q={calls};w={seconds:.0f}'
+    g.spender = who
+    _tell(max(left, 0), after, calls, seconds)
     if left < 0:
-        raise Problem(
-            "rate_limited", f"{who.partition(':')[0]} limit: {calls} calls in {seconds:g} s.", retry_after=after
-        )
+        raise _exhausted(who, calls, seconds, after)
+
+
+def spend_items(count: int) -> None:
+    """Have a call that carries ``count`` images cost as much as ``count`` calls; one has been paid for already.
+
+    Raises:
+        Problem: ``rate_limited``, nothing more is taken; or ``invalid_parameters`` when no budget would ever do.
+    """
+    limit = engine().settings.rate_limit
+    if limit is None or count < 2:
+        return
+    calls, seconds = limit
+    if count > calls:
+        detail = f"must have at most {calls} items: RATE_LIMIT allows {calls} in {seconds:g} s"
+        raise Problem("invalid_parameters", "Too many items.", errors=[{"name": "requests", "detail": detail}])
+    left, after = engine().store.spend(g.spender, calls, seconds, count - 1)
+    if left < 0:
+        raise _exhausted(g.spender, calls, seconds, after)
+    _tell(left, after, calls, seconds)
+
+
+def _tell(left: int, after: float, calls: int, seconds: float) -> None:
+    g.budget = f'"default";r={left};t={after:.0f}', f'"default";q={calls};w={seconds:.0f}'
+
+
+def _exhausted(who: str, calls: int, seconds: float, after: float) -> Problem:
+    said = f"{who.partition(':')[0]} limit: {calls} calls in {seconds:g} s."
+    return Problem("rate_limited", said, retry_after=after)
 
 
 def _tell_budget(response: Response) -> Response:

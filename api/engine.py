@@ -123,7 +123,7 @@ class Engine:
         from api.webhooks.courier import Courier
 
         outbox = self._connections.outbox(self.settings)
-        courier = Courier(self.settings, self.gateway, outbox)
+        courier = Courier(self.settings, self.gateway, self.store, outbox)
         courier.start()
         atexit.register(courier.stop)
         return outbox

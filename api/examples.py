@@ -25,14 +25,15 @@ _PARAMETERS: dict[str, Any] = {
         type="number", exclusiveMinimum=0, maximum=intake.MAX_DEADLINE,
     ),
 }  # fmt: skip
+_CALLBACK = _described(
+    "Where to post the end of it; needs webhooks to be on", type="string", minLength=1, maxLength=intake.MAX_URL
+)
 _IDENTITY: dict[str, Any] = {
     "request_id": _described(
         "Your own id; the same id with the same image and parameters is the same request",
         type="string", pattern=intake.ID_PATTERN,
     ),
-    "callback_url": _described("Where to post the end of the request; needs webhooks to be on",
-        type="string", minLength=1, maxLength=intake.MAX_URL,
-   ),
+    "callback_url": _CALLBACK,
 }  # fmt: skip
 _DATA = {"type": "string", "minLength": 1, "description": "The image as base64 or as a data URL"}
 _CUSTOM_ID = _described("Your own name for it, given back", **_NAME)
@@ -72,12 +73,14 @@ BATCH_BODY: dict[str, Any] = {
             "schema": _object(
                 ["requests"],
                 requests={"type": "array", "minItems": 1, "items": _ANY_ITEM},
-                **_or_null(_PARAMETERS),
+                **_or_null({**_PARAMETERS, "callback_url": _CALLBACK}),
             ),
             "example": {"requests": [{"custom_id": "first", "data": PIXEL}, {"custom_id": "second", "data": PIXEL}]},
         },
         "multipart/form-data": {
-            "schema": _object(["image"], image={"type": "array", "minItems": 1, "items": _FILE}, **_PARAMETERS)
+            "schema": _object(
+                ["image"], image={"type": "array", "minItems": 1, "items": _FILE}, **_PARAMETERS, callback_url=_CALLBACK
+            )
         },
     },
 }

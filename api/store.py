@@ -30,6 +30,15 @@ class Member:
     error: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch: ``created_at`` in epoch seconds, its members in the order sent, whom to tell when all have ended."""
+
+    created_at: float
+    members: Sequence[Member]
+    callback_url: str | None = None
+
+
 class Store:
     """Which items a batch has, how many calls a caller has left.
 
@@ -43,15 +52,15 @@ class Store:
         self._release = self._redis.register_script((LUA / "release.lua").read_text())
         self._ttl = max(settings.result_ttl, settings.failure_ttl)
 
-    def spend(self, who: str, calls: int, seconds: float) -> tuple[int, float]:
-        """Take one call from the budget of ``who``: ``calls`` in any ``seconds``.
+    def spend(self, who: str, calls: int, seconds: float, cost: int = 1) -> tuple[int, float]:
+        """Take ``cost`` calls from the budget of ``who``: ``calls`` in any ``seconds``. All of them or none.
 
         Returns:
-            How many calls are left, -1 when this one is refused; and the seconds until the budget is full again, or
-            until the next call is allowed when this one is refused.
+            How many calls are left, -1 when these are refused; and the seconds until the budget is full again, or
+            until as many are allowed when these are refused.
         """
         with translated():
-            left, after = self._spend(keys=[f"{self._prefix}budget:{who}"], args=[calls, seconds])
+            left, after = self._spend(keys=[f"{self._prefix}budget:{who}"], args=[calls, seconds, cost])
         return int(left), float(after)
 
     def claim(self, key: str, request_id: str, seconds: int) -> str:
@@ -65,20 +74,20 @@ class Store:
         with translated():
             self._release(keys=[f"{self._prefix}cache:{key}"], args=[request_id])
 
-    def save_batch(self, batch_id: str, created_at: float, members: Sequence[Member]) -> None:
+    def save_batch(self, batch_id: str, batch: Batch) -> None:
         """Remember a batch for as long as the longest-lived of its requests is remembered."""
-        text = json.dumps({"created_at": created_at, "members": [asdict(member) for member in members]})
         with translated():
-            self._redis.set(f"{self._prefix}batch:{batch_id}", text, ex=self._ttl)
+            self._redis.set(f"{self._prefix}batch:{batch_id}", json.dumps(asdict(batch)), ex=self._ttl)
 
-    def batch(self, batch_id: str) -> tuple[float, list[Member]] | None:
-        """When a batch was created (epoch seconds) and its members in the order sent; None when it is not known."""
+    def batch(self, batch_id: str) -> Batch | None:
+        """The batch; None when it is not known."""
         with translated():
             text = self._redis.get(f"{self._prefix}batch:{batch_id}")
         if text is None:
             return None
         kept = json.loads(_text(text))
-        return kept["created_at"], [Member(**member) for member in kept["members"]]
+        members = [Member(**member) for member in kept["members"]]
+        return Batch(kept["created_at"], members, kept.get("callback_url"))
 
 
 def _text(value: object) -> str:

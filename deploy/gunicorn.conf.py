@@ -35,6 +35,12 @@ def on_starting(_server: Any) -> None:
     logs.adopt("gunicorn.error", "gunicorn.access")
 
 
+def post_worker_init(worker: Any) -> None:
+    """Send the webhooks that an earlier process left behind, before anybody asks for a new one."""
+    if _settings.webhook_secret:
+        _ = worker.wsgi.extensions["inferlane"].outbox
+
+
 def post_fork(_server: Any, _worker: Any) -> None:
     """Give each worker process the project's log format under its own name."""
     logs.configure(_settings, "api")

@@ -1,5 +1,5 @@
--- Take one call from a budget: the generic cell rate algorithm, one number per caller.
--- KEYS: the caller's budget. ARGV: calls allowed per window, window in seconds.
+-- Take calls from a budget, all or none: the generic cell rate algorithm, one number per caller.
+-- KEYS: the caller's budget. ARGV: calls allowed per window, window in seconds, calls to take.
 -- The key holds the theoretical arrival time: when the budget is wholly filled up again. A call moves it on by
 -- window / calls; a call that would move it further than one window ahead of now is refused and moves nothing.
 -- Returns {calls left or -1 when refused, seconds (as text) until the budget is full, or until the next call when refused}.
@@ -8,7 +8,7 @@ local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
 local step = window / calls
 local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
-local moved = full_at + step
+local moved = full_at + step * tonumber(ARGV[3])
 if moved - now > window + 0.000001 then
   return {-1, string.format('%.6f', moved - now - window)}
 end

@@ -9,25 +9,28 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections import Counter
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
 from api import events, intake, multipart
+from api.access import spend_items
+from api.batch_resource import batch_resource, item_resource
 from api.correlation import traceparent
 from api.engine import engine
 from api.errors import from_task
 from api.examples import BATCH_BODY
 from api.openapi import Answer, Operations, header
 from api.problems import Problem
-from api.resources import reply, seed_status, timestamp, with_etag
+from api.resources import reply, with_etag
 from api.routes.inference import EVENTS, IMAGE_PROBLEMS, LAST_EVENT_ID, PREFER, REDIS, idempotency_key, preference
 from api.schemas import BatchAnswerSchema, BatchItemSchema, BatchSchema
-from api.store import Member
+from api.store import Batch, Member
+from api.webhooks.outbox import batch_entry
+from api.webhooks.promise import promise
 from tasks.errors import AlreadyFinished, PurgedRequest, TaskError, TooManyWaiters, Unavailable, UnknownRequest
-from tasks.requests import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,21 +65,32 @@ def post_batch() -> Response:
     began = time.monotonic()
     batch_id = idempotency_key() or secrets.token_hex(16)
     wish = preference()
-    members = _submit(batch_id, _drafts())
-    created = time.time()
-    engine().store.save_batch(batch_id, created, members)
+    drafts, callback_url = _drafts()
+    if callback_url:
+        promise(callback_url, batch_entry(batch_id))
+    members = _submit(batch_id, drafts)
+    batch = Batch(time.time(), members, callback_url)
+    engine().store.save_batch(batch_id, batch)
+    if callback_url:
+        _ring(batch_id)
     if wish.wait:
         _wait(members, began + wish.wait)
     records = _records(members)
-    body = _batch(batch_id, created, members, records)
+    body = batch_resource(batch_id, batch, records)
     if body["status"] == "running" or not wish.wait:
         return reply(body, 202, {"Location": body["urls"]["self"], "Retry-After": "1"})
-    results = [_item(member, records, seed=True) for member in members]
+    results = [item_resource(member, records, seed=True) for member in members]
     return reply(body | {"results": results, "processing_time": round(time.monotonic() - began, 6)})
 
 
-def _drafts() -> list[Draft | Problem]:
-    """The items of the current request, each a draft or what is wrong with it."""
+def _ring(batch_id: str) -> None:
+    """Have the webhook looked after now; without this that begins some seconds later."""
+    with suppress(Unavailable):
+        engine().outbox.ring(batch_entry(batch_id))
+
+
+def _drafts() -> tuple[list[Draft | Problem], str | None]:
+    """The items of the current request, each a draft or what is wrong with it; and whom to tell at the end."""
     if request.mimetype == "application/json":
         return _from_json(intake.load_json(request))
     if request.mimetype == "multipart/form-data":
@@ -84,30 +98,32 @@ def _drafts() -> list[Draft | Problem]:
     raise intake.unsupported_media_type(request, ACCEPT_POST)
 
 
-def _from_json(body: Mapping[str, Any]) -> list[Draft | Problem]:
+def _from_json(body: Mapping[str, Any]) -> tuple[list[Draft | Problem], str | None]:
     items = body.get("requests")
     if not isinstance(items, list):
         raise _wrong_items("requests", "must be a list")
     _check_count("requests", len(items))
     limits = intake.Limits.of(engine().settings)
-    defaults = intake.parameters({name: body.get(name) for name in SHARED})
-    return [_attempt(partial(intake.from_json, item, limits, defaults), item) for item in items]
+    defaults = intake.parameters({name: body.get(name) for name in (*SHARED, "callback_url")})
+    callback_url = defaults.pop("callback_url", None)
+    return [_attempt(partial(intake.from_json, item, limits, defaults), item) for item in items], callback_url
 
 
-def _from_form() -> list[Draft | Problem]:
+def _from_form() -> tuple[list[Draft | Problem], str | None]:
     form = multipart.read(intake.body(request), request.mimetype_params.get("boundary", ""))
     uploads = [part for part in form.files if part.name in {"image", "images"}]
     _check_count("image", len(uploads))
     limits = intake.Limits.of(engine().settings)
     values = {**request.args, **form.values()}
-    shared = intake.parameters({name: values[name] for name in SHARED if name in values})
+    shared = intake.parameters({name: values[name] for name in (*SHARED, "callback_url") if name in values})
+    callback_url = shared.pop("callback_url", None)
     names = [value for name, value in form.fields if name == "custom_id"]
     found = []
     for index, upload in enumerate(uploads):
         named = {"custom_id": names[index] if index < len(names) else upload.filename or None}
         make = partial(_from_upload, upload.data, {**shared, **named}, limits)
         found.append(_attempt(make, named))
-    return found
+    return found, callback_url
 
 
 def _from_upload(image: bytes, more: Mapping[str, Any], limits: intake.Limits) -> Draft:
@@ -129,9 +145,11 @@ def _wrong_items(name: str, detail: str) -> Problem:
 
 
 def _check_count(name: str, count: int) -> None:
+    """Refuse a batch that has too few or too many items, or more than its caller has calls left."""
     most = engine().settings.max_batch_items
     if not 1 <= count <= most:
         raise _wrong_items(name, f"must have 1 to {most} items, not {count}")
+    spend_items(count)
 
 
 def _submit(batch_id: str, drafts: Sequence[Draft | Problem]) -> list[Member]:
@@ -182,59 +200,8 @@ def _records(members: Sequence[Member], gateway: Gateway | None = None) -> dict[
     return {record.id: record for record in (gateway or engine().gateway).records.get_many(ids)}
 
 
-def _batch(batch_id: str, created: float, members: Sequence[Member], records: Records) -> dict[str, Any]:
-    """The batch resource, given the records of its members that still exist."""
-    counts = Counter(_word(member, records) for member in members)
-    path = f"/batch_inference/{batch_id}"
-    return {
-        "batch_id": batch_id,
-        "status": "running" if counts["queued"] + counts["running"] else "completed",
-        "counts": {"total": len(members)} | {name: counts[name] for name in (*map(str, State), "rejected", "purged")},
-        "created_at": timestamp(created),
-        "urls": {"self": path, **{name: f"{path}/{name}" for name in ("results", "cancel", "events")}},
-    }
-
-
-def _word(member: Member, records: Records) -> str:
-    if member.request_id is None:
-        return "rejected"
-    record = records.get(member.request_id)
-    return str(record.state) if record else "purged"
-
-
-def _item(member: Member, records: Records, *, seed: bool = False) -> dict[str, Any]:
-    record = records.get(member.request_id or "")
-    status = _word(member, records)
-    if seed:
-        status = seed_status(record.state) if record else "failed"
-    found: dict[str, Any] = {
-        "index": member.index,
-        "custom_id": member.custom_id,
-        "request_id": member.request_id,
-        "status": status,
-        "error": member.error,
-        "predictions": [],
-    }
-    names = ("model_type", "model", "weights", "worker_id")
-    if record is None:
-        return found | dict.fromkeys((*names, "processing_time"))
-    found |= {name: getattr(record, name) for name in names}
-    return found | {
-        "error": record.error or _end(record),
-        "predictions": record.predictions or [],
-        "processing_time": record.timings.get("total"),
-    }
-
-
-def _end(record: Request) -> dict[str, Any] | None:
-    """Why there is no answer, for the ends that are no failure of the model."""
-    if record.state not in {State.CANCELED, State.EXPIRED}:
-        return None
-    return {"code": str(record.state), "message": f"The request was {record.state}.", "retryable": False}
-
-
-def known_batch(batch_id: str) -> tuple[float, list[Member]]:
-    """When the batch was created, and its members.
+def known_batch(batch_id: str) -> Batch:
+    """The batch.
 
     Raises:
         Problem: ``unknown_batch``.
@@ -258,10 +225,10 @@ def get_batch(batch_id: str) -> Response:
     ``Prefer: wait=n`` waits up to n seconds for the end of all of them before answering.
     """
     wish = preference(default=0)
-    created, members = known_batch(batch_id)
+    batch = known_batch(batch_id)
     if wish.wait:
-        _wait(members, time.monotonic() + wish.wait)
-    body = _batch(batch_id, created, members, _records(members))
+        _wait(batch.members, time.monotonic() + wish.wait)
+    body = batch_resource(batch_id, batch, _records(batch.members))
     return with_etag(reply(body), request.if_none_match)
 
 
@@ -272,14 +239,14 @@ def get_batch(batch_id: str) -> Response:
 )  # fmt: skip
 def get_results(batch_id: str) -> Response:
     """Every item of a batch as NDJSON; those that have not ended say queued or running."""
-    _, members = known_batch(batch_id)
+    members = known_batch(batch_id).members
     records = _records(members)
     return Response(_lines(members, records), mimetype=NDJSON)
 
 
 def _lines(members: Sequence[Member], records: Records) -> Iterator[str]:
     for member in members:
-        yield json.dumps(_item(member, records), separators=(",", ":")) + "\n"
+        yield json.dumps(item_resource(member, records), separators=(",", ":")) + "\n"
 
 
 @blueprint.operation(
@@ -289,11 +256,11 @@ def _lines(members: Sequence[Member], records: Records) -> Iterator[str]:
 )  # fmt: skip
 def cancel_batch(batch_id: str) -> Response:
     """Cancel every item that has not ended."""
-    created, members = known_batch(batch_id)
-    for record in _records(members).values():
+    batch = known_batch(batch_id)
+    for record in _records(batch.members).values():
         if not record.state.terminal:
             _cancel(record.id)
-    return reply(_batch(batch_id, created, members, _records(members)))
+    return reply(batch_resource(batch_id, batch, _records(batch.members)))
 
 
 def _cancel(request_id: str) -> None:
@@ -313,7 +280,8 @@ def batch_events(batch_id: str) -> Response:
     An event `progress` with the batch resource whenever more items have ended, the last one named `end`.
     """
     gateway = engine().gateway
-    created, members = known_batch(batch_id)
+    batch = known_batch(batch_id)
+    members = batch.members
 
     def look(seen: int, wait: float) -> tuple[list[events.Event], bool]:
         records = _records(members, gateway)
@@ -321,7 +289,7 @@ def batch_events(batch_id: str) -> Response:
         if waiting is not None:
             gateway.wait(waiting.id, wait)
             records = _records(members, gateway)
-        body = _batch(batch_id, created, members, records)
+        body = batch_resource(batch_id, batch, records)
         over = body["status"] == "completed"
         ended = len(members) - body["counts"]["queued"] - body["counts"]["running"]
         return [events.Event(ended, "end" if over else "progress", body)] if ended > seen else [], over

@@ -19,7 +19,7 @@ from api.openapi import Answer, Operations, header, query
 from api.problems import Problem
 from api.resources import now, reply, request_resource, timing_headers, urls, with_etag
 from api.schemas import STATES, AcceptedSchema, PageSchema, RequestSchema
-from api.webhooks import targets
+from api.webhooks.promise import promise
 from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
 from tasks.requests import State
 from tasks.submit import uuid7
@@ -124,29 +124,8 @@ def submission(draft: Draft) -> Submission:
         more["request_id"] = str(uuid7())
     wanted = draft.submission(**more)
     if wanted.callback_url:
-        _expect_webhook(wanted)
+        promise(wanted.callback_url, str(wanted.request_id))
     return wanted
-
-
-def _expect_webhook(wanted: Submission) -> None:
-    """Promise a webhook before the request is accepted, so that none is lost in between.
-
-    Raises:
-        Problem: webhooks are off, or may not go there.
-    """
-    settings = engine().settings
-    if not settings.webhook_secret:
-        raise _wrong_url("webhooks are switched off here")
-    try:
-        targets.parse(str(wanted.callback_url), settings.webhook_hosts)
-    except targets.TargetRefused as error:
-        raise _wrong_url(str(error)) from None
-    engine().outbox.expect(str(wanted.request_id))
-
-
-def _wrong_url(why: str) -> Problem:
-    errors = [{"name": "callback_url", "detail": why}]
-    return Problem("invalid_parameters", f"The callback_url cannot be used: {why}.", errors=errors)
 
 
 def idempotency_key() -> str | None:

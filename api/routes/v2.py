@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Response, request
 
 from api import intake
+from api.access import spend_items
 from api.correlation import traceparent
 from api.engine import engine
 from api.errors import from_outcome
@@ -250,6 +251,7 @@ def _submissions(model: str, wanted: InferRequest) -> Iterator[Submission]:
     most = engine().settings.max_batch_items
     if not 1 <= len(found) <= most:
         raise tensors.wrong("inputs", f"must have 1 to {most} images, not {len(found)}")
+    spend_items(len(found))
     for index, data in enumerate(found):
         draft = intake.draft(data, checked, limits)
         yield draft.submission(request_id=f"{group}.{index}", traceparent=parent)

@@ -1,4 +1,4 @@
-"""The webhooks that are still to be sent, in Redis: by request id, with the time at which each is due.
+"""The webhooks that are still to be sent, in Redis: by request id or batch, with the time at which each is due.
 
 An entry is made before its request is accepted and goes away when the call has been made, so a process that dies in
 between costs a repetition and never a webhook. The end of a request rings the bell; without the bell its entry comes up
@@ -22,6 +22,13 @@ SWEEP = 30.0
 #: Seconds for which a webhook is taken: longer than one call can last.
 TAKEN = 60.0
 LISTEN = 1.0
+#: What an entry for a batch begins with; no request id has a colon.
+BATCH = "batch:"
+
+
+def batch_entry(batch_id: str) -> str:
+    """The entry of the webhook about a whole batch."""
+    return f"{BATCH}{batch_id}"
 
 
 class Outbox:
@@ -45,11 +52,18 @@ class Outbox:
             self._redis.zadd(self._due, {request_id: time.time() + seconds})
 
     def listen(self) -> None:
-        """Wait up to a second for the bell; the request that rang is due at once, if it is still in here."""
+        """Wait up to a second for the bell; what rang, and its batch, is due at once if it is in here."""
         with translated():
             rung = self._listener.blpop([self.bell], timeout=LISTEN)
             if rung is not None:
-                self._redis.zadd(self._due, {rung[1]: 0}, xx=True)
+                entry = rung[1].decode()
+                whole = batch_entry(entry.rpartition(".")[0])
+                self._redis.zadd(self._due, {entry: 0, whole: 0}, xx=True)
+
+    def ring(self, entry: str) -> None:
+        """Have it looked at now."""
+        with translated():
+            self._redis.rpush(self.bell, entry)
 
     def take(self) -> str | None:
         """A request whose webhook is due; for a minute nobody else gets it."""

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from api.store import Member, Store
+from api.store import Batch, Member, Store
 from settings import load_settings
 from tasks.errors import Unavailable
 from tests.support.waiting import wait_until
@@ -32,10 +32,19 @@ def test_budgets_are_apart_and_fill_up_again(store: Store) -> None:
     wait_until(lambda: store.spend("ann", 1, 0.3)[0] == 0, 2, what="the budget fills up")
 
 
+def test_several_calls_are_taken_together_or_not_at_all(store: Store) -> None:
+    assert store.spend("ann", 10, 600, 7)[0] == 3
+    left, after = store.spend("ann", 10, 600, 4)
+    assert left == -1
+    assert 0 < after <= 60  # one call comes back in a minute
+    assert store.spend("ann", 10, 600, 3)[0] == 0
+
+
 def test_a_batch_comes_back_as_it_was_kept(store: Store) -> None:
     members = [Member(0, "a", "b.0"), Member(1, None, None, {"code": "invalid_base64"})]
-    store.save_batch("b", 12.5, members)
-    assert store.batch("b") == (12.5, members)
+    for batch in (Batch(12.5, members), Batch(12.5, members, "https://hooks.example.org/")):
+        store.save_batch("b", batch)
+        assert store.batch("b") == batch
     assert store.batch("other") is None
 
 

@@ -82,6 +82,43 @@ def test_the_end_of_a_request_is_told_signed_and_once(api: ApiProcess, receiver:
         assert (said["type"], said["data"]["status"]) == (f"inference.{end}", end)
 
 
+def send_batch(http: httpx.Client, url: str, *orders: str) -> str:
+    items = [{"data": base64.b64encode(image(order)).decode(), "model_type": "toy"} for order in orders]
+    body = {"requests": [*items, {"data": "!!"}], "callback_url": url}
+    answer = http.post("/batch_inference", json=body, headers={"Prefer": "respond-async"})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["batch_id"])
+
+
+def test_the_end_of_a_batch_is_told_once_when_all_of_it_has_ended(api: ApiProcess, receiver: Receiver) -> None:
+    batch_id = send_batch(api.client, receiver.url, "sleep 1", "ok", " bad ", "sleep 0.3")
+    headers, body = wait_until(lambda: receiver.got[0] if receiver.got else None, 10, what="the webhook") or ({}, b"")
+    said = Webhook(SECRET).verify(body, {key.lower(): value for key, value in headers.items()})
+    assert (said["type"], headers["webhook-id"]) == ("batch.completed", f"msg_batch_{batch_id}")
+    assert said["data"] == api.client.get(f"/batch_inference/{batch_id}").json()
+    counts = said["data"]["counts"]
+    assert [counts[name] for name in ("total", "succeeded", "failed", "rejected")] == [5, 3, 1, 1]
+    again = send(api.client, "ok", receiver.url)  # what comes after it shows that it does not come twice
+    wait_until(lambda: len(receiver.got) == 2, 10, what="the webhook of another request")
+    assert json.loads(receiver.got[1][1])["data"]["request_id"] == again
+
+
+def test_a_batch_of_which_nothing_was_accepted_is_told_as_well(api: ApiProcess, receiver: Receiver) -> None:
+    send_batch(api.client, receiver.url)
+    wait_until(lambda: receiver.got, 10, what="the webhook")
+    assert json.loads(receiver.got[0][1])["data"]["counts"]["rejected"] == 1
+
+
+def test_an_api_that_starts_again_sends_what_the_one_before_it_promised(
+    stack: Stack, api: ApiProcess, receiver: Receiver
+) -> None:
+    batch_id = send_batch(api.client, receiver.url, "sleep 2", "sleep 2")
+    api.kill()
+    stack.start_api(MODELS=MODELS, WEBHOOK_SECRET=SECRET, WEBHOOK_HOSTS="127.0.0.1")  # and nobody asks it for anything
+    wait_until(lambda: receiver.got, 45, what="the webhook of a batch that the first API accepted")
+    assert json.loads(receiver.got[0][1])["data"]["batch_id"] == batch_id
+
+
 def test_a_receiver_that_fails_gets_it_again_under_the_same_id(api: ApiProcess, receiver: Receiver) -> None:
     receiver.statuses = [500]
     request_id = send(api.client, "ok", receiver.url)

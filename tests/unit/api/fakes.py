@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-from api.store import Member
+from api.store import Batch
 from settings import Settings
 from tasks.errors import (
     AlreadyFinished,
@@ -45,7 +45,7 @@ class FakeQueue:
         self.kept: dict[str, Request] = {}
         self.records = self
         self.submitted: list[Submission] = []
-        self.batches: dict[str, tuple[float, list[Member]]] = {}
+        self.batches: dict[str, Batch] = {}
         self.places = 1000
         self.down = False
         self.rows: list[dict[str, Any]] = [worker_row("answers-1@host", "answers")]
@@ -173,9 +173,10 @@ class FakeQueue:
 
     # -- the Store
 
-    def spend(self, who: str, calls: int, seconds: float) -> tuple[int, float]:
-        self.spent.append(who)
-        left = calls - self.spent.count(who)
+    def spend(self, who: str, calls: int, seconds: float, cost: int = 1) -> tuple[int, float]:
+        left = calls - self.spent.count(who) - cost
+        if left >= 0:
+            self.spent += [who] * cost
         return max(left, -1), seconds / 2
 
     def claim(self, key: str, request_id: str, _seconds: int) -> str:
@@ -185,10 +186,10 @@ class FakeQueue:
         if self.claims.get(key) == request_id:
             del self.claims[key]
 
-    def save_batch(self, batch_id: str, created_at: float, members: Sequence[Member]) -> None:
-        self.batches[batch_id] = (created_at, list(members))
+    def save_batch(self, batch_id: str, batch: Batch) -> None:
+        self.batches[batch_id] = batch
 
-    def batch(self, batch_id: str) -> tuple[float, list[Member]] | None:
+    def batch(self, batch_id: str) -> Batch | None:
         self.ping()
         return self.batches.get(batch_id)
 

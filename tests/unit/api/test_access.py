@@ -184,6 +184,26 @@ class TestBudgets:
         statuses = [client.post("/inference", headers=bearer(key), **body).status_code for key in (USER, OTHER, USER)]
         assert statuses == [200, 200, 429]
 
+    def test_each_item_of_a_batch_counts(self, make_app: Make, queue: FakeQueue) -> None:
+        client = make_app(RATE_LIMIT="5/60").test_client()
+        items = {"requests": [{"data": BASE64, "model_type": "answers"}] * 3}
+        first = client.post("/batch_inference", json=items)
+        assert (first.status_code, first.headers["RateLimit"].split(";")[1]) == (200, "r=2")
+        refused(client.post("/batch_inference", json=items), 429, "rate_limited")
+        assert len(queue.submitted) == 3, "of a refused batch no item is accepted"
+
+    def test_a_batch_no_budget_would_do_for_is_refused_for_good(self, make_app: Make) -> None:
+        client = make_app(RATE_LIMIT="2/60").test_client()
+        items = {"requests": [{"data": BASE64, "model_type": "answers"}] * 3}
+        problem = refused(client.post("/batch_inference", json=items), 422, "invalid_parameters")
+        assert "RATE_LIMIT" in problem["errors"][0]["detail"]
+
+    def test_each_image_of_a_tensor_counts(self, make_app: Make) -> None:
+        client = make_app(RATE_LIMIT="3/60").test_client()
+        tensor = {"name": "image", "datatype": "BYTES", "shape": [2], "data": [BASE64, BASE64]}
+        answers = [client.post("/v2/models/answers/infer", json={"inputs": [tensor]}) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 429], answers[0].text
+
     @pytest.mark.parametrize("text", ["10", "0/60", "x/60", "10/0", "10/x"])
     def test_a_malformed_limit_is_refused(self, text: str) -> None:
         with pytest.raises(SettingsError, match="RATE_LIMIT"):

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from api.webhooks import sending, signing, targets
 from settings import SettingsError
-from tests.unit.api.test_inference import post, refused
+from tests.unit.api.test_inference import BASE64, post, refused
 
 SECRET = "whsec_" + base64.b64encode(os.urandom(32)).decode()
 
@@ -143,4 +144,20 @@ def test_a_wrong_url_is_refused_with_the_request(make_app: Callable[..., Flask],
     client = make_app(WEBHOOK_SECRET=SECRET).test_client()
     problem = refused(post(client, {"callback_url": url}), 422, "invalid_parameters")
     assert problem["errors"][0]["name"] == "callback_url"
+    assert not queue.submitted
+
+
+@pytest.mark.parametrize("url", ["http://example.org/", "https://127.0.0.1/", "https://10.0.0.1/", "nonsense"])
+def test_a_wrong_url_is_refused_with_the_batch(make_app: Callable[..., Flask], queue: Any, url: str) -> None:
+    client = make_app(WEBHOOK_SECRET=SECRET).test_client()
+    body = {"requests": [{"data": BASE64, "model_type": "answers"}], "callback_url": url}
+    problem = refused(client.post("/batch_inference", json=body), 422, "invalid_parameters")
+    assert problem["errors"][0]["name"] == "callback_url"
+    assert not queue.submitted
+
+
+def test_a_batch_cannot_be_told_of_where_webhooks_are_off(client: FlaskClient, queue: Any) -> None:
+    body = {"requests": [{"data": BASE64, "model_type": "answers"}], "callback_url": "https://hooks.example.org/"}
+    problem = refused(client.post("/batch_inference", json=body), 422, "invalid_parameters")
+    assert "switched off" in problem["detail"]
     assert not queue.submitted
