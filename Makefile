@@ -138,8 +138,20 @@ resilience: setup-dev ## Workers die, the network breaks, load doubles: minutes,
 	@$(PYTHON) -m pytest -v tests/test_resilience.py $(PYTEST_ARGUMENTS)
 
 .PHONY: benchmark
-benchmark: setup-dev ## Measure the system against its own in-process limit; writes bench/results
-	@for model in $(or $(MODEL),mobilenet efficientnet_lite0); do $(PYTHON) -m bench.run --model $$model || exit 1; done
+benchmark: setup-dev ## Measure the system against its own in-process limit, 8 minutes; writes bench/results
+	@$(PYTHON) -m bench --model $(or $(MODEL),mobilenet) $(ARGUMENTS)
+
+.PHONY: benchmark-peers
+benchmark-peers: setup-dev ## Measure it beside LitServe, BentoML, Ray Serve, Celery, Dramatiq and RQ, 12 minutes
+	@$(PYTHON) -m bench.peers --model $(or $(MODEL),mobilenet) $(ARGUMENTS)
+
+.PHONY: benchmark-growth
+benchmark-growth: setup-dev ## Measure 100 to 100,000 queued requests and 1 to 64 workers
+	@$(PYTHON) -m bench --parts growth workers --minutes 8 --workers 64 $(ARGUMENTS)
+
+.PHONY: benchmark-overload
+benchmark-overload: setup-dev ## Offer twice the capacity for three minutes
+	@$(PYTHON) -m bench --parts overload --minutes 6 --overload-seconds 180 --model $(or $(MODEL),mobilenet) $(ARGUMENTS)
 
 .PHONY: chaos
 chaos: setup-dev ## 100 random kills under 10,000 requests: long, writes .run/reports/chaos.md and .json

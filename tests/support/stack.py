@@ -97,11 +97,18 @@ class Stack:
 
         return wait_until(row, timeout, what=f"lease of {process.name}") or {}
 
-    def start_api(self, *, workers: int = 1, timeout: float = 30.0, **environ: object) -> ApiProcess:
-        """Start the API under gunicorn on a free port and wait until ``/livez`` answers 200."""
+    def start_api(self, *, workers: int | None = 1, timeout: float = 30.0, **environ: object) -> ApiProcess:
+        """Start the API under gunicorn on a free port and wait until ``/livez`` answers 200.
+
+        ``workers`` is gunicorn's number of processes; None takes what a user gets.
+        """
         port = free_port()
         # WEB_CONCURRENCY is gunicorn's own variable for its number of processes.
-        given = self.environ(API_PORT=port, WEB_CONCURRENCY=workers, **environ)
+        given = self.environ(API_PORT=port, **environ)
+        if workers is None:
+            given.pop("WEB_CONCURRENCY", None)
+        else:
+            given["WEB_CONCURRENCY"] = str(workers)
         command = [
             sys.executable,
             "-m",

@@ -1,0 +1,72 @@
+"""Inferlane as a running system: the same processes as the Procfile's, on a Redis and ports of their own."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+from bench.caller import Caller
+from bench.trees import cpu_seconds, memory
+from settings import Settings
+from tests.support.redis_server import RedisServer
+from tests.support.stack import ApiProcess, Stack, WorkerProcess
+
+
+class Inferlane:
+    """Broker, API and workers; use it in a ``with`` block.
+
+    Args:
+        folder: for logs and data.
+        api_processes: gunicorn's WEB_CONCURRENCY; None leaves the default of deploy/gunicorn.conf.py.
+        environ: settings of all processes.
+    """
+
+    def __init__(self, folder: Path, *, api_processes: int | None = None, **environ: object) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="inferlane-", dir=folder))
+        self._api_processes = api_processes
+        self._environ = environ
+        self._pids: dict[str, list[int]] = {}
+
+    def __enter__(self) -> Self:
+        self.redis = RedisServer(self._folder / "redis")
+        self.stack = Stack(self.redis.url, self._folder / "run", **self._environ)
+        self._pids = {"redis": [self.redis.process.pid]}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+        self.redis.stop()
+
+    def settings(self) -> Settings:
+        """What its processes see."""
+        return self.stack.settings()
+
+    def add_worker(self, model: str, **environ: object) -> WorkerProcess:
+        """Start one more worker and wait for its lease."""
+        worker = self.stack.start_worker(model, **environ)
+        self.adopt_worker(worker)
+        return worker
+
+    def describe(self, worker: WorkerProcess) -> dict[str, Any]:
+        """What the worker says of itself: ``model``, ``weights`` and so on."""
+        return self.stack.wait_for_worker(worker)
+
+    def adopt_worker(self, worker: WorkerProcess) -> None:
+        """Count a worker that was started on :attr:`stack` as one of these."""
+        self._pids.setdefault("worker", []).append(worker.pid)
+
+    def add_api(self, **environ: object) -> ApiProcess:
+        """Start the API and wait until it answers; :attr:`caller` speaks to it."""
+        api = self.stack.start_api(workers=self._api_processes, **environ)
+        self._pids["api"] = [api.pid]
+        self.caller = Caller(api.url)
+        return api
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds so far of ``redis``, ``api`` and ``worker``."""
+        return {name: cpu_seconds(pids) for name, pids in self._pids.items()}
+
+    def memory(self) -> dict[str, list[dict[str, Any]]]:
+        """RSS and PSS of each process, by part."""
+        return {name: [row for pid in pids for row in memory(pid)] for name, pids in self._pids.items()}

@@ -1,0 +1,155 @@
+"""What the queue costs: a model that does nothing, core-ms per request by process, and bare Celery beside it.
+
+Bare Celery is stock: its own Redis transport and result backend, defaults, a task that returns at once, a producer that
+waits for each result. It has no HTTP, no image, no record and no promise, so it is a floor to look at, not a rival.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.budget import say
+from bench.caller import Caller
+from bench.facts import PHOTO
+from bench.inferlane import Inferlane
+from bench.markdown import table
+from bench.parts.part import Context, Part, Report
+from bench.runs import closed_loop
+from bench.targets import Verdict, at_most
+from bench.trees import Tree, cpu_seconds
+from tests.support.redis_server import RedisServer
+
+CALLERS = 16
+PHOTO_WAY, SMALL_WAY = "photo of 112 KB", "photo of 1 KB"
+POOLS = {"bare Celery, threads": ("threads", "16"), "bare Celery, prefork": ("prefork", "2")}
+
+
+def measure(context: Context) -> dict[str, Any]:
+    """Rounds of a large photo, a small one, and bare Celery in two pools."""
+    photos = {PHOTO_WAY: PHOTO.read_bytes(), SMALL_WAY: small_photo()}
+    with (
+        Inferlane(context.folder, api_processes=context.options.api_processes, MODELS="photo") as system,
+        _celery(context.folder) as start,
+    ):
+        system.add_worker("tests.toy:photo", TOY_SECONDS=0)
+        system.add_api()
+        for number in context.budget.rounds(context.options.rounds):
+            for way, photo in photos.items():
+                once = partial(_ask, system.caller, photo)
+                _keep(context, number, way, lambda once=once: closed_loop(once, CALLERS, context.seconds, system.cpu))
+            for way, pool in POOLS.items():
+                _keep(context, number, way, lambda pool=pool: start(pool, context.seconds))
+    return {"photo_small_bytes": len(photos[SMALL_WAY])}
+
+
+def _keep(context: Context, number: int, way: str, run: Callable[[], Any]) -> None:
+    record = context.journal.measure(lambda: run().to_json(), way=way, round=number)
+    cost = ", ".join(f"{name} {value:.2f}" for name, value in record["core_ms"].items())
+    say(f"round {number + 1} {way}: {record['rate']:.0f}/s, core-ms {cost}")
+
+
+def _ask(caller: Caller, photo: bytes) -> int:
+    answer = caller.json("POST", "/inference?model_type=photo", photo, {"Content-Type": "image/jpeg"})
+    if answer["status"] != "success":
+        raise RuntimeError(f"not the answer: {answer}")
+    return 1
+
+
+@contextmanager
+def _celery(folder: Path) -> Iterator[Callable[..., Any]]:
+    """A Redis of its own; each call runs a worker of a pool and measures it."""
+    redis = RedisServer(folder / "celery-redis")
+    environ = {**os.environ, "BENCH_REDIS": redis.url}
+    os.environ["BENCH_REDIS"] = redis.url
+
+    def run(pool: tuple[str, str], seconds: float) -> Any:
+        from bench.bare_celery import nothing
+
+        name, concurrency = pool
+        command = [sys.executable, "-m", "celery", "-A", "bench.bare_celery", "worker", "--pool", name,
+                   "--concurrency", concurrency, "--loglevel", "WARNING"]  # fmt: skip
+        worker = Tree(command, environ, folder / f"celery-{name}.log")
+
+        def once() -> int:
+            nothing.delay().get(timeout=60)
+            return 1
+
+        try:
+            once()
+            cpu = partial(_parts, worker.pid, redis.process.pid)
+            return closed_loop(once, CALLERS, seconds, cpu)
+        finally:
+            worker.stop()
+
+    try:
+        yield run
+    finally:
+        redis.stop()
+
+
+def _parts(worker: int, redis: int) -> dict[str, float]:
+    return {"worker": cpu_seconds([worker]), "redis": cpu_seconds([redis])}
+
+
+def small_photo() -> bytes:
+    """A valid JPEG of about a kilobyte."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(buffer, "JPEG", quality=60)
+    return buffer.getvalue()
+
+
+def judge(report: Report) -> list[Verdict]:
+    """The worker's share."""
+    cost = _median(report, PHOTO_WAY)
+    return [at_most("no-op model: worker, per request", 1.3, cost["worker"], "core-ms")] if cost else []
+
+
+def render(report: Report) -> list[str]:
+    """Core-ms per request by process."""
+    rows = []
+    for way in (PHOTO_WAY, SMALL_WAY, *POOLS):
+        cost, records = _median(report, way), _records(report, way)
+        if not cost:
+            continue
+        front = cost.get("api", median(r["caller_core_ms"] for r in records))
+        rates = median(r["rate"] for r in records)
+        rows.append([way, *(f"{v:.2f}" for v in (front, cost["redis"], cost["worker"])), f"{rates:.0f}", len(records)])
+    intro = (
+        "Core-ms per request of a model that does nothing, 16 callers; medians. For bare Celery the API column is the "
+        "producer's own work, which for Inferlane is the API's with HTTP and the photo's upload in it."
+    )
+    return [
+        intro, "",
+        *table(["what", "API", "Redis", "worker", "requests/s", "rounds"], rows),
+    ]  # fmt: skip
+
+
+def _records(report: Report, way: str) -> list[dict[str, Any]]:
+    return [record for record in report["records"] if record["way"] == way]
+
+
+def _median(report: Report, way: str) -> dict[str, float]:
+    records = _records(report, way)
+    names = records[0]["core_ms"] if records else {}
+    return {name: float(median(r["core_ms"][name] for r in records)) for name in names}
+
+
+PART = Part(
+    name="overhead",
+    title="What the queue costs",
+    share=0.14,
+    per_model=False,
+    measure=measure,
+    judge=judge,
+    render=render,
+)

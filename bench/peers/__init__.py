@@ -1,0 +1,1 @@
+"""Other ways to serve the same model, measured beside Inferlane: ``make benchmark-peers``."""

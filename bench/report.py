@@ -1,0 +1,118 @@
+"""Results files to pages: ``bench/results/README.md`` and the table in ``docs/performance.md``.
+
+``python -m bench.report`` writes them again from the JSON files; ``--check`` only says whether they are what the files
+give, so that no page can say anything else than what was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.facts import RESULTS
+from bench.markdown import circumstances, verdicts
+from bench.parts.catalog import PARTS
+from bench.parts.part import Part
+from bench.peers import report as peers
+from bench.targets import Verdict
+from bench.trees import ROOT
+
+PAGE = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
+
+
+def main() -> int:
+    """Command line; 1 when ``--check`` finds a page that differs."""
+    parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    wrong = [path for path, text in pages(RESULTS, PAGE).items() if not path.exists() or path.read_text() != text]
+    if options.check:
+        for path in wrong:
+            print(f"{path.relative_to(ROOT)} is not what bench/results gives: run python -m bench.report")
+        return 1 if wrong else 0
+    write(RESULTS)
+    return 0
+
+
+def write(folder: Path, page: Path = PAGE) -> None:
+    """All pages and charts of ``folder``; ``page`` only when the folder is the project's own."""
+    for part, report, stem in _reports(folder):
+        if part.draw is not None:
+            part.draw(report, folder / f"{stem}.svg")
+    for path, text in pages(folder, page).items():
+        path.write_text(text)
+
+
+def pages(folder: Path, page: Path) -> dict[Path, str]:
+    """The text of each page that the results in ``folder`` give."""
+    found = {folder / "README.md": overview(folder)}
+    if folder == RESULTS:
+        found[page] = replaced(page.read_text(), targets(folder))
+    return found
+
+
+def overview(folder: Path) -> str:
+    """Every part's results on one page."""
+    lines = ["# Benchmark results", "", "Written by `python -m bench.report` from the JSON files beside it.", ""]
+    for part, report, stem in _reports(folder):
+        title = f"{part.title}: {report['model']}" if part.per_model else part.title
+        chart = [f"![{part.title}]({stem}.svg)", ""] if part.draw is not None else []
+        lines += [f"## {title}", "", circumstances(report), "", *part.render(report), "",
+                  *verdicts(part.judge(report)), "", *chart]  # fmt: skip
+    for report in _peer_reports(folder):
+        stem = f"peers-{report['model']}"
+        lines += [f"## Beside other ways to serve: {report['model']}", "", f"See [{stem}.md]({stem}.md).", "",
+                  *verdicts(peers.judge(report)), ""]  # fmt: skip
+    return "\n".join(lines)
+
+
+def targets(folder: Path) -> str:
+    """All targets in one table, with where and when they were measured."""
+    reports = [report for _, report, _ in _reports(folder)] + list(_peer_reports(folder))
+    if not reports:
+        return "Nothing has been measured yet.\n"
+    when = sorted(report["at"] for report in reports)
+    machine = reports[0]["machine"]
+    head = (
+        f"Measured {when[0]} to {when[-1]} on {machine['cores']} cores ({machine['cpu']}), photos of "
+        f"{reports[0]['photo_bytes'] // 1000} KB; the callers run on the same cores."
+    )
+    return "\n".join([head, "", *verdicts(judged(folder)), ""])
+
+
+def judged(folder: Path) -> list[Verdict]:
+    """Every target the results in ``folder`` can decide."""
+    found = [verdict for part, report, _ in _reports(folder) for verdict in part.judge(report)]
+    return found + [verdict for report in _peer_reports(folder) for verdict in peers.judge(report)]
+
+
+def replaced(page: str, block: str) -> str:
+    """``page`` with what is between the two marks replaced.
+
+    Raises:
+        ValueError: the page has not exactly one pair of marks.
+    """
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise ValueError(f"the page needs one {BEGIN} and one {END}")
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{block}{END}{rest.partition(END)[2]}"
+
+
+def _reports(folder: Path) -> Iterator[tuple[Part, dict[str, Any], str]]:
+    for part in PARTS:
+        for path in sorted(folder.glob(f"{part.name}-*.json" if part.per_model else f"{part.name}.json")):
+            yield part, json.loads(path.read_text()), path.stem
+
+
+def _peer_reports(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("peers-*.json")):
+        yield json.loads(path.read_text())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
