@@ -3,7 +3,7 @@
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 RUN := $(PYTHON) -m scripts
-CLIENT := INFERLANE_URL=$${INFERLANE_URL:-$$($(RUN) url)} $(PYTHON) -m client
+CLIENT := $(RUN) client
 LOAD := $(PYTHON) tests/load_test.py
 REPORTS := .run/reports
 # Test files run side by side: most of them wait for processes to start or die. One that fails runs once more, and the

@@ -9,6 +9,7 @@ from client.answers import Outcome, Prediction, Result, Snapshot
 from client.asynchronous import AsyncClient
 from client.batches import BatchSnapshot
 from client.errors import ClientError
+from client.events import Event
 from client.jobs import AsyncBatch, AsyncJob, Batch, Job
 from client.retries import Retries
 from client.synchronous import Client
@@ -21,6 +22,7 @@ __all__ = [
     "BatchSnapshot",
     "Client",
     "ClientError",
+    "Event",
     "Job",
     "Outcome",
     "Prediction",

@@ -12,12 +12,14 @@ import httpx
 
 from client import batches, flow, operations
 from client.address import DEFAULT_URL, Address, attach_job
-from client.answers import InOrder, Outcome, Result
+from client.answers import InOrder, Outcome, Result, Snapshot
 from client.errors import ClientError
+from client.events import Event, Listening
 from client.exchange import Limits
 from client.flow import Flow
 from client.images import Source, read
 from client.jobs import AsyncBatch, AsyncJob
+from client.listening import listen_async
 from client.operations import Options, Order, Wishes
 from client.retries import Retries
 
@@ -121,6 +123,20 @@ class AsyncClient:
         """The handle of a batch handed in earlier."""
         return AsyncBatch(self, batch_id)
 
+    # -- what was handed in, by whomever
+
+    async def requests(
+        self, *, status: str | None = None, model_type: str | None = None, page_size: int = 100
+    ) -> AsyncIterator[Snapshot]:
+        """The recent requests, newest first, as :meth:`client.Client.requests`."""
+        asked, cursor = operations.asked_for(status, model_type, page_size), None
+        while True:
+            page = await self.run(operations.page(asked, cursor, self.limits()))
+            for snapshot in page.snapshots:
+                yield snapshot
+            if (cursor := page.cursor) is None:
+                return
+
     # -- the system
 
     async def document(
@@ -141,6 +157,16 @@ class AsyncClient:
         """Run a flow of :mod:`client.operations`; its errors get the handle of the request they are about."""
         try:
             return await flow.run_async(steps, self._http)
+        except ClientError as error:
+            attach_job(error, self.job)
+            raise
+
+    async def listen(self, steps: Listening) -> AsyncGenerator[Event, None]:
+        """The events that ``steps`` of :mod:`client.events` hear of; errors as with :meth:`run`."""
+        try:
+            async with aclosing(listen_async(steps, self._http)) as heard:
+                async for event in heard:
+                    yield event
         except ClientError as error:
             attach_job(error, self.job)
             raise

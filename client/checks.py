@@ -12,14 +12,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from client.errors import AccessDenied
-from client.facts import PATHS, Facts
+from client.access import advice as access_advice
+from client.errors import AccessDenied, NotFound
+from client.facts import INSIDE, PATHS, Facts
 
 SLOW_ANSWER = 0.1  # seconds for /livez, which does nothing
 CLOCK_TOLERANCE = 2.0  # seconds; the Date header is exact to one, and the call takes its time
 SILENT = 5.0  # seconds without a heartbeat; leases are renewed many times in that
 LATE = 30.0  # seconds the oldest request of a lane may wait before somebody should look
 FAILING = 0.05  # share of requests that ended badly
+UNSEEN = "how Redis evicts and persists, clocks, threads, versions, timeouts, priorities, settings"
 
 
 class Verdict(StrEnum):
@@ -52,6 +54,8 @@ def answers(facts: Facts) -> Findings:
     else:
         yield Finding("API", Verdict.WARNING, detail, "is its host overloaded, or far away?")
     for name, error in facts.errors.items():
+        if name == INSIDE and isinstance(error, AccessDenied | NotFound):
+            continue  # no fault of the installation; ``inside`` says what was missed
         verdict = Verdict.UNKNOWN if isinstance(error, AccessDenied) else Verdict.PROBLEM
         yield Finding("API", verdict, f"{PATHS[name]}: {error}")
 
@@ -146,16 +150,22 @@ def failures(facts: Facts) -> Findings:
         yield Finding("dead letters", Verdict.WARNING, f"{len(letters)} requests were given up", "dead-letters")
 
 
-def untold(_facts: Facts) -> Findings:
-    """What matters and cannot be seen from here."""
-    yield Finding("broker", Verdict.UNKNOWN, "the API does not tell how its Redis evicts and persists",
-                  "ask redis-cli: maxmemory-policy must be noeviction, aof_enabled 1")  # fmt: skip
-    yield Finding("threads", Verdict.UNKNOWN, "the API does not tell how many threads its workers compute with",
-                  "WORKERS_ON_HOST must be the number that share a host")  # fmt: skip
+def inside(facts: Facts) -> Findings:
+    """What only the API can see, and tells administrators."""
+    for check in facts.documents.get(INSIDE, {}).get("checks", ()):
+        verdict = {True: Verdict.OK, False: Verdict.PROBLEM}.get(check["ok"], Verdict.UNKNOWN)
+        remedy = "" if verdict is Verdict.OK else check.get("remedy") or ""
+        yield Finding(f"inside: {check['name']}", verdict, check["detail"], remedy)
+    error = facts.errors.get(INSIDE)
+    if isinstance(error, AccessDenied):
+        yield Finding("inside", Verdict.UNKNOWN, f"not looked at: {UNSEEN}; only administrators are told",
+                      access_advice(error, has_key=facts.has_key))  # fmt: skip
+    elif isinstance(error, NotFound):
+        yield Finding("inside", Verdict.UNKNOWN, f"not looked at: {UNSEEN}; this API is too old to tell", "update it")
 
 
 CHECKS: Sequence[Callable[[Facts], Findings]] = (
-    answers, clock, readiness, health, access, weights, heartbeats, faults, lanes, failures, untold,
+    answers, clock, readiness, health, access, weights, heartbeats, faults, lanes, failures, inside,
 )  # fmt: skip
 
 

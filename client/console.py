@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 
+from client import access
 from client.asynchronous import AsyncClient
 from client.errors import (
     AccessDenied,
@@ -27,6 +31,8 @@ from client.errors import (
 )
 from client.retries import Retries
 from client.synchronous import Client
+
+WIDE = 1000  # columns; nothing of ours is wider
 
 
 class Exit(IntEnum):
@@ -63,14 +69,19 @@ def error_document(error: ClientError) -> dict[str, Any]:
     }
 
 
-def advice(error: ClientError) -> str:
-    """What the user may do about ``error``; empty when that is plain."""
+def advice(error: ClientError, *, has_key: bool) -> str:
+    """What the user may do about ``error``; empty when that is plain.
+
+    Args:
+        error: what went wrong.
+        has_key: whether an API key was given.
+    """
     if isinstance(error, Unreachable):
         return "is Inferlane running there? --url or INFERLANE_URL say where to look"
     if isinstance(error, Timeout) and error.request_id:
-        return f"it goes on; wait for it with: watch {error.request_id}"
+        return f"if it was handed in, it goes on; wait for it with: watch {error.request_id}"
     if isinstance(error, AccessDenied):
-        return "give an API key with INFERLANE_API_KEY or --api-key"
+        return access.advice(error, has_key=has_key)
     return ""
 
 
@@ -90,13 +101,44 @@ def seconds(value: float | None) -> str:
 
 
 def table(title: str, *columns: str, rows: Iterable[Iterable[object]]) -> Table:
-    """A table; a column whose name begins with ``#`` is right-aligned."""
-    made = Table(title=title or None, title_justify="left")
-    for name in columns:
-        made.add_column(name.removeprefix("#"), justify="right" if name.startswith("#") else "left", overflow="fold")
+    """A table, as narrow as it can be.
+
+    A column whose name begins with ``#`` is right-aligned; that and one with ``!`` are never broken into lines; one
+    with ``~`` is cut where the screen ends.
+    """
+    names = [name.lstrip("#!~") for name in columns]
+    made = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, show_edge=False, show_header=any(names),
+                 padding=(0, 1, 0, 0), pad_edge=False)  # fmt: skip
+    for name, column in zip(names, columns, strict=True):
+        made.add_column(name, justify="right" if column[:1] == "#" else "left", no_wrap=column[:1] in {"#", "!"},
+                        overflow="ellipsis" if column[:1] == "~" else "fold")  # fmt: skip
     for row in rows:
         made.add_row(*(plain(cell) for cell in row))
     return made
+
+
+def output(to_people: bool) -> Console:
+    """Standard output; what a program or a file gets is never broken into lines to fit a screen."""
+    return Console(markup=False, highlight=False, soft_wrap=False, width=None if to_people else WIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """The first of several forms of a table that fits the screen, or the last."""
+
+    forms: Sequence[Table]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        *wider, narrowest = self.forms
+        free = options.update(width=WIDE)
+        fits = (form for form in wider if Measurement.get(console, free, form).maximum <= options.max_width)
+        yield next(fits, narrowest)
+
+
+def sections(parts: Iterable[RenderableType]) -> Group:
+    """``parts`` one below the other, with an empty line between them."""
+    first, *rest = parts
+    return Group(first, *(line for part in rest for line in ("", part)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +152,7 @@ class Context:
 
     arguments: argparse.Namespace
     default_retries: Retries
-    out: Console = field(default_factory=lambda: Console(markup=False, highlight=False, soft_wrap=False))
+    out: Console = field(default_factory=lambda: output(sys.stdout.isatty()))
     log: Console = field(default_factory=lambda: Console(stderr=True, markup=False, highlight=False))
 
     @property
@@ -157,6 +199,6 @@ class Context:
         if self.json:
             self.print_json({"error": error_document(error)})
         self.log.print(f"{error.code}: {plain(error)}", style="red", soft_wrap=True)
-        if hint := advice(error):
+        if hint := advice(error, has_key=bool(self.arguments.api_key)):
             self.log.print(plain(hint), soft_wrap=True)
         return exit_code(error)

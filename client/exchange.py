@@ -29,6 +29,8 @@ from client.flow import Call, Flow, Pause
 from client.retries import Retries, retry_after
 
 ANSWER_TIMEOUT = 15.0  # seconds without a byte, beyond what we asked the API to wait, that mean it hangs
+#: Refusals that no waiting changes: a deadline gets no nearer by it.
+FINAL = frozenset({"deadline_hopeless"})
 _NO_PROBLEM = frozenset({502, 503, 504})  # what a proxy says when the API behind it is not up
 
 
@@ -49,13 +51,16 @@ class Limits:
         return max(0.0, self.until - time.monotonic())
 
 
-def exchange(make: Callable[[], Call], limits: Limits, accept: Collection[int] = ()) -> Flow[httpx.Response]:
+def exchange(
+    make: Callable[[], Call], limits: Limits, accept: Collection[int] = (), final: Collection[str] = FINAL
+) -> Flow[httpx.Response]:
     """The API's response to the call that ``make`` builds, anew for each attempt.
 
     Args:
         make: builds the call; what depends on the time is then true of the attempt.
         limits: when to give up.
         accept: statuses of 400 and above that are answers here, not errors.
+        final: codes of errors after which the call is not sent again, though it might succeed later.
 
     Raises:
         ClientError: what the last attempt came to.
@@ -69,7 +74,7 @@ def exchange(make: Callable[[], Call], limits: Limits, accept: Collection[int] =
             return found
         outage_began = _outage(found, outage_began)
         pause = limits.retries.pause(attempt, found.retry_after)
-        if not _again(found, outage_began, pause, limits):
+        if found.code in final or not _again(found, outage_began, pause, limits):
             raise found
         attempt += 1
         if attempt == limits.retries.attempts:
@@ -88,8 +93,8 @@ def _attempt(call: Call, limits: Limits, accept: Collection[int]) -> Flow[httpx.
 
 
 def _again(error: ClientError, outage_began: float | None, pause: float, limits: Limits) -> bool:
-    """Whether another attempt makes sense and there is time for it; a deadline gets no nearer by waiting."""
-    worth_it = isinstance(error, TryLater | Unreachable) and error.retryable and error.code != "deadline_hopeless"
+    """Whether another attempt makes sense and there is time for it."""
+    worth_it = isinstance(error, TryLater | Unreachable) and error.retryable
     if not worth_it or pause >= limits.left():
         return False
     return outage_began is None or time.monotonic() + pause <= outage_began + limits.retries.patience

@@ -17,6 +17,7 @@ from client.exchange import exchange
 from client.flow import Call
 from client.synchronous import Client
 
+INSIDE = "inside"
 PATHS: Mapping[str, str] = {
     "readiness": "/readyz",
     "health": "/health",
@@ -24,6 +25,7 @@ PATHS: Mapping[str, str] = {
     "queues": "/queue/status",
     "metrics": "/metrics",
     "dead_letters": "/dead_letters",
+    INSIDE: "/admin/doctor",
 }
 
 

@@ -32,6 +32,7 @@ class Call:
         form: the text fields of that multipart body.
         wait: seconds the API may take its time, because we asked it to (``Prefer: wait``).
         timeout: seconds without a byte after which the answer is given up.
+        stream: whether its bytes are wanted as they come; :mod:`client.listening` does that.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Call:
     form: Mapping[str, Any] = field(default_factory=dict)
     wait: float = 0.0
     timeout: float = 10.0
+    stream: bool = False
 
     def arguments(self) -> dict[str, Any]:
         """It as arguments of ``httpx.Client.request``."""

@@ -6,16 +6,17 @@ the id alone in another process: ``client.job(request_id)``.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from client import batches, operations
+from client import batches, events, operations
 from client.answers import Outcome, Result, Snapshot, item_outcome
 from client.batches import BatchSnapshot
 
 if TYPE_CHECKING:
     from client.asynchronous import AsyncClient
+    from client.events import Event
     from client.synchronous import Client
 
 
@@ -38,6 +39,17 @@ class Job:
             RequestEnded, InvalidImage: it ended without an answer.
         """
         return self.client.run(operations.result(self.id, self.client.limits(timeout)))
+
+    def events(self, timeout: float | None = None) -> Generator[Event, None, None]:
+        """What has happened to it and what happens, up to its end; the data of the last event is the whole request.
+
+        A connection that breaks is opened again where it was. ``timeout`` is kept to about 15 seconds.
+
+        Raises:
+            Timeout: it has not ended within ``timeout`` seconds.
+            UnexpectedAnswer, Unavailable: no events can be had; :meth:`status` may still tell.
+        """
+        return self.client.listen(events.of_request(self.id, self.client.limits(timeout)))
 
     def cancel(self) -> Snapshot:
         """Cancel it: a queued request never runs, a running one's answer is discarded.
@@ -62,6 +74,10 @@ class AsyncJob:
     async def result(self, timeout: float | None = None) -> Result:  # noqa: ASYNC109 - ends with the job handle kept
         """As :meth:`Job.result`."""
         return await self.client.run(operations.result(self.id, self.client.limits(timeout)))
+
+    def events(self, timeout: float | None = None) -> AsyncGenerator[Event, None]:
+        """As :meth:`Job.events`."""
+        return self.client.listen(events.of_request(self.id, self.client.limits(timeout)))
 
     async def cancel(self) -> Snapshot:
         """As :meth:`Job.cancel`."""
@@ -97,6 +113,10 @@ class Batch:
         found = self.client.run(batches.items(self.id, self.client.limits()))
         return [ended for item in found if (ended := item_outcome(item, self.sources))]
 
+    def events(self, timeout: float | None = None) -> Generator[Event, None, None]:
+        """An event whenever more items have ended, with the batch as its data; otherwise as :meth:`Job.events`."""
+        return self.client.listen(events.of_batch(self.id, self.client.limits(timeout)))
+
     def cancel(self) -> BatchSnapshot:
         """Cancel every item that has not ended."""
         return self.client.run(batches.cancel(self.id, self.client.limits()))
@@ -123,6 +143,10 @@ class AsyncBatch:
         """As :meth:`Batch.outcomes`."""
         found = await self.client.run(batches.items(self.id, self.client.limits()))
         return [ended for item in found if (ended := item_outcome(item, self.sources))]
+
+    def events(self, timeout: float | None = None) -> AsyncGenerator[Event, None]:
+        """As :meth:`Batch.events`."""
+        return self.client.listen(events.of_batch(self.id, self.client.limits(timeout)))
 
     async def cancel(self) -> BatchSnapshot:
         """As :meth:`Batch.cancel`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -192,6 +192,31 @@ def cancel(request_id: str, limits: Limits) -> Flow[Snapshot]:
         call = Call(method="POST", path=f"{path_of(request_id)}/cancel")
         answer = yield from exchange(lambda: call, limits)
         return snapshot_of(document_of(answer))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the requests asked for, newest first; ``cursor`` asks for those after them, None when there are none."""
+
+    snapshots: Sequence[Snapshot]
+    cursor: str | None
+
+
+def page(asked: Mapping[str, str], cursor: str | None, limits: Limits) -> Flow[Page]:
+    """One page of requests; it may be empty and still not the last."""
+    params = dict(asked) | ({"cursor": cursor} if cursor else {})
+    found = yield from document("/inference", limits, params=params)
+    try:
+        snapshots = tuple(snapshot_of(item) for item in found["requests"])
+    except (KeyError, TypeError) as error:
+        raise UnexpectedAnswer(f"the answer is no page of requests: {error!r}") from None
+    return Page(snapshots, found.get("next_cursor"))
+
+
+def asked_for(status: str | None, model_type: str | None, page_size: int) -> dict[str, str]:
+    """The query of :func:`page`."""
+    given = {"status": status, "model_type": model_type, "limit": str(page_size)}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def path_of(request_id: str) -> str:

@@ -131,6 +131,7 @@ class RowFile:
 
     Attributes:
         done: the paths of the rows that were kept.
+        failed: how many of those are failures.
 
     Raises:
         ForeignFile: the file holds something else, and would be spoilt.
@@ -140,6 +141,7 @@ class RowFile:
         self._form = form
         kept = list(_kept(path, form)) if resume else []
         self.done = frozenset(row["path"] for row in kept)
+        self.failed = sum(row["status"] == "failed" for row in kept)
         _rewrite(path, form, kept)
         self._file: TextIO = path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
 

@@ -12,12 +12,14 @@ import httpx
 
 from client import batches, flow, operations
 from client.address import DEFAULT_URL, Address, attach_job
-from client.answers import InOrder, Outcome, Result
+from client.answers import InOrder, Outcome, Result, Snapshot
 from client.errors import ClientError
+from client.events import Event, Listening
 from client.exchange import Limits
 from client.flow import Flow
 from client.images import Source, read
 from client.jobs import Batch, Job
+from client.listening import listen
 from client.operations import Options, Order, Wishes
 from client.retries import Retries
 
@@ -134,6 +136,25 @@ class Client:
         """The handle of a batch handed in earlier."""
         return Batch(self, batch_id)
 
+    # -- what was handed in, by whomever
+
+    def requests(
+        self, *, status: str | None = None, model_type: str | None = None, page_size: int = 100
+    ) -> Iterator[Snapshot]:
+        """The recent requests, newest first, fetched page by page as they are taken.
+
+        Args:
+            status: only those in this state.
+            model_type: only those that asked for this model; "any" is one of its own.
+            page_size: how many one call brings, 1 to 500.
+        """
+        asked, cursor = operations.asked_for(status, model_type, page_size), None
+        while True:
+            page = self.run(operations.page(asked, cursor, self.limits()))
+            yield from page.snapshots
+            if (cursor := page.cursor) is None:
+                return
+
     # -- the system
 
     def document(
@@ -174,6 +195,14 @@ class Client:
         """Run a flow of :mod:`client.operations`; its errors get the handle of the request they are about."""
         try:
             return flow.run(steps, self._http)
+        except ClientError as error:
+            attach_job(error, self.job)
+            raise
+
+    def listen(self, steps: Listening) -> Generator[Event, None, None]:
+        """The events that ``steps`` of :mod:`client.events` hear of; errors as with :meth:`run`."""
+        try:
+            yield from listen(steps, self._http)
         except ClientError as error:
             attach_job(error, self.job)
             raise

@@ -70,10 +70,12 @@ def metrics(system: System, _arguments: argparse.Namespace) -> int:
     return _show(system, "/metrics")
 
 
-def url(system: System, _arguments: argparse.Namespace) -> int:
-    """Where the API of this host is, running or not."""
-    print(system.settings.base_url)
-    return 0
+def client(system: System, arguments: argparse.Namespace) -> int:
+    """The command line of client/ with this host's API and its ADMIN_KEY: client doctor, client chaos slow --all."""
+    key = _key(system)
+    own = {"INFERLANE_URL": system.settings.base_url} | ({"INFERLANE_API_KEY": key} if key else {})
+    command = [sys.executable, "-m", "client", *arguments.words]
+    os.execve(sys.executable, command, own | os.environ)  # noqa: S606 - no shell, and Ctrl-C is the client's alone
 
 
 def crash(system: System, _arguments: argparse.Namespace) -> int:
@@ -114,16 +116,22 @@ def reset(system: System, _arguments: argparse.Namespace) -> int:
 def _show(system: System, path: str) -> int:
     url = f"{probes.listeners(system.settings)[0].url}{path}"
     try:
-        answer = httpx.get(url, headers={"Accept": "application/json", **_key(system)}, timeout=10)
+        answer = httpx.get(url, headers={"Accept": "application/json", **_headers(system)}, timeout=10)
     except httpx.TransportError as error:
         raise OperationError(f"the API does not answer: {error}") from error
     print(json.dumps(answer.json(), indent=2))
     return 0 if answer.status_code == 200 else 1
 
 
-def _key(system: System) -> dict[str, str]:
-    key = os.environ.get("INFERLANE_API_KEY") or system.settings.admin_key
+def _headers(system: System) -> dict[str, str]:
+    key = _key(system)
     return {"X-API-Key": key} if key else {}
+
+
+def _key(system: System) -> str:
+    """The key to send; an ADMIN_KEY of which only the hash is known here opens nothing."""
+    own = system.settings.admin_key
+    return os.environ.get("INFERLANE_API_KEY") or ("" if own.startswith("sha256:") else own)
 
 
 def _replicas(text: str) -> tuple[str, int]:
@@ -135,7 +143,7 @@ def _replicas(text: str) -> tuple[str, int]:
 
 COMMANDS: dict[str, Callable[[System, argparse.Namespace], int]] = {
     command.__name__: command
-    for command in (start, stop, restart, status, health, workers, queue, metrics, url, scale, crash, logs, reset)
+    for command in (start, stop, restart, status, health, workers, queue, metrics, client, scale, crash, logs, reset)
 }
 
 
@@ -147,6 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         one = commands.add_parser(name, help=command.__doc__)
         if name in {"start", "restart"}:
             one.add_argument("--without", action="append", default=[], help="a Procfile line to leave out")
+        if name == "client":
+            one.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
         if name == "scale":
             one.add_argument("replicas", nargs="*", metavar="MODEL=NUMBER")
     parsed = parser.parse_args(arguments)

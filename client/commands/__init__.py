@@ -6,11 +6,13 @@ from client.commands.batch import BATCH
 from client.commands.classify import CLASSIFY
 from client.commands.command import Command
 from client.commands.doctor import DOCTOR
+from client.commands.listing import LIST
 from client.commands.load import LOAD
 from client.commands.monitor import MONITOR
 from client.commands.operators import CHAOS, DEAD_LETTERS
-from client.commands.requests import CANCEL, GET, SUBMIT, WATCH
+from client.commands.requests import CANCEL, GET, SUBMIT
 from client.commands.system import QUEUES, STATUS, WORKERS
+from client.commands.watch import WATCH
 
 _ALL = (
     CLASSIFY,
@@ -18,6 +20,7 @@ _ALL = (
     GET,
     WATCH,
     CANCEL,
+    LIST,
     BATCH,
     STATUS,
     QUEUES,

@@ -11,6 +11,7 @@ from client import images
 from client.answers import Outcome
 from client.batches import BatchSnapshot
 from client.commands.command import Command, add_wishes, options_of, positive
+from client.commands.watch import Followed, follow
 from client.console import Context, Exit, UsageError, plain, table
 from client.jobs import Batch
 from client.retries import Retries
@@ -68,11 +69,12 @@ def parts(photos: Iterable[Path], items: int, size: int = MAX_BYTES) -> Iterator
 
 def _wait(context: Context, sent: list[Batch], total: int) -> Iterator[Outcome]:
     with progress(context.log) as bar:
-        task = bar.add_task("", total=total)
+        task, done = bar.add_task("", total=total), 0
         for batch in sent:
-            for outcome in batch.results(context.timeout):
-                bar.update(task, advance=1)
-                yield outcome
+            for event in follow(context, Followed.batch(batch)):
+                bar.update(task, completed=done + int(event.id))
+            yield from (outcomes := batch.outcomes())
+            done += len(outcomes)
 
 
 def _show(context: Context, snapshot: BatchSnapshot) -> int:

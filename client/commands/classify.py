@@ -58,22 +58,22 @@ def _many(context: Context, paths: list[Path]) -> int:
         raise UsageError("there are no photos in " + ", ".join(map(str, paths)))
     tally = Tally()
     with ExitStack() as stack:
-        done, write = _sink(context, stack)
+        done, failed, write = _sink(context, stack)
         todo = [path for path in photos if str(path) not in done]
         try:
             asyncio.run(_sweep(context, todo, write, tally))
         finally:
-            _sum_up(context, tally, skipped=len(photos) - len(todo), left=len(todo) - tally.ended)
+            _sum_up(context, tally, skipped=len(photos) - len(todo), failed=failed, left=len(todo) - tally.ended)
     if tally.late:
         return Exit.TIMEOUT
     return Exit.FAILED if tally.failed else Exit.OK
 
 
-def _sink(context: Context, stack: ExitStack) -> tuple[frozenset[str], Callable[[Mapping[str, Any]], None]]:
-    """The paths that need not be done, and where rows go."""
+def _sink(context: Context, stack: ExitStack) -> tuple[frozenset[str], int, Callable[[Mapping[str, Any]], None]]:
+    """The paths that need not be done, how many of them failed for good, and where rows go."""
     given = context.arguments
     if given.output is None:
-        return frozenset(), context.print_json if context.json else lambda row: context.print(_line(row))
+        return frozenset(), 0, context.print_json if context.json else lambda row: context.print(_line(row))
     form = given.format or {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(given.output.suffix.lower())
     if form is None:
         raise UsageError(f"is {given.output} to be CSV or JSON lines? Say --format csv or --format jsonl")
@@ -81,7 +81,7 @@ def _sink(context: Context, stack: ExitStack) -> tuple[frozenset[str], Callable[
         file = stack.enter_context(RowFile(given.output, form, resume=not given.fresh))
     except (ForeignFile, OSError) as error:
         raise UsageError(str(error)) from error
-    return file.done, file.write
+    return file.done, file.failed, file.write
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -101,10 +101,10 @@ async def _sweep(
         )  # fmt: skip
 
 
-def _sum_up(context: Context, tally: Tally, *, skipped: int, left: int) -> None:
+def _sum_up(context: Context, tally: Tally, *, skipped: int, failed: int, left: int) -> None:
     words = [str(tally)]
     if skipped:
-        words.append(f"{skipped} were done before")
+        words.append(f"{skipped} were done before" + (f", {failed} of them in vain" if failed else ""))
     if left:
         again = "; the same command goes on with them" if context.arguments.output else ""
         words.append(f"{left} are left{again}")

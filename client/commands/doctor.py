@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import RenderableType
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from client.checks import Finding, Verdict, examine
 from client.commands.command import Command
-from client.console import Context, Exit, plain, seconds
+from client.console import Context, Exit, plain, seconds, table
 from client.errors import ClientError
 from client.facts import gather
 from client.synchronous import Client
@@ -44,11 +44,13 @@ def _end_to_end(client: Client, photo: Path) -> Finding:
 
 
 def _report(findings: Sequence[Finding]) -> RenderableType:
-    made = Table("", "what", "found", "what to do")
+    made = table("", "", "!what", "found, and what to do", rows=())
     for finding in findings:
         verdict = Text(finding.verdict, style=COLOURS[finding.verdict])
-        made.add_row(verdict, plain(finding.name), plain(finding.detail), plain(finding.remedy))
-    return made
+        lines = [plain(finding.detail), *([f"-> {plain(finding.remedy)}"] if finding.remedy else [])]
+        made.add_row(verdict, plain(finding.name), "\n".join(lines))
+    counts = Counter(finding.verdict for finding in findings)
+    return Group(made, ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]))
 
 
 DOCTOR = Command(

@@ -10,11 +10,11 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 
 from client import images, traffic
 from client.commands.command import Command, add_wishes, options_of, positive
-from client.console import Context, Exit, UsageError, plain, seconds, table
+from client.console import Context, Exit, UsageError, plain, seconds, sections, table
 from client.images import Upload
 from client.operations import Wishes
 from client.retries import ONCE
@@ -73,7 +73,7 @@ def _report(document: Mapping[str, Any]) -> RenderableType:
                        rows=[map(seconds, latency.values())]))  # fmt: skip
     if document["errors"]:
         parts.append(table(plain("errors"), "code", "#requests", rows=document["errors"].items()))
-    return Group(*parts)
+    return sections(parts)
 
 
 LOAD = Command(

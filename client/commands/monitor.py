@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.text import Text
 
 from client.commands.command import Command, positive
-from client.commands.system import COLOURS, lane_table, stage_table, worker_table
-from client.console import Context, Exit, UsageError, plain
+from client.commands.system import lane_table, stage_table, verdict, worker_table
+from client.console import Context, Exit, UsageError, plain, sections
 from client.errors import ClientError
 from client.retries import ONCE
 from client.synchronous import Client
@@ -52,11 +52,8 @@ def look(client: Client) -> tuple[bool, RenderableType]:
         latencies = client.metrics()["latencies"]
     except ClientError as error:
         return False, Text(f"{heading}\n{plain(error)}", style="red")
-    word = str(health["status"])
-    parts: list[RenderableType] = [Text(heading), Text(word, style=COLOURS.get(word, ""))]
-    parts += [plain(f"  {reason}") for reason in health["reasons"]]
-    parts += [worker_table(workers), lane_table(queues)]
-    return True, Group(*parts, *([stage_table(latencies)] if latencies else []))
+    parts = [Group(heading, verdict(health)), worker_table(workers), lane_table(queues)]
+    return True, sections([*parts, *([stage_table(latencies)] if latencies else [])])
 
 
 MONITOR = Command(

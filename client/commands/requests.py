@@ -1,26 +1,22 @@
-"""``submit``, ``get``, ``watch``, ``cancel``: one request, from its image or its id."""
+"""``submit``, ``get``, ``cancel``: one request, from its image or its id."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 
 from client.answers import Result, Snapshot
 from client.commands.command import Command, add_wishes, options_of
-from client.console import Context, Exit, plain, seconds, table
-from client.errors import ClientError, Timeout
+from client.console import Context, Exit, plain, seconds, sections, table
 from client.images import Source
-from client.jobs import Job
 from client.retries import Retries
 
-LOOK_EVERY = 0.3  # seconds between two looks of ``watch``
-_HIDDEN = frozenset({"predictions", "timeline", "timings", "urls", "error", "status", "timestamp"})
+_HIDDEN = frozenset({"request_id", "predictions", "timeline", "timings", "urls", "error", "status", "timestamp"})
 
 
 def source(text: str) -> Source:
@@ -54,7 +50,7 @@ def resource(snapshot: Snapshot) -> RenderableType:
         parts.append(predictions(snapshot.result()))
     elif error := snapshot.raw.get("error"):
         parts.append(plain(f"{error['code']}: {error['message']}"))
-    return Group(*parts)
+    return sections(parts)
 
 
 def _event(entry: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -95,60 +91,6 @@ def _cancel(context: Context) -> int:
     return Exit.OK
 
 
-def _watch(context: Context) -> int:
-    with context.client() as client:
-        for snapshot in changes(client.job(context.arguments.id), context.timeout):
-            if context.json:
-                context.print_json(snapshot.raw)
-            else:
-                context.print(_line(snapshot))
-    return _end(context, snapshot)
-
-
-def changes(job: Job, timeout: float) -> Iterator[Snapshot]:
-    """The request now and whenever it has changed, up to its end.
-
-    Raises:
-        Timeout: it has not ended within ``timeout`` seconds.
-    """
-    until, shown = time.monotonic() + timeout, ""
-    while True:
-        snapshot = job.status()
-        if (line := _line(snapshot)) != shown:
-            yield snapshot
-            shown = line
-        if snapshot.ended:
-            return
-        if time.monotonic() > until:
-            late = Timeout(f"request {job.id} has not ended in time")
-            late.request_id = job.id
-            raise late
-        time.sleep(LOOK_EVERY)
-
-
-def _line(snapshot: Snapshot) -> str:
-    words = [time.strftime("%H:%M:%S"), snapshot.state]
-    facts = {
-        "ahead of it": snapshot.queue_position,
-        "expected in": seconds(snapshot.eta) or None,
-        "attempt": snapshot.attempts or None,
-        "on": snapshot.worker_id,
-    }
-    return plain("  ".join(words + [f"{name} {value}" for name, value in facts.items() if value is not None]))
-
-
-def _end(context: Context, snapshot: Snapshot) -> int:
-    try:
-        result = snapshot.result()
-    except ClientError as error:
-        context.log.print(f"{error.code}: {plain(error)}", style="red")
-        return Exit.FAILED
-    if not context.json:
-        context.print(predictions(result))
-        context.print(footnote(result))
-    return Exit.OK
-
-
 SUBMIT = Command(
     name="submit",
     help="hand one photo in and print its id",
@@ -157,12 +99,4 @@ SUBMIT = Command(
     retries=Retries(patience=10.0),
 )
 GET = Command(name="get", help="show a request", run=_get, configure=_one_id)
-WATCH = Command(
-    name="watch",
-    help="follow a request to its end",
-    run=_watch,
-    configure=_one_id,
-    timeout=600.0,
-    retries=Retries(patience=60.0),
-)
 CANCEL = Command(name="cancel", help="cancel a request", run=_cancel, configure=_one_id)

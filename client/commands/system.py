@@ -12,11 +12,12 @@ from rich.text import Text
 
 from client.commands.command import Command
 from client.commands.operators import order
-from client.console import Context, Exit, plain, seconds, table
+from client.console import Context, Exit, Fitting, plain, seconds, sections, table
 from client.synchronous import Client
 
 COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 STAGES = ("queue", "decode", "infer", "total")
+WORDS = {"eta_error": "estimate off by"}
 
 
 def _status(context: Context) -> int:
@@ -28,13 +29,17 @@ def _status(context: Context) -> int:
 
 
 def _overview(health: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> RenderableType:
-    word = str(health["status"])
-    parts: list[RenderableType] = [Text(word, style=COLOURS.get(word, ""))]
-    parts += [plain(f"  {reason}") for reason in health["reasons"]]
-    parts.append(table("", "", "#", rows=_facts(health)))
+    parts: list[RenderableType] = [verdict(health), table("", "", "#", rows=_facts(health))]
     if metrics is not None and metrics["latencies"]:
         parts.append(stage_table(metrics["latencies"]))
-    return Group(*parts)
+    return sections(parts)
+
+
+def verdict(health: Mapping[str, Any]) -> RenderableType:
+    """The system in one word, with the reasons."""
+    word = str(health["status"])
+    reasons = (plain(f"  {reason}") for reason in health["reasons"])
+    return Group(Text(word, style=COLOURS.get(word, "")), *reasons)
 
 
 def stage_table(latencies: Mapping[str, Any]) -> RenderableType:
@@ -60,7 +65,8 @@ def _stages(latencies: Mapping[str, Any]) -> list[str]:
 
 
 def _latency(name: str, stage: Mapping[str, Any]) -> tuple[object, ...]:
-    return (name, *(seconds(stage.get(part)) for part in ("p50", "p95", "p99")), stage.get("count"))
+    times = (seconds(stage.get(part)) for part in ("p50", "p95", "p99"))
+    return (WORDS.get(name, name), *times, round(stage.get("count") or 0))
 
 
 def _queue_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,16 +99,14 @@ def _queues(context: Context) -> int:
 def lane_table(queues: Mapping[str, Any]) -> RenderableType:
     """The lanes, from ``/queue/status``."""
     title = "{size} waiting: {high_priority} high, {normal_priority} normal, {low_priority} low".format(**queues)
-    columns = ("lane", "#waiting", "#running", "#oldest", "#in/s", "#out/s", "#expected", "")
+    columns = ("!lane", "#waiting", "#running", "#oldest", "#in/s", "#out/s", "#expected")
     return table(title, *columns, rows=(_lane(lane) for lane in queues["lanes"]))
 
 
 def _lane(lane: Mapping[str, Any]) -> tuple[object, ...]:
     rates = (None if lane[name] is None else f"{lane[name]:.1f}" for name in ("rate_in", "rate_out"))
-    paused = "paused" if lane["paused"] else ""
-    return (
-        lane["lane"], lane["depth"], lane["running"], seconds(lane["oldest_age"]), *rates, seconds(lane["eta"]), paused
-    )  # fmt: skip
+    expected = "paused" if lane["paused"] else seconds(lane["eta"] or None)
+    return (lane["lane"], lane["depth"], lane["running"], seconds(lane["oldest_age"]), *rates, expected)
 
 
 def _workers(context: Context) -> int:
@@ -116,16 +120,20 @@ def _workers(context: Context) -> int:
 
 def worker_table(workers: Iterable[Mapping[str, Any]]) -> RenderableType:
     """The workers, from ``/workers/status``."""
-    columns = ("worker", "model", "state", "runs on", "weights", "#has", "#done", "#per image", "#memory")
-    return table("", *columns, rows=(_worker(worker) for worker in workers))
+    rows = [_worker(worker) for worker in workers]
+    columns = ("!worker", "!state", "#has", "#done", "#per image", "#memory")
+    full = table("", *columns, "!model", "!runs on", "!weights", rows=rows)
+    brief = [(*row[:6], row[-1]) for row in rows]
+    return Fitting([full, table("", *columns, "~weights", rows=brief)])
 
 
 def _worker(worker: Mapping[str, Any]) -> tuple[object, ...]:
     runtime = " ".join(filter(None, (worker.get("runtime"), worker.get("device"))))
     memory = worker.get("rss_bytes")
     return (
-        worker["id"], worker["model"], worker["state"], runtime, worker.get("weights"), worker["in_flight"],
-        worker["processed"], seconds(worker.get("service_seconds")), memory and f"{memory / 2**20:.0f} MiB",
+        worker["id"], worker["state"], worker["in_flight"], worker["processed"],
+        seconds(worker.get("service_seconds") or None), memory and f"{memory / 2**20:.0f} MiB", worker["model"],
+        runtime, worker.get("weights"),
     )  # fmt: skip
 
 

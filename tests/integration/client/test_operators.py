@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from client import Client
 from client.errors import AccessDenied, Failed
 from tests.integration.client.conftest import ADMIN_KEY, MODELS, image
 from tests.integration.client.test_command_line import documents, run
+from tests.support.redis_server import RedisServer
 from tests.support.stack import ApiProcess, Stack
 from tests.support.waiting import wait_until
 
@@ -115,8 +117,11 @@ def test_doctor_finds_a_sound_installation_sound_and_sends_a_photo(toy_api: ApiP
     found = findings(done)
     assert done.returncode == 0, done.stdout
     assert found["clock"]["verdict"] == found["ready: broker"]["verdict"] == found["a request"]["verdict"] == "ok"
-    assert found["broker"]["verdict"] == "unknown"
-    assert "clock" in run(toy_api.url, "doctor").stdout
+    assert (found["inside"]["verdict"], "not looked at" in found["inside"]["detail"]) == ("unknown", True)
+    assert "INFERLANE_API_KEY" in found["inside"]["remedy"]
+    shown = run(toy_api.url, "doctor").stdout
+    assert "clock" in shown
+    assert "1 unknown" in shown
 
 
 def test_doctor_finds_random_weights_and_a_missing_worker(stack: Stack) -> None:
@@ -126,6 +131,31 @@ def test_doctor_finds_random_weights_and_a_missing_worker(stack: Stack) -> None:
     assert done.returncode == 1
     assert findings(done)["weights"]["verdict"] == "problem"
     assert "resnet18" in findings(done)["health"]["detail"]
+
+
+def test_doctor_with_the_key_sees_inside_and_fails_when_something_is_wrong_there(
+    stack: Stack, own_redis: RedisServer
+) -> None:
+    stack.start_worker("tests.toy:toy", name="toy-1", MODELS="toy", INTRA_OP_THREADS=1)
+    api = stack.start_api(MODELS="toy", ADMIN_KEY=ADMIN_KEY)
+    sound = admin(api, "doctor", "--json")
+    assert findings(sound)["inside: eviction"]["verdict"] == "ok", sound.stdout
+    assert "inside" not in findings(sound)
+    assert sound.returncode == 0, sound.stdout
+    with redis.Redis.from_url(own_redis.url) as server:
+        server.config_set("maxmemory-policy", "allkeys-lru")
+    sick = admin(api, "doctor", "--json")
+    assert (sick.returncode, findings(sick)["inside: eviction"]["verdict"]) == (1, "problem")
+    assert "noeviction" in admin(api, "doctor").stdout
+
+
+def test_an_installation_without_an_administrators_key_is_told_how_to_make_one(stack: Stack) -> None:
+    api = stack.start_api(MODELS="toy")
+    assert "ADMIN_KEY=" in findings(run(api.url, "doctor", "--json"))["inside"]["remedy"]
+    order = run(api.url, "queues", "--pause", "low.toy")
+    assert (order.returncode, "ADMIN_KEY=" in order.stderr) == (1, True)
+    stranger = run(api.url, "queues", "--pause", "low.toy", "--api-key", "guessed")
+    assert (stranger.returncode, "does not know this key" in stranger.stderr) == (1, True)
 
 
 def test_doctor_without_workers_or_redis(stack: Stack) -> None:

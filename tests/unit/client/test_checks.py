@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from client.checks import CHECKS, Finding, Verdict, examine
-from client.errors import AccessDenied
+from client.errors import AccessDenied, ClientError, NotFound
 from client.facts import Facts
 
 NOW = "2026-01-02T03:04:05.000Z"
@@ -21,6 +21,7 @@ def documents(worker: dict[str, Any] | None = None, lane: dict[str, Any] | None 
         "queues": {"lanes": [LANE | (lane or {})], "max_size": 100},
         "metrics": {"successful_requests": 100, "failed_requests": 1},
         "dead_letters": {"dead_letters": []},
+        "inside": {"checks": [{"name": "eviction", "ok": True, "detail": "noeviction", "remedy": ""}]},
     } | more
 
 
@@ -32,9 +33,46 @@ def complaints(found: Facts) -> list[Finding]:
     return [finding for finding in examine(found) if finding.verdict in {Verdict.WARNING, Verdict.PROBLEM}]
 
 
-def test_a_sound_installation_has_no_complaints_and_says_what_it_cannot_see() -> None:
+def test_a_sound_installation_has_no_complaints() -> None:
     assert complaints(facts()) == []
-    assert {finding.name for finding in examine(facts()) if finding.verdict is Verdict.UNKNOWN} == {"broker", "threads"}
+    assert "inside: eviction" in {finding.name for finding in examine(facts()) if finding.verdict is Verdict.OK}
+
+
+def denied(status: int) -> AccessDenied:
+    error = AccessDenied("no")
+    error.status = status
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "has_key", "words"),
+    [
+        (denied(403), False, "put ADMIN_KEY="),
+        (denied(401), False, "give an API key with INFERLANE_API_KEY"),
+        (denied(401), True, "does not know this key"),
+        (denied(403), True, "a user's key"),
+        (NotFound("no such path"), True, "update it"),
+    ],
+)
+def test_what_only_administrators_are_told_is_named_with_the_way_to_it(
+    error: ClientError, has_key: bool, words: str
+) -> None:
+    shut = {name: document for name, document in documents().items() if name != "inside"}
+    found = examine(facts(documents=shut, errors={"inside": error}, has_key=has_key))
+    (missed,) = [finding for finding in found if finding.verdict is Verdict.UNKNOWN]
+    assert "Redis evicts" in missed.detail
+    assert words in missed.remedy
+
+
+def test_what_the_api_finds_inside_is_a_problem_or_unknown_with_its_remedy() -> None:
+    checks = [
+        {"name": "eviction", "ok": False, "detail": "allkeys-lru", "remedy": "noeviction"},
+        {"name": "threads", "ok": None, "detail": "not told", "remedy": "run one version"},
+    ]
+    found = examine(facts(documents=documents(inside={"checks": checks})))
+    bad = {finding.name: finding for finding in found if finding.verdict is not Verdict.OK}
+    assert bad["inside: eviction"] == Finding("inside: eviction", Verdict.PROBLEM, "allkeys-lru", "noeviction")
+    assert bad["inside: threads"].verdict is Verdict.UNKNOWN
 
 
 @pytest.mark.parametrize(
