@@ -4,6 +4,24 @@ It turns HTTP into requests for :mod:`tasks` and what :mod:`tasks` knows into JS
 decodes an image and never imports a model runtime.
 """
 
-from api.app import create_app
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from api.engine import Connections
+    from settings import Settings
 
 __all__ = ["create_app"]
+
+
+def create_app(settings: Settings | None = None, *, connections: Connections | None = None) -> Flask:
+    """A new API, see :func:`api.app.create_app`.
+
+    Imported when it is called: importing the package must not import what ``python -m api.keys`` is about to run.
+    """
+    from api import app
+
+    return app.create_app(settings, connections=connections)

@@ -153,13 +153,18 @@ def test_metrics_equal_the_ledger(http: httpx.Client) -> None:
     assert 'inferlane_requests_total{model="toy",priority="normal",state="succeeded"}' in text
 
 
-def test_sixty_four_waiters_do_not_hold_up_livez(http: httpx.Client, toy_api: ApiProcess) -> None:
-    with ThreadPoolExecutor(64) as pool:
-        waiting = [pool.submit(send, http, "sleep 0.05") for _ in range(64)]
-        with httpx.Client(base_url=toy_api.url) as other:
-            times = sorted(_seconds(other) for _ in range(40))
+def test_sixty_four_waiters_do_not_delay_livez(http: httpx.Client, toy_api: ApiProcess) -> None:
+    """By no more than 50 ms: nine of ten calls among 64 callers that wait, against the usual one without them."""
+    with httpx.Client(base_url=toy_api.url) as other, ThreadPoolExecutor(64) as pool:
+        alone = sorted(_seconds(other) for _ in range(40))
+        before = http.get("/metrics").json()["total_requests"]
+        waiting = [pool.submit(send, http, "sleep 4" if i == 0 else "ok") for i in range(64)]
+        wait_until(lambda: http.get("/metrics").json()["total_requests"] == before + 64, what="all are accepted")
+        among = sorted(_seconds(other) for _ in range(40))
+        assert sum(not job.done() for job in waiting) > 50, "they no longer waited while it was measured"
         assert {job.result().status_code for job in waiting} == {200}
-    assert times[len(times) // 2] < 0.05
+    print(f"/livez alone {alone[20] * 1000:.1f} ms, among 64 waiters p90 {among[36] * 1000:.1f} ms")  # noqa: T201
+    assert among[36] - alone[20] < 0.05
 
 
 def _seconds(http: httpx.Client) -> float:

@@ -119,6 +119,14 @@ def test_an_api_that_starts_again_sends_what_the_one_before_it_promised(
     assert json.loads(receiver.got[0][1])["data"]["batch_id"] == batch_id
 
 
+def test_a_name_that_leads_inside_is_refused_when_it_is_dialled(stack: Stack, receiver: Receiver) -> None:
+    stack.start_worker(TOY, name="toy-1", MODELS=MODELS)
+    api = stack.start_api(MODELS=MODELS, WEBHOOK_SECRET=SECRET)
+    send(api.client, "ok", f"https://localhost:{receiver.server_port}/hook")
+    wait_until(lambda: "not a public address" in api.log(), 10, what="the refusal in the API's log")
+    assert not receiver.got
+
+
 def test_a_receiver_that_fails_gets_it_again_under_the_same_id(api: ApiProcess, receiver: Receiver) -> None:
     receiver.statuses = [500]
     request_id = send(api.client, "ok", receiver.url)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -156,6 +158,11 @@ def test_keys_do_not_get_into_logs_or_answers(make_app: Make, caplog: pytest.Log
             answer = client.get(path, headers=bearer(key))
             assert key not in answer.text + str(answer.headers)
     assert not any(key in caplog.text for key in (USER, ADMIN, "wrong-but-secret"))
+
+
+def test_the_command_runs_without_a_warning() -> None:
+    done = subprocess.run([sys.executable, "-W", "error", "-m", "api.keys", "ann"], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_the_command_prints_a_key_that_its_entry_accepts(capsys: pytest.CaptureFixture[str]) -> None:
