@@ -157,6 +157,10 @@ benchmark-overload: setup-dev ## Offer twice the capacity for three minutes
 chaos: setup-dev ## 100 random kills under 10,000 requests: long, writes .run/reports/chaos.md and .json
 	@$(PYTHON) -m tests.chaos.soak --kills 100 --requests 10000 --report .run/reports/chaos
 
+.PHONY: open-page
+open-page: setup-dev ## Keep the dashboard open in a browser for MINUTES (30) and see that it does not grow
+	@$(PYTHON) -m scripts.open_page --minutes $(or $(MINUTES),30) --report .run/reports/open-page.json
+
 ##@ Containers
 
 # The password and the keys come from .env, see docs/deploying.md; PROFILES="observability cuda" adds services.

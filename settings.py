@@ -103,7 +103,12 @@ class Settings:
     api_url: str = _setting("")
     dashboard_host: str = _setting("127.0.0.1")
     dashboard_port: int = _setting(8050, _port)
+    dashboard_read_only: bool = _setting(False, _switch)
+    dashboard_api_url: str = _setting("")
+    dashboard_flower_url: str = _setting("")
+    dashboard_grafana_url: str = _setting("")
     flower_port: int = _setting(5555, _port)
+    flower_basic_auth: str = _setting("")
     redis_port: int = _setting(6390, _port)
     run_dir: str = _setting(".run")
     log_level: str = _setting("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
@@ -172,6 +177,17 @@ class Settings:
     def base_url(self) -> str:
         """Where clients of this host find the API: ``API_URL``, or the API's own host and port."""
         return self.api_url.rstrip("/") or f"http://{self.api_host}:{self.api_port}"
+
+    @property
+    def public_url(self) -> str:
+        """Where browsers find the API: ``DASHBOARD_API_URL``, or where the clients of this host do."""
+        return self.dashboard_api_url.rstrip("/") or self.base_url
+
+    @property
+    def flower_url(self) -> str:
+        """Where browsers find Flower; empty when nobody said so and it listens on this host alone."""
+        local = self.dashboard_host in {"127.0.0.1", "localhost", "::1"}
+        return self.dashboard_flower_url or (f"http://127.0.0.1:{self.flower_port}" if local else "")
 
 
 def variables() -> list[str]:

@@ -6,7 +6,8 @@ the same and a restart loses nothing. Names carry base units; no label has an un
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -17,7 +18,7 @@ from tasks.lanes import Lane
 from tasks.monitor import BOUNDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from prometheus_client.core import Metric
 
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 
 ENDS = ("accepted", "succeeded", "failed", "canceled", "expired")
 OPEN = ("queued", "running")
+BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64)
+#: What a worker's lease tells: name after ``inferlane_worker_``, help, value.
+GAUGES: Sequence[tuple[str, str, Callable[[Mapping[str, Any]], float]]] = (
+    ("up", "1 for every worker with a lease.", lambda _: 1),
+    ("in_flight", "Requests that a worker has.", lambda worker: worker["in_flight"]),
+    ("concurrency", "Requests a worker may take.", lambda worker: worker["concurrency"]),
+    ("resident_memory_bytes", "Memory of a worker.", lambda worker: worker["rss_bytes"]),
+    ("service_seconds", "What one request costs its inference thread.", lambda worker: worker["service_seconds"]),
+    ("draining", "1 while it takes nothing more.", lambda worker: int(worker["state"] == "draining")),
+    ("heartbeat_timestamp_seconds", "When it last proved that it lives.", lambda worker: worker["last_heartbeat"]),
+)
 
 
 def render(monitor: Monitor, accept: str) -> tuple[bytes, str]:
@@ -56,6 +68,7 @@ class _Reading(Collector):
         yield from self._lanes()
         yield from self._workers()
         yield from self._latencies()
+        yield from self._batches()
 
     def _ledger(self) -> Iterator[Metric]:
         labels = ["priority", "model", "state"]
@@ -86,18 +99,46 @@ class _Reading(Collector):
         yield from (depth, oldest, paused)
 
     def _workers(self) -> Iterator[Metric]:
+        workers = self._monitor.workers()
         labels = ["worker", "model"]
-        up = GaugeMetricFamily("inferlane_worker_up", "1 for every worker with a lease.", labels=labels)
-        held = GaugeMetricFamily("inferlane_worker_in_flight", "Requests that a worker has.", labels=labels)
-        places = GaugeMetricFamily("inferlane_worker_concurrency", "Requests a worker may take.", labels=labels)
-        memory = GaugeMetricFamily("inferlane_worker_resident_memory_bytes", "Memory of a worker.", labels=labels)
-        for worker in self._monitor.workers():
-            where = [worker["id"], worker["model"]]
-            up.add_metric(where, 1)
-            held.add_metric(where, worker["in_flight"])
-            places.add_metric(where, worker["concurrency"])
-            memory.add_metric(where, worker["rss_bytes"])
-        yield from (up, held, places, memory)
+        for name, text, value in GAUGES:
+            family = GaugeMetricFamily(f"inferlane_worker_{name}", text, labels=labels)
+            for worker in workers:
+                family.add_metric([worker["id"], worker["model"]], value(worker))
+            yield family
+        yield self._worker_totals(workers, labels)
+        yield self._worker_facts(workers)
+
+    @staticmethod
+    def _worker_totals(workers: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Metric:
+        family = CounterMetricFamily("inferlane_worker_cpu_seconds", "Processor time of a worker.", labels=labels)
+        for worker in workers:
+            family.add_metric([worker["id"], worker["model"]], worker["cpu_seconds"], created=_started(worker))
+        return family
+
+    @staticmethod
+    def _worker_facts(workers: Sequence[Mapping[str, Any]]) -> Metric:
+        facts = ("version", "runtime", "device", "weights")
+        family = GaugeMetricFamily(
+            "inferlane_worker_info", "1 for every worker, with what it is.", labels=["worker", "model", *facts]
+        )
+        for worker in workers:
+            family.add_metric([worker["id"], worker["model"], *(str(worker[fact]) for fact in facts)], 1)
+        return family
+
+    def _batches(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(
+            "inferlane_batch_size_requests",
+            "Answered requests by the size of the forward pass they shared: a pass of n counts n times.",
+            labels=["priority", "model"],
+        )
+        for name, sizes in sorted(self._monitor.batch_sizes().items()):
+            total = sum(size * number for size, number in sizes.items())
+            family.add_metric([*Lane.parse(name)], batch_buckets(sizes), sum_value=total)
+        yield family
+        yield GaugeMetricFamily(
+            "inferlane_dead_letters", "Dead letters on the list.", self._monitor.dead_letter_count()
+        )
 
     def _latencies(self) -> Iterator[Metric]:
         labels = ["priority", "model", "stage"]
@@ -114,3 +155,14 @@ def cumulative(counts: Mapping[str, float]) -> list[tuple[str, float]]:
         total += counts.get(str(number), 0.0)
         buckets.append((bound, total))
     return buckets
+
+
+def batch_buckets(sizes: Mapping[int, int]) -> list[tuple[str, float]]:
+    """Prometheus buckets ``(upper bound, requests in passes of up to that size)``."""
+    bounds = [(str(bound), sum(number for size, number in sizes.items() if size <= bound)) for bound in BATCH_BOUNDS]
+    return [*bounds, ("+Inf", sum(sizes.values()))]
+
+
+def _started(worker: Mapping[str, Any]) -> float | None:
+    started = worker.get("started_at")
+    return float(started) if started is not None else None

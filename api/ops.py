@@ -25,7 +25,6 @@ from api.schemas import LaneSchema, ModelSchema, RequestSchema, WorkerSchema
 from api.version import VERSION
 from tasks.connections import prompt, translated
 from tasks.errors import Unavailable
-from tasks.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,12 +45,11 @@ ACTIVITY = 200  # lines kept
 
 
 class Journal:
-    """What operators did, newest first, and how many dead letters there are."""
+    """What operators did, newest first."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = prompt(settings.redis_url)
         self._key = f"{settings.key_prefix}api:activity"
-        self._dead_letters = Keys(settings.key_prefix).dead_letters
 
     def write(self, what: str, who: str) -> None:
         """Add a line."""
@@ -61,13 +59,11 @@ class Journal:
             pipe.ltrim(self._key, 0, ACTIVITY - 1)
             pipe.execute()
 
-    def read(self) -> tuple[list[dict[str, Any]], int]:
-        """The newest 50 lines, and the number of dead letters."""
-        with translated(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.lrange(self._key, 0, 49)
-            pipe.zcard(self._dead_letters)
-            lines, letters = pipe.execute()
-        return [json.loads(line) for line in lines], int(letters)
+    def read(self) -> list[dict[str, Any]]:
+        """The newest 50 lines."""
+        with translated():
+            lines = self._redis.lrange(self._key, 0, 49)
+        return [json.loads(line) for line in lines]
 
 
 class Board:
@@ -102,6 +98,19 @@ class ActivitySchema(Schema):
     who = fields.String(required=True, metadata={"description": "The address it was called from"})
 
 
+class FleetEventSchema(Schema):
+    """A worker came or went."""
+
+    at = fields.String(required=True, metadata={"description": "When; RFC 3339, UTC", "format": "date-time"})
+    event = fields.String(
+        required=True,
+        metadata={"enum": ["joined", "left", "lost"], "description": "left: said goodbye; lost: its lease ran out"},
+    )
+    worker = fields.String(required=True, metadata={"description": "Its node name"})
+    model = fields.String(required=True)
+    held = fields.Integer(required=True, metadata={"description": "Requests that a lost worker had in hand"})
+
+
 class SnapshotSchema(Schema):
     """The whole system at one moment."""
 
@@ -123,6 +132,12 @@ class SnapshotSchema(Schema):
     dead_letters = fields.Integer(required=True)
     models = fields.List(fields.Nested(ModelSchema), required=True)
     activity = fields.List(fields.Nested(ActivitySchema), required=True)
+    silent = fields.List(
+        fields.Nested(WorkerNowSchema),
+        required=True,
+        metadata={"description": "Workers whose lease has run out and whose work nobody has taken over yet"},
+    )
+    fleet_events = fields.List(fields.Nested(FleetEventSchema), required=True, metadata={"description": "Newest first"})
 
 
 @blueprint.operation(
@@ -150,9 +165,9 @@ def _board() -> Board:
 
 def _read() -> dict[str, Any]:
     monitor, settings = engine().monitor, engine().settings
-    workers, lanes = monitor.workers(), monitor.lanes()
+    workers = monitor.workers()
+    lanes = monitor.lanes(workers)
     status, reasons = verdict(workers, lanes)
-    activity, dead_letters = _board().journal.read()
     return {
         "as_of": now(),
         "version": VERSION,
@@ -164,9 +179,11 @@ def _read() -> dict[str, Any]:
         "workers": [worker_row(worker) for worker in workers],
         "lanes": lanes,
         "paused": monitor.paused(),
-        "dead_letters": dead_letters,
+        "dead_letters": monitor.dead_letter_count(),
         "models": _models(settings, workers),
-        "activity": [{**line, "at": timestamp(line["at"])} for line in activity],
+        "activity": [{**line, "at": timestamp(line["at"])} for line in _board().journal.read()],
+        "silent": [worker_row(worker) for worker in monitor.silent()],
+        "fleet_events": [{**event, "at": timestamp(event["at"])} for event in monitor.fleet_events()],
         **_numbers(monitor),
     }
 

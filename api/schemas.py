@@ -406,6 +406,14 @@ class OrderSchema(Open):
     effective_within = _number("Seconds until the workers have read it")
 
 
+class PurgeSchema(Open):
+    """What a purge did."""
+
+    target = _text("The lane")
+    order = _text("purge")
+    canceled = fields.Integer(required=True, metadata={"description": "How many requests it ended"})
+
+
 class V2ServerSchema(Open):
     """Server metadata of the Open Inference Protocol."""
 

@@ -50,10 +50,16 @@ def _chaos(order: Mapping[str, Any]) -> Call:
     return "POST", f"/admin/workers/{_part(order, 'worker')}/chaos", body
 
 
+def _purge(order: Mapping[str, Any]) -> Call:
+    return "POST", f"/admin/lanes/{_part(order, 'lane')}/purge", {"confirm": order.get("typed")}
+
+
 ACTIONS: Mapping[str, Callable[[Mapping[str, Any]], Call]] = {
     "pause": _lane("pause"),
     "resume": _lane("resume"),
+    "purge": _purge,
     "drain": _worker("drain"),
+    "restart": _worker("restart"),
     "undrain": _worker("resume"),
     "chaos": _chaos,
     "cancel": lambda order: ("POST", f"/inference/{_part(order, 'id')}/cancel", None),

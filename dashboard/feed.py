@@ -11,8 +11,6 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from dashboard.comings import Comings
-from dashboard.text import epoch
 from dashboard.upstream import Upstream, UpstreamError
 from dashboard.verdict import trouble
 from dashboard.view import view
@@ -45,7 +43,6 @@ class Feed:
         self._asked_at = self._good_at = float("-inf")
         self._good: dict[str, Any] | None = None
         self._state, self._detail = "ok", ""
-        self._comings = Comings()
 
     def document(self) -> dict[str, Any]:
         """State, verdict and the last good view with its age in seconds."""
@@ -68,17 +65,9 @@ class Feed:
         except UpstreamError as error:
             self._state, self._detail = error.state, str(error)
         else:
-            self._good, self._good_at = self._seen(body), self._clock()
+            self._good, self._good_at = view(body, late_after=self._late_after), self._clock()
             self._state, self._detail = "ok", ""
         self._asked_at = self._clock()
-
-    def _seen(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The view of a snapshot, with the workers that came and went."""
-        self._comings.look(body["workers"], epoch(body["as_of"]) or 0.0)
-        shown = view(body, late_after=self._late_after)
-        shown["departed"] = self._comings.departed()
-        shown["activity"] = sorted([*shown["activity"], *self._comings.lines()], key=lambda line: -line["at"])
-        return shown
 
 
 class Feeds:

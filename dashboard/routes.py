@@ -29,7 +29,10 @@ EXTENSION = "inferlane-dashboard"
 HEADER = "X-Inferlane-Ui"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 #: What a listing may be asked for.
-FILTERS = ("status", "model_type", "limit", "cursor")
+FILTERS = ("status", "model_type", "model", "worker", "request_id", "since", "until", "limit", "cursor")
+#: What a dashboard that only looks may still do.
+HARMLESS = frozenset({"ui.login", "ui.logout"})
+GONE = 410
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Backend:
     sessions: Sessions
     load: LoadTests
     drills: Drills
+    read_only: bool = False
 
 
 def backend_for(settings: Settings, upstream: Upstream | None = None) -> Backend:
@@ -48,7 +52,7 @@ def backend_for(settings: Settings, upstream: Upstream | None = None) -> Backend
     upstream = upstream or Upstream(settings.base_url)
     # A heartbeat is late when three in a row are missing, as the lease has it.
     feeds = Feeds(upstream, late_after=3 * settings.lease_renew)
-    return Backend(upstream, feeds, Sessions(), LoadTests(upstream), Drills(upstream))
+    return Backend(upstream, feeds, Sessions(), LoadTests(upstream), Drills(upstream), settings.dashboard_read_only)
 
 
 def register(server: Flask, backend: Backend) -> None:
@@ -68,10 +72,14 @@ def _key() -> str:
 
 @blueprint.before_request
 def _from_this_page() -> tuple[Response, int] | None:
-    """Refuse what another site's page might have sent."""
-    if request.method in SAFE or request.headers.get(HEADER):
+    """Refuse what another site's page might have sent, and what this dashboard may not do."""
+    if request.method in SAFE:
         return None
-    return _error("This route is for the dashboard's own page.", 403)
+    if not request.headers.get(HEADER):
+        return _error("This route is for the dashboard's own page.", 403)
+    if _backend().read_only and request.endpoint not in HARMLESS:
+        return _error("This dashboard only looks (DASHBOARD_READ_ONLY=1).", 403, state="read_only")
+    return None
 
 
 @blueprint.after_request
@@ -113,7 +121,7 @@ def snapshot() -> Response:
     backend, key = _backend(), _key()
     document = backend.feeds.of(key).document()
     runs = {"load": backend.load.documents(), "drill": backend.drills.document()}
-    return jsonify({**document, "runs": runs, "logged_in": bool(key)})
+    return jsonify({**document, "runs": runs, "logged_in": bool(key), "read_only": backend.read_only})
 
 
 @blueprint.post("/infer")
@@ -132,6 +140,18 @@ def infer() -> Response:
 def one_request(request_id: str) -> Response:
     """The request resource."""
     return _passed_on(_backend().upstream.call("GET", f"/inference/{actions.part(request_id)}", key=_key()))
+
+
+@blueprint.get("/requests/<request_id>/image")
+def image(request_id: str) -> Response:
+    """The photo of a request; 204 when it is deleted, which is no error of the page that asks."""
+    try:
+        answer = _backend().upstream.call("GET", f"/inference/{actions.part(request_id)}/image", key=_key())
+    except Refused as error:
+        if error.status == GONE:
+            return Response(status=204)
+        raise
+    return Response(answer.content, mimetype=answer.media_type)
 
 
 @blueprint.get("/requests")
@@ -154,7 +174,8 @@ def act() -> Response:
     order = _given()
     answer = actions.perform(_backend().upstream, order, _key())
     log.info("operator: %s", {name: order[name] for name in order if name != "key"})
-    return jsonify({"done": True, "status": answer.status})
+    canceled = answer.body.get("canceled") if isinstance(answer.body, dict) else None
+    return jsonify({"done": True, "status": answer.status, "canceled": canceled})
 
 
 @blueprint.post("/load")

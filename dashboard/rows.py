@@ -39,7 +39,7 @@ def _lane(lane: Mapping[str, Any], pause: Mapping[str, Any] | None, served: set[
 
 
 def workers(snapshot: Mapping[str, Any], late_after: float) -> list[Row]:
-    """One row per live worker; one whose heartbeat is older than ``late_after`` seconds is called late."""
+    """One row per live worker; one whose heartbeat is older than ``late_after`` seconds is stale."""
     now = epoch(snapshot["as_of"]) or 0.0
     return [_worker(worker, now, late_after) for worker in snapshot["workers"]]
 
@@ -49,7 +49,7 @@ def _worker(worker: Mapping[str, Any], now: float, late_after: float) -> Row:
     return {
         "id": worker["id"],
         "model": worker["model"],
-        "state": "late" if age > late_after else worker["state"],
+        "state": "stale" if age > late_after else worker["state"],
         "heartbeat": f"{duration(age)} ago",
         "in_flight": worker["in_flight"],
         "rss": size(worker["rss_bytes"]),

@@ -64,6 +64,8 @@ class Answer:
 
     status: int
     body: Any
+    content: bytes = b""
+    media_type: str = ""
 
 
 class Upstream:
@@ -110,7 +112,8 @@ class Upstream:
         body = _body(response)
         if response.status_code >= 400:
             raise Refused({"status": response.status_code, **(body if isinstance(body, dict) else {})})
-        return Answer(response.status_code, body)
+        media_type = response.headers.get("Content-Type", "")
+        return Answer(response.status_code, body, response.content if body is None else b"", media_type)
 
 
 def _body(response: httpx.Response) -> Any:

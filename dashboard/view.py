@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dashboard import rows, series
+from dashboard import fleet, rows, series
 from dashboard.text import count, duration, epoch, percent, rate
 from dashboard.verdict import recent_latency, verdict
 
@@ -35,7 +35,8 @@ def view(snapshot: Mapping[str, Any], *, late_after: float) -> dict[str, Any]:
         "requests": rows.requests(snapshot["requests"]),
         "dead_letters": snapshot["dead_letters"],
         "paused": pauses(snapshot["paused"]),
-        "activity": activity(snapshot["activity"]),
+        "activity": fleet.activity(snapshot),
+        "departed": fleet.departed(snapshot),
         "counters": snapshot["counters"],
         "ledger": snapshot["ledger"],
         "chaos_enabled": snapshot["chaos_enabled"],
@@ -96,17 +97,13 @@ def charts(snapshot: Mapping[str, Any], minutes: int) -> dict[str, Any]:
         "split": series.split(history),
         "outcomes": series.outcomes(snapshot["ledger"]),
     }
+    drawn["marks"] = fleet.marks(snapshot, history)
     return {**drawn, "summaries": series.summaries(history, snapshot["ledger"], drawn)}
 
 
 def pauses(paused: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Who paused which lane, and when."""
     return [{"lane": lane, "by": note.get("by", "?"), "at": note.get("at")} for lane, note in sorted(paused.items())]
-
-
-def activity(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What operators did, newest first."""
-    return [{"at": epoch(line["at"]), "what": line["what"], "who": line["who"]} for line in lines]
 
 
 def _summed(snapshot: Mapping[str, Any], name: str) -> float:

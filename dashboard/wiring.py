@@ -24,8 +24,9 @@ def wire(app: Dash) -> None:
 
 
 def _clock() -> list[Wire]:
-    choices = [("all-lanes", "checked"), ("window", "value"), ("filter-state", "value"), ("filter-model", "value")]
-    chosen = [Input(*choice) for choice in (*choices, ("tabs", "value"))]
+    choices = [("all-lanes", "checked"), ("window", "value"), ("tabs", "value")]
+    asked = [(f"filter-{name}", "value") for name in ("state", "model", "worker", "time")]
+    chosen = [Input(*choice) for choice in (*choices, *asked, ("find-id", "value"))]
     return [
         ("tick", Output("sink-tick", "data"), [Input("tick", "n_intervals"), Input("rate", "value")], True),
         ("pace", Output("tick", "interval"), [Input("rate", "value")], True),

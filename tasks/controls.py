@@ -1,18 +1,24 @@
-"""What an operator may order: pause and resume a lane, drain a worker, cause a fault. Each order is a key in Redis.
+"""What an operator may order: pause, resume or purge a lane, drain or restart a worker, cause a fault.
 
-Workers read their orders with every renewal of their lease, so an order takes effect within LEASE_RENEW and survives
-the restart of whoever gave it.
+An order to a worker is a key in Redis. Workers read their orders with every renewal of their lease, so an order takes
+effect within LEASE_RENEW and survives the restart of whoever gave it.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from settings import Settings
-from tasks import brokers, connections, scripts
+from tasks import brokers, connections, envelope, scripts
 from tasks.connections import translated
+from tasks.recent import Recent, Wanted
+from tasks.requests import Records
+
+#: Messages that one round trip of a purge takes out.
+CHUNK = 200
 
 
 class Controls:
@@ -21,6 +27,8 @@ class Controls:
     def __init__(self, settings: Settings) -> None:
         self._keys = brokers.of(settings).keys
         self._client = connections.prompt(settings.redis_url)
+        self._settings = settings
+        self._ttl = settings.result_ttl
 
     def pause(self, lane: str, who: str) -> None:
         """Take nothing from this lane until it is resumed; it still accepts."""
@@ -32,6 +40,54 @@ class Controls:
         """Take from this lane again, starting now."""
         with translated():
             scripts.run(self._client, "resume", self._keys.lane_and_bell(lane), [self._keys.prefix, lane])
+
+    def purge(self, lane: str, who: str) -> int:
+        """Cancel what waits in this lane now; how many requests that were.
+
+        What a worker has in hand, a retry that waits for its time included, is not in the lane any more and goes on.
+        """
+        if self._settings.amqp_url:
+            return self._purge_records(lane)
+        key, canceled, left = self._keys.lane(lane), 0, self._length(lane)
+        while left > 0:
+            with translated():
+                messages = self._client.lrange(key, -min(left, CHUNK), -1)
+            if not messages:
+                break
+            canceled += sum(self._discard(key, messages[::-1], who))
+            left -= len(messages)
+        return canceled
+
+    def _purge_records(self, lane: str) -> int:
+        """The same where messages are not in Redis: each is dropped when a worker finds its requests ended."""
+        records = Records(self._client, self._settings)
+        recent, cursor, canceled = Recent(self._client, self._keys, records), None, 0
+        while True:
+            found, cursor = recent.search(Wanted(status="queued"), CHUNK, cursor)
+            for request in found:
+                if request.lane == lane:
+                    records.cancel(request.id)
+                    canceled += 1
+            if cursor is None:
+                return canceled
+
+    def _length(self, lane: str) -> int:
+        with translated():
+            return int(self._client.llen(self._keys.lane(lane)))
+
+    def _discard(self, key: str, messages: Sequence[bytes], who: str) -> list[int]:
+        """Take these messages out of the lane, each in a step of its own: how many requests each ended."""
+        head = [self._keys.prefix, self._ttl, json.dumps(who)]
+        calls = [([key], [*head, text, *envelope.requests_in(json.loads(text))]) for text in messages]
+        with translated():
+            return scripts.run_and_get(self._client, "purge", calls, [])[0]
+
+    def restart(self, worker: str, boot: str) -> None:
+        """Let this worker finish what it has and end; whatever supervises it starts it again.
+
+        The order is for this ``boot`` alone: the next process of the name does not obey it.
+        """
+        self._order(worker, "restart", {"boot": boot})
 
     def drain(self, worker: str) -> None:
         """Let this worker (a node name) finish what it has and take nothing more."""

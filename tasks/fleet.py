@@ -22,15 +22,21 @@ def read_workers(client: Client, keys: Keys) -> list[dict[str, Any]]:
     Raises:
         Unavailable: Redis does not answer.
     """
+    return read_register(client, keys)[0]
+
+
+def read_register(client: Client, keys: Keys) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The registered workers: those that hold a lease, and those whose lease has run out and whom nobody has buried."""
     with translated():
         registered = client.hgetall(keys.workers)
         if not registered:
-            return []
+            return [], []
         with client.pipeline(transaction=False) as pipe:
             for boot in registered:
                 pipe.exists(keys.lease(boot.decode()))
             alive = pipe.execute()
-    return [json.loads(text) for text, lives in zip(registered.values(), alive, strict=True) if lives]
+    found = [(json.loads(text), lives) for text, lives in zip(registered.values(), alive, strict=True)]
+    return [worker for worker, lives in found if lives], [worker for worker, lives in found if not lives]
 
 
 def expected_wait(queued: dict[str, int], model: str, priority: str, workers: Sequence[dict[str, Any]]) -> float | None:

@@ -20,6 +20,8 @@ class Keys:
         self.counters = f"{prefix}counters"
         self.latency = f"{prefix}latency"
         self.recent = f"{prefix}recent"
+        self.fleet = f"{prefix}fleet"
+        self.batches = f"{prefix}batches"
         self.dead_letters = f"{prefix}dead_letters"
 
     def lane(self, name: str) -> str:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from settings import Settings
 from tasks import brokers, connections, envelope
 from tasks.connections import translated
-from tasks.fleet import expected_wait, read_queued, read_workers
+from tasks.fleet import expected_wait, read_queued, read_register, read_workers
+from tasks.history import DAY, STAGES, History, summary
 from tasks.lanes import Lane, all_lanes
+from tasks.recent import Recent, Wanted
 from tasks.requests import Records, Request, State
 
 LEDGER = ("accepted", "succeeded", "failed", "canceled", "expired", "queued", "running")
-STAGES = ("queue", "decode", "infer", "total")
+#: What is counted besides the ledger; each is told from the beginning, zero or not.
+COUNTERS = (
+    "retried", "rescued", "redelivered", "given_back", "fenced", "healed", "dead_lettered", "requeued", "refused",
+    "workers_joined", "workers_left", "workers_lost",
+)  # fmt: skip
 #: Upper bounds of the latency buckets, in seconds; the last one is open. ``_prelude.lua`` fills them.
 BOUNDS = [2 ** (bucket / 2) / 1000 for bucket in range(40)]
+EVERYTHING = Wanted()
 
 
 class Monitor:
@@ -31,6 +37,8 @@ class Monitor:
         self._keys = self._broker.keys
         self._client = connections.prompt(settings.redis_url)
         self._records = Records(self._client, settings)
+        self._history = History(self._client, self._keys)
+        self._recent = Recent(self._client, self._keys, self._records)
 
     def ping(self) -> None:
         """Whether Redis answers and takes writes."""
@@ -46,6 +54,36 @@ class Monitor:
         """The workers that hold a lease, by name."""
         return sorted(read_workers(self._client, self._keys), key=lambda worker: worker["id"])
 
+    def silent(self) -> list[dict[str, Any]]:
+        """Registered workers whose lease has run out and whose work nobody has taken over yet, by name."""
+        return sorted(read_register(self._client, self._keys)[1], key=lambda worker: worker["id"])
+
+    def fleet_events(self, limit: int = 50) -> list[dict[str, Any]]:
+        """Which workers joined, left or were lost, newest first.
+
+        Each has ``at`` (epoch), ``event``, ``worker`` (node name), ``model``, and ``held``: how many requests it had in
+        hand when it was lost.
+        """
+        with translated():
+            lines = self._client.lrange(self._keys.fleet, 0, limit - 1)
+        events = [json.loads(line) for line in lines]
+        return [{"held": 0, **event, "worker": event["worker"].rpartition("/")[0]} for event in events]
+
+    def batch_sizes(self) -> dict[str, dict[int, int]]:
+        """Lane -> size of the forward pass -> how many answered requests shared one of that size."""
+        with translated():
+            entries = self._client.hgetall(self._keys.batches)
+        lanes: dict[str, dict[int, int]] = defaultdict(dict)
+        for name, value in entries.items():
+            lane, _, size = name.decode().rpartition(":")
+            lanes[lane][int(size)] = int(value)
+        return lanes
+
+    def dead_letter_count(self) -> int:
+        """How many there are."""
+        with translated():
+            return int(self._client.zcard(self._keys.dead_letters))
+
     def ledger(self) -> dict[str, dict[str, int]]:
         """Per lane, the conservation ledger: accepted = succeeded + failed + canceled + expired + queued + running."""
         with translated():
@@ -58,14 +96,18 @@ class Monitor:
 
     def counters(self) -> dict[str, int]:
         """Events since the beginning: retried, rescued, redelivered, given_back, fenced, dead_lettered, refused, ..."""
-        names = ("retried", "rescued", "redelivered", "given_back", "fenced", "dead_lettered", "requeued", "refused")
         with translated():
             entries = self._client.hgetall(self._keys.counters)
-        return dict.fromkeys(names, 0) | {name.decode(): int(value) for name, value in entries.items()}
+        return dict.fromkeys(COUNTERS, 0) | {name.decode(): int(value) for name, value in entries.items()}
 
-    def lanes(self) -> list[dict[str, Any]]:
-        """Every lane: depth, running, the age in seconds of its oldest request, rates over the last minute, paused."""
-        ledger, paused, workers = self.ledger(), self.paused(), self.workers()
+    def lanes(self, workers: Sequence[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+        """Every lane: depth, running, the age in seconds of its oldest request, rates over the last minute, paused.
+
+        Args:
+            workers: what :meth:`workers` said a moment ago; read again without it.
+        """
+        ledger, paused = self.ledger(), self.paused()
+        workers = self.workers() if workers is None else workers
         models = {*self._settings.models, *(worker["model"] for worker in workers)}
         names = list(dict.fromkeys([*all_lanes(sorted(models)), *ledger]))
         queued = {name: row["queued"] for name, row in ledger.items()}
@@ -113,7 +155,7 @@ class Monitor:
         now = time.time()
         current, span = int(now // 60), 60 + now % 60
         rates: dict[tuple[str, str], float] = defaultdict(float)
-        for entries in self._minutes((current - 1, current)):
+        for entries in self._history.read((current - 1, current)):
             for name, value in entries.items():
                 lane, _, event = name.decode().partition(":")
                 if lane:
@@ -126,20 +168,11 @@ class Monitor:
         A row has the counts ``accepted, succeeded, failed, canceled, expired`` and, per stage, what
         :meth:`latencies` gives. Minutes in which nothing happened are rows of zeros.
         """
-        current = int(time.time() // 60)
-        wanted = range(current - minutes + 1, current + 1)
-        return [_minute(at * 60, entries) for at, entries in zip(wanted, self._minutes(wanted), strict=True)]
-
-    def _minutes(self, wanted: Sequence[int]) -> list[dict[bytes, bytes]]:
-        """What was counted in each of these minutes since the epoch, in one round trip."""
-        with translated(), self._client.pipeline(transaction=False) as pipe:
-            for minute in wanted:
-                pipe.hgetall(f"{self._keys.prefix}minute:{minute}")
-            return list(pipe.execute())
+        return self._history.rows(min(minutes, DAY))
 
     def latencies(self) -> dict[str, dict[str, float]]:
         """Per stage: p50, p95, p99 in seconds (upper bound of the bucket that holds it), mean and count."""
-        return {stage: _summary(buckets) for stage, buckets in self._by_stage().items()}
+        return {stage: summary(buckets) for stage, buckets in self._by_stage().items()}
 
     def histograms(self) -> dict[tuple[str, str], dict[str, float]]:
         """(lane, stage) -> bucket number (as text) -> count, and ``sum`` in seconds; see :data:`BOUNDS`."""
@@ -159,28 +192,10 @@ class Monitor:
         return stages
 
     def recent(
-        self, *, status: str | None = None, model_type: str | None = None, limit: int = 50, cursor: str | None = None
+        self, wanted: Wanted = EVERYTHING, *, limit: int = 50, cursor: str | None = None
     ) -> tuple[list[Request], str | None]:
-        """The newest requests first and the cursor of the next page; looks at up to 2,000 records a call."""
-        found: list[Request] = []
-        before = cursor or "+inf"
-        for _ in range(10):
-            page = self._page(before)
-            for request, score in page:
-                before = f"({score}"
-                if _matches(request, status, model_type):
-                    found.append(request)
-                if len(found) == limit:
-                    return found, before
-            if len(page) < 200:
-                return found, None
-        return found, before
-
-    def _page(self, before: str) -> list[tuple[Request, str]]:
-        with translated():
-            ids = self._client.zrevrangebyscore(self._keys.recent, before, "-inf", start=0, num=200, withscores=True)
-        scores = {request_id.decode(): f"{score:.6f}" for request_id, score in ids}
-        return [(request, scores[request.id]) for request in self._records.get_many(list(scores))]
+        """The newest wanted requests first and the cursor of the next page; see :meth:`tasks.recent.Recent.search`."""
+        return self._recent.search(wanted, limit, cursor)
 
     def queue_position(self, request: Request) -> int | None:
         """About how many requests of its lane are served before it, plus one; None unless queued.
@@ -207,40 +222,3 @@ class Monitor:
 def _first_id(message: bytes) -> str:
     """The id of the first request in a message; empty when it carries none."""
     return next(iter(envelope.requests_in(json.loads(message))), "")
-
-
-def _matches(request: Request, status: str | None, model_type: str | None) -> bool:
-    return (status is None or request.state == status) and (model_type is None or request.model_type == model_type)
-
-
-def _minute(at: int, entries: Mapping[bytes, bytes]) -> dict[str, Any]:
-    events = dict.fromkeys(("accepted", "succeeded", "failed", "canceled", "expired"), 0)
-    stages: dict[str, dict[str, float]] = {stage: defaultdict(float) for stage in STAGES}
-    for field, value in entries.items():
-        lane, _, name = field.decode().partition(":")
-        stage, _, bucket = name.partition(":")
-        if lane:
-            events[name] = events.get(name, 0) + int(value)
-        elif stage in stages:
-            stages[stage][bucket] += int(value)
-    return {"at": at, **events, **{stage: _summary(buckets) for stage, buckets in stages.items()}}
-
-
-def _summary(buckets: Mapping[str, float]) -> dict[str, float]:
-    total = buckets.get("sum", 0.0)
-    counts = sorted((int(bucket), count) for bucket, count in buckets.items() if bucket != "sum")
-    number = sum(count for _, count in counts)
-    summary = {"count": number, "mean": round(total / number, 6) if number else 0.0}
-    for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
-        summary[name] = _quantile(counts, math.ceil(share * number))
-    return summary
-
-
-def _quantile(counts: list[tuple[int, float]], rank: int) -> float:
-    """The upper bound, in seconds, of the bucket that holds the observation of this rank."""
-    seen = 0.0
-    for bucket, count in counts:
-        seen += count
-        if seen >= rank:
-            return 2 ** (bucket / 2) / 1000
-    return 0.0

@@ -76,6 +76,11 @@ class Request:
     callback_url: str | None = None
     timeline: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def workers(self) -> list[str]:
+        """The node names of the workers that started it, first to last; the boot id after the slash is internal."""
+        return [str(event["worker"]).rpartition("/")[0] for event in self.timeline if event["event"] == "started"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
@@ -140,6 +145,12 @@ class Records:
             records = pipe.execute()
         return [self._parse(request_id, record) for request_id, record in zip(ids, records, strict=True) if record]
 
+    def image(self, request_id: str) -> bytes | None:
+        """The image of a request that may still run; None when it is deleted."""
+        with translated():
+            found: bytes | None = self.client.get(self.keys.image(request_id))
+        return found
+
     def cancel(self, request_id: str) -> None:
         """End a queued or running request; canceling twice is fine.
 
@@ -158,6 +169,11 @@ class Records:
         """Ask for a word on ``reply`` when the request ends; its state now, None when unknown."""
         found = self._run("watch", [request_id, reply])
         return State(found.decode()) if found else None
+
+    def remark(self, request_id: str, event: str, **members: Any) -> None:
+        """Add a line to the timeline of a request that is still kept; it changes nothing else."""
+        extra = "".join(f",{json.dumps(name)}:{json.dumps(value)}" for name, value in members.items())
+        self._run("remark", [request_id, event, extra])
 
     def expire(self) -> int:
         """End queued requests whose deadline has passed; how many."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -186,10 +188,17 @@ def _lease(engine: Engine, lane_name: str, parent: Any) -> Lease:
             "last_heartbeat": time.time(),
         }
 
+    ending = threading.Event()
+
     def obey(orders: dict[str, Any]) -> None:
         engine.owner.taking = not orders.get("drain", False)
         if parent.chaos:
             parent.chaos.order(orders.get("chaos"))
+        meant = orders.get("restart", {}).get("boot") == engine.owner.boot
+        if meant and not ending.is_set():
+            ending.set()  # Celery would take a second signal for impatience
+            log.warning("ordered to restart: this worker finishes what it has and ends")
+            os.kill(os.getpid(), signal.SIGTERM)
 
     busy_since = lambda: engine.batcher.busy_since  # noqa: E731 - one attribute, read late
     return Lease(settings, engine.owner, describe=describe, obey=obey, busy_since=busy_since)

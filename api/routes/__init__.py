@@ -1,9 +1,10 @@
 """The routes, one file per thing they are about; :data:`BLUEPRINTS` is all of them, ordered as they are documented."""
 
-from api.routes import admin, batches, dead_letters, health, inference, models, problems, queue, v2
+from api.routes import admin, batches, dead_letters, health, images, inference, models, problems, queue, v2
 
 BLUEPRINTS = (
     inference.blueprint,
+    images.blueprint,
     batches.blueprint,
     models.blueprint,
     queue.blueprint,

@@ -22,7 +22,7 @@ from api.openapi import Answer, Operations
 from api.problems import Problem
 from api.resources import now, reply
 from api.routes.inference import REDIS
-from api.schemas import DiagnosesSchema, OrderSchema
+from api.schemas import DiagnosesSchema, OrderSchema, PurgeSchema
 from tasks.chaos import MODES
 from tasks.errors import Unavailable
 
@@ -46,6 +46,19 @@ CHAOS_BODY: dict[str, Any] = {
                 },
             },
             "example": {"mode": "slow", "seconds": 0.5},
+        }
+    },
+}
+PURGE_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["confirm"],
+                "properties": {"confirm": {"type": "string", "description": "The name of the lane"}},
+            },
+            "example": {"confirm": "low"},
         }
     },
 }
@@ -114,6 +127,36 @@ def resume_lane(lane: str) -> Response:
 
 
 @blueprint.operation(
+    "POST", "/admin/lanes/<lane>/purge",
+    (200, Answer("What waited there is canceled", PurgeSchema)),
+    problems=(*_LANE, *_BODY), body=PURGE_BODY, operation_id="purgeLane", role="admin",
+)  # fmt: skip
+def purge_lane(lane: str) -> Response:
+    """Cancel everything that waits in a lane; the body names the lane again, so that nobody does it by mistake.
+
+    What a worker has in hand goes on, a retry that waits for its time included.
+    """
+    _check_lane(lane)
+    if _json_body().get("confirm") != lane:
+        raise _wrong("confirm", f"must be {lane}")
+    return reply({"target": lane, "order": "purge", "canceled": engine().controls.purge(lane, str(g.who))})
+
+
+@blueprint.operation(
+    "POST", "/admin/workers/<worker_id>/restart",
+    (200, Answer("The order was given", OrderSchema)),
+    problems=_WORKER, operation_id="restartWorker", role="admin",
+)  # fmt: skip
+def restart_worker(worker_id: str) -> Response:
+    """Let a worker finish what it has and end; whatever supervises it starts it again."""
+    _check_worker(worker_id)
+    boots = [str(row["boot"]) for row in engine().monitor.workers() if row["id"] == worker_id]
+    for boot in boots:
+        engine().controls.restart(worker_id, boot)
+    return _ordered(worker_id, "restart")
+
+
+@blueprint.operation(
     "POST", "/admin/workers/<worker_id>/drain",
     (200, Answer("The order was given", OrderSchema)),
     problems=_WORKER, operation_id="drainWorker", role="admin",
@@ -146,9 +189,7 @@ def set_chaos(worker_id: str) -> Response:
     """Cause a fault in a worker, to see that nothing is lost; only with CHAOS_ENABLED."""
     if not engine().settings.chaos_enabled:
         raise Problem("forbidden", "Faults can only be caused with CHAOS_ENABLED=1.")
-    if request.mimetype != "application/json":
-        raise Problem("unsupported_media_type", "Send JSON.", headers={"Accept-Post": "application/json"})
-    body = load_json(request)
+    body = _json_body()
     mode = body.get("mode")
     if mode not in MODES:
         raise _wrong("mode", "must be one of " + ", ".join(MODES))
@@ -156,6 +197,12 @@ def set_chaos(worker_id: str) -> Response:
     _check_worker(worker_id)
     engine().controls.chaos(worker_id, mode, seconds=seconds, rate=rate)
     return _ordered(worker_id, f"chaos {mode}")
+
+
+def _json_body() -> dict[str, Any]:
+    if request.mimetype != "application/json":
+        raise Problem("unsupported_media_type", "Send JSON.", headers={"Accept-Post": "application/json"})
+    return load_json(request)
 
 
 def _number(body: dict[str, Any], name: str, most: float) -> float:

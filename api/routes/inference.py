@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, after_this_request, g, request
@@ -21,10 +22,13 @@ from api.resources import now, reply, request_resource, timing_headers, urls, wi
 from api.schemas import STATES, AcceptedSchema, PageSchema, RequestSchema
 from api.webhooks.promise import promise
 from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
+from tasks.recent import Wanted
 from tasks.requests import State
 from tasks.submit import uuid7
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from api.intake import Draft
     from api.prefer import Preference
     from tasks.requests import Request
@@ -55,8 +59,9 @@ ANSWER_HEADERS = {
     "Idempotent-Replayed": "true when this key had been accepted before",
     "Server-Timing": "queue, decode, infer in milliseconds",
 }
-#: What the monitor pages by: the time before which the next page begins.
-_CURSOR = re.compile(r"\(?[0-9]{1,12}(\.[0-9]{1,9})?")
+#: What the monitor pages by: time of acceptance and id of the last request of the page before.
+_CURSOR = re.compile(r"[0-9]{1,12}\.[0-9]{6}:[!-~]{1,300}")
+TIME = {"type": "string", "format": "date-time"}
 REDIS = ("broker_unavailable",)
 ONE = ("unknown_request", "purged_request", *REDIS)
 
@@ -278,7 +283,9 @@ def request_events(request_id: str) -> Response:
     def look(seen: int, wait: float) -> tuple[list[events.Event], bool]:
         record = gateway.wait(request_id, wait)
         body = request_resource(record)
-        found = [events.Event(place, entry["event"], entry) for place, entry in enumerate(body["timeline"], 1)]
+        # A webhook comes after the end, of which this stream has told by then.
+        told = [entry for entry in body["timeline"] if entry["event"] != "webhook"]
+        found = [events.Event(place, entry["event"], entry) for place, entry in enumerate(told, 1)]
         if record.state.terminal:
             found.append(events.Event(len(found) + 1, "end", body))
         return found[max(seen, 0) :], record.state.terminal
@@ -293,19 +300,46 @@ def request_events(request_id: str) -> Response:
     parameters=(
         query("status", "Only requests in this state", {"enum": STATES}),
         query("model_type", "Only requests that asked for this", {"type": "string"}),
+        query("model", "Only requests that this model answered", {"type": "string"}),
+        query("worker", "Only requests that this worker started, at any attempt", {"type": "string"}),
+        query("request_id", "Only requests whose id begins like this", {"type": "string"}),
+        query("since", "Only requests accepted at this time or later", TIME),
+        query("until", "Only requests accepted before this time", TIME),
         query("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
         query("cursor", "next_cursor of the page before", {"type": "string"}),
     ),
     operation_id="listRequests",
 )  # fmt: skip
 def list_inference() -> Response:
-    """List recent requests, newest first."""
+    """List the requests of the last day that are still kept, newest first.
+
+    A call looks at no more than 2,000 records, so a page of a narrow search may be short, even empty, and yet have a
+    next_cursor: what comes before is found with that.
+    """
     given = request.args
-    status, cursor = _choice("status", given.get("status"), STATES), _cursor(given.get("cursor"))
     records, cursor = engine().monitor.recent(
-        status=status, model_type=given.get("model_type"), limit=page_size(given), cursor=cursor
+        _wanted(given), limit=page_size(given), cursor=_cursor(given.get("cursor"))
     )
     return reply({"requests": [request_resource(record) for record in records], "next_cursor": cursor})
+
+
+def _wanted(given: Mapping[str, str]) -> Wanted:
+    texts = {name: given.get(name) or None for name in ("model_type", "model", "worker", "request_id")}
+    status = _choice("status", given.get("status"), STATES)
+    return Wanted(status=status, since=_time(given, "since"), until=_time(given, "until"), **texts)
+
+
+def _time(given: Mapping[str, str], name: str) -> float | None:
+    """Epoch seconds of a time in RFC 3339; one without an offset is UTC."""
+    text = given.get(name)
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that was not escaped arrives as a blank
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        wrong = [{"name": name, "detail": "must be a time like 2026-01-05T12:00:00Z"}]
+        raise Problem("invalid_parameters", f"Wrong value for {name}.", errors=wrong) from None
 
 
 def _cursor(text: str | None) -> str | None:

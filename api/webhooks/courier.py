@@ -127,6 +127,10 @@ class Courier:
             if state is not None and not state.terminal:
                 raise _NotYet
 
+    def _tell(self, entry: str, **what: object) -> None:
+        """Write into the timeline of the request, if it is about one, how its webhook went."""
+        self._gateway.records.remark(entry, "webhook", **what)
+
     def _call(self, entry: str, letter: _Letter) -> str | None:
         """Make the call; what went wrong in a way that may pass, None when there is nothing more to do."""
         body = json.dumps(letter.about, separators=(",", ":")).encode()
@@ -135,15 +139,20 @@ class Courier:
             status = sending.send(target, body, signing.headers(self._key, letter.id, int(time.time()), body))
         except targets.TargetRefused as error:
             log.warning("webhook of %s refused: %s", entry, error)
+            self._tell(entry, refused=str(error))
             return None
         except (OSError, http.client.HTTPException) as error:
             return repr(error)
-        return None if 200 <= status < 300 or status == GONE else f"status {status}"
+        if not (200 <= status < 300 or status == GONE):
+            return f"status {status}"
+        self._tell(entry, status=status)
+        return None
 
     def _again(self, entry: str, why: str) -> None:
         failures = self._outbox.failed(entry)
         if failures > len(PAUSES):
             log.error("webhook of %s given up after %d calls: %s", entry, failures, why)
+            self._tell(entry, given_up=why)
             self._outbox.done(entry)
             return
         log.info("webhook of %s failed: %s", entry, why)

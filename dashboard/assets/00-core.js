@@ -52,6 +52,9 @@ window.inferlane = (function () {
   const panel = (draw) => panels.push(draw);
   const draw = () => { if (state.data) panels.forEach((one) => one(state.data, state.choices)); };
 
+  // Whether orders can be given: what is shown is the present, and this dashboard may do more than look.
+  const live = (data) => data.state === "ok" && !data.read_only;
+
   // Whether a panel has to draw: its content is not what it was when it drew last.
   const drawn = {};
 
@@ -86,5 +89,5 @@ window.inferlane = (function () {
     if (button && !button.disabled && acts[button.dataset.act]) acts[button.dataset.act](button.dataset, button);
   });
 
-  return { ask, clock, ago, milliseconds, panel, draw, state, changed, set, clientside, notify, on };
+  return { ask, clock, ago, milliseconds, panel, draw, live, state, changed, set, clientside, notify, on };
 })();

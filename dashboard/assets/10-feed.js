@@ -1,7 +1,7 @@
 // Asks for the snapshot once a second, never twice at a time, not while the page is hidden, and says how old it is.
 (function () {
   "use strict";
-  const { html, ui, show, ask, ago, clock, panel, draw, state, changed, set, clientside, on } = window.inferlane;
+  const { html, ui, show, ask, ago, clock, panel, draw, live, state, changed, set, clientside, on } = window.inferlane;
   const COLORS = { ok: "teal", warn: "yellow", bad: "red", none: "gray" };
   const SIGNS = { ok: "✓", warn: "!", bad: "✕", none: "…" };
   const DOWN = {
@@ -81,10 +81,10 @@
 
   // -- what else needs attention
 
-  panel(({ view, state: how }) => {
-    const lanes = (view && view.paused) || [];
-    if (!changed("paused", [lanes, how])) return;
-    const lines = lanes.map((lane) => pausedLine(lane, how !== "ok"));
+  panel((data) => {
+    const lanes = (data.view && data.view.paused) || [];
+    if (!changed("paused", [lanes, live(data)])) return;
+    const lines = lanes.map((lane) => pausedLine(lane, !live(data)));
     show("paused-banner", lanes.length ? ui("Alert", { color: "yellow", title: "Paused" }, lines) : null);
   });
 
@@ -103,8 +103,8 @@
 
   const pace = (rate) => (rate === "5" ? 5000 : 1000);
 
-  function choose(allLanes, minutes, status, model, tab) {
-    state.choices = { allLanes, minutes, status, model, tab };
+  function choose(allLanes, minutes, tab, status, model, worker, time, id) {
+    state.choices = { allLanes, minutes, tab, search: { status, model_type: model, worker, time, request_id: (id || "").trim() } };
     draw();
     return window.dash_clientside.no_update;
   }

@@ -3,6 +3,10 @@
   "use strict";
   const { html, show, clock, panel, changed, set } = window.inferlane;
 
+  const LINES = ["throughput", "latency", "split"];
+  const COLORS = { none: "gray.6", ok: "teal.7", warn: "orange.7", bad: "red.7" };
+  const SHOWN = 12;
+
   panel(({ view }) => {
     if (!view || !changed("tiles", view.tiles)) return;
     show("tiles", view.tiles.map((tile) => html("Div", { className: "tile" },
@@ -15,14 +19,27 @@
   panel(({ view }, { minutes }) => {
     const all = view && view.charts[minutes];
     if (!all) return;
-    for (const name of ["throughput", "latency", "split"]) {
+    for (const name of LINES) {
       if (changed(`chart ${name}`, all[name])) set(`${name}-chart`, { data: labelled(all[name]) });
     }
+    if (changed("marks", all.marks)) mark(all.marks);
     if (changed("chart outcomes", all.outcomes)) pie(all.outcomes);
     for (const [name, text] of Object.entries(all.summaries)) {
       if (changed(`text ${name}`, text)) show(`${name}-text`, text);
     }
   });
+
+  // Orders and the coming and going of workers, as upright lines in the charts and as a list that says the same.
+  function mark(marks) {
+    const lines = marks.map(({ at, label, level }) => ({ x: clock(at, false), label, color: COLORS[level] }));
+    for (const name of LINES) set(`${name}-chart`, { referenceLines: lines });
+    const newest = marks.slice(-SHOWN).reverse();
+    show("marks", marks.length ? html("Details", { className: "marks" },
+      html("Summary", {}, `${marks.length} mark${marks.length === 1 ? "" : "s"} on the charts; the newest: ${newest[0].label} ${clock(newest[0].at, false)} ${shortened(newest[0].text)}`),
+      html("Ul", {}, newest.map((one) => html("Li", {}, `${one.label} ${clock(one.at, false)} ${one.text}`)))) : null);
+  }
+
+  const shortened = (text) => (text.length > 90 ? `${text.slice(0, 89)}…` : text);
 
   // Recharts draws nothing for an empty pie: a grey ring says "none yet" better than a hole.
   function pie(slices) {

@@ -4,7 +4,8 @@
   const { ask, notify, on, set, clientside } = window.inferlane;
   const PATIENCE = 10000;
   const DONE = {
-    pause: "Lane paused", resume: "Lane resumed", drain: "Draining", undrain: "Takes work again", chaos: "Fault ordered",
+    pause: "Lane paused", resume: "Lane resumed", purge: "Lane purged", drain: "Draining", undrain: "Takes work again",
+    restart: "Restart ordered", chaos: "Fault ordered",
     cancel: "Canceled", requeue: "Requeued", delete: "Deleted",
   };
   const requested = new Map();
@@ -25,8 +26,9 @@
   async function send(order) {
     requested.set(subject(order), { verb: order.verb, at: Date.now() });
     try {
-      await ask("POST", "actions", { json: order });
-      notify(DONE[order.verb] || "Done", `${subject(order)}`, "teal");
+      const { canceled } = await ask("POST", "actions", { json: order, timeout: 30000 });
+      const many = canceled === undefined || canceled === null ? "" : `: ${canceled} canceled`;
+      notify(DONE[order.verb] || "Done", `${subject(order)}${many}`, "teal");
       return true;
     } catch (failure) {
       requested.delete(subject(order));
@@ -45,16 +47,26 @@
 
   on("order", (dataset) => {
     const order = orderOf(dataset);
-    if (!dataset.confirm) return send(order);
-    unconfirmed = order;
-    set("confirm-text", { children: dataset.confirm });
-    set("confirm-modal", { opened: true });
-    return undefined;
+    return dataset.confirm ? confirm(dataset.confirm, () => send(order)) : send(order);
   });
+
+  // What cannot be undone is asked for once more; with `typed`, only by whoever types that.
+  function confirm(text, act, typed) {
+    unconfirmed = { act, typed };
+    set("confirm-text", { children: text });
+    set("confirm-typed", { value: "", error: null, label: typed ? `Type ${typed} to go on` : "", style: typed ? {} : { display: "none" } });
+    set("confirm-modal", { opened: true });
+  }
+
+  on("purge", ({ lane, depth }) => confirm(`The ${depth} requests that wait in lane ${lane} are canceled for good; what runs goes on.`,
+    () => send({ verb: "purge", lane, typed: lane }), lane));
   on("confirm", () => {
+    const { act, typed } = unconfirmed || {};
+    const said = (document.getElementById("confirm-typed") || {}).value;
+    if (typed && said !== typed) return set("confirm-typed", { error: `This is not ${typed}.` });
     set("confirm-modal", { opened: false });
-    if (unconfirmed) send(unconfirmed);
     unconfirmed = null;
+    return act && act();
   });
   on("refuse", () => {
     unconfirmed = null;
@@ -76,6 +88,6 @@
     return [false, "", null];
   }
 
-  window.inferlane.orders = { waits, pending, send, refused };
+  window.inferlane.orders = { waits, pending, send, confirm, refused };
   clientside({ login });
 })();

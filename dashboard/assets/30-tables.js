@@ -1,12 +1,13 @@
 // Lanes, workers and models: plain tables, whose buttons say what they do in data-act.
 (function () {
   "use strict";
-  const { html, ui, show, clock, panel, changed } = window.inferlane;
+  const { html, ui, show, clock, live, panel, changed } = window.inferlane;
   const orders = () => window.inferlane.orders;
 
   const STATES = {
-    idle: ["○ idle", "gray"], busy: ["● busy", "blue"], draining: ["◐ draining", "yellow"], late: ["! late", "orange"],
+    idle: ["○ idle", "gray"], busy: ["● busy", "blue"], draining: ["◐ draining", "yellow"], stale: ["! stale", "orange"],
   };
+  const GONE = { stale: ["! stale", "orange"], left: ["− left", "gray"], lost: ["✕ lost", "red"] };
 
   const cell = (content, props) => html("Td", props || {}, content);
   const number = (content) => html("Td", { className: "number" }, `${content}`);
@@ -18,8 +19,6 @@
     return html("Div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": label },
       html("Table", { className: "rows" }, head, html("Tbody", {}, lines)));
   }
-
-  const live = (data) => data.state === "ok";
 
   // -- lanes
 
@@ -41,11 +40,16 @@
       cell(html("Code", {}, lane.lane)), cell(lane.priority), html("Td", { className: "number depth" }, `${lane.depth}`),
       number(lane.running), number(lane.oldest), number(lane.rate_in), number(lane.rate_out), number(lane.eta),
       cell(lane.paused ? badge("⏸ paused", "yellow") : badge("▶ open", "teal")),
-      cell(button(waiting ? "Requested…" : lane.paused ? "Resume" : "Pause", {
+      cell(html("Div", { className: "buttons" }, button(waiting ? "Requested…" : lane.paused ? "Resume" : "Pause", {
         "data-act": "order", "data-verb": verb, "data-lane": lane.lane, disabled: !enabled || waiting,
         "aria-label": `${lane.paused ? "Resume" : "Pause"} lane ${lane.lane}`,
-      })));
+      }), purgeButton(lane, enabled))));
   }
+
+  const purgeButton = (lane, enabled) => button("Purge", {
+    "data-act": "purge", "data-lane": lane.lane, "data-depth": lane.depth, color: "red", disabled: !enabled || !lane.depth,
+    title: lane.depth ? "Cancel what waits here" : "Nothing waits here", "aria-label": `Purge lane ${lane.lane}`,
+  });
 
   // -- workers
 
@@ -58,8 +62,8 @@
     show("workers", [rows.length ? table("Workers", heads, lines) : noWorkers(data), departed.map(goneLine)]);
   });
 
-  const goneLine = (gone) => html("Div", { className: "note" }, badge("✕ gone", "orange"),
-    ` ${gone.id} (${gone.model}) ${gone.text}, noticed at ${clock(gone.at)}`);
+  const goneLine = (gone) => html("Div", { className: "note gone", "data-gone-row": gone.id }, badge(...GONE[gone.state]),
+    ` ${gone.id} (${gone.model}) ${gone.text}, ${gone.state === "stale" ? "last seen" : "noticed"} at ${clock(gone.at)}`);
 
   function noWorkers(data) {
     const queued = data.view.ledger.queued || 0;
@@ -76,7 +80,7 @@
       number(worker.heartbeat), number(worker.in_flight), number(worker.processed), number(worker.failed),
       number(worker.service), number(worker.rss), cell(worker.runtime),
       cell(worker.random ? badge("✕ random", "red") : html("Span", { title: worker.weights, className: "weights" }, worker.weights)),
-      cell(html("Div", { className: "buttons" }, drainButton(worker, enabled), chaosButton(worker, enabled, chaos))));
+      cell(html("Div", { className: "buttons" }, drainButton(worker, enabled), restartButton(worker, enabled), chaosButton(worker, enabled, chaos))));
   }
 
   function drainButton(worker, enabled) {
@@ -86,6 +90,15 @@
       "data-act": "order", "data-verb": verb, "data-worker": worker.id, disabled: !enabled || waiting,
       "data-confirm": verb === "drain" ? `${worker.id} finishes what it has and takes nothing more.` : "",
       "aria-label": `${worker.draining ? "Let" : "Drain"} ${worker.id}${worker.draining ? " take work again" : ""}`,
+    });
+  }
+
+  function restartButton(worker, enabled) {
+    const waiting = orders().waits(`worker ${worker.id}`, "restart", false);
+    return button(waiting ? "Requested…" : "Restart", {
+      "data-act": "order", "data-verb": "restart", "data-worker": worker.id, disabled: !enabled || waiting,
+      "data-confirm": `${worker.id} finishes what it has and ends; whatever supervises it starts it again.`,
+      "aria-label": `Restart ${worker.id}`,
     });
   }
 
@@ -109,9 +122,9 @@
   panel(({ view }) => {
     if (!view || !changed("activity", view.activity)) return;
     const lines = view.activity.map((line) => html("Tr", {},
-      cell(new Date(line.at * 1000).toLocaleString()), cell(html("Code", {}, line.what)), cell(line.who)));
+      cell(new Date(line.at * 1000).toLocaleString()), cell(line.who ? html("Code", {}, line.what) : line.what), cell(line.who || "–")));
     show("activity", lines.length ? table("Activity", ["When", "What", "From"], lines)
-      : html("Div", { className: "note" }, "Nobody has ordered anything yet."));
+      : html("Div", { className: "note" }, "Nothing has happened yet."));
   });
 
   panel(({ view }) => {

@@ -157,6 +157,11 @@ for guess in answer.raise_for_status().json()["predictions"]:
     set("load-models", { data: ["any", ...served] });
   });
 
+  panel(({ view }) => {
+    const known = view && [...new Set([...view.workers, ...view.departed].map((worker) => worker.id))].sort();
+    if (known && changed("known workers", known)) set("filter-worker", { data: known });
+  });
+
   on("use-cat", () => set("pasted", { data: { ...SAMPLE, at: Date.now() } }));
   clientside({ choosePhoto, preview, submit, snippets });
 })();

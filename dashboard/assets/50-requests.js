@@ -1,35 +1,69 @@
 // The grid of requests, and the drawer with everything about one of them.
 (function () {
   "use strict";
-  const { html, ui, show, ask, clock, milliseconds, panel, changed, on, set, clientside } = window.inferlane;
+  const { html, ui, show, ask, clock, milliseconds, live, state, panel, changed, on, set, clientside } = window.inferlane;
   const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
   const EVERY = 3000;
-  let asked = { filter: "", at: 0, rows: null };
+  const MOST = 2000;
+  let listed = listing("");
   let opened = null;
 
-  // -- the grid: what the snapshot has, or what the API lists for a filter
+  // -- the grid: what the snapshot has, or what the API finds; what was read before stays below it
 
-  panel(async ({ view }, { status, model, tab }) => {
+  function listing(wanted) {
+    return { wanted, at: 0, rows: new Map(), cursor: null, end: false };
+  }
+
+  panel(async ({ view }, { search, tab }) => {
     if (!view || tab !== "requests") return;
-    const narrowed = status || model;
-    const rows = narrowed ? await filtered(status, model) : view.requests;
-    if (rows === null || !changed("requests", rows)) return;
-    set("grid", { rowData: rows });
-    show("listing-text", rows.length ? `${rows.length} newest requests`
-      : narrowed ? "No requests match. Clear the filters to see all." : "No requests yet. Send the cat on the first page.");
+    const wanted = JSON.stringify(search);
+    if (listed.wanted !== wanted) listed = listing(wanted);
+    const mine = listed;
+    if (!Object.values(search).some(Boolean)) keep(mine, view.requests);
+    else if (Date.now() - mine.at > EVERY) await refresh(mine, search);
+    if (mine === listed) list(search);
   });
 
-  async function filtered(state, model) {
-    const filter = `${state || ""}|${model || ""}`;
-    if (asked.filter === filter && Date.now() - asked.at < EVERY) return asked.rows;
-    asked = { filter, at: Date.now(), rows: asked.filter === filter ? asked.rows : null };
-    const query = new URLSearchParams({ limit: 200, ...(state && { status: state }), ...(model && { model_type: model }) });
+  function list(search) {
+    const rows = [...listed.rows.values()].sort((one, other) => other.at - one.at);
+    if (!changed("requests", [rows, listed.end, listed.cursor])) return;
+    set("grid", { rowData: rows });
+    set("older", { disabled: listed.end });
+    const narrowed = Object.values(search).some(Boolean);
+    show("listing-text", rows.length ? `${rows.length} newest requests${listed.end ? ", and there are no more" : ""}`
+      : narrowed ? "No requests match. Clear the filters to see all." : "No requests yet. Send the cat on the first page.");
+  }
+
+  // Newer rows of a request replace older ones.
+  function keep(mine, rows) {
+    for (const row of rows) mine.rows.set(row.id, row);
+    while (mine.rows.size > MOST) mine.rows.delete(mine.rows.keys().next().value);
+  }
+
+  const query = ({ time, ...search }, more) => new URLSearchParams(Object.fromEntries(Object.entries({
+    ...search, since: time ? new Date(Date.now() - time * 60000).toISOString() : "", ...more }).filter(([, value]) => value)));
+
+  async function refresh(mine, search) {
+    mine.at = Date.now();
+    const answer = await ask("GET", `requests?${query(search, { limit: 100 })}`).catch(() => null);
+    if (!answer) return;
+    keep(mine, answer.rows);
+    if (!answer.next_cursor) mine.end = true;
+  }
+
+  async function older() {
+    const mine = listed;
+    const search = JSON.parse(mine.wanted || "{}");
+    const last = Math.min(...[...mine.rows.values()].map((row) => row.at));
+    const from = mine.cursor ? { cursor: mine.cursor }
+      : Number.isFinite(last) ? { until: new Date(Math.ceil(last * 1000) + 1).toISOString() } : {};
     try {
-      const answer = await ask("GET", `requests?${query}`);
-      if (asked.filter === filter) asked.rows = answer.rows;
-      return answer.rows;
-    } catch {
-      return asked.rows;
+      const answer = await ask("GET", `requests?${query(search, { limit: 200, ...from })}`);
+      keep(mine, answer.rows);
+      Object.assign(mine, { cursor: answer.next_cursor, end: !answer.next_cursor });
+      if (mine === listed) list(search);
+    } catch (failure) {
+      window.inferlane.orders.refused(failure);
     }
   }
 
@@ -66,7 +100,17 @@
   function detail(request) {
     const error = request.error ? ui("Alert", { color: "red", title: request.error.code }, request.error.message) : null;
     return html("Div", { id: "request-detail" }, ui("Badge", { large: true, color: request.state === "failed" ? "red" : "blue" }, request.state), error,
-      guesses(request), facts(request), html("H3", {}, "Timeline"), timeline(request), buttons(request));
+      picture(request), guesses(request), facts(request), html("H3", {}, "Timeline"), timeline(request), buttons(request));
+  }
+
+  // The photo is kept until the request ends, and for a dead letter; who has not logged in may not see it.
+  const letter = (request) => request.state === "failed" && request.timeline.at(-1).event === "dead_lettered";
+
+  function picture(request) {
+    if (TERMINAL.has(request.state) && !letter(request)) return null;
+    if (!(state.data || {}).logged_in) return html("Div", { className: "note" }, "Log in to see its photo.");
+    return html("Img", { className: "thumbnail", src: `ui/requests/${encodeURIComponent(request.request_id)}/image`,
+      alt: "The photo of this request", onError: (event) => { event.target.style.display = "none"; } });
   }
 
   const guesses = (request) => html("Ul", { className: "guesses" }, request.predictions.map((guess) =>
@@ -82,33 +126,53 @@
     return html("Dl", { className: "facts" }, pairs.map(([name, value]) => html("Div", {}, html("Dt", {}, name), html("Dd", {}, value))));
   }
 
+  const TITLES = {
+    accepted: () => "Accepted", started: (event) => `Taken by ${event.worker}, attempt ${event.attempt}`,
+    retry: (event) => `Attempt ${event.attempt} failed: it is tried again`, worker_died: (event) => `Worker ${event.worker} died with it`,
+    rescued: () => "Rescued: given to another worker", given_back: (event) => `Given back by ${event.worker}`,
+    succeeded: (event) => `Succeeded${event.batch > 1 ? `, in a batch of ${event.batch}` : ""}`, failed: () => "Failed",
+    dead_lettered: () => "Given up: a dead letter now", requeued: () => "Run again by a person", expired: () => "Expired: its deadline had passed",
+    canceled: (event) => (event.purged_by ? `Canceled: its lane was purged by ${event.purged_by}` : "Canceled"),
+    webhook: (event) => (event.status ? `Webhook answered ${event.status}` : `Webhook ${event.refused ? "refused" : "given up"}`),
+  };
+  const PLAIN = new Set(["at", "event", "worker", "attempt", "batch", "purged_by", "status"]);
+
   function timeline(request) {
     const events = request.timeline;
     const start = Date.parse(events[0].at);
     return ui("Timeline", {}, events.map((event) => {
-      const { at, event: what, ...more } = event;
-      const said = Object.entries(more).map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ");
-      return ui("Event", { title: what.replaceAll("_", " ") },
-        html("Div", { className: "note" }, `${clock(Date.parse(at) / 1000)}, +${milliseconds((Date.parse(at) - start) / 1000)}${said ? `: ${said}` : ""}`));
+      const title = (TITLES[event.event] || (() => event.event.replaceAll("_", " ")))(event);
+      const rest = Object.entries(event).filter(([name]) => !PLAIN.has(name));
+      const said = rest.map(([name, value]) => (value && value.message ? `${value.code}: ${value.message}` : `${name}: ${value}`)).join(", ");
+      const after = `${clock(Date.parse(event.at) / 1000)}, +${milliseconds((Date.parse(event.at) - start) / 1000)}`;
+      return ui("Event", { title }, html("Div", { className: "note", "data-event": event.event }, said ? `${after}: ${said}` : after));
     }));
   }
 
   function buttons(request) {
-    if (TERMINAL.has(request.state)) return null;
-    return ui("Button", { color: "red", "data-act": "order", "data-verb": "cancel", "data-id": request.request_id }, "Cancel this request");
+    const order = (verb, text, more) => ui("Button", { "data-act": "order", "data-verb": verb, "data-id": request.request_id,
+      disabled: !live(state.data || {}), ...more }, text);
+    if (!TERMINAL.has(request.state)) return order("cancel", "Cancel this request", { color: "red" });
+    if (letter(request)) return order("requeue", "Run it again");
+    return request.state === "succeeded" ? null : html("Div", { className: "note" }, why(request));
   }
+
+  // Only what a second attempt could help keeps its image, as a dead letter; the rest would end the same way again.
+  const why = (request) => (request.state === "failed"
+    ? "It cannot be run again: what failed is its image, which would fail again and is deleted."
+    : "It cannot be run again: its image is deleted. Send it again.");
 
   // -- dead letters
 
   let letters = { at: 0, count: -1 };
 
-  panel(async ({ view, state }, { tab }) => {
-    if (tab !== "dead" || !view || state !== "ok") return;
+  panel(async ({ view, state: how }, { tab }) => {
+    if (tab !== "dead" || !view || how !== "ok") return;
     if (view.dead_letters === letters.count && Date.now() - letters.at < EVERY) return;
     letters = { at: Date.now(), count: view.dead_letters };
     try {
       const rows = (await ask("GET", "dead_letters")).dead_letters;
-      if (changed("dead", rows)) show("dead-letters", drawLetters(rows));
+      if (changed("dead", [rows, live(state.data)])) show("dead-letters", drawLetters(rows));
     } catch (failure) {
       if (changed("dead", failure.message)) show("dead-letters", missing(failure));
     }
@@ -117,33 +181,44 @@
   function drawLetters(rows) {
     if (!rows.length) return ui("Alert", { color: "teal", title: "No dead letters" }, "Nothing was given up on.");
     const groups = Object.groupBy(rows, (row) => (row.error || {}).code || "unknown");
-    const heads = ["Request", "Error", "What happened", "Model", "Attempts", "Given up", ""];
-    return html("Div", {}, Object.entries(groups).map(([code, members]) => group(code, members)),
-      window.inferlane.table("Dead letters", heads, rows.map(letterLine)));
+    return Object.entries(groups).map(([code, members]) => group(code, members));
   }
 
-  const group = (code, members) => html("Div", { className: "line" },
-    ui("Badge", { color: "red" }, `${code}: ${members.length}`),
-    ui("Button", { "data-act": "requeue-all", "data-ids": members.map((row) => row.request_id).join() }, `Requeue all ${members.length}`));
+  // The API lists the newest first.
+  function group(code, members) {
+    const times = [members.at(-1), members[0]].map((row) => clock(Date.parse(row.timestamp) / 1000));
+    const span = members.length > 1 ? `first ${times[0]}, last ${times[1]}` : `at ${times[0]}`;
+    const all = (verb, text, more) => ui("Button", { "data-act": "all-letters", "data-verb": verb, "data-code": code,
+      "data-ids": members.map((row) => row.request_id).join(), disabled: !live(state.data || {}), ...more }, `${text} all ${members.length}`);
+    const heads = ["Request", "What happened", "Model", "Attempts", "Given up", ""];
+    return html("Section", { className: "group", "data-letter-group": code },
+      html("Div", { className: "line" }, ui("Badge", { color: "red" }, `✕ ${code}: ${members.length}`),
+        html("Span", { className: "note" }, span), all("requeue", "Requeue"), all("delete", "Delete", { color: "red" })),
+      window.inferlane.table(`Dead letters: ${code}`, heads, members.map(letterLine)));
+  }
 
   function letterLine(row) {
-    const act = (verb, text, more) => ui("Button", { "data-act": "order", "data-verb": verb,
+    const act = (verb, text, more) => ui("Button", { "data-act": "order", "data-verb": verb, disabled: !live(state.data || {}),
       "data-id": row.request_id, "aria-label": `${text} ${row.request_id}`, ...more }, text);
     return html("Tr", { "data-letter-row": row.request_id },
       html("Td", {}, ui("Button", { quiet: true, "data-act": "open-request", "data-id": row.request_id }, row.request_id.slice(-12))),
-      html("Td", {}, (row.error || {}).code || "–"), html("Td", {}, (row.error || {}).message || "–"), html("Td", {}, row.model_type),
+      html("Td", { className: "wrap" }, (row.error || {}).message || "–"), html("Td", {}, row.model_type),
       html("Td", { className: "number" }, `${row.attempts}`), html("Td", {}, clock(Date.parse(row.timestamp) / 1000)),
       html("Td", {}, html("Div", { className: "buttons" }, act("requeue", "Requeue"),
         act("delete", "Delete", { color: "red", "data-confirm": `${row.request_id} is taken off the list for good; the request stays failed.` }))));
   }
 
+  async function allLetters({ verb, ids }) {
+    for (const id of ids.split(",")) if (!(await window.inferlane.orders.send({ verb, id }))) return;
+  }
+
+  on("all-letters", (order) => (order.verb === "requeue" ? allLetters(order) : window.inferlane.orders.confirm(
+    `All ${order.ids.split(",").length} dead letters of ${order.code} are taken off the list for good.`, () => allLetters(order))));
+  on("older-requests", older);
   on("open-request", ({ id }) => open(id));
   on("find-request", () => {
     const id = document.getElementById("find-id").value.trim();
     if (id) open(id);
-  });
-  on("requeue-all", async ({ ids }) => {
-    for (const id of ids.split(",")) if (!(await window.inferlane.orders.send({ verb: "requeue", id }))) return;
   });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && event.target.id === "find-id" && event.target.value.trim()) open(event.target.value.trim());

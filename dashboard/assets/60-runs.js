@@ -48,12 +48,12 @@
 
   // -- faults
 
-  panel(({ view }) => {
-    if (!view || !changed("victims", [view.workers.map((worker) => worker.id), view.chaos_enabled])) return;
+  panel(({ view, read_only: looking }) => {
+    if (!view || !changed("victims", [view.workers.map((worker) => worker.id), view.chaos_enabled, looking])) return;
     // Two processes started under one name are one name here, as they are for the API.
     const names = new Map(view.workers.map((worker) => [worker.id, `${worker.id} (${worker.model})`]));
     set("victim", { data: [...names].map(([value, label]) => ({ value, label })) });
-    for (const button of ["drill-start", "fault-start"]) set(button, { disabled: !view.chaos_enabled });
+    for (const button of ["drill-start", "fault-start"]) set(button, { disabled: !view.chaos_enabled || looking });
     show("chaos-note", view.chaos_enabled ? null
       : ui("Alert", { color: "gray", title: "Faults are off" }, "Workers and API obey them only with CHAOS_ENABLED=1."));
   });

@@ -55,7 +55,7 @@ def form(settings: Settings) -> Any:
                 id="load-priority", label="Priority", data=["high", "normal", "low"], value="normal", w=110,
                 allowDeselect=False,
             ),
-            dmc.Button("Start", id="load-start"),
+            dmc.Button("Start", id="load-start", disabled=settings.dashboard_read_only),
             act("Stop", "stop-load", id="load-stop", color="red", variant="light", disabled=True),
             dmc.Text(id="load-said", size="sm"),
         ],

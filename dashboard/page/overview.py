@@ -82,7 +82,9 @@ def choices(settings: Settings) -> Any:
                 ],
                 mt="xs",
             ),
-            dmc.Button("Classify", id="classify", fullWidth=True, mt="sm", size="md"),
+            dmc.Button(
+                "Classify", id="classify", fullWidth=True, mt="sm", size="md", disabled=settings.dashboard_read_only
+            ),
         ]
     )
 
@@ -149,6 +151,7 @@ def numbers() -> Any:
         [
             head,
             html.Div(id="tiles", className="loading"),
+            html.Div(id="marks"),
             dmc.SimpleGrid(charts(), cols={"base": 1, "lg": 2}),
         ],
         withBorder=True,

@@ -21,6 +21,13 @@ GRID_THEME = (
 )
 
 
+#: How long ago, in minutes.
+TIMES = [
+    {"value": str(minutes), "label": f"in the last {text}"}
+    for minutes, text in ((5, "5 min"), (15, "15 min"), (60, "hour"), (360, "6 hours"), (1440, "day"))
+]
+
+
 def _number(field: str, name: str, **more: Any) -> dict[str, Any]:
     return {
         "field": field,
@@ -54,7 +61,9 @@ COLUMNS: list[dict[str, Any]] = [
 
 def panel() -> Any:
     """The tab."""
-    return card("Requests", filters(), html.Div(id="listing-text", className="note", **aria(live="polite")), grid())
+    told = html.Div(id="listing-text", className="note", **aria(live="polite"))
+    older = act("Older requests", "older-requests", id="older", variant="default", size="xs", mt="sm")
+    return card("Requests", filters(), told, grid(), older)
 
 
 def filters() -> Any:
@@ -62,14 +71,21 @@ def filters() -> Any:
     states = [{"value": state, "label": f"{sign} {state}"} for state, sign in SIGNS.items()]
     return dmc.Group(
         [
-            dmc.Select(id="filter-state", label="State", placeholder="all", data=states, clearable=True, w=150),
-            dmc.Select(id="filter-model", label="Asked for model", placeholder="all", data=[], clearable=True, w=200),
-            dmc.TextInput(id="find-id", label="Find by id", placeholder="request id, then Enter", w=320),
+            dmc.Select(id="filter-state", label="State", placeholder="all", data=states, clearable=True, w=140),
+            dmc.Select(id="filter-model", label="Asked for model", placeholder="all", data=[], clearable=True, w=180),
+            dmc.Select(
+                id="filter-worker", label="Started by worker", placeholder="all", data=[], clearable=True, w=230,
+                searchable=True,
+            ),
+            dmc.Select(id="filter-time", label="Accepted", placeholder="any time", data=TIMES, clearable=True, w=150),
+            dmc.TextInput(
+                id="find-id", label="Id begins with", placeholder="then Enter to open it", w=290, debounce=400,
+            ),
             act("Open", "find-request", variant="default"),
         ],
         align="flex-end",
         mb="sm",
-    )
+    )  # fmt: skip
 
 
 def grid() -> Any:

@@ -52,7 +52,7 @@ def layout(settings: Settings) -> Any:
 
 def stores(settings: Settings) -> list[Any]:
     """What the scripts keep in the page, and its one clock."""
-    config = {"api": settings.base_url, "keyed": bool(settings.admin_key)}
+    config = {"api": settings.public_url}
     names = (
         "pasted",
         "chosen",
@@ -68,19 +68,21 @@ def stores(settings: Settings) -> list[Any]:
 def header(settings: Settings) -> Any:
     """Name, links, refresh rate, login, dark and light."""
     links = (
-        ("API docs", f"{settings.base_url}/docs"),
-        ("Flower", f"http://127.0.0.1:{settings.flower_port}"),
-        ("Metrics", f"{settings.base_url}/metrics/prometheus"),
+        ("API docs", f"{settings.public_url}/docs"),
+        ("Metrics", f"{settings.public_url}/metrics/prometheus"),
+        ("Flower", settings.flower_url),
+        ("Grafana", settings.dashboard_grafana_url),
     )
     return dmc.AppShellHeader(
         className="header",
         children=[
             dmc.Title("Inferlane", order=1, className="brand"),
             html.Nav(
-                [dmc.Anchor(text, href=address, target="_blank", size="sm") for text, address in links],
+                [dmc.Anchor(text, href=address, target="_blank", size="sm") for text, address in links if address],
                 className="links",
                 **aria(label="Other pages"),
             ),
+            *([dmc.Badge("read-only", color="gray", variant="light")] if settings.dashboard_read_only else []),
             dmc.Select(
                 id="rate",
                 data=[
@@ -179,6 +181,7 @@ def confirm_dialog() -> Any:
         title="Are you sure?",
         children=[
             dmc.Text(id="confirm-text"),
+            dmc.TextInput(id="confirm-typed", mt="sm", style={"display": "none"}),
             dmc.Group(
                 [act("Yes, do it", "confirm", color="red"), act("No", "refuse", variant="default")],
                 justify="flex-end",

@@ -38,6 +38,14 @@ local function note(key, at, event, extra)
   redis.call('HSET', key, 'timeline', (redis.call('HGET', key, 'timeline') or '') .. line)
 end
 
+-- What became of the workers, newest first: joined, left (said goodbye) or lost (with what it had in hand).
+local function chronicle(event, boot, model, extra)
+  local line = '{"at":' .. stamp(now()) .. ',"event":"' .. event .. '","worker":"' .. boot .. '","model":"' .. model .. '"'
+  redis.call('LPUSH', prefix .. 'fleet', line .. (extra or '') .. '}')
+  redis.call('LTRIM', prefix .. 'fleet', 0, 199)
+  tally('workers_' .. event)
+end
+
 -- Tell every process that asked. A reply list that nobody reads any more goes away by itself.
 local function notify(key, id)
   local watch = redis.call('HGET', key, 'watch')

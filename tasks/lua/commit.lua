@@ -21,6 +21,7 @@ note(key, at, to, ',"attempt":' .. attempt .. ',"batch":' .. ARGV[11])
 if to == 'succeeded' then
   observe(r[4], 'decode', tonumber(ARGV[8]), at)
   observe(r[4], 'infer', tonumber(ARGV[9]), at)
+  redis.call('HINCRBY', prefix .. 'batches', r[4] .. ':' .. ARGV[11], 1)
 end
 finish(id, key, r[4], 'running', to, at, tonumber(ARGV[7]), false)
 return 1

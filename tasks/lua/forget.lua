@@ -4,6 +4,12 @@ allow_when_full()
 local boot = ARGV[2]
 if ARGV[3] ~= '1' and redis.call('EXISTS', prefix .. 'lease:' .. boot) == 1 then return 0 end
 if redis.call('HLEN', prefix .. 'unacked:' .. boot) > 0 then return 0 end
+local described = redis.call('HGET', prefix .. 'workers', boot)
+if described then
+  local held = redis.call('HGET', prefix .. 'casualties', boot) or 0
+  chronicle(ARGV[3] == '1' and 'left' or 'lost', boot, cjson.decode(described).model, ',"held":' .. held)
+end
 redis.call('HDEL', prefix .. 'workers', boot)
+redis.call('HDEL', prefix .. 'casualties', boot)
 redis.call('DEL', prefix .. 'lease:' .. boot, prefix .. 'suspect:' .. boot)
 return 1

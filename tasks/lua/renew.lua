@@ -4,7 +4,10 @@
 allow_when_full()
 local boot = ARGV[2]
 local workers = prefix .. 'workers'
-if ARGV[5] ~= '1' and redis.call('HEXISTS', workers, boot) == 0 then return {0} end
+if redis.call('HEXISTS', workers, boot) == 0 then
+  if ARGV[5] ~= '1' then return {0} end
+  chronicle('joined', boot, cjson.decode(ARGV[4]).model)
+end
 redis.call('HSET', workers, boot, ARGV[4])
 redis.call('SET', prefix .. 'lease:' .. boot, '1', 'PX', ARGV[3])
 return {1, unpack(redis.call('HGETALL', prefix .. 'orders:' .. string.match(boot, '^(.*)/')))}

@@ -28,11 +28,13 @@ for i = 7, #ARGV do
       move(r[3], 'running', 'queued')
       redis.call('HSET', key, 'state', 'queued')
       redis.call('HDEL', key, 'owner', 'tag')
+      note(key, at, 'rescued')
       tally('rescued')
       open = open + 1
     end
   end
 end
+if open + dead > 0 then redis.call('HINCRBY', prefix .. 'casualties', boot, open + dead) end
 if open > 0 then
   send(KEYS[1], KEYS[2], ARGV[4], true)
   tally('redelivered')

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import statistics
 import time
-from collections.abc import Iterator
-from uuid import uuid4
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from api import create_app
 from settings import Settings, load_settings
 from tasks.submit import Gateway, Submission
-from tests.support.waiting import wait_until
+from tests.support import crowd
 
 WORKERS = 50
 REQUESTS = 10_000
@@ -37,10 +37,10 @@ def gateway(settings: Settings) -> Iterator[Gateway]:
     made.close()
 
 
-def snapshot(client: FlaskClient) -> dict[str, object]:
+def snapshot(client: FlaskClient) -> dict[str, Any]:
     answer = client.get("/ops/snapshot?fresh=1")
     assert answer.status_code == 200, answer.text
-    body: dict[str, object] = answer.json
+    body: dict[str, Any] = answer.json
     return body
 
 
@@ -73,54 +73,28 @@ def test_it_is_read_again_only_after_half_a_second(client: FlaskClient, gateway:
 
 
 def test_with_fifty_workers_and_ten_thousand_requests_it_answers_in_fifty_milliseconds(
-    client: FlaskClient, settings: Settings
+    client: FlaskClient, settings: Settings, record_property: Callable[[str, object], None]
 ) -> None:
     with redis.Redis.from_url(settings.redis_url) as database:
-        lease_workers(database, settings.key_prefix)
-        keep_requests(database, settings.key_prefix)
-    body = snapshot(client)
-    assert (len(body["workers"]), len(body["requests"])) == (WORKERS, 50)
-    # Other tests may have the cores for a moment: what counts is that it can, not that it always does.
-    wait_until(lambda: elapsed(client) <= 0.050, timeout=20, what="an answer within 50 ms")
+        crowd.lease_workers(database, settings.key_prefix, WORKERS)
+        crowd.keep_requests(database, settings.key_prefix, REQUESTS)
+        crowd.keep_minutes(database, settings.key_prefix, 24 * 60)
+        body = snapshot(client)
+        assert (len(body["workers"]), len(body["requests"]), body["history"][0]["accepted"]) == (WORKERS, 50, 120)
+        cost = statistics.median(cores_time(client, database) for _ in range(15))
+    # Others may have the cores meanwhile; on free ones an answer takes as long as it keeps them busy, no more.
+    record_property("median_seconds", cost)
+    assert cost <= 0.050
 
 
-def elapsed(client: FlaskClient) -> float:
-    began = time.perf_counter()
-    snapshot(client)
-    return time.perf_counter() - began
+def cores_time(client: FlaskClient, database: redis.Redis) -> float:
+    """Seconds for which one answer keeps the API's core and then Redis's core busy."""
+    redis_before, api_before = redis_seconds(database), time.process_time()
+    for _ in range(3):
+        snapshot(client)
+    return (time.process_time() - api_before + redis_seconds(database) - redis_before) / 3
 
 
-def lease_workers(database: redis.Redis, prefix: str) -> None:
-    for number in range(WORKERS):
-        described = {
-            "id": f"resnet18-{number}@host", "boot": f"boot-{number}", "model": "resnet18", "version": "1",
-            "weights": "random", "runtime": "onnxruntime", "device": "cpu", "host": "host", "pid": number,
-            "concurrency": 16, "state": "busy", "in_flight": 3, "processed": 1000, "failed": 1, "load": 0.2,
-            "service_seconds": 0.02, "rss_bytes": 150_000_000, "cpu_seconds": 5.0, "chaos": None,
-            "last_heartbeat": time.time(),
-        }  # fmt: skip
-        database.hset(f"{prefix}workers", f"boot-{number}", json.dumps(described))
-        database.set(f"{prefix}lease:boot-{number}", 1, ex=300)
-
-
-def keep_requests(database: redis.Redis, prefix: str) -> None:
-    outcome = {
-        "model": "resnet18", "weights": "random", "decode": 0.004, "infer": 0.02,
-        "predictions": [{"class": f"class {index}", "index": index, "confidence": 0.2} for index in range(5)],
-    }  # fmt: skip
-    now = time.time()
-    with database.pipeline(transaction=False) as pipe:
-        for number in range(REQUESTS):
-            request_id, created = str(uuid4()), now - number
-            timeline = [
-                {"at": created, "event": "started", "worker": "resnet18-1@host/boot-1", "attempt": 1},
-                {"at": created, "event": "succeeded"},
-            ]
-            record = {
-                "state": "succeeded", "lane": "normal.resnet18", "created": created, "started": created,
-                "completed": created, "attempt": 1, "spec": json.dumps({"top_k": 5}), "outcome": json.dumps(outcome),
-                "timeline": "".join(json.dumps(event) + "\n" for event in timeline),
-            }  # fmt: skip
-            pipe.hset(f"{prefix}request:{request_id}", mapping=record)
-            pipe.zadd(f"{prefix}recent", {request_id: created})
-        pipe.execute()
+def redis_seconds(database: redis.Redis) -> float:
+    used = database.info("cpu")
+    return float(used["used_cpu_user"] + used["used_cpu_sys"])

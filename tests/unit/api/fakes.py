@@ -26,6 +26,7 @@ from tasks.errors import (
     UnsupportedModel,
 )
 from tasks.lanes import lane
+from tasks.recent import Wanted
 from tasks.requests import Request, State
 from tasks.submit import Accepted, Submission
 from tasks.vitals import Vitals
@@ -52,6 +53,9 @@ class FakeQueue:
         self.lane_rows: list[dict[str, Any]] = [lane_row("normal", depth=3), lane_row("high.answers", depth=1)]
         self.closed = False
         self.spent: list[str] = []
+        self.searched: list[Wanted] = []
+        self.images: dict[str, bytes] = {}
+        self.remarks: list[tuple[str, str, dict[str, Any]]] = []
         self.claims: dict[str, str] = {}
 
     # -- the Gateway
@@ -105,6 +109,12 @@ class FakeQueue:
             raise UnknownRequest(f"no request {request_id}")
         return self.kept[request_id]
 
+    def image(self, request_id: str) -> bytes | None:
+        return self.images.get(request_id)
+
+    def remark(self, request_id: str, event: str, **members: Any) -> None:
+        self.remarks.append((request_id, event, members))
+
     def get_many(self, ids: Sequence[str]) -> list[Request]:
         self.ping()
         return [self.kept[request_id] for request_id in ids if request_id in self.kept]
@@ -134,7 +144,7 @@ class FakeQueue:
         self.ping()
         return self.rows
 
-    def lanes(self) -> list[dict[str, Any]]:
+    def lanes(self, _workers: Sequence[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
         self.ping()
         return self.lane_rows
 
@@ -145,6 +155,12 @@ class FakeQueue:
 
     def counters(self) -> dict[str, int]:
         return {"retried": 2, "rescued": 1}
+
+    def batch_sizes(self) -> dict[str, dict[int, int]]:
+        return {"normal": {1: 3, 4: 1}}
+
+    def dead_letter_count(self) -> int:
+        return 2
 
     def histograms(self) -> dict[tuple[str, str], dict[str, float]]:
         return {("normal", "total"): {"4": 3.0, "10": 1.0, "sum": 0.5}}
@@ -162,13 +178,12 @@ class FakeQueue:
         self.ping()
         return {row["lane"]: {"by": "ann", "at": 1.0} for row in self.lane_rows if row["paused"]}
 
-    def recent(
-        self, *, status: str | None = None, model_type: str | None = None, limit: int = 50, cursor: str | None = None
-    ) -> tuple[list[Request], str | None]:
+    def recent(self, wanted: Wanted, *, limit: int = 50, cursor: str | None = None) -> tuple[list[Request], str | None]:
         self.ping()
-        found = [r for r in self.kept.values() if status in {None, r.state} and model_type in {None, r.model_type}]
-        start = int(cursor or 0)
-        more = str(start + limit) if start + limit < len(found) else None
+        self.searched.append(wanted)
+        found = [r for r in self.kept.values() if wanted.matches(r) and wanted.names(r.id)]
+        start = int((cursor or "0").partition(".")[0])
+        more = f"{start + limit}.000000:{found[start].id}" if start + limit < len(found) else None
         return found[start : start + limit], more
 
     # -- the Store
@@ -205,6 +220,13 @@ class FakeControls:
 
     def resume(self, lane_name: str) -> None:
         self.orders.append(("resume", lane_name))
+
+    def purge(self, lane_name: str, who: str) -> int:
+        self.orders.append(("purge", lane_name, who))
+        return 3
+
+    def restart(self, worker: str, boot: str) -> None:
+        self.orders.append(("restart", worker, boot))
 
     def drain(self, worker: str) -> None:
         self.orders.append(("drain", worker))

@@ -35,6 +35,24 @@ def test_orders_are_given(boss: FlaskClient, controls: FakeControls, path: str, 
     assert controls.orders == [order]
 
 
+def test_a_purge_says_how_many_it_ended(boss: FlaskClient, controls: FakeControls) -> None:
+    answer = boss.post("/admin/lanes/normal/purge", json={"confirm": "normal"}, headers=KEY)
+    assert (answer.status_code, answer.get_json()["canceled"]) == (200, 3)
+    assert controls.orders == [("purge", "normal", "admin")]
+
+
+@pytest.mark.parametrize("body", [{}, {"confirm": "high"}, {"confirm": True}])
+def test_a_purge_needs_the_name_of_the_lane_again(boss: FlaskClient, controls: FakeControls, body: Any) -> None:
+    problem = refused(boss.post("/admin/lanes/normal/purge", json=body, headers=KEY), 422, "invalid_parameters")
+    assert problem["errors"][0]["name"] == "confirm"
+    assert not controls.orders
+
+
+def test_a_restart_is_meant_for_one_process(boss: FlaskClient, controls: FakeControls, queue: FakeQueue) -> None:
+    assert boss.post("/admin/workers/answers-1@host/restart", headers=KEY).status_code == 200
+    assert controls.orders == [("restart", "answers-1@host", queue.rows[0]["boot"])]
+
+
 @pytest.mark.parametrize(
     ("path", "code"), [("lanes/nope/pause", "unknown_lane"), ("workers/nope/drain", "unknown_worker")]
 )

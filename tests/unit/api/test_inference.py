@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.problems import MEDIA_TYPE
+from tasks.recent import Wanted
 from tasks.requests import State
 from tests.unit.api import samples
 from tests.unit.api.fakes import FakeQueue, ended
@@ -283,7 +284,27 @@ class TestResource:
         assert rest["next_cursor"] is None
         assert len(client.get("/inference?model_type=sleeps").get_json()["requests"]) == 1
 
-    @pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=501", "status=done", "cursor=-inf", "cursor=[1"])
+    def test_a_search_says_what_it_wants_in_the_callers_words(self, client: FlaskClient, queue: FakeQueue) -> None:
+        times = "since=2026-01-05T12:00:00Z&until=2026-01-05T13:00:00%2B01:00"
+        answer = client.get(f"/inference?model=resnet18&worker=w-1@host&request_id=0196&{times}")
+        assert answer.status_code == 200
+        noon = 1_767_614_400.0
+        wanted = Wanted(model="resnet18", worker="w-1@host", request_id="0196", since=noon, until=noon)
+        assert queue.searched == [wanted]
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "limit=0",
+            "limit=x",
+            "limit=501",
+            "status=done",
+            "cursor=-inf",
+            "cursor=[1",
+            "since=noon",
+            "until=2026-13-01",
+        ],
+    )
     def test_bad_listing_parameters_are_named(self, client: FlaskClient, query: str) -> None:
         problem = refused(client.get(f"/inference?{query}"), 422, "invalid_parameters")
         assert problem["errors"][0]["name"] == query.partition("=")[0]

@@ -22,10 +22,10 @@ def test_tiles_tell_the_rates_of_all_lanes_together() -> None:
     assert (tiles["Requests in"], tiles["Requests done"], tiles["Errors"]) == ("1/s", "0.5/s", "\u2013")
 
 
-def test_a_worker_that_misses_heartbeats_is_late() -> None:
+def test_a_worker_that_misses_heartbeats_is_stale() -> None:
     quiet = worker("quiet@host", last_heartbeat="2027-01-15T08:59:28.000Z")
     shown = rows.workers(snapshot(workers=[worker(), quiet]), late_after=1.5)
-    assert [row["state"] for row in shown] == ["idle", "late"]
+    assert [row["state"] for row in shown] == ["idle", "stale"]
 
 
 def test_random_weights_are_flagged_wherever_they_appear() -> None:

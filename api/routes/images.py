@@ -1,0 +1,44 @@
+"""``/inference/{id}/image``: the photo of a request, for as long as it is kept.
+
+For administrators alone: it is somebody's photo.
+"""
+
+from __future__ import annotations
+
+from flask import Response
+
+from api.engine import engine
+from api.images import sniff
+from api.openapi import Answer, Operations
+from api.problems import Problem
+from api.routes.inference import ONE
+
+blueprint = Operations("images", __name__, description="The photo of a request")
+#: It came from outside: whatever is in it, a browser shows it as a picture or not at all.
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cache-Control": "private, no-store",
+}
+
+
+@blueprint.operation(
+    "GET", "/inference/<request_id>/image",
+    (200, Answer("The image as it was sent", {"type": "string"}, media_type="image/*")),
+    problems=ONE, operation_id="getImage", role="admin",
+)  # fmt: skip
+def get_image(request_id: str) -> Response:
+    """Look at the image of a request that has not ended, or is a dead letter; the others' are deleted: 410."""
+    gateway = engine().gateway
+    gateway.get(request_id)
+    image = gateway.records.image(request_id)
+    if not image:
+        raise Problem("purged_request", f"The image of {request_id} is deleted: the request has ended.")
+    return Response(image, mimetype=_media_type(image), headers=HEADERS)
+
+
+def _media_type(image: bytes) -> str:
+    try:
+        return f"image/{sniff(image).format}"
+    except Problem:
+        return "application/octet-stream"
