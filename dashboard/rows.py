@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 #: What the states of a request look like: a sign beside the colour.
-SIGNS = {"queued": "◷", "running": "▶", "succeeded": "✓", "failed": "✕", "canceled": "⊘", "expired": "⌛"}
+SIGNS = {"queued": "◷", "running": "▶", "succeeded": "✓", "failed": "✕", "canceled": "⊘", "expired": "◔"}
 
 
 def lanes(snapshot: Mapping[str, Any]) -> list[Row]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from settings import Settings
 from tasks import brokers, connections, envelope, scripts
 from tasks.connections import translated
+from tasks.errors import AlreadyFinished, UnknownRequest
 from tasks.recent import Recent, Wanted
 from tasks.requests import Records
 
@@ -66,8 +68,9 @@ class Controls:
             found, cursor = recent.search(Wanted(status="queued"), CHUNK, cursor)
             for request in found:
                 if request.lane == lane:
-                    records.cancel(request.id)
-                    canceled += 1
+                    with suppress(AlreadyFinished, UnknownRequest):
+                        records.cancel(request.id)
+                        canceled += 1
             if cursor is None:
                 return canceled
 

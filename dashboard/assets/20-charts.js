@@ -31,7 +31,7 @@
 
   // Orders and the coming and going of workers, as upright lines in the charts and as a list that says the same.
   function mark(marks) {
-    const lines = marks.map(({ at, label, level }) => ({ x: clock(at, false), label, color: COLORS[level] }));
+    const lines = marks.map(({ at, label, level }) => ({ x: clock(at, false), label, color: COLORS[level], labelPosition: "insideTopRight" }));
     for (const name of LINES) set(`${name}-chart`, { referenceLines: lines });
     const newest = marks.slice(-SHOWN).reverse();
     show("marks", marks.length ? html("Details", { className: "marks" },

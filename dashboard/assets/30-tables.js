@@ -39,7 +39,7 @@
     return html("Tr", { "data-lane-row": lane.lane, className: lane.paused ? "paused-row" : "" },
       cell(html("Code", {}, lane.lane)), cell(lane.priority), html("Td", { className: "number depth" }, `${lane.depth}`),
       number(lane.running), number(lane.oldest), number(lane.rate_in), number(lane.rate_out), number(lane.eta),
-      cell(lane.paused ? badge("⏸ paused", "yellow") : badge("▶ open", "teal")),
+      cell(lane.paused ? badge("‖ paused", "yellow") : badge("▶ open", "teal")),
       cell(html("Div", { className: "buttons" }, button(waiting ? "Requested…" : lane.paused ? "Resume" : "Pause", {
         "data-act": "order", "data-verb": verb, "data-lane": lane.lane, disabled: !enabled || waiting,
         "aria-label": `${lane.paused ? "Resume" : "Pause"} lane ${lane.lane}`,
@@ -57,7 +57,7 @@
     if (!data.view) return;
     const { workers: rows, chaos_enabled: chaos, departed } = data.view;
     if (!changed("workers", [rows, departed, chaos, data.state, orders().pending(), rows.length || data.view.ledger.queued])) return;
-    const heads = ["Worker", "Model", "State", "Heartbeat", "In flight", "Done", "Failed", "Per image", "Memory", "Runtime", "Weights", ""];
+    const heads = ["Worker", "Model", "State", "Heartbeat", "In flight", "Done", "Failed", "Per image", "Memory", "Runtime and weights", ""];
     const lines = rows.map((worker) => workerLine(worker, live(data), chaos, data.state));
     show("workers", [rows.length ? table("Workers", heads, lines) : noWorkers(data), departed.map(goneLine)]);
   });
@@ -78,8 +78,9 @@
       cell(html("Code", {}, worker.id)), cell(worker.model),
       cell([badge(text, color), worker.chaos !== "off" ? badge(`☠ ${worker.chaos}`, "grape") : null].filter(Boolean)),
       number(worker.heartbeat), number(worker.in_flight), number(worker.processed), number(worker.failed),
-      number(worker.service), number(worker.rss), cell(worker.runtime),
-      cell(worker.random ? badge("✕ random", "red") : html("Span", { title: worker.weights, className: "weights" }, worker.weights)),
+      number(worker.service), number(worker.rss),
+      cell([html("Div", {}, worker.runtime), worker.random ? badge("✕ random", "red")
+        : html("Div", { title: worker.weights, className: "weights note" }, worker.weights)]),
       cell(html("Div", { className: "buttons" }, drainButton(worker, enabled), restartButton(worker, enabled), chaosButton(worker, enabled, chaos))));
   }
 

@@ -33,7 +33,6 @@ def _number(field: str, name: str, **more: Any) -> dict[str, Any]:
         "field": field,
         "headerName": name,
         "type": "rightAligned",
-        "filter": "agNumberColumnFilter",
         "width": 110,
         **more,
     }
@@ -96,7 +95,7 @@ def grid() -> Any:
             columnDefs=COLUMNS,
             rowData=[],
             getRowId="params.data.id",
-            defaultColDef={"sortable": True, "resizable": True, "filter": True},
+            defaultColDef={"sortable": True, "resizable": True, "filter": False},
             dashGridOptions={
                 "theme": {"function": GRID_THEME},
                 "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
