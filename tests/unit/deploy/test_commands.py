@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import flower
 from settings import variables
 from tests.unit.deploy.files import ROOT, compose, defaults, dockerfile, own_services, pods, vscode
 from worker_models.registry import model_names
@@ -80,7 +81,16 @@ def distinct(program: str) -> list[tuple[str, ...]]:
 
 
 def test_commands_start_known_programs_only() -> None:
-    known = {"gunicorn", "celery", "scripts.alive", "scripts.broker", "pytest", "worker_models", "python"}
+    known = {
+        "gunicorn",
+        "celery",
+        "scripts.alive",
+        "scripts.broker",
+        "scripts.flower",
+        "pytest",
+        "worker_models",
+        "python",
+    }
     assert {normal(command)[0] for command in COMMANDS.values()} <= known
     assert all(find_spec(name) for name in known - {"python"})
 
@@ -117,16 +127,17 @@ def test_celery_knows_every_option_of_a_worker(options: tuple[str, ...]) -> None
     assert done.returncode == (2 if "--unheard" in options else 0), done.stderr
 
 
-@pytest.mark.parametrize("command", [c for c in distinct("celery") if "flower" in c], ids=" ".join)
-def test_flower_knows_its_options(command: tuple[str, ...]) -> None:
+def test_flower_knows_the_options_it_is_started_with() -> None:
     from flower.options import options
 
-    given = {word.removeprefix("--").partition("=")[0] for word in command if word.startswith("--")}
-    assert given
+    given = {word.removeprefix("--").partition("=")[0] for word in flower.command("127.0.0.1", 5555) if "--" in word}
+    assert given == {"address", "port", "enable_events", "read_only"}
     assert given <= {name.replace("-", "_") for name in options.as_dict()}
 
 
-@pytest.mark.parametrize("command", [*distinct("scripts.alive"), *distinct("worker_models")], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [*distinct("scripts.alive"), *distinct("scripts.flower"), *distinct("worker_models")], ids=" ".join
+)
 def test_modules_of_ours_know_their_options(command: tuple[str, ...]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *command, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
