@@ -1,8 +1,8 @@
 """Flower, Celery's own monitor, as this project runs it: with a password, read-only, without task events.
 
 ``python -m scripts.flower`` is the Procfile's ``flower`` line. The password comes from FLOWER_BASIC_AUTH; without one
-it is made here once and kept in ``RUN_DIR/flower-password``, for this user's eyes alone. It travels in the environment: a
-command line can be read by everybody on the host.
+it is made here once and kept in ``RUN_DIR/flower-password``, for this user's eyes alone. It travels in the
+environment: a command line can be read by everybody on the host.
 """
 
 from __future__ import annotations
