@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -80,15 +81,13 @@ def test_the_end_of_a_request_is_told_signed_and_once(api: ApiProcess, receiver:
         said = Webhook(SECRET).verify(body, {key.lower(): value for key, value in headers.items()})
         end = names.pop(said["data"]["request_id"])
         assert (said["type"], said["data"]["status"]) == (f"inference.{end}", end)
-        path = said["data"]["urls"]["self"]
-        written = wait_until(lambda: webhook_in(api.client.get(path).json()), 10, what="its line in the timeline")
-        assert written["status"] == 200
+        wait_until(partial(written, api, said["data"]["urls"]["self"]), 10, what="its line in the timeline")
 
 
-def webhook_in(request: dict[str, Any]) -> dict[str, Any] | None:
-    """What the timeline's last line says, if it is of the webhook."""
-    last: dict[str, Any] = request["timeline"][-1]
-    return last if last["event"] == "webhook" else None
+def written(api: ApiProcess, path: str) -> bool:
+    """Whether the timeline ends with the webhook and its answer."""
+    last: dict[str, Any] = api.client.get(path).json()["timeline"][-1]
+    return (last["event"], last.get("status")) == ("webhook", 200)
 
 
 def send_batch(http: httpx.Client, url: str, *orders: str) -> str:
