@@ -11,7 +11,8 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -148,12 +149,8 @@ class Gateway:
         Raises:
             UnknownRequest, PurgedRequest, Unavailable
         """
-        try:
+        with self._purged_apart(request_id):
             request = self.records.get(request_id)
-        except UnknownRequest:
-            if _was_ours(request_id, self._settings):
-                raise PurgedRequest(f"the record of request {request_id} has expired") from None
-            raise
         if request.state is State.QUEUED and request.deadline is not None and request.deadline < time.time():
             self.records.expire()
             return self.records.get(request_id)
@@ -194,10 +191,21 @@ class Gateway:
         """End a queued or running request; canceling twice is fine.
 
         Raises:
-            UnknownRequest, AlreadyFinished, Unavailable
+            UnknownRequest, PurgedRequest, AlreadyFinished, Unavailable
         """
-        self.records.cancel(request_id)
+        with self._purged_apart(request_id):
+            self.records.cancel(request_id)
         return self.get(request_id)
+
+    @contextmanager
+    def _purged_apart(self, request_id: str) -> Iterator[None]:
+        """Tell a request that has gone from one that never was."""
+        try:
+            yield
+        except UnknownRequest:
+            if _was_ours(request_id, self._settings):
+                raise PurgedRequest(f"the record of request {request_id} has expired") from None
+            raise
 
     def batch(self, batch_id: str) -> list[Request]:
         """The requests of a batch, in the order they were sent.
@@ -307,7 +315,7 @@ def uuid7() -> UUID:
 def _was_ours(request_id: str, settings: Settings) -> bool:
     """Whether an unknown id is one this system could have given out long enough ago for its record to be gone."""
     try:
-        parsed = UUID(request_id)
+        parsed = UUID(request_id.partition(".")[0])  # an item's id is its batch's, a dot and a number
     except ValueError:
         return False
     age = time.time() - (parsed.int >> 80) / 1000

@@ -7,7 +7,6 @@ request of item ``i`` has the id ``<batch_id>.<i>``, so sending a batch again un
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from contextlib import suppress
 from functools import partial
@@ -31,6 +30,7 @@ from api.store import Batch, Member
 from api.webhooks.outbox import batch_entry
 from api.webhooks.promise import promise
 from tasks.errors import AlreadyFinished, PurgedRequest, TaskError, TooManyWaiters, Unavailable, UnknownRequest
+from tasks.submit import uuid7
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,7 +63,7 @@ def post_batch() -> Response:
     batch goes on. A bad item fails alone.
     """
     began = time.monotonic()
-    batch_id = idempotency_key() or secrets.token_hex(16)
+    batch_id = idempotency_key() or str(uuid7())
     wish = preference()
     drafts, callback_url = _drafts()
     if callback_url:

@@ -153,6 +153,20 @@ def test_metrics_equal_the_ledger(http: httpx.Client) -> None:
     assert 'inferlane_requests_total{model="toy",priority="normal",state="succeeded"}' in text
 
 
+def test_what_has_expired_is_gone_and_what_never_was_is_unknown(stack: Stack) -> None:
+    stack.start_worker(TOY, name="toy-1", MODELS=MODELS, RESULT_TTL=1)
+    http = stack.start_api(MODELS=MODELS, RESULT_TTL=1).client
+    one = send(http).json()["request_id"]
+    files = [("image", ("a.gif", image())), ("image", ("b.gif", image()))]
+    of_a_batch = http.post("/batch_inference", files=files).json()["results"][1]["request_id"]
+    for request_id in (one, of_a_batch):
+        path = f"/inference/{request_id}"
+        wait_until(lambda path=path: http.get(path).status_code == 410, 10, what="the record expires")
+        for answer in (http.get(path), http.delete(path), http.get(f"{path}/events")):
+            assert (answer.status_code, answer.json()["code"]) == (410, "purged_request")
+    assert http.get("/inference/never").json()["code"] == "unknown_request"
+
+
 def test_sixty_four_waiters_do_not_delay_livez(http: httpx.Client, toy_api: ApiProcess) -> None:
     """By no more than 50 ms: nine of ten calls among 64 callers that wait, against the usual one without them."""
     with httpx.Client(base_url=toy_api.url) as other, ThreadPoolExecutor(64) as pool:

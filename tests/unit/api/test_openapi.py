@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import jsonschema
@@ -101,3 +102,15 @@ def test_swagger_ui_loads_only_files_of_this_host(client: FlaskClient) -> None:
         with client.get(f"/docs/assets/{name}") as asset:
             assert asset.status_code == 200
     assert client.get("/docs/assets/../__init__.py").status_code == 404
+
+
+def test_each_line_of_a_batchs_results_conforms(client: FlaskClient, document: dict[str, Any]) -> None:
+    """The document describes one line; no OpenAPI tool reads NDJSON by itself."""
+    body = {"requests": [{"data": BASE64, "model_type": name} for name in ("answers", "fails", "sleeps", "nope")]}
+    path = client.post("/batch_inference", json=body, headers={"Prefer": "respond-async"}).get_json()["urls"]["results"]
+    answer = document["paths"]["/batch_inference/{batch_id}/results"]["get"]["responses"]["200"]
+    schema = answer["content"]["application/x-ndjson"]["schema"] | {"components": document["components"]}
+    lines = client.get(path).text.splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        jsonschema.Draft202012Validator(schema).validate(json.loads(line))
