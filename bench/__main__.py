@@ -24,7 +24,6 @@ from bench.trees import end_on_sigterm
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    end_on_sigterm()
     options = _parser().parse_args(arguments)
     chosen = [part for part in PARTS if part.name in options.parts]
     whole = sum(part.share for part in chosen)
@@ -76,4 +75,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     sys.exit(main())

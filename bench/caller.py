@@ -19,6 +19,7 @@ class Caller:
         self._address = (parts.hostname or "127.0.0.1", parts.port)
         self._timeout = timeout
         self._local = threading.local()
+        self._opened: list[http.client.HTTPConnection] = []
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -35,7 +36,13 @@ class Caller:
     def _connect(self) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection(*self._address, timeout=self._timeout)
         self._local.connection = connection
+        self._opened.append(connection)
         return connection
+
+    def close(self) -> None:
+        """Close the connections of all threads; none may ask any more."""
+        for connection in self._opened:
+            connection.close()
 
     def _exchange(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None,

@@ -27,6 +27,7 @@ class Inferlane:
         self._api_processes = api_processes
         self._environ = environ
         self._pids: dict[str, list[int]] = {}
+        self._caller: Caller | None = None
 
     def __enter__(self) -> Self:
         self.redis = RedisServer(self._folder / "redis")
@@ -35,6 +36,8 @@ class Inferlane:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._caller is not None:
+            self._caller.close()
         self.stack.close()
         self.redis.stop()
 
@@ -60,8 +63,19 @@ class Inferlane:
         """Start the API and wait until it answers; :attr:`caller` speaks to it."""
         api = self.stack.start_api(workers=self._api_processes, **environ)
         self._pids["api"] = [api.pid]
-        self.caller = Caller(api.url)
+        self._caller = Caller(api.url)
         return api
+
+    @property
+    def caller(self) -> Caller:
+        """Speaks to the API that :meth:`add_api` started last.
+
+        Raises:
+            RuntimeError: there is none yet.
+        """
+        if self._caller is None:
+            raise RuntimeError("no API was started")
+        return self._caller
 
     def cpu(self) -> dict[str, float]:
         """CPU seconds so far of ``redis``, ``api`` and ``worker``."""

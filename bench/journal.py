@@ -30,6 +30,9 @@ class Journal:
     def __iter__(self) -> Iterator[Record]:
         return iter(self._records)
 
+    def __len__(self) -> int:
+        return len(self._records)
+
     def find(self, **key: Any) -> Record | None:
         """The first record that has these values."""
         return next((r for r in self._records if all(r.get(name) == value for name, value in key.items())), None)

@@ -17,7 +17,7 @@ class Limit:
         self._model = load_model(model, settings)
         self._model.warm_up()
         self._batcher = Batcher(self._model.infer, settings.max_batch, 4 * settings.max_batch)
-        self.weights = self._model.weights
+        self.name, self.weights = self._model.name, self._model.weights
 
     def run(self, photo: bytes, concurrency: int, seconds: float) -> Run:
         """Classify one photo again and again from ``concurrency`` threads."""

@@ -59,9 +59,9 @@ class Peer:
     durable: str = "no"
 
     def select(self, most: int, *, quick_start: bool) -> list[Configuration]:
-        """The first ``most`` configurations, and its quick start if wanted."""
-        tuned = [c for c in self.configurations if not c.quick_start]
-        return tuned[:most] + [c for c in self.configurations if c.quick_start and quick_start]
+        """The first ``most`` configurations, with its quick start, if wanted, as the second."""
+        tuned = [c for c in self.configurations if not c.quick_start][:most]
+        return tuned[:1] + [c for c in self.configurations if c.quick_start and quick_start] + tuned[1:]
 
 
 def _set(**values: object) -> dict[str, str]:

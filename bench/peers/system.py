@@ -15,7 +15,7 @@ from settings import Settings, variables
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 
-START_TIMEOUT = 120.0
+START_TIMEOUT = 90.0
 
 
 class RunningPeer:
@@ -39,7 +39,7 @@ class RunningPeer:
         self._model, self._settings = model, settings
         self._redis: RedisServer | None = None
         self._trees: list[Tree] = []
-        self.caller = Caller(f"http://127.0.0.1:{self._port}", timeout=120)
+        self.caller = Caller(f"http://127.0.0.1:{self._port}", timeout=45)
 
     def __enter__(self) -> Self:
         try:
@@ -55,6 +55,7 @@ class RunningPeer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.caller.close()
         for tree in self._trees:
             tree.stop()
         if self._redis is not None:
@@ -116,12 +117,12 @@ class RunningPeer:
 
 
 def check(answer: dict[str, Any] | list[Any], expected: str | None) -> None:
-    """Five predictions, and with ``expected`` the first of them is that class.
+    """Predictions, and with ``expected`` the first of them is that class.
 
     Raises:
         RuntimeError: it is no such answer.
     """
     found = answer[0] if isinstance(answer, list) else answer
     predictions = found.get("predictions") or []
-    if len(predictions) != 5 or (expected is not None and predictions[0]["class"] != expected):
+    if not predictions or (expected is not None and predictions[0]["class"] != expected):
         raise RuntimeError(f"not the answer: {str(answer)[:300]}")
