@@ -19,8 +19,16 @@ from tasks import connections
 from tasks.connections import translated
 from tasks.keys import Keys
 
-#: Settings in which workers and API must agree; each worker tells its own in its lease.
-SHARED_SETTINGS = ("lease_ttl", "hard_timeout", "lane_order", "lane_weights")
+
+def shared(settings: Settings) -> dict[str, Any]:
+    """Settings in which workers and API must agree, as JSON has them; each worker tells its own in its lease."""
+    return {
+        "lease_ttl": settings.lease_ttl,
+        "hard_timeout": settings.hard_timeout,
+        "lane_order": settings.lane_order,
+        "lane_weights": list(settings.lane_weights),
+        "messages": "RabbitMQ" if settings.amqp_url else "Redis",  # not the URL: it may have a password
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

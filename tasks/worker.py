@@ -33,7 +33,7 @@ from tasks.inference import InferenceTask
 from tasks.lanes import lanes_of
 from tasks.lease import Lease
 from tasks.requests import Records
-from tasks.vitals import SHARED_SETTINGS
+from tasks.vitals import shared
 from worker_models.batcher import Batcher
 from worker_models.cores import intra_op_threads, usable_cores
 from worker_models.errors import ModelError
@@ -211,7 +211,7 @@ def _setup(settings: Settings) -> dict[str, Any]:
         "cpu_count": usable_cores(),
         "cpu_mask": f"{sum(1 << core for core in os.sched_getaffinity(0)):x}",
         "versions": {package: version(package) for package in ("celery", "kombu", "redis")},
-        "configured": {name: getattr(settings, name) for name in SHARED_SETTINGS},
+        "configured": shared(settings),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.doctor.facts import Check, Checks, Facts, Look, judged, release
-from tasks.vitals import SHARED_SETTINGS
+from tasks.vitals import shared
 
 NEEDED: Mapping[str, tuple[int, ...]] = {"celery": (5, 7), "kombu": (5, 7)}
 
@@ -107,24 +107,19 @@ def _differences(told: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 def settings(facts: Facts) -> Checks:
     """The workers run with the settings that the API reckons with."""
-    ours = {name: _plain(getattr(facts.settings, name)) for name in SHARED_SETTINGS}
+    ours = shared(facts.settings)
     told = {str(worker["id"]): worker.get("configured") for worker in facts.workers}
     wrong = [
-        f"{who} has {name.upper()} {_plain(found[name])}, the API {value}"
+        f"{who} has {name.upper()} {found[name]}, the API {value}"
         for who, found in told.items()
         for name, value in ours.items()
-        if found is not None and _plain(found.get(name, value)) != value
+        if found is not None and found.get(name, value) != value
     ]
     silent = [who for who, found in told.items() if found is None]
     if silent and not wrong:
         yield Check("settings", None, "not told by " + ", ".join(silent), "run the same version everywhere")
         return
     yield judged("settings", wrong, fine="workers and API agree", remedy="give all processes the same environment")
-
-
-def _plain(value: object) -> object:
-    """A tuple as JSON brings it back."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 def pauses(facts: Facts) -> Checks:

@@ -174,6 +174,10 @@ class FakeQueue:
     def eta(self, _request: Request) -> float | None:
         return 2.5
 
+    def trouble(self) -> str | None:
+        self.ping()
+        return None
+
     def paused(self) -> dict[str, Any]:
         self.ping()
         return {row["lane"]: {"by": "ann", "at": 1.0} for row in self.lane_rows if row["paused"]}
@@ -300,7 +304,8 @@ def worker_row(name: str, model: str, **changes: Any) -> dict[str, Any]:
         "failed": 1, "service_seconds": 0.02, "rss_bytes": 150_000_000, "cpu_seconds": 3.5, "chaos": None,
         "last_heartbeat": 1_800_000_000.0, "intra_op_threads": 2, "cpu_count": 2, "cpu_mask": "3",
         "versions": {"celery": version("celery"), "kombu": version("kombu"), "redis": version("redis")},
-        "configured": {"lease_ttl": 2.0, "hard_timeout": 120.0, "lane_order": "weighted", "lane_weights": [6, 3, 1]},
+        "configured": {"lease_ttl": 2.0, "hard_timeout": 120.0, "lane_order": "weighted", "lane_weights": [6, 3, 1],
+                       "messages": "Redis"},
     }  # fmt: skip
     return row | changes
 
