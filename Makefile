@@ -147,7 +147,7 @@ benchmark-peers: setup-dev ## Measure it beside LitServe, BentoML, Ray Serve, Ce
 
 .PHONY: benchmark-growth
 benchmark-growth: setup-dev ## Measure 100 to 100,000 queued requests and 1 to 64 workers
-	@$(PYTHON) -m bench --parts growth workers --minutes 8 --workers 64 $(ARGUMENTS)
+	@$(PYTHON) -m bench --parts growth workers --minutes 8 --workers 64 --repeats 2 $(ARGUMENTS)
 
 .PHONY: benchmark-overload
 benchmark-overload: setup-dev ## Offer twice the capacity for three minutes

@@ -31,8 +31,6 @@ MODEL = "photo"
 REFERENCE = 100
 LENGTHS = (100, 1_000, 10_000, 100_000)
 ROUTES = ("/health", "/queue/status", "/workers/status", "/metrics", "/metrics/prometheus")
-BLOCK = 5
-"""Calls on one system before the other has its turn."""
 
 
 def measure(context: Context) -> dict[str, Any]:
@@ -47,6 +45,9 @@ def measure(context: Context) -> dict[str, Any]:
         for length in LENGTHS:
             if length > context.options.queued:
                 continue
+            if pair["grown"].seconds_to(length) > context.budget.left:
+                say(f"{context.budget.left:.0f} s left: not {length} queued")
+                break
             context.journal.measure(partial(_at, length, pair, context.options.calls), length=length)
         for queue in pair.values():
             queue.close()
@@ -74,7 +75,7 @@ def _alternate(what: str, pair: dict[str, Queue], calls: int) -> dict[str, list[
         queue.time(what)  # the first call opens connections and fills caches
     while len(times["grown"]) < calls:
         for name, queue in pair.items():
-            times[name] += [queue.time(what) for _ in range(BLOCK)]
+            times[name].append(queue.time(what))
     return times
 
 
@@ -100,15 +101,21 @@ class Queue:
         self._caller = system.caller
         self._boot = f"bench@{socket.gethostname()}/{id(self)}"
         self._lanes = lanes_of(MODEL)
+        self._seconds_each = 0.0
         self.bytes_each = 0.0
         """Redis memory per request of the last :meth:`fill`, with its image."""
 
     def fill(self, length: int) -> None:
         """Submit, one request a message, until ``length`` are queued."""
-        missing, before = length - self._length(), self._used()
+        missing, before, began = length - self._length(), self._used(), time.monotonic()
         for _ in range(missing):
             self._gateway.submit(self._submission)
+        self._seconds_each = (time.monotonic() - began) / max(1, missing)
         self.bytes_each = (self._used() - before) / max(1, missing)
+
+    def seconds_to(self, length: int) -> float:
+        """How long it may take to grow to ``length``, by how long it took the last time."""
+        return self._seconds_each * (length - self._length())
 
     def time(self, what: str) -> float:
         """Seconds of one call; the length of the queue stays what it was."""
