@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+from http.client import HTTPException
 from pathlib import Path
 
 from bench import facts, report
@@ -30,14 +31,21 @@ def main(arguments: list[str] | None = None) -> int:
     options.results.mkdir(parents=True, exist_ok=True)
     # What one part leaves over, the later ones share.
     budget = Budget(60 * options.minutes)
+    failed = []
     for part in chosen:
         seconds = budget.left * part.share / whole
         whole -= part.share
         say(f"{part.title} ({part.name}), about {seconds:.0f} s")
-        _measure(part, options, seconds)
+        try:
+            _measure(part, options, seconds)
+        except (RuntimeError, AssertionError, ValueError, OSError, HTTPException) as error:
+            failed.append(part.name)
+            say(f"{part.name} FAILED: {type(error).__name__}: {error}")
     report.write(options.results)
     print("\n".join(verdicts(report.judged(options.results))))
-    return 0
+    if failed:
+        say(f"not measured: {', '.join(failed)}; --resume --parts {' '.join(failed)} goes on")
+    return 1 if failed else 0
 
 
 def _measure(part: Part, options: argparse.Namespace, seconds: float) -> None:

@@ -15,7 +15,7 @@ class Journal:
 
     Args:
         path: the file; its folder is made.
-        resume: keep what is there. Otherwise the journal starts empty.
+        resume: keep what is there, but for records of an ``error``. Otherwise the journal starts empty.
         stamp: what must be equal for old records to count, for example the options and the commit.
     """
 
@@ -56,6 +56,6 @@ def _read(path: Path, stamp: str) -> list[Record]:
             record = json.loads(line)
         except ValueError:
             continue  # the line that was being written when the benchmark was ended
-        if record.pop("stamp", None) == stamp:
+        if record.pop("stamp", None) == stamp and "error" not in record:
             records.append(record)
     return records

@@ -82,7 +82,15 @@ def targets(folder: Path) -> str:
         f"Measured {when[0]} to {when[-1]} on {machine['cores']} cores ({machine['cpu']}), photos of "
         f"{reports[0]['photo_bytes'] // 1000} KB; the callers run on the same cores."
     )
-    return "\n".join([head, "", *verdicts(judged(folder)), ""])
+    beside = [line for report in _peer_reports(folder) for line in _beside(report)]
+    return "\n".join([head, "", *verdicts(judged(folder)), "", *beside])
+
+
+def _beside(report: dict[str, Any]) -> list[str]:
+    """The peers' table for the page on performance."""
+    stem = f"../bench/results/peers-{report['model']}"
+    head = f"{report['model']}, {report['concurrency']} callers, beside other ways to serve ([how]({stem}.md)):"
+    return [head, "", *peers.summary(report), "", f"![shares of the limit]({stem}.svg)", ""]
 
 
 def judged(folder: Path) -> list[Verdict]:

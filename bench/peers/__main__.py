@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -138,7 +139,7 @@ def _attempt(contender: Contender, bound: Bound) -> Record:
         with contender.start() as running:
             running.wait_until_ready(bound.photo)
             return _between(contender, running, bound)
-    except (RuntimeError, TimeoutError, OSError) as error:
+    except (RuntimeError, AssertionError, ValueError, OSError, HTTPException) as error:
         return {"error": f"{type(error).__name__}: {error}"[-1500:]}
 
 

@@ -112,6 +112,11 @@ def judge(report: dict[str, Any]) -> list[Verdict]:
     return found
 
 
+def summary(report: dict[str, Any]) -> list[str]:
+    """Everybody at their best, as a table."""
+    return _table(compared(rows(report["records"])))
+
+
 def render(report: dict[str, Any]) -> str:
     """The report for people."""
     found = rows(report["records"])

@@ -34,3 +34,9 @@ def test_a_line_cut_short_by_the_end_of_the_process_is_left_out(tmp_path: Path) 
     Journal(path).measure(lambda: {"rate": 1.0}, way="x")
     path.write_text(path.read_text() + '{"way": "y", "ra')
     assert [record["way"] for record in Journal(path, resume=True)] == ["x"]
+
+
+def test_what_failed_is_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "part.jsonl"
+    Journal(path).measure(lambda: {"error": "it ended"}, way="x")
+    assert Journal(path, resume=True).measure(lambda: {"rate": 1.0}, way="x") == {"way": "x", "rate": 1.0}

@@ -160,6 +160,13 @@ def test_every_part_renders_its_tables_its_targets_and_a_chart(tmp_path: Path) -
         assert f"({stem}.svg)" in text
 
 
+def test_the_page_gets_all_targets_in_one_table(tmp_path: Path) -> None:
+    text = report.targets(folder_of_results(tmp_path))
+    assert text.count("\n| ---") == 1
+    assert sum(line.startswith("| mobilenet: ") for line in text.splitlines()) == 7 + 3
+    assert "Nothing has been measured" in report.targets(tmp_path / "empty")
+
+
 def test_the_block_of_a_page_is_replaced_and_nothing_else() -> None:
     page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
     assert report.replaced(page, "new\n") == f"before\n{report.BEGIN}\nnew\n{report.END}\nafter\n"
