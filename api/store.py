@@ -64,7 +64,7 @@ class Store:
         return int(left), float(after)
 
     def claim(self, key: str, request_id: str, seconds: int) -> str:
-        """The request id that ``key`` stands for: the given one, or the one that claimed it in the last ``seconds``."""
+        """What ``key`` stands for: the given request id, or the one that claimed it in the last ``seconds``."""
         with translated():
             known = self._redis.set(f"{self._prefix}cache:{key}", request_id, nx=True, get=True, ex=seconds)
         return request_id if known is None else _text(known)
@@ -73,6 +73,10 @@ class Store:
         """Let ``key`` be claimed again, if it still stands for ``request_id``."""
         with translated():
             self._release(keys=[f"{self._prefix}cache:{key}"], args=[request_id])
+
+    def same_batch(self, batch_id: str, fingerprint: str) -> bool:
+        """Whether the batch of this id has these items; true when there has been none of this id."""
+        return self.claim(f"batch:{batch_id}", fingerprint, self._ttl) == fingerprint
 
     def save_batch(self, batch_id: str, batch: Batch) -> None:
         """Remember a batch for as long as the longest-lived of its requests is remembered."""

@@ -6,6 +6,7 @@ request of item ``i`` has the id ``<batch_id>.<i>``, so sending a batch again un
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from contextlib import suppress
@@ -24,7 +25,16 @@ from api.examples import BATCH_BODY
 from api.openapi import Answer, Operations, header
 from api.problems import Problem
 from api.resources import reply, with_etag
-from api.routes.inference import EVENTS, IMAGE_PROBLEMS, LAST_EVENT_ID, PREFER, REDIS, idempotency_key, preference
+from api.routes.inference import (
+    EVENTS,
+    IMAGE_PROBLEMS,
+    LAST_EVENT_ID,
+    PREFER,
+    REDIS,
+    add_headers,
+    idempotency_key,
+    preference,
+)
 from api.schemas import BatchAnswerSchema, BatchItemSchema, BatchSchema
 from api.store import Batch, Member
 from api.webhooks.outbox import batch_entry
@@ -47,12 +57,17 @@ NDJSON = "application/x-ndjson"
 ACCEPT_POST = "application/json, multipart/form-data"
 #: What an item inherits from the batch when it does not say so itself.
 SHARED = ("model_type", "priority", "deadline", "top_k")
+HEADERS = {
+    "Preference-Applied": "Which preference was honoured",
+    "Idempotent-Replayed": "true when this key had been accepted before",
+}
 
 
 @blueprint.operation(
     "POST", "/batch_inference",
-    (200, Answer("Every item has ended", BatchAnswerSchema, {"Preference-Applied": "Which preference was honoured"})),
-    (202, Answer("Accepted, not all ended yet", BatchSchema, {"Location": "The batch", "Retry-After": "Seconds"})),
+    (200, Answer("Every item has ended", BatchAnswerSchema, HEADERS)),
+    (202, Answer("Accepted, not all ended yet", BatchSchema,
+                 {"Location": "The batch", "Retry-After": "Seconds", **HEADERS})),
     problems=(*IMAGE_PROBLEMS, *REDIS), body=BATCH_BODY, operation_id="inferBatch",
     parameters=(PREFER, header("Idempotency-Key", "The same key with the same items gives the same batch")),
 )  # fmt: skip
@@ -63,13 +78,15 @@ def post_batch() -> Response:
     batch goes on. A bad item fails alone.
     """
     began = time.monotonic()
-    batch_id = idempotency_key() or str(uuid7())
+    key = idempotency_key()
+    batch_id = key or str(uuid7())
     wish = preference()
     drafts, callback_url = _drafts()
+    known = _known(batch_id, drafts) if key else None
     if callback_url:
         promise(callback_url, batch_entry(batch_id))
     members = _submit(batch_id, drafts)
-    batch = Batch(time.time(), members, callback_url)
+    batch = Batch(known.created_at if known else time.time(), members, callback_url)
     engine().store.save_batch(batch_id, batch)
     if callback_url:
         _ring(batch_id)
@@ -81,6 +98,21 @@ def post_batch() -> Response:
         return reply(body, 202, {"Location": body["urls"]["self"], "Retry-After": "1"})
     results = [item_resource(member, records, seed=True) for member in members]
     return reply(body | {"results": results, "processing_time": round(time.monotonic() - began, 6)})
+
+
+def _known(batch_id: str, drafts: Sequence[Draft | Problem]) -> Batch | None:
+    """The batch that this key stands for already; announces in the answer that it is sent again.
+
+    Raises:
+        Problem: ``idempotency_conflict``, the key stands for other items.
+    """
+    said = "\n".join(item.code if isinstance(item, Problem) else item.fingerprint() for item in drafts)
+    if not engine().store.same_batch(batch_id, hashlib.sha256(said.encode()).hexdigest()):
+        raise Problem("idempotency_conflict", "This Idempotency-Key was used with other items.")
+    known = engine().store.batch(batch_id)
+    if known is not None:
+        add_headers({"Idempotent-Replayed": "true"})
+    return known
 
 
 def _ring(batch_id: str) -> None:

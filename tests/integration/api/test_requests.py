@@ -97,6 +97,22 @@ def test_two_posts_with_one_key_run_once(http: httpx.Client, tmp_path_factory: p
     assert send(http, "other", **{"Idempotency-Key": "twice"}).status_code == 422
 
 
+def test_one_batch_sent_five_times_at_once_runs_once(
+    http: httpx.Client, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    ran = tmp_path_factory.mktemp("ran") / "times"
+    items = [{"data": base64.b64encode(image(f"ran {ran};sleep 0.{n}")).decode(), "model_type": "toy"} for n in (1, 2)]
+
+    def post(_: int) -> httpx.Response:
+        return http.post("/batch_inference", json={"requests": items}, headers={"Idempotency-Key": "one batch"})
+
+    with ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(post, range(5)))
+    assert [answer.json()["counts"]["succeeded"] for answer in answers] == [2] * 5
+    assert len({answer.json()["batch_id"] for answer in answers}) == 1
+    assert len(ran.read_text().splitlines()) == 2
+
+
 def test_a_batch_of_64_with_bad_items_answers_each(http: httpx.Client) -> None:
     items = [{"data": base64.b64encode(image()).decode(), "model_type": ("toy", "any")[i % 2]} for i in range(64)]
     items[5] = {"data": "!!", "custom_id": "five"}

@@ -205,6 +205,9 @@ class FakeQueue:
         if self.claims.get(key) == request_id:
             del self.claims[key]
 
+    def same_batch(self, batch_id: str, fingerprint: str) -> bool:
+        return self.claim(f"batch:{batch_id}", fingerprint, 60) == fingerprint
+
     def save_batch(self, batch_id: str, batch: Batch) -> None:
         self.batches[batch_id] = batch
 

@@ -103,10 +103,26 @@ def test_cancel_ends_what_has_not_ended(client: FlaskClient) -> None:
 
 
 def test_the_same_key_replays_the_batch(client: FlaskClient, queue: FakeQueue) -> None:
-    first = post(client, [GOOD, GOOD], headers={"Idempotency-Key": "b1"}).get_json()
-    again = post(client, [GOOD, GOOD], headers={"Idempotency-Key": "b1"}).get_json()
-    assert first["batch_id"] == again["batch_id"]
+    items, key = [GOOD, {"data": "!!"}, GOOD], {"Idempotency-Key": "b1"}
+    first, again = (post(client, items, headers=key) for _ in range(2))
+    assert first.get_json()["batch_id"] == again.get_json()["batch_id"]
+    assert first.get_json()["created_at"] == again.get_json()["created_at"]
+    assert ("Idempotent-Replayed" in first.headers, again.headers["Idempotent-Replayed"]) == (False, "true")
     assert len(queue.submitted) == 2
+
+
+@pytest.mark.parametrize(
+    "others", [[GOOD], [GOOD] * 3, [GOOD, GOOD | {"top_k": 1}], [GOOD, {"data": "!!"}]],
+    ids=["fewer", "more", "another", "a bad one"],
+)  # fmt: skip
+def test_other_items_under_the_key_are_a_conflict_and_change_nothing(
+    client: FlaskClient, queue: FakeQueue, others: list[dict[str, Any]]
+) -> None:
+    key = {"Idempotency-Key": "b1"}
+    first = post(client, [GOOD, GOOD], headers=key).get_json()
+    refused(post(client, others, headers=key), 422, "idempotency_conflict")
+    assert len(queue.submitted) == 2
+    assert client.get(first["urls"]["self"]).get_json()["counts"] == first["counts"]
 
 
 def test_redis_down_refuses_the_whole_batch(client: FlaskClient, queue: FakeQueue) -> None:
