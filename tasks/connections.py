@@ -3,19 +3,30 @@
 * :func:`prompt`: for answering people; gives up within a second, so the API can say 503 in time.
 * :func:`patient`: for finishing accepted work; waits an outage out, because every script is safe to repeat.
 * :func:`blocking`: for blocking reads; its socket outlives the longest block.
+
+:class:`Kept` sends the few commands that every request needs over a prompt or patient client's connections.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
-from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -81,6 +92,74 @@ def why(error: Exception) -> str:
     if isinstance(error, AuthenticationError):  # redis-py's own words are about the protocol
         return "Redis refuses us: REDIS_URL has no password, or not the right one"
     return "Redis does not answer: " + " ".join(str(error).split())
+
+
+class Kept:
+    """Commands over one connection per thread that stays open, with the client's own way of repeating them.
+
+    redis-py takes a connection out of a pool for each command, looks whether it is still good, and counts it in its
+    metrics; together that costs twice what the command itself does (docs/performance.md). Thread-safe.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._pool = client.connection_pool
+        self._retry: Any = client.get_retry()
+        self._thread = threading.local()
+        self._open: WeakSet[Any] = WeakSet()
+
+    def execute_command(self, *command: Any) -> Any:
+        """The reply to one command; a server's error is raised."""
+        return self._retry.call_with_retry(lambda: self._once(command), self._lost)
+
+    def block(self, seconds: float, *command: Any) -> Any:
+        """The reply to a command that blocks for up to ``seconds``."""
+        return self._retry.call_with_retry(lambda: self._once(command, timeout=seconds + 2.0), self._lost)
+
+    def pipeline(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The replies to several commands in one round trip; an unknown script's error is in the place of its reply."""
+        return list(self._retry.call_with_retry(lambda: self._all(commands), self._lost)) if commands else []
+
+    def close(self) -> None:
+        """Close every thread's connection; the next command opens a new one."""
+        for connection in list(self._open):
+            connection.disconnect()
+
+    def _once(self, command: Sequence[Any], **options: Any) -> Any:
+        connection = self._connection()
+        connection.send_command(*command)
+        return connection.read_response(**options)
+
+    def _all(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        connection = self._connection()
+        connection.send_packed_command(
+            [b"".join(part for command in commands for part in connection.pack_command(*command))]
+        )
+        replies = [_reply_or_error(connection) for _ in commands]
+        for reply in replies:
+            if isinstance(reply, Exception) and not isinstance(reply, NoScriptError):
+                raise reply
+        return replies
+
+    def _connection(self) -> Any:
+        connection = getattr(self._thread, "connection", None)
+        if connection is None:
+            # Not taken out of the pool, which would hold on to the connection of a thread that has ended.
+            connection = self._thread.connection = self._pool.make_connection()
+            self._open.add(connection)
+        connection.connect()  # does nothing while it is; behind a Sentinel it asks where the master is
+        return connection
+
+    def _lost(self, _error: Exception) -> None:
+        self._thread.connection.disconnect()
+
+
+def _reply_or_error(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except RedisConnectionError:
+        raise
+    except ResponseError as error:
+        return error
 
 
 @contextmanager

@@ -18,11 +18,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import chain
 from typing import Any
 
 from settings import Settings
 from tasks import scripts
-from tasks.connections import Client, translated
+from tasks.connections import Client, Kept, translated
 from tasks.errors import AlreadyFinished, UnknownRequest
 from tasks.keys import Keys
 from tasks.lanes import Lane
@@ -117,6 +118,7 @@ class Records:
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self.client = client
+        self.kept = Kept(client)
         self.keys = Keys(settings.key_prefix)
         self._prefix = settings.key_prefix
         self._ttl = {State.SUCCEEDED: settings.result_ttl, State.FAILED: settings.failure_ttl}
@@ -132,18 +134,31 @@ class Records:
             Unavailable: Redis does not answer.
         """
         with translated():
-            record = self.client.hgetall(self.keys.request(request_id))
+            record = _texts(self.kept.execute_command("HGETALL", self.keys.request(request_id)))
         if not record:
             raise UnknownRequest(f"no request {request_id}")
         return self._parse(request_id, record)
 
     def get_many(self, ids: Sequence[str]) -> list[Request]:
         """The records that exist among ``ids``, in order, in one round trip."""
-        with translated(), self.client.pipeline(transaction=False) as pipe:
-            for request_id in ids:
-                pipe.hgetall(self.keys.request(request_id))
-            records = pipe.execute()
-        return [self._parse(request_id, record) for request_id, record in zip(ids, records, strict=True) if record]
+        with translated():
+            records = self.kept.pipeline([("HGETALL", self.keys.request(request_id)) for request_id in ids])
+        found = zip(ids, map(_texts, records), strict=True)
+        return [self._parse(request_id, record) for request_id, record in found if record]
+
+    def hear(self, reply: str, seconds: float, *, most: int = 1) -> dict[str, Request | None]:
+        """Wait up to ``seconds`` for words on a reply list: which requests have ended, with the record if asked for."""
+        with translated():
+            heard = self.kept.block(seconds, "BLPOP", reply, f"{max(seconds, 0.001):.3f}")
+            if heard is None:
+                return {}
+            more = self.kept.execute_command("LPOP", reply, most - 1) or () if most > 1 else ()
+        return dict(map(self._word, (heard[1], *more)))
+
+    def _word(self, word: bytes) -> tuple[str, Request | None]:
+        name, _, record = word.partition(b"\n")
+        request_id = name.decode()
+        return request_id, self._parse(request_id, _texts(json.loads(record))) if record else None
 
     def image(self, request_id: str) -> bytes | None:
         """The image of a request that may still run; None when it is deleted."""
@@ -166,7 +181,10 @@ class Records:
             raise AlreadyFinished(f"request {request_id} has {state}")
 
     def watch(self, request_id: str, reply: str) -> State | None:
-        """Ask for a word on ``reply`` when the request ends; its state now, None when unknown."""
+        """Ask for a word on ``reply`` when the request ends, with its record if that ends in ``+``.
+
+        Returns the state now, None when unknown; nobody will be told of one that has ended.
+        """
         found = self._run("watch", [request_id, reply])
         return State(found.decode()) if found else None
 
@@ -174,6 +192,13 @@ class Records:
         """Add a line to the timeline of a request that is still kept; it changes nothing else."""
         extra = "".join(f",{json.dumps(name)}:{json.dumps(value)}" for name, value in members.items())
         self._run("remark", [request_id, event, extra])
+
+    def watch_many(self, ids: Sequence[str], reply: str) -> set[str]:
+        """As :meth:`watch`, in one round trip; those that have not ended."""
+        with translated():
+            calls = [((), (self._prefix, request_id, reply)) for request_id in ids]
+            states, _ = scripts.run_and_get(self.kept, "watch", calls, ())
+        return {name for name, state in zip(ids, states, strict=True) if state and not State(state.decode()).terminal}
 
     def expire(self) -> int:
         """End queued requests whose deadline has passed; how many."""
@@ -186,7 +211,7 @@ class Records:
         ids = list(ids)
         failure_ttl = self._ttl[State.FAILED]
         calls = [((), (self._prefix, boot, tag, request_id, failure_ttl, MOST_ATTEMPTS)) for request_id in ids]
-        answers, images = scripts.run_and_get(self.client, "begin", calls, [self.keys.image(i) for i in ids])
+        answers, images = scripts.run_and_get(self.kept, "begin", calls, [self.keys.image(i) for i in ids])
         started = zip(ids, answers, images, strict=True)
         return [_attempt(request_id, answer, image) for request_id, answer, image in started if answer[0] > 0]
 
@@ -201,7 +226,7 @@ class Records:
         """Back to queued after a transient failure; False when fenced."""
         return bool(self._run("requeue", [boot, attempt.id, attempt.number, json.dumps(error)]) == 1)
 
-    def _parse(self, request_id: str, record: Mapping[bytes, bytes]) -> Request:
+    def _parse(self, request_id: str, record: Mapping[str, str]) -> Request:
         request = parse(request_id, record)
         if request.completed_at is None:
             return request
@@ -209,7 +234,7 @@ class Records:
 
     def _run(self, name: str, args: Sequence[Any]) -> Any:
         with translated():
-            return scripts.run(self.client, name, (), [self._prefix, *args])
+            return scripts.run(self.kept, name, (), [self._prefix, *args])
 
 
 def _attempt(request_id: str, answer: Sequence[Any], image: bytes | None) -> Attempt:
@@ -226,9 +251,8 @@ def _attempt(request_id: str, answer: Sequence[Any], image: bytes | None) -> Att
     )
 
 
-def parse(request_id: str, record: Mapping[bytes, bytes]) -> Request:
+def parse(request_id: str, text: Mapping[str, str]) -> Request:
     """A stored hash as a :class:`Request`."""
-    text = {name.decode(): value.decode() for name, value in record.items()}
     spec = json.loads(text["spec"])
     state = State(text["state"])
     outcome = json.loads(text["outcome"]) if "outcome" in text else {}
@@ -260,6 +284,13 @@ def parse(request_id: str, record: Mapping[bytes, bytes]) -> Request:
         callback_url=spec.get("callback_url"),
         timeline=timeline,
     )
+
+
+def _texts(record: Mapping[bytes, bytes] | Sequence[bytes | str]) -> dict[str, str]:
+    """A hash as text: a mapping as RESP3 gives it, or names and values one after the other as RESP2 and scripts do."""
+    flat = chain.from_iterable(record.items()) if isinstance(record, Mapping) else record
+    texts = [item.decode() if isinstance(item, bytes) else item for item in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 def _timeline(text: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from tasks.connections import Client
+from tasks.connections import Client, Kept
 
 FOLDER = Path(__file__).parent / "lua"
 
@@ -36,7 +36,7 @@ def command(name: str, keys: Sequence[str], args: Sequence[Any], *, full: bool =
     return (*head, len(keys), *keys, *args)
 
 
-def run(client: Client, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+def run(client: Client | Kept, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
     """Run a script and return its answer; loads it when the server has forgotten it (restart, failover)."""
     try:
         return client.execute_command(*command(name, keys, args))
@@ -45,22 +45,13 @@ def run(client: Client, name: str, keys: Sequence[str], args: Sequence[Any]) -> 
 
 
 def run_and_get(
-    client: Client, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]], wanted: Sequence[str]
+    client: Kept, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]], wanted: Sequence[str]
 ) -> tuple[list[Any], list[bytes | None]]:
     """Run one script several times, then GET as many keys, in one round trip; each call is atomic by itself."""
-    with client.pipeline(transaction=False) as pipe:
-        for keys, args in calls:
-            pipe.execute_command(*command(name, keys, args))
-        for key in wanted:
-            pipe.get(key)
-        replies = pipe.execute(raise_on_error=False)
+    replies = client.pipeline([*(command(name, *call) for call in calls), *(("GET", key) for key in wanted)])
     answers = [_second_try(client, name, call, reply) for call, reply in zip(calls, replies, strict=False)]
     return answers, replies[len(calls) :]
 
 
-def _second_try(client: Client, name: str, call: tuple[Sequence[str], Sequence[Any]], answer: Any) -> Any:
-    if isinstance(answer, NoScriptError):
-        return run(client, name, *call)
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+def _second_try(client: Kept, name: str, call: tuple[Sequence[str], Sequence[Any]], answer: Any) -> Any:
+    return run(client, name, *call) if isinstance(answer, NoScriptError) else answer

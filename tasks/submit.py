@@ -12,10 +12,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from settings import Settings
 from tasks import brokers, connections, envelope, scripts
@@ -28,18 +28,18 @@ from tasks.errors import (
     PurgedRequest,
     TaskError,
     TooManyWaiters,
+    Unavailable,
     UnknownRequest,
     UnsupportedModel,
 )
 from tasks.fleet import Fleet
 from tasks.lanes import ANY, PRIORITIES, STRATEGIES, lane
-from tasks.replies import Replies
 from tasks.requests import Records, Request, State
 
 #: The share of MAX_QUEUE up to which a priority may fill a model's lanes: low is refused first.
 ROOM = {"high": 1.0, "normal": 0.8, "low": 0.5}
 
-#: Seconds between looks at the record while waiting, should a reply get lost.
+#: Seconds between looks at the record while waiting, should a word get lost.
 RECHECK = 5.0
 
 #: Seconds to come back after, when nothing has been measured yet.
@@ -86,7 +86,7 @@ class Entry:
 class Gateway:
     """Accepts, watches and cancels requests."""
 
-    def __init__(self, settings: Settings, *, listen: bool = True) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         broker = brokers.of(settings)
         self._keys = broker.keys
@@ -94,12 +94,12 @@ class Gateway:
         self._client = connections.prompt(settings.redis_url)
         self._fleet = Fleet(self._client, self._keys)
         self._choose = STRATEGIES[settings.any_strategy]()
-        self._replies = Replies(settings) if listen else None
+        self._thread = threading.local()
         self._places = threading.BoundedSemaphore(settings.max_waiters)
         self.records = Records(self._client, settings)
 
-    def submit(self, submission: Submission, *, watch: bool = False) -> Accepted:
-        """Accept one request; ``watch`` asks for its end in the same call, for a caller that will wait.
+    def submit(self, submission: Submission) -> Accepted:
+        """Accept one request.
 
         Raises:
             UnsupportedModel: nobody serves such a model.
@@ -107,16 +107,29 @@ class Gateway:
             IdempotencyConflict: the id was used with another body.
             Unavailable: Redis does not answer.
         """
-        entry = self._admit(submission)
-        reply = self._replies if watch else None
-        if reply is not None:
-            reply.prepare(entry.id)
-        answer: Accepted | TaskError | None = None
+        return self._submit(submission)
+
+    def submit_and_wait(self, submission: Submission, timeout: float) -> tuple[Accepted, Request | None]:
+        """Accept one request and block until it has ended or ``timeout`` seconds are over: the record as it is then.
+
+        It is accepted by then, so what keeps this thread from waiting is no error but a record that is None: no place
+        is free, or Redis was lost.
+
+        Raises:
+            What :meth:`submit` raises.
+        """
+        if timeout <= 0 or not self._places.acquire(blocking=False):
+            return self._submit(submission), None
         try:
-            answer = self._accept([entry], reply=reply)[0]
+            accepted = self._submit(submission, self._replies() + "+")
+            with suppress(Unavailable):
+                return accepted, self._wait(accepted.id, timeout, watched=not accepted.replayed)
+            return accepted, None
         finally:
-            if reply is not None and (not isinstance(answer, Accepted) or answer.replayed):
-                reply.forget(entry.id)
+            self._places.release()
+
+    def _submit(self, submission: Submission, reply: str = "") -> Accepted:
+        answer = self._accept([self._admit(submission)], reply)[0]
         if isinstance(answer, TaskError):
             raise answer
         return answer
@@ -139,7 +152,7 @@ class Gateway:
         for members in lanes.values():
             for start in range(0, len(members), self._settings.batch_chunk):
                 chunk = members[start : start + self._settings.batch_chunk]
-                answers = self._accept([entry for _, entry in chunk], reply=None)
+                answers = self._accept([entry for _, entry in chunk])
                 outcomes.update(zip((index for index, _ in chunk), answers, strict=True))
         return [outcomes[index] for index in range(len(items))]
 
@@ -163,29 +176,55 @@ class Gateway:
             TooManyWaiters: MAX_WAITERS threads of this process wait already.
             UnknownRequest, PurgedRequest, Unavailable
         """
-        if self._replies is None:
-            raise TooManyWaiters("this process does not wait")
+        with self._place():
+            return self._wait(request_id, timeout)
+
+    def wait_many(self, ids: Sequence[str], timeout: float) -> None:
+        """Block until all of these have ended or ``timeout`` seconds are over; unknown ones count as ended.
+
+        Raises:
+            TooManyWaiters, Unavailable
+        """
+        ends = time.monotonic() + timeout
+        with self._place():
+            waiting = self.records.watch_many(ids, self._replies())
+            while waiting and (left := ends - time.monotonic()) > 0:
+                heard = self.records.hear(self._replies(), min(left, RECHECK), most=len(waiting))
+                waiting -= heard.keys()
+                if not heard:
+                    waiting = {
+                        request.id for request in self.records.get_many(list(waiting)) if not request.state.terminal
+                    }
+
+    def _wait(self, request_id: str, timeout: float, *, watched: bool = False) -> Request:
+        """Words of requests that this thread has stopped waiting for may still come; they are passed over."""
+        ends = time.monotonic() + timeout
+        if not watched and timeout > 0:
+            state = self.records.watch(request_id, self._replies() + "+")
+            watched = state is not None and not state.terminal
+        while watched and (left := ends - time.monotonic()) > 0:
+            heard = self.records.hear(self._replies(), min(left, RECHECK))
+            if ended := heard.get(request_id):
+                return ended
+            if (request_id in heard or not heard) and (request := self.get(request_id)).state.terminal:
+                return request
+        return self.get(request_id)
+
+    def _replies(self) -> str:
+        """The reply list of this thread."""
+        name: str | None = getattr(self._thread, "replies", None)
+        if name is None:
+            name = self._thread.replies = self._keys.reply(f"{os.getpid()}-{uuid4().hex[:12]}")
+        return name
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
         if not self._places.acquire(blocking=False):
             raise TooManyWaiters("every waiting place of this process is taken")
         try:
-            return self._wait(request_id, timeout, self._replies)
+            yield
         finally:
             self._places.release()
-
-    def _wait(self, request_id: str, timeout: float, replies: Replies) -> Request:
-        ends = time.monotonic() + timeout
-        with replies.expected(request_id) as (event, prepared):
-            if prepared:
-                event.wait(min(timeout, RECHECK))
-                event.clear()
-            else:
-                self.records.watch(request_id, replies.key)
-            request = self.get(request_id)
-            while not request.state.terminal and (left := ends - time.monotonic()) > 0:
-                if event.wait(min(left, RECHECK)):
-                    event.clear()
-                request = self.get(request_id)
-            return request
 
     def cancel(self, request_id: str) -> Request:
         """End a queued or running request; canceling twice is fine.
@@ -221,9 +260,8 @@ class Gateway:
         return requests
 
     def close(self) -> None:
-        """Stop listening and close the connections."""
-        if self._replies is not None:
-            self._replies.close()
+        """Close the connections."""
+        self.records.kept.close()
         self._carrier.close()
         self._client.close()
 
@@ -256,18 +294,17 @@ class Gateway:
         with translated():
             self._client.hincrby(self._keys.counters, "refused")
 
-    def _accept(self, entries: Sequence[Entry], *, reply: Replies | None) -> list[Accepted | TaskError]:
+    def _accept(self, entries: Sequence[Entry], reply: str = "") -> list[Accepted | TaskError]:
         """Store and publish entries of one lane as one message."""
         first = entries[0]
         backlog = [lane(priority, first.model) for priority in PRIORITIES]
         bound = int(self._settings.max_queue * ROOM[first.submission.priority])
         message = self._seal(entries)
-        watch = reply.key if reply is not None else ""
-        args: list[Any] = [self._keys.prefix, first.lane, message, bound, watch, len(backlog), *backlog]
+        args: list[Any] = [self._keys.prefix, first.lane, message, bound, reply, len(backlog), *backlog]
         for entry in entries:
             args += _fields(entry)
         with translated():
-            answers = scripts.run(self._client, "accept", self._keys.lane_and_bell(first.lane), args)
+            answers = scripts.run(self.records.kept, "accept", self._keys.lane_and_bell(first.lane), args)
         if any(code == 1 for code, _ in answers):
             self._carrier.carry(first.lane, message)
         return [self._outcome(entry, *answer) for entry, answer in zip(entries, answers, strict=True)]

@@ -213,17 +213,10 @@ def _member(index: int, item: Draft | Problem, outcome: Any) -> Member:
 
 
 def _wait(members: Sequence[Member], until: float) -> None:
-    """Wait for one after the other: when the last one is reached, the others have ended too."""
-    for member in members:
-        left = until - time.monotonic()
-        if member.request_id is None:
-            continue
-        if left <= 0:
-            return
-        try:
-            engine().gateway.wait(member.request_id, left)
-        except (TooManyWaiters, Unavailable, UnknownRequest, PurgedRequest):
-            return
+    """Wait for all of them; what keeps us from waiting is no error, they are accepted."""
+    ids = [member.request_id for member in members if member.request_id]
+    with suppress(TooManyWaiters, Unavailable):
+        engine().gateway.wait_many(ids, until - time.monotonic())
 
 
 def _records(members: Sequence[Member], gateway: Gateway | None = None) -> dict[str, Request]:

@@ -94,11 +94,12 @@ def post_inference() -> Response:
 
 
 def _submit(wanted: Submission, wish: Preference) -> tuple[Accepted, Request | None]:
-    accepted = engine().gateway.submit(wanted, watch=wish.wait > 0)
+    accepted, record = engine().gateway.submit_and_wait(wanted, wish.wait)
     if wanted.callback_url:
         _ring_at_the_end(accepted)
-    ended = accepted.replayed and accepted.state.terminal
-    return accepted, wait_for(accepted.id, wish.wait) if wish.wait or ended else None
+    if record is None and accepted.replayed and accepted.state.terminal:
+        record = wait_for(accepted.id, 0)
+    return accepted, record
 
 
 def _ring_at_the_end(accepted: Accepted) -> None:

@@ -290,10 +290,12 @@ def _run(submissions: Sequence[Submission]) -> list[Request]:
     """
     gateway, ends = engine().gateway, time.monotonic() + engine().settings.max_wait
     if len(submissions) == 1:
-        accepted = [gateway.submit(submissions[0], watch=True)]
+        accepted, record = gateway.submit_and_wait(submissions[0], engine().settings.max_wait)
+        records = [record or gateway.get(accepted.id)]
     else:
-        accepted = [_accepted(outcome) for outcome in gateway.submit_many(submissions)]
-    records = [gateway.wait(item.id, max(0.0, ends - time.monotonic())) for item in accepted]
+        ids = [_accepted(outcome).id for outcome in gateway.submit_many(submissions)]
+        gateway.wait_many(ids, ends - time.monotonic())
+        records = gateway.records.get_many(ids)
     for record in records:
         if not record.state.terminal:
             raise Problem(

@@ -46,12 +46,14 @@ local function chronicle(event, boot, model, extra)
   tally('workers_' .. event)
 end
 
--- Tell every process that asked. A reply list that nobody reads any more goes away by itself.
+-- Tell everybody who asked. A name that ends in + gets the id, a newline and the whole record, which saves it the asking;
+-- any other gets the id. A reply list that nobody reads any more goes away by itself.
 local function notify(key, id)
   local watch = redis.call('HGET', key, 'watch')
   if not watch then return end
-  for reply in string.gmatch(watch, '%S+') do
-    redis.call('RPUSH', reply, id)
+  for name in string.gmatch(watch, '%S+') do
+    local reply, more = string.match(name, '^(.-)(%+?)$')
+    redis.call('RPUSH', reply, more == '' and id or id .. '\n' .. cjson.encode(redis.call('HGETALL', key)))
     redis.call('EXPIRE', reply, 60)
   end
 end

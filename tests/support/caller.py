@@ -109,7 +109,7 @@ class Caller:
 
     def judge(self, timeout: float = 5.0) -> list[Request]:
         """Every promise kept, once, and the ledger balances; the records, for further questions."""
-        with closing(Gateway(self._stack.settings(), listen=False)) as gateway:
+        with closing(Gateway(self._stack.settings())) as gateway:
             requests = all_ended(gateway, self.accepted, timeout)
         check_answered_once(requests)
         check_books(self.monitor, requests)

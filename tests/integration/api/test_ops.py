@@ -32,7 +32,7 @@ def client(settings: Settings) -> FlaskClient:
 
 @pytest.fixture
 def gateway(settings: Settings) -> Iterator[Gateway]:
-    made = Gateway(settings, listen=False)
+    made = Gateway(settings)
     yield made
     made.close()
 

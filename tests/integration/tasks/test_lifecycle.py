@@ -160,7 +160,7 @@ def test_twenty_threads_with_the_same_id_are_accepted_once(gateway: Gateway, mon
 
 
 def test_full_lanes_refuse_low_first_then_normal_then_high(stack: Stack, monitor: Monitor) -> None:
-    gateway = Gateway(stack.settings(MAX_QUEUE=10), listen=False)
+    gateway = Gateway(stack.settings(MAX_QUEUE=10))
     accepted: dict[str, int] = {}
     for priority in ("low", "normal", "high"):
         submission = Submission(image=b"ok", model_type="resnet18", priority=priority)

@@ -85,10 +85,10 @@ def test_workers_and_callers_follow_a_failover(sentinels: Sentinels, tmp_path: P
 
         def answered() -> bool:
             try:
-                accepted = gateway.submit(Submission(image=b"ok", model_type="toy"), watch=True)
-                return gateway.wait(accepted.id, 2).state is State.SUCCEEDED
+                _, record = gateway.submit_and_wait(Submission(image=b"ok", model_type="toy"), 2)
             except TaskError:
                 return False
+            return record is not None and record.state is State.SUCCEEDED
 
         wait_until(answered, 30, interval=0.2, what="an answer after the failover")
         assert time.monotonic() - killed < 20

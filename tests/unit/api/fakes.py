@@ -60,7 +60,7 @@ class FakeQueue:
 
     # -- the Gateway
 
-    def submit(self, submission: Submission, *, watch: bool = False) -> Accepted:  # noqa: ARG002 - the real one's
+    def submit(self, submission: Submission) -> Accepted:
         self.ping()
         known = self.kept.get(submission.request_id or "")
         if known is not None:
@@ -69,6 +69,10 @@ class FakeQueue:
             return Accepted(id=known.id, replayed=True, state=known.state)
         record = self._accept(submission)
         return Accepted(id=record.id, replayed=False, state=State.QUEUED)
+
+    def submit_and_wait(self, submission: Submission, timeout: float) -> tuple[Accepted, Request | None]:
+        accepted = self.submit(submission)
+        return accepted, self.kept[accepted.id] if timeout > 0 and self.places else None
 
     def submit_many(self, items: Sequence[Submission]) -> list[Accepted | TaskError]:
         self.ping()
@@ -123,6 +127,10 @@ class FakeQueue:
         if self.places == 0:
             raise TooManyWaiters("all places taken")
         return self.get(request_id)
+
+    def wait_many(self, ids: Sequence[str], timeout: float) -> None:
+        for request_id in ids:
+            self.wait(request_id, timeout)
 
     def cancel(self, request_id: str) -> Request:
         record = self.get(request_id)
