@@ -52,6 +52,9 @@ PROMPT = 0.8
 #: A patient client asks about twice a second for this many times: longer than any outage a supervisor would sit out.
 PATIENCE = 1200
 
+#: Bytes from which sending a command by itself is cheaper than joining it to the others.
+LARGE = 16_384
+
 
 def prompt(url: str) -> Client:
     """A client that fails within a second; one immediate repeat covers connections that a restart has closed."""
@@ -131,9 +134,8 @@ class Kept:
 
     def _all(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         connection = self._connection()
-        connection.send_packed_command(
-            [b"".join(part for command in commands for part in connection.pack_command(*command))]
-        )
+        parts = [part for command in commands for part in connection.pack_command(*command)]
+        connection.send_packed_command(parts if len(max(parts, key=len)) > LARGE else [b"".join(parts)])
         replies = [_reply_or_error(connection) for _ in commands]
         for reply in replies:
             if isinstance(reply, Exception) and not isinstance(reply, NoScriptError):
@@ -146,7 +148,8 @@ class Kept:
             # Not taken out of the pool, which would hold on to the connection of a thread that has ended.
             connection = self._thread.connection = self._pool.make_connection()
             self._open.add(connection)
-        connection.connect()  # does nothing while it is; behind a Sentinel it asks where the master is
+        if not connection.is_connected:
+            connection.connect()  # behind a Sentinel this asks where the master is
         return connection
 
     def _lost(self, _error: Exception) -> None:

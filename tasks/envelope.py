@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -26,16 +27,13 @@ def seal(app: Celery, lane: str, ids: Sequence[str], *, retries: int = 0, **head
     Celery's own; the task finds them in its ``request``.
     """
     task_id = ids[0] if len(ids) == 1 and not retries else str(uuid4())
-    message = app.amqp.as_task_v2(
-        task_id, TASK, args=(list(ids),), retries=retries, argsrepr="", kwargsrepr="", ignore_result=True
-    )
+    embed, always = _always(app)
     return json.dumps(
         {
-            "body": json.dumps(message.body, separators=(",", ":")),
+            "body": json.dumps([[list(ids)], {}, embed], separators=(",", ":")),
             "content-encoding": "utf-8",
             "content-type": "application/json",
-            "headers": {name: value for name, value in message.headers.items() if value not in (None, "", {})}
-            | headers,
+            "headers": {**always, "id": task_id, "root_id": task_id, "retries": retries, **headers},
             "properties": {
                 "correlation_id": task_id,
                 "delivery_mode": 2,
@@ -47,6 +45,13 @@ def seal(app: Celery, lane: str, ids: Sequence[str], *, retries: int = 0, **head
         },
         separators=(",", ":"),
     )
+
+
+@cache
+def _always(app: Celery) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What Celery writes in the body and the headers of every message of this process, whatever it is about."""
+    message = app.amqp.as_task_v2("", TASK, args=([],), argsrepr="", kwargsrepr="", ignore_result=True)
+    return message.body[2], {name: value for name, value in message.headers.items() if value not in (None, "", {})}
 
 
 def requests_in(message: dict[str, Any]) -> list[str]:

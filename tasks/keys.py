@@ -48,6 +48,10 @@ class Keys:
         """The stored image of a request."""
         return f"{self.prefix}image:{request_id}"
 
+    def upload(self, token: str) -> str:
+        """An image on its way in, before its request is accepted."""
+        return f"{self.prefix}upload:{token}"
+
     def batch(self, batch_id: str) -> str:
         """The ids of a batch, in order."""
         return f"{self.prefix}batch:{batch_id}"

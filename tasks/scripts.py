@@ -44,6 +44,14 @@ def run(client: Client | Kept, name: str, keys: Sequence[str], args: Sequence[An
         return client.execute_command(*command(name, keys, args, full=True))
 
 
+def run_after(
+    client: Kept, before: Sequence[Sequence[Any]], name: str, keys: Sequence[str], args: Sequence[Any]
+) -> Any:
+    """Run a script behind other commands in one round trip and return its answer; they are not one step."""
+    *_, answer = client.pipeline([*before, command(name, keys, args)])
+    return _second_try(client, name, (keys, args), answer)
+
+
 def run_and_get(
     client: Kept, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]], wanted: Sequence[str]
 ) -> tuple[list[Any], list[bytes | None]]:

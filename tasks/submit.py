@@ -42,6 +42,9 @@ ROOM = {"high": 1.0, "normal": 0.8, "low": 0.5}
 #: Seconds between looks at the record while waiting, should a word get lost.
 RECHECK = 5.0
 
+#: Seconds for which an image waits to be accepted; only a producer that dies right there leaves one to expire.
+UPLOAD = 60
+
 #: Seconds to come back after, when nothing has been measured yet.
 UNMEASURED = 5.0
 
@@ -301,10 +304,14 @@ class Gateway:
         bound = int(self._settings.max_queue * ROOM[first.submission.priority])
         message = self._seal(entries)
         args: list[Any] = [self._keys.prefix, first.lane, message, bound, reply, len(backlog), *backlog]
+        uploads = []
         for entry in entries:
-            args += _fields(entry)
+            upload = self._keys.upload(uuid4().hex)
+            uploads.append(("SET", upload, entry.submission.image, "EX", UPLOAD))
+            args += [*_fields(entry), upload]
         with translated():
-            answers = scripts.run(self.records.kept, "accept", self._keys.lane_and_bell(first.lane), args)
+            lane_and_bell = self._keys.lane_and_bell(first.lane)
+            answers = scripts.run_after(self.records.kept, uploads, "accept", lane_and_bell, args)
         if any(code == 1 for code, _ in answers):
             self._carrier.carry(first.lane, message)
         return [self._outcome(entry, *answer) for entry, answer in zip(entries, answers, strict=True)]
@@ -323,7 +330,7 @@ class Gateway:
 
 
 def _fields(entry: Entry) -> list[Any]:
-    """One request as ``accept.lua`` wants it."""
+    """One request as ``accept.lua`` wants it, without its upload."""
     submission = entry.submission
     spec: dict[str, Any] = {"top_k": submission.top_k}
     if submission.model_type != entry.model:
@@ -338,7 +345,6 @@ def _fields(entry: Entry) -> list[Any]:
         "" if submission.deadline is None else submission.deadline,
         "" if entry.wait is None else round(entry.wait, 3),
         submission.batch_id or "",
-        submission.image,
     ]
 
 

@@ -2,7 +2,9 @@
 -- or was never accepted.
 -- KEYS: lane list, doorbell. ARGV: prefix, lane, message, most that may be queued for the model ahead of this (-1: any),
 --   reply list or '', number of backlog lanes m, their names, then per request:
---   id, spec, fingerprint, deadline in seconds or '', expected wait in seconds or '', batch id or '', image.
+--   id, spec, fingerprint, deadline in seconds or '', expected wait in seconds or '', batch id or '', upload.
+-- An upload is a key that was set just before, with a short time to live: through Lua its image would be copied three
+-- times. It becomes the request's image here, or is left to expire.
 -- Alone among the scripts it is refused when Redis is out of memory: nothing new comes in, what is in gets out.
 -- Returns per request {code, state}: 1 accepted, 0 replayed, -1 same id with another body, -2 no room.
 local lane, message, bound, reply, m = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
@@ -13,7 +15,7 @@ local at = now()
 local answers, fresh = {}, 0
 for i = 7 + m, #ARGV, 7 do
   local id, spec, fingerprint = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local deadline, eta, batch, image = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
+  local deadline, eta, batch, upload = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
   local key = request_key(id)
   local known = redis.call('HMGET', key, 'state', 'fingerprint')
   if known[1] then
@@ -24,9 +26,12 @@ for i = 7 + m, #ARGV, 7 do
     end
   elseif bound >= 0 and backlog + fresh >= bound then
     tally('refused')
+    redis.call('DEL', upload)
     answers[#answers + 1] = {-2, ''}
   else
     fresh = fresh + 1
+    redis.call('RENAME', upload, image_key(id))
+    redis.call('PERSIST', image_key(id))
     redis.call('HSET', key, 'state', 'queued', 'lane', lane, 'created', stamp(at), 'spec', spec,
       'fingerprint', fingerprint, 'attempt', 0, 'place', before + fresh)
     if reply ~= '' then redis.call('HSET', key, 'watch', reply) end
@@ -40,7 +45,6 @@ for i = 7 + m, #ARGV, 7 do
       redis.call('RPUSH', prefix .. 'batch:' .. batch, id)
       redis.call('EXPIRE', prefix .. 'batch:' .. batch, 172800)
     end
-    redis.call('SET', image_key(id), image)
     redis.call('ZADD', prefix .. 'recent', stamp(at), id)
     minute(lane, 'accepted', at)
     answers[#answers + 1] = {1, 'queued'}

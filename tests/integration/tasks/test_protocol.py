@@ -81,7 +81,9 @@ class Protocol(RuleBasedStateMachine):
         self.ids += ids
         args: list[object] = [LANE, envelope.seal(app, LANE, ids), -1, "", 1, LANE]
         for request_id in ids:
-            args += [request_id, json.dumps({"top_k": 1}), "", "", "", "", b"image"]
+            upload = self.keys.upload(request_id)
+            self.client.set(upload, b"image")
+            args += [request_id, json.dumps({"top_k": 1}), "", "", "", "", upload]
         self.run_script("accept", self.keys.lane_and_bell(LANE), *args)
 
     @rule(target=tags, number=st.integers(0, WORKERS - 1))
