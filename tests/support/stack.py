@@ -31,7 +31,7 @@ class WorkerProcess(Process):
 
 
 class ApiProcess(Process):
-    """The API under gunicorn; ``client`` is an httpx client with its address as the base URL."""
+    """The API under its server; ``client`` is an httpx client with its address as the base URL."""
 
     url: str
     client: httpx.Client
@@ -98,25 +98,17 @@ class Stack:
         return wait_until(row, timeout, what=f"lease of {process.name}") or {}
 
     def start_api(self, *, workers: int | None = 1, timeout: float = 30.0, **environ: object) -> ApiProcess:
-        """Start the API under gunicorn on a free port and wait until ``/livez`` answers 200.
+        """Start the API on a free port and wait until ``/livez`` answers 200.
 
-        ``workers`` is gunicorn's number of processes; None takes what a user gets.
+        ``workers`` is its number of processes; None takes what a user gets.
         """
         port = free_port()
-        # WEB_CONCURRENCY is gunicorn's own variable for its number of processes.
         given = self.environ(API_PORT=port, **environ)
         if workers is None:
             given.pop("WEB_CONCURRENCY", None)
         else:
             given["WEB_CONCURRENCY"] = str(workers)
-        command = [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "--config",
-            "deploy/gunicorn.conf.py",
-            "api:create_app()",
-        ]
+        command = [sys.executable, "-m", "api"]
         process = ApiProcess(command, name="api", folder=self.folder, environ=given, root=self.root)
         self._processes.append(process)
         self._open.callback(process.stop)
