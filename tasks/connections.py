@@ -106,7 +106,7 @@ class Kept:
 
     def __init__(self, client: Client) -> None:
         self._pool = client.connection_pool
-        self._retry: Any = client.get_retry()
+        self._retry: Any = client.get_retry() or Retry(NoBackoff(), 0)
         self._thread = threading.local()
         self._open: WeakSet[Any] = WeakSet()
 

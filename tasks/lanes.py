@@ -65,10 +65,12 @@ class WeightedOrder:
         self._stride = {priority: 1.0 / weight for priority, weight in zip(PRIORITIES, weights, strict=True)}
         self._pass = dict(self._stride)
         self._lanes: list[str] = []
+        self._priority: dict[str, str] = {}
 
     def update(self, lanes: Iterable[str]) -> None:
         """Consume from these lanes from now on."""
         self._lanes = list(lanes)
+        self._priority = {name: Lane.parse(name).priority for name in self._lanes}
 
     def consume(self, n: int) -> list[str]:
         """The first ``n`` lanes in the order in which the next take should look at them."""
@@ -88,7 +90,7 @@ class WeightedOrder:
             self._lanes.append(last_used)
 
     def _rank(self, name: str) -> tuple[float, int]:
-        priority = Lane.parse(name).priority
+        priority = self._priority[name]
         known = priority in self._pass
         return (round(self._pass[priority], 9), PRIORITIES.index(priority)) if known else (float("inf"), 0)
 
@@ -97,7 +99,7 @@ class StrictOrder(WeightedOrder):
     """High before normal before low, always; low may starve."""
 
     def _rank(self, name: str) -> tuple[float, int]:
-        priority = Lane.parse(name).priority
+        priority = self._priority[name]
         return (0.0, PRIORITIES.index(priority) if priority in PRIORITIES else len(PRIORITIES))
 
 

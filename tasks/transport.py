@@ -190,13 +190,13 @@ class OwnedChannel(kombu_redis.Channel):
 
     def _read_answer(self, call: tuple[Any, ...]) -> Any:
         try:
-            return self.client.parse_response(self.client.connection, "EVALSHA" if call else "BRPOP")
+            return self.client.connection.read_response()
         except self.connection_errors:
             self.client.connection.disconnect()
             raise
         except NoScriptError:
             self.client.connection.send_command(*scripts.command("take", *call, full=True))
-            return self.client.parse_response(self.client.connection, "EVAL")
+            return self.client.connection.read_response()
         except ResponseError:
             # The server is up but refuses (loading, out of memory, a replica): wait a bell's time and ask again.
             self._awaiting_bell = True

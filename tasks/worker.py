@@ -6,6 +6,7 @@ Stop: Celery finishes what runs, the lease thread gives back the rest and says g
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -108,6 +109,9 @@ class PinnedModel(bootsteps.StartStopStep):
         broker = brokers.of(settings)
         InferenceTask.engine, InferenceTask.broker = engine, broker
         parent.chaos = chaos if settings.chaos_enabled else None
+        # What is there now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         self.lease = _lease(engine, _lane_name(self._name), parent)
         self.attendant = broker.attendant(owner)
         _register(self.lease)
