@@ -55,13 +55,12 @@ RUN mkdir -p /opt/models /opt/torch && MODELS="${MODELS}" WEIGHTS_TIMEOUT=600 py
 # ---- API and dashboard: no model runtime
 FROM base AS api
 COPY --from=api-venv /opt/venv /opt/venv
-COPY settings.py logs.py celeryconfig.py ./
+COPY settings.py logs.py serving.py celeryconfig.py ./
 COPY worker_models/ worker_models/
 COPY tasks/ tasks/
 COPY api/ api/
 COPY client/ client/
 COPY dashboard/ dashboard/
-COPY deploy/gunicorn.conf.py deploy/dashboard.gunicorn.conf.py deploy/
 ENV API_HOST=0.0.0.0 \
     DASHBOARD_HOST=0.0.0.0
 USER 10001:10001
@@ -69,7 +68,7 @@ EXPOSE 8000 8050
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ.get('API_PORT') or 8000}/livez\", timeout=4)"]
-CMD ["python", "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py", "api:create_app()"]
+CMD ["python", "-m", "api"]
 
 # ---- worker code, the same for every kind of worker
 FROM base AS worker-code

@@ -100,6 +100,8 @@ class Settings:
     key_prefix: str = _setting("inferlane:")
     api_host: str = _setting("127.0.0.1")
     api_port: int = _setting(8000, _port)
+    api_processes: int = _setting(2, _integer(1))
+    access_log: bool = _setting(False, _switch)
     api_url: str = _setting("")
     dashboard_host: str = _setting("127.0.0.1")
     dashboard_port: int = _setting(8050, _port)

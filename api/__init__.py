@@ -1,4 +1,4 @@
-"""The HTTP side of Inferlane: ``gunicorn -c deploy/gunicorn.conf.py 'api:create_app()'``.
+"""The HTTP side of Inferlane: ``python -m api``.
 
 It turns HTTP into requests for :mod:`tasks` and what :mod:`tasks` knows into JSON. It never looks at a model, never
 decodes an image and never imports a model runtime.

@@ -1,6 +1,6 @@
 """The way from the API into the queue: one Gateway, one Monitor and one Store per process, made at first use.
 
-They hold sockets and a listener thread, which do not survive a fork, so nothing is made before gunicorn has forked.
+They hold sockets, which do not survive a fork, so nothing is made before the server has forked.
 The routes reach it through :func:`engine`; tests hand their own to the app as :class:`Connections`.
 """
 

@@ -19,7 +19,7 @@ from bench.trees import ROOT
 PHOTO = ROOT / "docs" / "images" / "rocket.jpg"
 RESULTS = ROOT / "bench" / "results"
 JOURNALS = ROOT / ".run" / "bench" / "journals"
-_PACKAGES = ("celery", "kombu", "redis", "hiredis", "flask", "gunicorn", "onnxruntime", "numpy", "pillow", "simplejpeg")
+_PACKAGES = ("celery", "kombu", "redis", "hiredis", "flask", "granian", "onnxruntime", "numpy", "pillow", "simplejpeg")
 
 
 def facts(module: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class Inferlane:
 
     Args:
         folder: for logs and data.
-        api_processes: gunicorn's WEB_CONCURRENCY; None leaves the default of deploy/gunicorn.conf.py.
+        api_processes: API_PROCESSES; None leaves the default.
         environ: settings of all processes.
     """
 

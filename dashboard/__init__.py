@@ -1,4 +1,4 @@
-"""The dashboard of Inferlane: ``gunicorn --config deploy/dashboard.gunicorn.conf.py 'dashboard:create_server()'``.
+"""The dashboard of Inferlane: ``python -m dashboard``.
 
 A Dash page and a few small routes behind it. It speaks HTTP to the API and to nothing else, decides nothing about
 requests, and keeps nothing that would be missed after a restart.

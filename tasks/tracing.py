@@ -58,10 +58,10 @@ def provider(service: str) -> TracerProvider:
 class TracedGateway(Gateway):
     """A gateway whose publishing is a span, and whose requests carry that span to the worker."""
 
-    def submit(self, submission: Submission, *, watch: bool = False) -> Accepted:
-        """As :meth:`tasks.submit.Gateway.submit`."""
+    def _submit(self, submission: Submission, reply: str = "") -> Accepted:
+        """What :meth:`tasks.submit.Gateway.submit` and ``submit_and_wait`` have in common."""
         with _publishing(1) as carried:
-            return super().submit(replace(submission, traceparent=carried), watch=watch)
+            return super()._submit(replace(submission, traceparent=carried), reply)
 
     def submit_many(self, items: Sequence[Submission]) -> list[Accepted | TaskError]:
         """As :meth:`tasks.submit.Gateway.submit_many`."""

@@ -89,5 +89,5 @@ def worker(stack: Stack) -> Callable[..., WorkerProcess]:
 
 @pytest.fixture
 def api(stack: Stack) -> ApiProcess:
-    """The real API of this test's stack, under gunicorn; ``api.client.get("/health")``."""
+    """The real API of this test's stack, under its server; ``api.client.get("/health")``."""
     return stack.start_api()

@@ -50,7 +50,7 @@ def test_taken_port(module_stack: Stack) -> None:
         ("no model is called 'nonsense'", worker("nonsense"), {}),
         (
             "the API would be open to everybody",
-            ["gunicorn", "--config", "deploy/gunicorn.conf.py", "api:create_app()"],
+            ["api"],
             {"API_HOST": "0.0.0.0", "API_PORT": free_port()},  # noqa: S104 - it must refuse
         ),
         ("LEASE_RENEW: must be at most half of LEASE_TTL", ["scripts", "status"], {"LEASE_TTL": 0.2}),

@@ -103,11 +103,7 @@ class Stack:
         ``workers`` is its number of processes; None takes what a user gets.
         """
         port = free_port()
-        given = self.environ(API_PORT=port, **environ)
-        if workers is None:
-            given.pop("WEB_CONCURRENCY", None)
-        else:
-            given["WEB_CONCURRENCY"] = str(workers)
+        given = self.environ(API_PORT=port, API_PROCESSES=workers or "", **environ)
         command = [sys.executable, "-m", "api"]
         process = ApiProcess(command, name="api", folder=self.folder, environ=given, root=self.root)
         self._processes.append(process)

@@ -80,11 +80,9 @@ def running(folder: Path, *workers: str, **environ: Any) -> Iterator[System]:
 
 
 def start_dashboard(stack: Stack, api: ApiProcess) -> tuple[Process, str]:
-    """The dashboard under gunicorn, as the Procfile starts it, and its address."""
+    """The dashboard, as the Procfile starts it, and its address."""
     port = free_port()
-    command = [
-        sys.executable, "-m", "gunicorn", "--config", "deploy/dashboard.gunicorn.conf.py", "dashboard:create_server()",
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "dashboard"]
     environ = stack.environ(DASHBOARD_PORT=port, API_URL=api.url)
     process = Process(command, name="dashboard", folder=stack.folder, environ=environ)
     url = f"http://127.0.0.1:{port}"

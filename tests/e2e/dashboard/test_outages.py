@@ -84,7 +84,7 @@ def test_when_the_dashboard_itself_is_gone_an_open_page_still_says_so(browser: B
 
 
 def signal_group(system: System, number: int) -> None:
-    """To gunicorn's master and its workers alike."""
+    """To the server's first process and its workers alike."""
     import psutil
 
     master = psutil.Process(system.api.pid)

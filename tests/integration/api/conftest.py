@@ -1,4 +1,4 @@
-"""The real API under gunicorn, a real Redis and toy workers whose image chooses its fate."""
+"""The real API under its server, a real Redis and toy workers whose image chooses its fate."""
 
 from __future__ import annotations
 

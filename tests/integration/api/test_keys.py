@@ -17,7 +17,7 @@ def test_keys_are_in_no_log_and_not_in_redis(stack: Stack, own_redis: RedisServe
     admin = "il_the-key-of-the-administrator"
     shared = {"MODELS": MODELS, "LOG_LEVEL": "DEBUG", "API_KEYS": entry, "ADMIN_KEY": admin, "RATE_LIMIT": "1000/60"}
     worker = stack.start_worker(TOY, name="toy-1", **shared)
-    api = stack.start_api(**shared, GUNICORN_CMD_ARGS="--access-logfile -")
+    api = stack.start_api(**shared, ACCESS_LOG=1)
     statuses = set()
     for key in (user, admin, GUESS):
         for headers in ({"Authorization": f"Bearer {key}"}, {"X-API-Key": key}, {"Authorization": f"Basic {key}"}):

@@ -11,10 +11,14 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import httpx
 import pytest
 
 from scripts import flower
 from settings import variables
+from tests.support.ports import free_port
+from tests.support.processes import Process
+from tests.support.waiting import wait_until
 from tests.unit.deploy.files import ROOT, compose, defaults, dockerfile, own_services, pods, vscode
 from worker_models.registry import model_names
 
@@ -81,29 +85,30 @@ def distinct(program: str) -> list[tuple[str, ...]]:
 
 
 def test_commands_start_known_programs_only() -> None:
-    known = {
-        "gunicorn",
-        "celery",
-        "scripts.alive",
-        "scripts.broker",
-        "scripts.flower",
-        "pytest",
-        "worker_models",
-        "python",
-    }
+    known = {"api", "dashboard", "celery", "pytest", "worker_models", "python"}
+    known |= {"scripts.alive", "scripts.broker", "scripts.flower"}
     assert {normal(command)[0] for command in COMMANDS.values()} <= known
     assert all(find_spec(name) for name in known - {"python"})
 
 
-@pytest.mark.parametrize("command", distinct("gunicorn"), ids=" ".join)
-def test_gunicorn_accepts_its_configuration_and_loads_the_application(command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("program", "path"), [("api", "/livez"), ("dashboard", "/livez")])
+def test_a_server_starts_by_its_name_and_answers(program: str, path: str, tmp_path: Path) -> None:
+    assert distinct(program) == [(program,)]
+    port = free_port()
     environ = {key: value for key, value in os.environ.items() if key not in variables()}
-    environ |= dict.fromkeys(variables(), "")
-    done = subprocess.run(
-        [sys.executable, "-m", *command, "--check-config"],
-        cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    environ |= dict.fromkeys(variables(), "") | {f"{program.upper()}_PORT": str(port)}
+    server = Process([sys.executable, "-m", program], name=program, folder=tmp_path, environ=environ)
+    try:
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}{path}"), 30, what=f"{program} answers")
+    finally:
+        server.stop()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 WORKERS = [command for command in distinct("celery") if "worker" in command]

@@ -12,7 +12,7 @@ from tests.unit.deploy.files import ROOT, defaults, dockerfile, of_kind, own_ser
 #: Variables of others: who reads them.
 FOREIGN = {
     "PATH": "the system", "HOME": "the system", "PYTHONDONTWRITEBYTECODE": "Python", "PYTHONUNBUFFERED": "Python",
-    "TORCH_HOME": "torch", "WEB_CONCURRENCY": "gunicorn", "NVIDIA_VISIBLE_DEVICES": "NVIDIA's container runtime",
+    "TORCH_HOME": "torch", "NVIDIA_VISIBLE_DEVICES": "NVIDIA's container runtime",
     "NVIDIA_DRIVER_CAPABILITIES": "NVIDIA's container runtime", "REDIS_PASSWORD": "the redis-server's command",
 }  # fmt: skip
 GUIDE = (ROOT / "docs" / "deploying.md").read_text()

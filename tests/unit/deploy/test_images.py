@@ -93,7 +93,11 @@ if "tasks.celery" in sys.argv:
 @pytest.mark.parametrize(
     ("image", "requirements", "modules"),
     [
-        ("api", "api", ["api.app", "api.keys", "dashboard.app", "client", "gunicorn"]),
+        (
+            "api",
+            "api",
+            ["api.app", "api.keys", "dashboard.app", "client", "granian", "api.__main__", "dashboard.__main__"],
+        ),
         ("worker", "worker", ["worker_models.onnx_runtime", "scripts.alive", "flower", "tasks.celery"]),
         ("worker-cuda", "torch", ["worker_models.torch_runtime", "worker_models.export", "tasks.celery"]),
         ("models", "torch", ["worker_models.prepare", "worker_models.export"]),
