@@ -66,7 +66,7 @@ def watch(running: system.System, page: Page, minutes: float, every: float) -> I
 
 
 def _resident(pid: int) -> int:
-    """Bytes of gunicorn's master and its worker together."""
+    """Bytes of the server's first process and its worker together."""
     master = psutil.Process(pid)
     return sum(process.memory_info().rss for process in (master, *master.children(recursive=True)))
 
