@@ -72,3 +72,6 @@ worker_send_task_events = False
 worker_hijack_root_logger = False
 worker_redirect_stdouts = False
 worker_cancel_long_running_tasks_on_connection_loss = False
+# What is in hands counts against the credit over a broken connection too (tasks/ownership.py): reducing the credit as
+# well would count it twice.
+worker_enable_prefetch_count_reduction = False

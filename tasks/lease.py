@@ -82,7 +82,7 @@ class Lease:
         except Exception:
             # A worker that cannot prove it lives must not go on looking as if it did.
             log.critical("the lease thread failed: this worker exits", exc_info=True)
-            _exit()
+            end_process()
 
     def _tick(self, *, renew: bool) -> None:
         self._ticks += 1
@@ -134,10 +134,10 @@ class Lease:
             "a forward pass has run for more than HARD_TIMEOUT (%.0f s): this worker exits, its requests are rescued",
             self._settings.hard_timeout,
         )
-        _exit()
+        end_process()
 
 
-def _exit() -> None:
+def end_process() -> None:
     """End the process from a thread, whatever the others are doing."""
     logging.shutdown()
     os._exit(HUNG)

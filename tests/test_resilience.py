@@ -19,10 +19,10 @@ from uuid import uuid4
 import pytest
 import redis
 
+from tests.support.broken_network import BrokenNetwork
 from tests.support.caller import Caller, Reply
 from tests.support.mutants import Mutation, mutant
 from tests.support.processes import ROOT
-from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.stack import Stack, WorkerProcess
 from tests.support.waiting import wait_until
@@ -114,8 +114,8 @@ def test_worker_failure_notices_that_nobody_rescues(build: Build) -> None:
 
 def network_partition(stack: Stack, *, stall: bool) -> None:
     """A worker loses Redis, others take over; when it is back its late answer changes nothing and it works again."""
-    with Proxy(int(stack.redis_url.rpartition(":")[2].partition("/")[0])) as network:
-        (island,) = photo_workers(stack, "island", REDIS_URL=network.url, TOY_SECONDS=2)
+    with BrokenNetwork(stack) as network:
+        (island,) = photo_workers(stack, "island", TOY_SECONDS=2, **network.environ)
         caller = Caller(stack, stack.start_api())
         ready(stack, [island])
         request = caller.send()

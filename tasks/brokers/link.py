@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 FAULTS = (AMQPError, KombuError, OSError)
 
 #: Seconds within which RabbitMQ answers, or the connection is given up.
-PATIENCE = 5.0
+PATIENCE = 10.0
 
 
 class Link:
@@ -32,9 +32,12 @@ class Link:
     """
 
     def __init__(self, url: str, *, heartbeat: float) -> None:
-        """``heartbeat``: RabbitMQ gives a silent connection up after about two to three times as many seconds."""
+        """``heartbeat``: RabbitMQ gives a silent connection up after about two to three times as many seconds.
+
+        It counts from the next connection on when it is changed.
+        """
         self._url = url
-        self._heartbeat = heartbeat
+        self.heartbeat = heartbeat
         self._connection: Connection | None = None
         self._channel: Any = None
         self._published = 0
@@ -50,7 +53,7 @@ class Link:
 
     def _open(self) -> None:
         options = {"read_timeout": PATIENCE, "write_timeout": PATIENCE}
-        connection = Connection(self._url, heartbeat=self._heartbeat, connect_timeout=2, transport_options=options)
+        connection = Connection(self._url, heartbeat=self.heartbeat, connect_timeout=2, transport_options=options)
         self._connection = connection
         connection.connect()
         channel = connection.channel()

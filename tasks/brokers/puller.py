@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kombu.asynchronous import get_event_loop
+from kombu.asynchronous import Hub, get_event_loop
 from redis.exceptions import RedisError
 
 from tasks import connections, scripts
@@ -33,6 +33,7 @@ from tasks.brokers.link import FAULTS, Link
 from tasks.brokers.relay import report
 from tasks.keys import Keys
 from tasks.lanes import configured_order
+from tasks.lease import end_process
 
 if TYPE_CHECKING:
     import amqp
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 #: A worker that falls silent is given up by RabbitMQ after two to three of these, about as soon as its lease runs out.
 HEARTBEAT = 1.0
+#: What that grows to while connections break: a RabbitMQ that needs seconds for an answer would never get to give it.
+SLOWEST = 8.0
 #: Seconds to wait on the doorbells, or for a thread to become free.
 PAUSE = 0.5
 #: Seconds between looks into every lane, whether Redis knows of something in it or not.
@@ -61,6 +64,7 @@ class Puller:
         self._client = connections.prompt(settings.redis_url)
         self._bells = connections.blocking(settings.redis_url, PAUSE)
         self._link = Link(settings.amqp_url, heartbeat=HEARTBEAT)
+        self._hub: Hub | None = None
         self._callbacks: dict[str, Callback] = {}
         self._order = configured_order()
         self._taken: dict[str, int] = {}
@@ -76,6 +80,7 @@ class Puller:
     def attach(self, lane: str, callback: Callback) -> None:
         """Take from this lane and hand it to ``callback``, on the event loop's thread."""
         with self._changed:
+            self._hub = get_event_loop() or self._hub  # the worker has one; kombu forgets it after a broken connection
             self._callbacks = {**self._callbacks, lane: callback}
             self._order.update(self._callbacks)
             self._changed.notify()
@@ -114,27 +119,38 @@ class Puller:
         self._thread.join(timeout=2.0)
 
     def _live(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._round()
-            except FAULTS as error:
-                report(self._client, self._keys, error)
-                self._lose_connection()
-            except RedisError as error:
-                # RabbitMQ may have handed out what Redis does not know of: with the connection it goes back.
-                log.warning("nothing is taken while Redis does not answer: %s", error)
-                self._lose_connection()
         try:
+            while not self._stop.is_set():
+                self._round_or_reconnect()
             self._acknowledge()
         except FAULTS as error:
             log.warning("not acknowledged, RabbitMQ delivers again and the next worker drops it: %s", error)
+        except Exception:
+            # A worker that can take nothing must not go on looking as if it did.
+            log.critical("the puller failed: this worker exits", exc_info=True)
+            end_process()
         self._link.close()
 
+    def _round_or_reconnect(self) -> None:
+        try:
+            self._round()
+        except FAULTS as error:
+            report(self._client, self._keys, "a worker", error)
+            self._lose_connection()
+        except RedisError as error:
+            # RabbitMQ may have handed out what Redis does not know of: with the connection it goes back.
+            log.warning("nothing is taken while Redis does not answer: %s", error)
+            self._lose_connection()
+
     def _lose_connection(self) -> None:
+        self._link.heartbeat = min(SLOWEST, 2 * self._link.heartbeat)
+        self._drop()
+        self._stop.wait(PAUSE)
+
+    def _drop(self) -> None:
         self._link.drop()
         self._taken.clear()
         self._declared.clear()
-        self._stop.wait(0.3)
 
     def _round(self) -> None:
         self._acknowledge()
@@ -144,11 +160,21 @@ class Puller:
                 if not self._may_take():
                     self._changed.wait(PAUSE)
             return
-        queues = self._look()
+        everywhere = time.monotonic() - self._looked_everywhere > EVERYWHERE
+        queues = self._look(everywhere=everywhere)
         if queues is None:
             self._stop.wait(0.1)
         elif not any(self._take(queue) for queue in queues):
+            if everywhere:
+                self._looked_everywhere = time.monotonic()
+            self._beat_as_usual()
             self._await_bell()
+
+    def _beat_as_usual(self) -> None:
+        """RabbitMQ answers again: beat fast on the next connection, and make it one when nothing is in hands."""
+        if self._link.heartbeat > HEARTBEAT and not self._taken:
+            self._link.heartbeat = HEARTBEAT
+            self._drop()
 
     def _may_take(self) -> bool:
         room = not self.credit or len(self._owner) < self.credit
@@ -166,16 +192,16 @@ class Puller:
         lanes = self._order.consume(len(self._callbacks))
         return [*dict.fromkeys(express(lane) for lane in lanes), *lanes]
 
-    def _look(self) -> list[str] | None:
-        """The queues worth looking into, in order; None while this worker is not registered."""
+    def _look(self, *, everywhere: bool) -> list[str] | None:
+        """The queues worth looking into, in order; None while this worker is not registered.
+
+        Now and then that is every lane that is not paused: a message may be in RabbitMQ that Redis knows nothing of.
+        """
         queues = self._queues()
         arguments = [self._keys.prefix, self._owner.boot, len(queues), *queues, *self._owner.settled()]
         registered, *answers = scripts.run(self._client, "look", (), arguments)
         if not registered:
             return None
-        everywhere = time.monotonic() - self._looked_everywhere > EVERYWHERE
-        if everywhere:
-            self._looked_everywhere = time.monotonic()
         least = 1 if everywhere else 2
         return [queue for queue, answer in zip(queues, answers, strict=True) if answer >= least]
 
@@ -223,12 +249,12 @@ class Puller:
         callbacks = self._callbacks
         callback = callbacks.get(lane) or next(iter(callbacks.values()), None)
         self._taken[tag] = int(raw.delivery_tag or 0)
-        if callback is None:  # Celery has just stopped consuming: reconcile or the goodbye gives it back
+        if callback is None or self._hub is None:  # Celery has just stopped consuming: reconcile gives it back
             self._owner.abandon(tag)
             return
         raw.delivery_info = {**raw.delivery_info, "delivery_tag": tag, "exchange": "", "routing_key": lane}
         raw.properties["delivery_tag"] = tag
-        get_event_loop().call_soon(callback, raw)
+        self._hub.call_soon(callback, raw)
 
 
 _current: Puller | None = None

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
@@ -48,6 +50,7 @@ class Relay:
         self._letters: queue.Queue[Letter | None] = queue.Queue(BACKLOG)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._quiet_until = 0.0
 
     def carry(self, lane: str, message: str) -> None:
         """Publish as soon as the thread gets to it."""
@@ -78,17 +81,28 @@ class Relay:
         going = True
         while going:
             letters, going = self._gather()
-            try:
-                if letters:
-                    deliver(self._link, self._client, self._keys, letters)
-                else:
-                    self._link.breathe()
-            except FAULTS as error:
-                report(self._client, self._keys, error)
-                self._link.drop()
-            except RedisError as error:
-                log.warning("published, but Redis did not hear of it: the sweep publishes again: %s", error)
+            if time.monotonic() >= self._quiet_until:  # in an outage everything is left to the sweep
+                self._deliver(letters)
         self._link.close()
+
+    def _deliver(self, letters: Sequence[Letter]) -> None:
+        try:
+            if letters:
+                deliver(self._link, self._client, self._keys, letters)
+            else:
+                self._link.breathe()
+        except FAULTS as error:
+            report(self._client, self._keys, "a producer", error)
+            self._fall_silent()
+        except RedisError as error:
+            log.warning("published, but Redis did not hear of it: the sweep publishes again: %s", error)
+        except Exception:
+            log.exception("the relay failed on %d letter(s): the sweep publishes them", len(letters))
+            self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        self._link.drop()
+        self._quiet_until = time.monotonic() + TICK
 
     def _gather(self) -> tuple[list[Letter], bool]:
         """What has come in within a tick, and whether to go on."""
@@ -118,10 +132,13 @@ def deliver(link: Link, client: Client, keys: Keys, letters: Sequence[Letter]) -
     return len(taken)
 
 
-def report(client: Client, keys: Keys, error: Exception) -> None:
-    """Leave word that RabbitMQ does not answer, for whoever asks how things are."""
-    log.warning("RabbitMQ is out of reach: %s: %s", type(error).__name__, error)
+def report(client: Client, keys: Keys, who: str, error: Exception) -> None:
+    """Leave word that RabbitMQ does not answer, for whoever asks how things are; logs the first of a row."""
+    said = f"{who} on {platform.node()} gets no answer: {type(error).__name__}: {error}"[:200]
     try:
-        client.set(keys.trouble, f"{type(error).__name__}: {error}"[:200], ex=TROUBLE)
+        known = client.set(keys.trouble, said, ex=TROUBLE, get=True)
     except RedisError as failure:
-        log.debug("nor could Redis be told: %s", failure)
+        log.debug("Redis could not be told: %s", failure)
+        known = None
+    if not known:
+        log.warning("RabbitMQ: %s", said)

@@ -19,6 +19,7 @@ from tasks.brokers import topology
 from tasks.brokers.letters import UNDELIVERABLE, Letter, from_amqp, lane_of, opened
 from tasks.brokers.link import FAULTS, Link
 from tasks.brokers.relay import deliver, report
+from tasks.lease import end_process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 TICK = 0.25
 HEARTBEAT = 10.0
+#: Seconds to leave RabbitMQ alone after a fault.
+AFTER_FAULT = 0.5
 #: Seconds a claimed letter is left to its claimant.
 CLAIM = 2.0
 MOST = 200
@@ -61,20 +64,29 @@ class Sweep:
 
     def _live(self) -> None:
         ticks = 0
-        while not self._stop.wait(TICK):
-            ticks += 1
-            try:
-                self._publish_due()
-                if ticks % SELDOM == 0:
-                    self._bury_undeliverable()
-                    self._find_astray()
-                self._link.breathe()
-            except FAULTS as error:
-                report(self._client, self._keys, error)
-                self._link.drop()
-            except RedisError as error:
-                log.warning("not swept: %s", error)
+        try:
+            while not self._stop.wait(TICK):
+                ticks += 1
+                self._tick(seldom=ticks % SELDOM == 0)
+        except Exception:
+            # Nobody would miss it until it is needed: let a supervisor start a whole worker.
+            log.critical("the sweep failed: this worker exits", exc_info=True)
+            end_process()
         self._link.close()
+
+    def _tick(self, *, seldom: bool) -> None:
+        try:
+            self._publish_due()
+            if seldom:
+                self._bury_undeliverable()
+                self._find_astray()
+            self._link.breathe()
+        except FAULTS as error:
+            report(self._client, self._keys, "a worker", error)
+            self._link.drop()
+            self._stop.wait(AFTER_FAULT)
+        except RedisError as error:
+            log.warning("not swept: %s", error)
 
     def _publish_due(self) -> None:
         while letters := self._letters("claim", CLAIM):

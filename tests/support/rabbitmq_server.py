@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import amqp
 import pytest
 
+from tasks.brokers.letters import FIRST, UNDELIVERABLE
+from tasks.lanes import all_lanes
 from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.waiting import wait_until
@@ -100,6 +103,20 @@ class RabbitmqServer:
         connection = amqp.Connection(host=f"127.0.0.1:{self.port}", connect_timeout=2, read_timeout=10)
         connection.connect()
         return connection
+
+    def forget(self, models: Sequence[str]) -> None:
+        """Delete the queues of a stack that has ended: the next one has the same names and other records."""
+        with self.connect() as connection:
+            for queue in [*all_lanes(models), *(f"{FIRST}.{model}" for model in models), FIRST, UNDELIVERABLE]:
+                connection.channel().queue_delete(queue)
+
+    def depth(self, queue: str) -> int:
+        """How many messages wait in a queue; none when nobody has made it yet."""
+        with self.connect() as connection:
+            try:
+                return int(connection.channel().queue_declare(queue, passive=True).message_count)
+            except amqp.exceptions.NotFound:
+                return 0
 
     def kill(self) -> None:
         """SIGKILL to the node."""

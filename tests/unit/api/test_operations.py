@@ -166,3 +166,10 @@ def test_the_api_process_imports_no_model_runtime_and_no_tracing(settings: Setti
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_messages_that_do_not_move_make_it_degraded_not_unready(client: FlaskClient, queue: FakeQueue) -> None:
+    queue.rows, queue.trouble_now = everyone(), "RabbitMQ is out of reach"
+    body = client.get("/health").get_json()
+    assert (body["status"], body["reasons"]) == ("degraded", ["RabbitMQ is out of reach"])
+    assert client.get("/readyz").status_code == 200
