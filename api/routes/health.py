@@ -80,7 +80,7 @@ def get_health() -> Response:
     """Sum the system up in one word.
 
     ``unhealthy``: Redis does not answer or no worker takes work. ``degraded``: requests are answered, but a configured
-    model has no worker, a lane is far behind or a lane is paused. ``healthy``: none of that.
+    model has no worker, a lane is far behind or paused, or RabbitMQ is out of reach. ``healthy``: none of that.
     """
     try:
         workers, lanes, ledger = engine().monitor.workers(), engine().monitor.lanes(), engine().monitor.ledger()
@@ -111,6 +111,8 @@ def verdict(
 def _reasons(workers: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> list[str]:
     served = {worker["model"] for worker in workers if worker["state"] != "draining"}
     reasons = [f"no worker serves {model}" for model in engine().settings.models if model not in served]
+    if trouble := engine().monitor.trouble():
+        reasons.append(trouble)
     for lane in lanes:
         if lane["paused"]:
             reasons.append(f"lane {lane['lane']} is paused")
