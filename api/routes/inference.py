@@ -333,7 +333,7 @@ def _wanted(given: Mapping[str, str]) -> Wanted:
 def _time(given: Mapping[str, str], name: str) -> float | None:
     """Epoch seconds of a time in RFC 3339; one without an offset is UTC."""
     text = given.get(name)
-    if not text:
+    if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that was not escaped arrives as a blank

@@ -303,6 +303,7 @@ class TestResource:
             "cursor=[1",
             "since=noon",
             "until=2026-13-01",
+            "until=",
         ],
     )
     def test_bad_listing_parameters_are_named(self, client: FlaskClient, query: str) -> None:
