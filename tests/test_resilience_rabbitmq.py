@@ -1,6 +1,7 @@
 """The promises about failure with RabbitMQ between the API and the workers: the same scenarios, and RabbitMQ's own.
 
-Skipped, and said so, where rabbitmq-server is not installed. ``RABBITMQ_ROUNDS=50`` freezes and kills more often.
+Skipped, and said so, where rabbitmq-server is not installed. The long form, ``RABBITMQ_TESTS=full``, is what
+``make resilience`` runs: more scenarios, and fifty freezes and kills instead of six.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, needs_rabbitmq]
 
-ROUNDS = int(os.environ.get("RABBITMQ_ROUNDS", "6"))
+FULL = os.environ.get("RABBITMQ_TESTS") == "full"
+ROUNDS = 50 if FULL else 6
+in_full = pytest.mark.skipif(not FULL, reason="part of the long form, which make resilience runs")
 MODELS = ("photo", "toy")
 
 
@@ -75,6 +78,7 @@ def test_network_partition(build: scenarios.Build) -> None:
     scenarios.network_partition(build(), stall=True)
 
 
+@in_full
 def test_overload(build: scenarios.Build) -> None:
     scenarios.overload(build())
 
@@ -83,6 +87,7 @@ def test_recovery_time(build: scenarios.Build) -> None:
     scenarios.recovery_time(build())
 
 
+@in_full
 def test_graceful_degradation(build: scenarios.Build) -> None:
     scenarios.graceful_degradation(build())
 
@@ -97,6 +102,7 @@ def test_worker_failure_notices_that_nobody_publishes_what_was_rescued(build: sc
         scenarios.worker_failure(build(SWEEP_OFF))
 
 
+@in_full
 def test_network_partition_notices_that_a_late_answer_counts(build: scenarios.Build) -> None:
     with pytest.raises(AssertionError, match="the late answer changed the record"):
         scenarios.network_partition(build(scenarios.FENCE_OFF), stall=False)
@@ -167,6 +173,7 @@ def frozen_for_good(stack: Stack) -> float:
     return took
 
 
+@in_full
 def test_what_a_frozen_worker_held_runs_elsewhere_within_four_seconds(build: scenarios.Build) -> None:
     assert frozen_for_good(build()) <= 4.0
 
@@ -233,6 +240,7 @@ def rabbitmq_loses_its_queues(stack: Stack, rabbitmq: RabbitmqServer) -> None:
     assert caller.monitor.counters()["republished"] == 5
 
 
+@in_full
 def test_what_rabbitmq_lost_is_published_again(
     build: scenarios.Build, brokers: tuple[RedisServer, RabbitmqServer]
 ) -> None:

@@ -214,10 +214,9 @@ def test_flower_and_celery_control_reach_the_workers(
     worker = toy("toy-1", CHAOS_ENABLED=1)
     assert test_rescue.celery(stack, "control", "-d", worker.node, "chaos", "slow", "0.1").returncode == 0
     wait_until(lambda: [row["chaos"] for row in monitor.workers()] == ["slow"], what="the order is obeyed")
-    options = [f"--port={free_port}", "--address=127.0.0.1", "--enable_events=False", "--read_only"]
     flower = Process(
-        [sys.executable, "-m", "celery", "-A", "tasks", "flower", *options],
-        name="flower", folder=tmp_path, environ=stack.environ(FLOWER_PORT=free_port),
+        [sys.executable, "-m", "scripts.flower"],
+        name="flower", folder=tmp_path, environ=stack.environ(FLOWER_PORT=free_port, FLOWER_BASIC_AUTH="ann:sesame"),
     )  # fmt: skip
     try:
         wait_until(lambda: shows(flower, f"http://127.0.0.1:{free_port}/workers", worker.node), 40, what="Flower")
@@ -229,6 +228,6 @@ def shows(flower: Process, page: str, text: str) -> bool:
     """Whether a page has the text, once it answers."""
     flower.check_alive()
     try:
-        return text in httpx.get(page, timeout=10).text
+        return text in httpx.get(page, timeout=10, auth=("ann", "sesame")).text
     except httpx.TransportError:
         return False
