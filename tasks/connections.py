@@ -143,17 +143,27 @@ class Kept:
         return replies
 
     def _connection(self) -> Any:
-        connection = getattr(self._thread, "connection", None)
-        if connection is None:
+        held: _Held | None = getattr(self._thread, "held", None)
+        if held is None:
             # Not taken out of the pool, which would hold on to the connection of a thread that has ended.
-            connection = self._thread.connection = self._pool.make_connection()
-            self._open.add(connection)
-        if not connection.is_connected:
-            connection.connect()  # behind a Sentinel this asks where the master is
-        return connection
+            held = self._thread.held = _Held(self._pool.make_connection())
+            self._open.add(held.connection)
+        if not held.connection.is_connected:
+            held.connection.connect()  # behind a Sentinel this asks where the master is
+        return held.connection
 
     def _lost(self, _error: Exception) -> None:
-        self._thread.connection.disconnect()
+        self._thread.held.connection.disconnect()
+
+
+class _Held:
+    """A connection that is closed with the thread that holds it, not when the collector gets to it."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.disconnect()
 
 
 def _reply_or_error(connection: Any) -> Any:

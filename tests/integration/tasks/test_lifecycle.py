@@ -202,6 +202,18 @@ def test_more_waiters_than_places_are_told_so(stack: Stack) -> None:
         gateway.close()
 
 
+def test_the_end_of_a_request_that_nobody_waits_for_any_more_is_not_taken_for_anothers(
+    toy: Toy, send: Send, gateway: Gateway
+) -> None:
+    toy("toy-1", MAX_BATCH=1)
+    given_up = send("sleep 0.4")
+    assert not gateway.wait(given_up, 0.05).state.terminal
+    accepted, record = gateway.submit_and_wait(Submission(image=b"sleep 0.4", model_type="toy"), 10)
+    assert record is not None
+    assert (record.id, record.state) == (accepted.id, State.SUCCEEDED)
+    assert gateway.get(given_up).state is State.SUCCEEDED
+
+
 def test_any_is_answered_by_whichever_worker_is_free(toy: Toy, send: Send, gateway: Gateway) -> None:
     nodes = {toy("toy-1", "-c", "1").node, toy("toy-2", "-c", "1").node}
     ids = [send("sleep 0.3", model_type="any") for _ in range(6)]
