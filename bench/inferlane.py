@@ -63,6 +63,8 @@ class Inferlane:
         """Start the API and wait until it answers; :attr:`caller` speaks to it."""
         api = self.stack.start_api(workers=self._api_processes, **environ)
         self._pids["api"] = [api.pid]
+        if self._caller is not None:
+            self._caller.close()
         self._caller = Caller(api.url)
         return api
 

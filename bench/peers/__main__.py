@@ -11,19 +11,18 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any
 
 from bench import facts
 from bench.budget import Budget, say
-from bench.caller import Caller, raw
-from bench.inferlane import Inferlane
 from bench.journal import Journal, Record
 from bench.limit import Limit
 from bench.peers import catalog, environment
+from bench.peers.ours import OurSystem, Running
 from bench.peers.report import write
 from bench.peers.system import RunningPeer, check
 from bench.runs import Run, closed_loop
@@ -34,26 +33,6 @@ from settings import Settings, load_settings
 OURS = "inferlane"
 LAST = 25.0
 """Seconds that must be left to begin with another system."""
-
-
-class Running(Protocol):
-    """A started system."""
-
-    @property
-    def caller(self) -> Caller:
-        """Speaks to it."""
-
-    def request(self, photo: bytes) -> tuple[str, bytes, dict[str, str]]:
-        """Path, body and headers of one photo."""
-
-    def wait_until_ready(self, photo: bytes) -> None:
-        """Until it answers."""
-
-    def cpu(self) -> dict[str, float]:
-        """CPU seconds so far, by part."""
-
-    def memory(self) -> dict[str, list[dict[str, Any]]]:
-        """RSS and PSS of each process, by part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +166,7 @@ def _contenders(
     options: argparse.Namespace, environments: dict[str, Path], settings: Settings, folder: Path
 ) -> Iterator[Contender]:
     ours = catalog.Configuration("as shipped")
-    yield Contender(OURS, ours, lambda: _ours(options, settings, folder))
+    yield Contender(OURS, ours, lambda: OurSystem(options.model, settings, folder, options.api_processes))
     chosen = [
         (place, name, configuration)
         for name in environments
@@ -209,42 +188,6 @@ def _starter(
         return RunningPeer(peer, configuration, binaries, options.model, settings, folder)
 
     return start
-
-
-@contextmanager
-def _ours(options: argparse.Namespace, settings: Settings, folder: Path) -> Iterator[Running]:
-    system = OurSystem(options.model, settings, folder, options.api_processes)
-    with system:
-        yield system
-
-
-class OurSystem(Inferlane):
-    """One worker of the model, as many API processes as shipped."""
-
-    def __init__(self, model: str, settings: Settings, folder: Path, api_processes: int | None) -> None:
-        super().__init__(
-            folder, api_processes=api_processes, ALLOW_RANDOM_WEIGHTS=1, MODELS=model,
-            WEIGHTS_DIR=settings.weights_dir, WEIGHTS_TIMEOUT=1,
-        )  # fmt: skip
-        self._model = model
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        try:
-            self._model = self.describe(self.add_worker(self._model))["model"]
-            self.add_api()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def request(self, photo: bytes) -> tuple[str, bytes, dict[str, str]]:
-        """As :class:`bench.peers.system.RunningPeer`."""
-        body, kind = raw(photo)
-        return f"/inference?model_type={self._model}", body, {"Content-Type": kind}
-
-    def wait_until_ready(self, photo: bytes) -> None:
-        """It is ready when it has been started."""
 
 
 def _environments(names: list[str]) -> dict[str, Path]:

@@ -9,12 +9,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.peers import environment
+from bench.peers import catalog, environment
 from bench.peers.__main__ import main as measure_peers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +71,10 @@ def test_an_overload_refuses_and_answers(tmp_path: Path) -> None:
 
 
 def test_a_peer_is_started_measured_beside_inferlane_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flask + Celery, whose packages this environment has, so nothing is installed."""
+    """Flask + Celery, whose packages this environment has but for gunicorn: Flask's own server stands in for it."""
+    peer = catalog.peer("flask_celery")
+    web = ("flask", "--app", "bench.peers.servers.celery_web", "run", "--port", "{port}")
+    monkeypatch.setattr(catalog, "PEERS", (replace(peer, commands=(web, *peer.commands[1:])),))
     monkeypatch.setattr(environment, "prepare", lambda _: Path(sys.executable).parent)
     monkeypatch.setenv("TOY_SECONDS", "0.002")
     monkeypatch.chdir(ROOT)

@@ -10,7 +10,7 @@ import pytest
 
 from bench import charts, report
 from bench.facts import RESULTS
-from bench.parts import end_to_end, growth, overhead, overload, workers
+from bench.parts import end_to_end, growth, overhead, overload, storm, workers
 
 FACTS = {
     "at": "2026-01-01T00:00Z", "commit": "abc", "command": "python -m bench", "photo_bytes": 112_525,
@@ -123,9 +123,9 @@ def test_low_that_stands_still_for_a_tenth_of_the_time_is_seen() -> None:
 
 
 def test_the_mix_is_sent_evenly_and_is_the_same_each_time() -> None:
-    shots = list(overload.schedule(100, 10))
+    shots = list(storm.schedule(100, 10))
     assert len(shots) == 1000
-    assert shots == list(overload.schedule(100, 10))
+    assert shots == list(storm.schedule(100, 10))
     assert [at for at, _ in shots[:3]] == [0.0, 0.01, 0.02]
     high = sum(priority == "high" for _, priority in shots)
     assert high == pytest.approx(200, abs=40)

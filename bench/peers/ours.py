@@ -1,0 +1,59 @@
+"""Inferlane as one of the systems that are compared, and what every such system can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from bench.caller import Caller, raw
+from bench.inferlane import Inferlane
+from settings import Settings
+
+
+class Running(Protocol):
+    """A started system."""
+
+    @property
+    def caller(self) -> Caller:
+        """Speaks to it."""
+
+    def request(self, photo: bytes) -> tuple[str, bytes, dict[str, str]]:
+        """Path, body and headers of one photo."""
+
+    def wait_until_ready(self, photo: bytes) -> None:
+        """Until it answers."""
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds so far, by part."""
+
+    def memory(self) -> dict[str, list[dict[str, Any]]]:
+        """RSS and PSS of each process, by part."""
+
+
+class OurSystem(Inferlane):
+    """One worker of the model, as many API processes as shipped."""
+
+    def __init__(self, model: str, settings: Settings, folder: Path, api_processes: int | None) -> None:
+        super().__init__(
+            folder, api_processes=api_processes, ALLOW_RANDOM_WEIGHTS=1, MODELS=model,
+            WEIGHTS_DIR=settings.weights_dir, WEIGHTS_TIMEOUT=1,
+        )  # fmt: skip
+        self._model = model
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        try:
+            self._model = self.describe(self.add_worker(self._model))["model"]
+            self.add_api()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def request(self, photo: bytes) -> tuple[str, bytes, dict[str, str]]:
+        """As :class:`bench.peers.system.RunningPeer`."""
+        body, kind = raw(photo)
+        return f"/inference?model_type={self._model}", body, {"Content-Type": kind}
+
+    def wait_until_ready(self, photo: bytes) -> None:
+        """It is ready when it has been started."""
