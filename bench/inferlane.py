@@ -22,7 +22,7 @@ class Inferlane:
         environ: settings of all processes.
     """
 
-    def __init__(self, folder: Path, *, api_processes: int | None = None, **environ: object) -> None:
+    def __init__(self, folder: Path, *, api_processes: int | None = None, **environ: Any) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="inferlane-", dir=folder))
         self._api_processes = api_processes
         self._environ = environ
@@ -45,7 +45,7 @@ class Inferlane:
         """What its processes see."""
         return self.stack.settings()
 
-    def add_worker(self, model: str, **environ: object) -> WorkerProcess:
+    def add_worker(self, model: str, **environ: Any) -> WorkerProcess:
         """Start one more worker and wait for its lease."""
         worker = self.stack.start_worker(model, **environ)
         self.adopt_worker(worker)
@@ -59,7 +59,7 @@ class Inferlane:
         """Count a worker that was started on :attr:`stack` as one of these."""
         self._pids.setdefault("worker", []).append(worker.pid)
 
-    def add_api(self, **environ: object) -> ApiProcess:
+    def add_api(self, **environ: Any) -> ApiProcess:
         """Start the API and wait until it answers; :attr:`caller` speaks to it."""
         api = self.stack.start_api(workers=self._api_processes, **environ)
         self._pids["api"] = [api.pid]

@@ -96,7 +96,7 @@ class Queue:
         self._api = system.add_api()
         self._client = connections.prompt(settings.redis_url)
         self._keys = Keys(settings.key_prefix)
-        self._gateway = Gateway(settings, listen=False)
+        self._gateway = Gateway(settings)
         self._submission = Submission(image=photo, model_type=MODEL)
         self._caller = system.caller
         self._boot = f"bench@{socket.gethostname()}/{id(self)}"

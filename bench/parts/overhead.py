@@ -44,9 +44,9 @@ def measure(context: Context) -> dict[str, Any]:
         for number in context.budget.rounds(context.options.rounds):
             for way, photo in photos.items():
                 once = partial(_ask, system.caller, photo)
-                _keep(context, number, way, lambda once=once: closed_loop(once, CALLERS, context.seconds, system.cpu))
+                _keep(context, number, way, partial(closed_loop, once, CALLERS, context.seconds, system.cpu))
             for way, pool in POOLS.items():
-                _keep(context, number, way, lambda pool=pool: start(pool, context.seconds))
+                _keep(context, number, way, partial(start, pool, context.seconds))
     return {"photo_small_bytes": len(photos[SMALL_WAY])}
 
 

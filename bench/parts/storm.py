@@ -48,7 +48,7 @@ class Storm:
         self._caller: Caller = system.caller
         self._client = connections.prompt(settings.redis_url)
         self._keys = Keys(settings.key_prefix)
-        self._gateway = Gateway(settings, listen=False)
+        self._gateway = Gateway(settings)
         self._model, self._photo, self._rate = model, photo, rate
 
     def run(self, seconds: float) -> Record:

@@ -76,7 +76,7 @@ class Load:
         settings = system.settings()
         self._client = connections.prompt(settings.redis_url)
         self._keys = Keys(settings.key_prefix)
-        self._gateway = Gateway(settings, listen=False)
+        self._gateway = Gateway(settings)
         self._submission = Submission(image=small_photo(), model_type=MODEL)
         self._cpu = system.cpu
         self._ids: list[str] = []
