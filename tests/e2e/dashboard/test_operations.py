@@ -49,7 +49,12 @@ def test_a_dead_letter_is_requeued_and_then_answered(page: Page, system: System)
     order_fault(system, workers, "off")
     tab(page, "Dead letters")
     row = page.locator(f"[data-letter-row='{given_up}']")
-    expect(row).to_contain_text("inference_failed")
+    expect(page.locator("[data-letter-group='inference_failed']")).to_contain_text(given_up[-12:])
+    row.get_by_role("button", name=given_up[-12:]).first.click()
+    photo = page.locator("#request-detail .thumbnail")
+    expect(photo).to_be_visible()
+    wait_until(lambda: photo.evaluate("image => image.naturalWidth") == 451, 10, what="the photo is shown")
+    page.keyboard.press("Escape")
     row.get_by_role("button", name="Requeue").click()
     wait_until(lambda: state(system, given_up) == "succeeded", 30, what="the second life succeeds")
     expect(row).to_have_count(0)
@@ -96,6 +101,51 @@ def test_requests_are_listed_filtered_and_canceled_from_their_drawer(page: Page,
     assert state(system, waiting) == "canceled"
     answer = system.api.client.post(f"/admin/lanes/low.{MODEL}/resume", headers=system.admin)
     assert answer.status_code == 200
+
+
+def test_a_purge_asks_for_the_lanes_name_and_cancels_what_waits(page: Page, system: System) -> None:
+    lane = f"low.{MODEL}"
+    log_in(page)
+    assert system.api.client.post(f"/admin/lanes/{lane}/pause", headers=system.admin).status_code == 200
+    waiting = [submit(system, priority="low") for _ in range(3)]
+    row = page.locator(f"[data-lane-row='{lane}']")
+    expect(row.locator(".depth")).to_have_text("3")
+    row.get_by_role("button", name="Purge").click()
+    page.get_by_label(f"Type {lane} to go on").fill("low")
+    page.get_by_role("button", name="Yes, do it").click()
+    expect(page.get_by_role("dialog")).to_contain_text(f"This is not {lane}")
+    assert {state(system, each) for each in waiting} == {"queued"}
+    page.get_by_label(f"Type {lane} to go on").fill(lane)
+    page.get_by_role("button", name="Yes, do it").click()
+    expect(row.locator(".depth")).to_have_text("0")
+    assert {state(system, each) for each in waiting} == {"canceled"}
+    assert system.api.client.post(f"/admin/lanes/{lane}/resume", headers=system.admin).status_code == 200
+
+
+def test_left_and_lost_are_told_apart_and_marked_in_the_charts(page: Page, system: System) -> None:
+    polite = system.stack.start_worker(MODEL, name="polite")
+    unlucky = system.stack.start_worker(MODEL, name="unlucky")
+    expect(page.locator(f"[data-worker-row='{unlucky.node}']")).to_have_count(1)
+    polite.stop()
+    unlucky.kill()
+    expect(page.locator(f"[data-gone-row='{polite.node}']")).to_contain_text("left")
+    expect(page.locator(f"[data-gone-row='{unlucky.node}']")).to_contain_text("lost")
+    expect(page.locator("#marks")).to_contain_text("✕")
+    expect(page.locator("#throughput-chart .recharts-reference-line").first).to_be_visible()
+
+
+def test_requests_are_searched_by_worker_and_by_the_beginning_of_an_id(page: Page, system: System) -> None:
+    ids = [submit(system) for _ in range(4)]
+    wait_until(lambda: {state(system, each) for each in ids} == {"succeeded"}, 30, what="answers")
+    worker = system.api.client.get(f"/inference/{ids[0]}").json()["worker_id"]
+    listed = system.api.client.get("/inference", params={"worker": worker, "limit": 500}).json()["requests"]
+    tab(page, "Requests")
+    page.locator("#filter-worker").click()
+    page.get_by_role("option", name=worker).click()
+    expect(page.locator("#listing-text")).to_contain_text(f"{len(listed)} newest requests, and there are no more")
+    page.locator("#find-id").fill(ids[0])
+    expect(page.locator("#listing-text")).to_contain_text("1 newest requests, and there are no more")
+    expect(page.locator(f"#grid [row-id='{ids[0]}']").first).to_be_visible()
 
 
 def test_a_request_is_found_by_its_id(page: Page, system: System) -> None:
