@@ -31,7 +31,7 @@ def _lane(lane: Mapping[str, Any], pause: Mapping[str, Any] | None, served: set[
         "oldest": duration(lane["oldest_age"]),
         "rate_in": rate(lane["rate_in"]),
         "rate_out": rate(lane["rate_out"]),
-        "eta": duration(lane["eta"]),
+        "eta": "until resumed" if lane["paused"] else duration(lane["eta"]),
         "paused": lane["paused"],
         "paused_by": f"{pause['by']}" if pause else "",
         "quiet": idle and lane["model"] not in served,

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 WORKERS, REQUESTS = 50, 10_000
 PREFIX = "inferlane:"
 #: Seconds for which the page is watched, and seconds of its one thread that an update may cost.
-WATCHED, COST = 15.0, 0.3
+WATCHED, COST = 15.0, 0.5
 #: Counts tasks above 50 ms, and the frames.
 OBSERVE = """() => {
   window.seen = { long: [], gaps: [], last: performance.now() };

@@ -35,7 +35,8 @@ def test_a_killed_workers_requests_finish_elsewhere_and_the_verdict_says_so(page
     expect(page.locator("#drill")).to_contain_text("its lease has run out")
     wait_until(lambda: not victim.alive, what="the victim is dead")
     tab(page, "Overview")
-    expect(page.locator("#workers")).to_contain_text(f"{victim.node} ({MODEL}) is gone")
+    gone = page.locator(f"[data-gone-row='{victim.node}']")
+    expect(gone).to_contain_text(re.compile(r"lost .* was lost with \d+ requests? in hand: others got them"))
     counters = system.api.client.get("/ops/snapshot?fresh=1").json()["counters"]
     assert counters["redelivered"] >= 1
 
