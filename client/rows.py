@@ -139,11 +139,17 @@ class RowFile:
 
     def __init__(self, path: Path, form: str, *, resume: bool = True) -> None:
         self._form = form
-        kept = list(_kept(path, form)) if resume else []
-        self.done = frozenset(row["path"] for row in kept)
-        self.failed = sum(row["status"] == "failed" for row in kept)
-        _rewrite(path, form, kept)
+        self.done: set[str] = set()
+        self.failed = 0
+        _rewrite(path, form, self._counted(_kept(path, form)) if resume else ())
         self._file: TextIO = path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
+
+    def _counted(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """``rows`` as they pass: with their predictions they are many times as large as their paths."""
+        for row in rows:
+            self.done.add(row["path"])
+            self.failed += row["status"] == "failed"
+            yield row
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Add a row; it is with the operating system when this returns."""
@@ -177,8 +183,11 @@ def _rewrite(path: Path, form: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Replace the file in one step, so that no moment exists in which rows are lost."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.part")
-    with fresh.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        if form == "csv":
-            file.write(_csv_line(FIELDS))
-        file.writelines(to_text(row, form) for row in rows)
-    fresh.replace(path)
+    try:
+        with fresh.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            if form == "csv":
+                file.write(_csv_line(FIELDS))
+            file.writelines(to_text(row, form) for row in rows)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

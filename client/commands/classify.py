@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def _many(context: Context, paths: list[Path]) -> int:
     return Exit.FAILED if tally.failed else Exit.OK
 
 
-def _sink(context: Context, stack: ExitStack) -> tuple[frozenset[str], int, Callable[[Mapping[str, Any]], None]]:
+def _sink(context: Context, stack: ExitStack) -> tuple[Collection[str], int, Callable[[Mapping[str, Any]], None]]:
     """The paths that need not be done, how many of them failed for good, and where rows go."""
     given = context.arguments
     if given.output is None:

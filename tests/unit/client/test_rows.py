@@ -56,10 +56,10 @@ def test_what_may_go_better_next_time_is_taken_off_the_file(tmp_path: Path, form
         for row in (GOOD, BAD, FULL):
             file.write(row)
     with RowFile(path, form) as file:
-        assert file.done == {"a.jpg", "b.jpg"}
+        assert (file.done, file.failed) == ({"a.jpg", "b.jpg"}, 1)
     assert list(from_text(path.read_text(), form)) == [GOOD, BAD]
     with RowFile(path, form, resume=False) as file:
-        assert file.done == frozenset()
+        assert file.done == set()
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -80,6 +80,7 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, form: str, text: 
     with pytest.raises(ForeignFile, match="--fresh"):
         RowFile(path, form)
     assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_csv_opens_in_other_programs() -> None:
