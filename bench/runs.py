@@ -44,14 +44,17 @@ class Run:
         }
 
 
-def closed_loop(once: Callable[[], int], concurrency: int, seconds: float, cpu: Cpu, *, warm: float = 1.0) -> Run:
+def closed_loop(
+    once: Callable[[], int], concurrency: int, seconds: float, cpu: Cpu, *, warm: float | None = None
+) -> Run:
     """Call ``once``, which returns how many answers it got, from ``concurrency`` threads for ``seconds``.
 
     Every caller finishes what it has begun, and the time runs until the last has: while a system has work it is not
-    idle, so neither end of the run flatters it or does it wrong. ``warm`` seconds before that are not counted.
+    idle, so neither end of the run flatters it or does it wrong. ``warm`` seconds before that, by default a second or
+    as long as the run if that is shorter, are not counted.
     """
     with ThreadPoolExecutor(concurrency) as threads:
-        _ask(threads, once, concurrency, warm)
+        _ask(threads, once, concurrency, min(1.0, seconds) if warm is None else warm)
         before, own, began = cpu(), time.process_time(), time.perf_counter()
         asked = _ask(threads, once, concurrency, seconds)
         elapsed, own, after = time.perf_counter() - began, time.process_time() - own, cpu()
