@@ -13,6 +13,7 @@ SOURCES = (
     "settings.py",
     "celeryconfig.py",
     "logs.py",
+    "serving.py",
     "tasks",
     "worker_models",
     "api",
