@@ -9,6 +9,7 @@ REPORTS := .run/reports
 # Test files run side by side: most of them wait for processes to start or die. One that fails runs once more, and the
 # closing line counts it as a rerun: on a crowded machine a deadline can pass for no fault of the project.
 TEST_PROCESSES ?= 3
+RUNS := settings.py logs.py serving.py celeryconfig.py demo.py api client dashboard scripts tasks worker_models
 CODE := $(wildcard *.py) $(wildcard api client dashboard tasks worker_models scripts tests bench deploy)
 export PATH := $(abspath $(VENV)/bin):$(PATH)
 
@@ -228,6 +229,7 @@ check: setup-dev ## Formatting, lint, types and import directions: what CI check
 	@ruff check $(CODE)
 	@mypy
 	@lint-imports
+	@bandit --quiet --configfile pyproject.toml --recursive $(RUNS)
 
 .PHONY: format
 format: setup-dev ## Format the code and fix what ruff can fix

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xmlrpc.client import Fault, ServerProxy
+from xmlrpc.client import Fault, ServerProxy  # nosec B411 # our own supervisord
 
 from supervisor.xmlrpc import SupervisorTransport
 
@@ -101,7 +101,7 @@ def _socket(folder: Path) -> Path:
     for path in (folder / "supervisor.sock", Path(tempfile.gettempdir()) / name):
         if len(str(path)) < SOCKET_PATH_LIMIT:
             return path
-    return Path("/tmp") / name  # noqa: S108 - TMPDIR is too long as well; the name is this folder's alone
+    return Path("/tmp") / name  # noqa: S108 # nosec B108 # TMPDIR is too long as well; the name is this folder's alone
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,9 @@ from tasks.ownership import Ownership
 
 log = logging.getLogger(__name__)
 
+#: How many workers ask each time, on average, whether it is their turn to look for the dead.
+ASKING = 4
+
 
 class Deliveries:
     """Moves deliveries back to their lanes."""
@@ -28,6 +32,7 @@ class Deliveries:
         self.keys = brokers.of(settings).keys
         self._settings = settings
         self._unknown: frozenset[str] = frozenset()
+        self._fleet = 1
 
     # -- a living worker's own
 
@@ -61,10 +66,17 @@ class Deliveries:
 
     # -- a dead worker's
 
-    def lapsed(self) -> list[str]:
-        """Boot ids of registered workers whose lease has run out, if it is this caller's turn to look."""
+    def lapsed(self, *, ask: bool) -> list[str] | None:
+        """Boot ids of registered workers whose lease has run out; None when it is not this caller's turn to look.
+
+        Thousands of workers asking for one turn would keep Redis busy with nothing else. So in a large fleet only a few
+        of them ask each time, by chance, but for those that ``ask`` in any case: when many die at once, few are left.
+        """
+        if not ask and random.random() * self._fleet > ASKING:  # noqa: S311 - spreads load
+            return None
         turn = max(1, int(self._settings.lease_renew * 400))
-        return [boot.decode() for boot in scripts.run(self.client, "lapsed", (), [self.keys.prefix, turn])]
+        mine, self._fleet, *boots = scripts.run(self.client, "lapsed", (), [self.keys.prefix, turn])
+        return [boot.decode() for boot in boots] if mine else None
 
     def rescue(self, boot: str) -> int:
         """Give a dead worker's deliveries back and take it off the register; how many requests run again."""

@@ -117,9 +117,16 @@ class Lease:
             grace = 2 * self._settings.lease_ttl
             self._watch = Watchfulness(grace, uptime(self._client.info("server")))
         if self._watch.settled:
-            for boot in self._deliveries.lapsed():
-                self._deliveries.rescue(boot)
-            self._records.expire()
+            self._look_around()
+
+    def _look_around(self) -> None:
+        """Rescue the dead and end what is too late, if it is this worker's turn."""
+        lapsed = self._deliveries.lapsed(ask=self._ticks % 3 == 0)
+        if lapsed is None:
+            return
+        for boot in lapsed:
+            self._deliveries.rescue(boot)
+        self._records.expire()
 
     def _interrupted(self, why: str) -> None:
         log.warning("lease not renewed in time: %s", why)

@@ -97,7 +97,7 @@ def in_flight(caller: Caller, worker: WorkerProcess) -> int:
     return next((row["in_flight"] for row in caller.monitor.workers() if row["pid"] == worker.pid), 0)
 
 
-RESCUE_OFF = Mutation("tasks/lua/lapsed.lua", "return lapsed", "return {}")
+RESCUE_OFF = Mutation("tasks/lua/lapsed.lua", "return lapsed", "return {lapsed[1], lapsed[2]}")
 
 
 def test_worker_failure(build: Build) -> None:

@@ -5,7 +5,7 @@ pass), ``error`` (fails every time), ``strange`` (its answer cannot be written d
 counted in the file PATH), ``ran PATH`` (appends a line to PATH each time it is inferred). Several orders may be joined
 by ``;``.
 
-``tests.toy:photo`` takes any image instead, and TOY_SECONDS (environment) for each in its forward pass.
+``tests.toy:photo`` takes any image; a forward pass takes TOY_BASE seconds (environment) and TOY_SECONDS for each.
 """
 
 from __future__ import annotations
@@ -82,16 +82,17 @@ class Photo(Toy):
 
     name = "photo"
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, base: float) -> None:
         self._seconds = seconds
+        self._base = base
 
     def decode(self, data: bytes) -> str:
         return f"{len(data)}-bytes"
 
     def infer(self, batch: Sequence[str]) -> Sequence[str]:
-        time.sleep(self._seconds * len(batch))
+        time.sleep(self._base + self._seconds * len(batch))
         return batch
 
 
 def photo(_settings: Settings) -> Photo:
-    return Photo(float(os.environ.get("TOY_SECONDS", "0.05")))
+    return Photo(float(os.environ.get("TOY_SECONDS", "0.05")), float(os.environ.get("TOY_BASE", "0")))

@@ -87,7 +87,7 @@ def _fetch(address: str, target: Path, timeout: float) -> None:
 
 def _connect(address: str, timeout: float) -> http.client.HTTPResponse:
     # published_address returns https addresses only.
-    response: http.client.HTTPResponse = urllib.request.urlopen(address, timeout=timeout)  # noqa: S310
+    response: http.client.HTTPResponse = urllib.request.urlopen(address, timeout=timeout)  # noqa: S310 # nosec B310
     return response
 
 

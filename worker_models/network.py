@@ -6,7 +6,7 @@ Only the exporter and the torch runtime import this module; a worker that finds 
 from __future__ import annotations
 
 import importlib
-import pickle
+import pickle  # nosec B403 # for the name of an exception; files are read with weights_only
 from pathlib import Path
 from typing import Any
 

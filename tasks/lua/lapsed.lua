@@ -1,10 +1,15 @@
 -- Registered workers whose lease has run out. One caller in every `ARGV[2]` ms gets the answer, the others get none,
 -- so the cost does not grow with the square of the number of workers; who gets it does not matter.
--- ARGV: prefix, interval in ms. Returns boot ids.
+-- ARGV: prefix, interval in ms. Returns {1, number of registered workers, boot ids ...}, or {0, number} to a caller whose
+-- turn it is not.
 allow_when_full()
-if not redis.call('SET', prefix .. 'rescue_turn', '1', 'NX', 'PX', ARGV[2]) then return {} end
-local lapsed = {}
-for _, boot in ipairs(redis.call('HKEYS', prefix .. 'workers')) do
+local workers = prefix .. 'workers'
+if not redis.call('SET', prefix .. 'rescue_turn', '1', 'NX', 'PX', ARGV[2]) then
+  return {0, redis.call('HLEN', workers)}
+end
+local boots = redis.call('HKEYS', workers)
+local lapsed = {1, #boots}
+for _, boot in ipairs(boots) do
   if redis.call('EXISTS', prefix .. 'lease:' .. boot) == 0 then lapsed[#lapsed + 1] = boot end
 end
 return lapsed

@@ -82,7 +82,7 @@ def test_the_whole_way_works_over_tls(guarded: Guarded, tls_stack: Stack) -> Non
     victim = tls_stack.start_worker("tests.toy:toy", name="victim")
     monitor = Monitor(tls_stack.settings())
     with closing(Gateway(tls_stack.settings())) as gateway:
-        first = gateway.submit(Submission(image=b"ok", model_type="toy"), watch=True)
+        first = gateway.submit(Submission(image=b"ok", model_type="toy"))
         assert gateway.wait(first.id, 10).state is State.SUCCEEDED
         ids = [gateway.submit(Submission(image=b"sleep 0.2", model_type="toy")).id for _ in range(20)]
         wait_until(lambda: monitor.ledger()["normal.toy"]["running"] > 0)
