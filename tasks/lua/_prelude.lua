@@ -40,7 +40,7 @@ end
 
 -- What became of the workers, newest first: joined, left (said goodbye) or lost (with what it had in hand).
 local function chronicle(event, boot, model, extra)
-  local line = '{"at":' .. stamp(now()) .. ',"event":"' .. event .. '","worker":"' .. boot .. '","model":"' .. model .. '"'
+  local line = '{"at":' .. stamp(now()) .. ',"event":"' .. event .. '","worker":"' .. boot .. '","model":"' .. (model or '') .. '"'
   redis.call('LPUSH', prefix .. 'fleet', line .. (extra or '') .. '}')
   redis.call('LTRIM', prefix .. 'fleet', 0, 199)
   tally('workers_' .. event)

@@ -37,7 +37,7 @@ def test_a_photo_of_ones_own_is_sent_and_its_timeline_can_be_read(page: Page) ->
     expect(page.locator("#curl-code")).to_contain_text("image=@coffee.jpg")
     page.get_by_role("button", name="Timeline of this request").click()
     detail = page.locator("#request-detail")
-    for event in ("accepted", "started", "succeeded"):
+    for event in ("Accepted", "Taken by", "Succeeded"):
         expect(detail).to_contain_text(event)
 
 
