@@ -65,6 +65,14 @@ def requests_in(message: dict[str, Any]) -> list[str]:
     return [str(request_id) for request_id in args[0]]
 
 
+def size(message: dict[str, Any]) -> int:
+    """How many requests a stored message (parsed) carries; one, if it is no message of ours."""
+    try:
+        return len(requests_in(message)) or 1
+    except (ValueError, KeyError, IndexError, TypeError):
+        return 1
+
+
 def _body(message: dict[str, Any]) -> str | bytes:
     encoding = message["properties"].get("body_encoding")
     if encoding and encoding.lower() != "utf-8":

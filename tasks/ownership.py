@@ -17,9 +17,10 @@ from uuid import uuid4
 class Ownership:
     """The tags of the deliveries that this process has taken and not yet settled. Thread-safe."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, *, ahead: int = 0) -> None:
         self.boot = f"{re.sub(r'[^A-Za-z0-9@._-]', '_', node)}/{uuid4().hex[:8]}"
-        self._held: set[str] = set()
+        self._held: dict[str, int] = {}
+        self._ahead = ahead
         self._settled: deque[str] = deque()
         self._numbers = count(1)
         self._lock = threading.Lock()
@@ -29,10 +30,19 @@ class Ownership:
         """A tag for the next take, unique in this process."""
         return str(next(self._numbers))
 
-    def hold(self, tag: str) -> None:
-        """The delivery has arrived."""
+    def hold(self, tag: str, requests: int = 1) -> None:
+        """The delivery has arrived, with so many requests in it."""
         with self._lock:
-            self._held.add(tag)
+            self._held[tag] = requests
+
+    def has_room(self, places: int) -> bool:
+        """Whether one more delivery may be taken when ``places`` run at a time.
+
+        Deliveries count, and so do the requests in them, with one batch ahead: a worker that took as many deliveries of
+        many requests as of one would let what is urgent wait behind hundreds.
+        """
+        with self._lock:
+            return len(self._held) < places and sum(self._held.values()) < places + self._ahead
 
     def settle(self, tag: str) -> None:
         """The delivery has been dealt with; Redis hears of it with the next take or the next renewal of the lease.
@@ -41,13 +51,13 @@ class Ownership:
         ended.
         """
         with self._lock:
-            self._held.discard(tag)
+            self._held.pop(tag, None)
             self._settled.append(tag)
 
     def abandon(self, tag: str) -> None:
         """This process will not deal with the delivery after all; reconcile gives it back."""
         with self._lock:
-            self._held.discard(tag)
+            self._held.pop(tag, None)
 
     def settled(self) -> list[str]:
         """The tags settled since the last call. Losing this answer is harmless, see :meth:`settle`."""
@@ -59,7 +69,7 @@ class Ownership:
     def known(self) -> frozenset[str]:
         """The tags this process still answers for: held, or settled and not yet reported."""
         with self._lock:
-            return frozenset(self._held.union(self._settled))
+            return frozenset((*self._held, *self._settled))
 
     def __len__(self) -> int:
         return len(self._held)
@@ -71,10 +81,15 @@ class Ownership:
 _current: Ownership | None = None
 
 
-def claim(node: str) -> Ownership:
-    """Make this process an owner; called once, before it opens any broker connection."""
+def claim(node: str, *, ahead: int = 0) -> Ownership:
+    """Make this process an owner; called once, before it opens any broker connection.
+
+    Args:
+        node: the worker's node name.
+        ahead: how many requests it may hold beyond those it runs.
+    """
     global _current  # noqa: PLW0603 - a process has one identity
-    _current = Ownership(node)
+    _current = Ownership(node, ahead=ahead)
     return _current
 
 

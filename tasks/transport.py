@@ -38,7 +38,7 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
-from tasks import ownership, scripts
+from tasks import envelope, ownership, scripts
 from tasks.keys import Keys
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class OwnedQoS(kombu_redis.QoS):
         owner = self.owner
         if owner is None:
             return bool(super().can_consume())
-        return owner.taking and (not self.prefetch_count or len(owner) < self.prefetch_count)
+        return owner.taking and (not self.prefetch_count or owner.has_room(self.prefetch_count))
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Remember a delivery; ``take`` has already written it down in Redis."""
@@ -209,8 +209,8 @@ class OwnedChannel(kombu_redis.Channel):
         lane = lanes[answer[0] - 1]
         self._queue_cycle.rotate(lane)
         assert self.owner is not None  # noqa: S101 - as above
-        self.owner.hold(tag)
         message = loads(answer[1])
+        self.owner.hold(tag, envelope.size(message))
         message["properties"]["delivery_tag"] = tag
         self.connection._deliver(message, lane)  # noqa: SLF001 - the hook that kombu's own channels call
         return True

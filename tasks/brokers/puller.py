@@ -31,6 +31,7 @@ from tasks.brokers import topology
 from tasks.brokers.letters import entry_of, express, from_amqp, lane_of
 from tasks.brokers.link import FAULTS, Link
 from tasks.brokers.relay import report
+from tasks.envelope import size
 from tasks.keys import Keys
 from tasks.lanes import configured_order
 from tasks.lease import end_process
@@ -177,7 +178,7 @@ class Puller:
             self._drop()
 
     def _may_take(self) -> bool:
-        room = not self.credit or len(self._owner) < self.credit
+        room = not self.credit or self._owner.has_room(self.credit)
         return bool(self._callbacks) and self._owner.taking and room
 
     def _acknowledge(self) -> None:
@@ -235,7 +236,7 @@ class Puller:
         message = from_amqp(raw, lane)
         text = json.dumps(message, separators=(",", ":"))
         arguments = [self._keys.prefix, self._owner.boot, tag, lane, text, entry_of(message), queue]
-        self._owner.hold(tag)
+        self._owner.hold(tag, size(message))
         held = False
         try:
             held = bool(scripts.run(self._client, "hold", (), arguments))

@@ -6,7 +6,7 @@ local boot = ARGV[2]
 local workers = prefix .. 'workers'
 if redis.call('HEXISTS', workers, boot) == 0 then
   if ARGV[5] ~= '1' then return {0} end
-  chronicle('joined', boot, cjson.decode(ARGV[4]).model)
+  chronicle('joined', boot, cjson.decode(ARGV[4]).model or '')
 end
 redis.call('HSET', workers, boot, ARGV[4])
 redis.call('SET', prefix .. 'lease:' .. boot, '1', 'PX', ARGV[3])

@@ -53,7 +53,7 @@ class Crew:
 
 @pytest.fixture
 def gateway(stack: Stack) -> Iterator[Gateway]:
-    made = Gateway(stack.settings(**SETTINGS), listen=False)
+    made = Gateway(stack.settings(**SETTINGS))
     yield made
     made.close()
 

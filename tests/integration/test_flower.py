@@ -65,7 +65,7 @@ def test_it_names_workers_and_counts_lanes_and_changes_nothing(page: Page, toy: 
     assert set(workers) == {toy.node}
     consumed = {queue["name"] for queue in workers[toy.node]["active_queues"]}
     assert consumed == {"high.toy", "high", "normal.toy", "normal", "low.toy", "low"}
-    gateway = Gateway(stack.settings(MODELS="toy"), listen=False)
+    gateway = Gateway(stack.settings(MODELS="toy"))
     Controls(stack.settings()).pause("low.toy", "ann")
     for _ in range(3):
         gateway.submit(Submission(image=b"ok", model_type="toy", priority="low"))

@@ -100,3 +100,20 @@ def test_a_drained_worker_finishes_and_takes_nothing_until_it_may(
     assert gateway.wait(waiting, 2).state is State.QUEUED
     controls.undrain(worker.node)
     assert gateway.wait(waiting, 5).state is State.SUCCEEDED
+
+
+def test_what_is_urgent_does_not_wait_behind_all_that_one_worker_could_carry(
+    toy: Toy, stack: Stack, monitor: Monitor
+) -> None:
+    """Eight deliveries of eight requests each would be 64 in one pair of hands; two are enough to keep it busy."""
+    gateway = Gateway(stack.settings(BATCH_CHUNK=8))
+    low = [Submission(image=b"sleep 0.05", model_type="toy", priority="low") for _ in range(80)]
+    ids = [accepted.id for accepted in gateway.submit_many(low) if not isinstance(accepted, Exception)]
+    toy("toy-1", "-c", "8", MAX_BATCH=2)
+    wait_until(lambda: monitor.ledger().get("low.toy", {}).get("succeeded", 0) >= 2, 10, what="the worker is busy")
+    _, record = gateway.submit_and_wait(Submission(image=b"ok", model_type="toy", priority="high"), 20)
+    assert record is not None
+    assert record.state is State.SUCCEEDED
+    assert sum(request.state.terminal for request in gateway.records.get_many(ids)) <= 40
+    check_books(monitor, [*all_ended(gateway, ids, 20), record])
+    gateway.close()

@@ -36,7 +36,7 @@ def database(settings: Settings) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def gateway(settings: Settings) -> Iterator[Gateway]:
-    made = Gateway(settings, listen=False)
+    made = Gateway(settings)
     yield made
     made.close()
 
