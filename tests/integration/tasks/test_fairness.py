@@ -106,7 +106,7 @@ def test_what_is_urgent_does_not_wait_behind_all_that_one_worker_could_carry(
     toy: Toy, stack: Stack, monitor: Monitor
 ) -> None:
     """Eight deliveries of eight requests each would be 64 in one pair of hands; two are enough to keep it busy."""
-    gateway = Gateway(stack.settings(BATCH_CHUNK=8))
+    gateway = Gateway(stack.settings(BATCH_CHUNK=8, MODELS="toy"))
     low = [Submission(image=b"sleep 0.05", model_type="toy", priority="low") for _ in range(80)]
     ids = [accepted.id for accepted in gateway.submit_many(low) if not isinstance(accepted, Exception)]
     toy("toy-1", "-c", "8", MAX_BATCH=2)
