@@ -11,9 +11,13 @@ from api.app import create_app
 from api.engine import EXTENSION
 from serving import serve
 from settings import SettingsError, get_settings
+from worker_models.memory import return_large_buffers
 
 if TYPE_CHECKING:
     from flask import Flask
+
+#: Bodies from this size on, those of batches, are given back to the system when they have been dealt with; bytes.
+LARGE_BODY = 1024 * 1024
 
 
 def application() -> Flask:
@@ -24,6 +28,7 @@ def application() -> Flask:
     if settings.webhook_secret:
         # Send what an earlier process left behind, before anybody asks for a new one.
         _ = app.extensions[EXTENSION].outbox
+    return_large_buffers(LARGE_BODY)
     # What is there now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()

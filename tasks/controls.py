@@ -83,7 +83,7 @@ class Controls:
         head = [self._keys.prefix, self._ttl, json.dumps(who)]
         calls = [([key], [*head, text, *envelope.requests_in(json.loads(text))]) for text in messages]
         with translated():
-            return scripts.run_and_get(self._client, "purge", calls, [])[0]
+            return scripts.run_and_get(connections.Kept(self._client), "purge", calls, [])[0]
 
     def restart(self, worker: str, boot: str) -> None:
         """Let this worker finish what it has and end; whatever supervises it starts it again.

@@ -111,8 +111,6 @@ def verdict(
 def _reasons(workers: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> list[str]:
     served = {worker["model"] for worker in workers if worker["state"] != "draining"}
     reasons = [f"no worker serves {model}" for model in engine().settings.models if model not in served]
-    if trouble := engine().monitor.trouble():
-        reasons.append(trouble)
     for lane in lanes:
         if lane["paused"]:
             reasons.append(f"lane {lane['lane']} is paused")

@@ -50,7 +50,6 @@ class FakeQueue:
         self.places = 1000
         self.down = False
         self.rows: list[dict[str, Any]] = [worker_row("answers-1@host", "answers")]
-        self.trouble_now: str | None = None
         self.lane_rows: list[dict[str, Any]] = [lane_row("normal", depth=3), lane_row("high.answers", depth=1)]
         self.closed = False
         self.spent: list[str] = []
@@ -185,7 +184,7 @@ class FakeQueue:
 
     def trouble(self) -> str | None:
         self.ping()
-        return self.trouble_now
+        return None
 
     def paused(self) -> dict[str, Any]:
         self.ping()
