@@ -145,8 +145,9 @@ class Kept:
     def _connection(self) -> Any:
         held: _Held | None = getattr(self._thread, "held", None)
         if held is None:
-            # Not taken out of the pool, which would hold on to the connection of a thread that has ended.
-            held = self._thread.held = _Held(self._pool.make_connection())
+            # Made as the pool makes one, but not by the pool: it would hold on to the connections of threads that have
+            # ended, or count them as open for ever and refuse the hundred-and-first.
+            held = self._thread.held = _Held(self._pool.connection_class(**self._pool.connection_kwargs))
             self._open.add(held.connection)
         if not held.connection.is_connected:
             held.connection.connect()  # behind a Sentinel this asks where the master is

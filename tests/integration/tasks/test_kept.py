@@ -79,3 +79,10 @@ def test_the_connection_of_a_thread_ends_with_it(kept: Kept, own_redis: RedisSer
         for thread in threads:
             thread.join()
         wait_until(lambda: client.info("clients")["connected_clients"] <= before, 10, what="they are closed")
+
+
+def test_threads_that_have_ended_leave_no_mark(kept: Kept) -> None:
+    """More of them than redis-py's pool makes connections: a process lives for months, its threads do not."""
+    for _ in range(120):
+        with ThreadPoolExecutor(1) as thread:
+            assert thread.submit(kept.execute_command, "PING").result() == b"PONG"
