@@ -95,7 +95,7 @@ class Shift:
         owner = self.lease._owner  # noqa: SLF001
         self._attempts.clear()
         for tag, request_id in self._held:
-            self._attempts += self.records.begin([request_id], owner.boot, tag)
+            self._attempts += self.records.begin([request_id], owner.boot, tag, "mobilenet")
             owner.settle(tag)
 
     def commit(self, number: int) -> None:

@@ -73,7 +73,7 @@ class Engine:
         Raises:
             TransientFailure: some requests went back to queued and want another attempt.
         """
-        attempts = self.records.begin(ids, self.owner.boot, tag)
+        attempts = self.records.begin(ids, self.owner.boot, tag, self.model.name)
         with self._in_flight(len(attempts)):
             together = [attempt for attempt in attempts if not attempt.solo]
             failures = list(self._run_together(together, last_try=last_try))

@@ -70,7 +70,7 @@ class Monitor:
         return [{"held": 0, **event, "worker": event["worker"].rpartition("/")[0]} for event in events]
 
     def batch_sizes(self) -> dict[str, dict[int, int]]:
-        """Lane -> size of the forward pass -> how many answered requests shared one of that size."""
+        """Lane of the model that answered -> size of the forward pass -> how many answers shared one of that size."""
         with translated():
             entries = self._client.hgetall(self._keys.batches)
         lanes: dict[str, dict[int, int]] = defaultdict(dict)
@@ -175,7 +175,11 @@ class Monitor:
         return {stage: summary(buckets) for stage, buckets in self._by_stage().items()}
 
     def histograms(self) -> dict[tuple[str, str], dict[str, float]]:
-        """(lane, stage) -> bucket number (as text) -> count, and ``sum`` in seconds; see :data:`BOUNDS`."""
+        """(lane, stage) -> bucket number (as text) -> count, and ``sum`` in seconds; see :data:`BOUNDS`.
+
+        What a shared lane held is counted under the lane of the model that answered; under the shared lane is only
+        what no model had at its end: canceled, purged, expired.
+        """
         with translated():
             entries = self._client.hgetall(self._keys.latency)
         histograms: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)

@@ -85,9 +85,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """Leave to run a request once, as the holder of a delivery."""
+    """Leave to run a request once, as the holder of a delivery; ``model`` is the holder's."""
 
     id: str
+    model: str
     number: int
     crashes: int
     spec: dict[str, Any]
@@ -206,20 +207,29 @@ class Records:
 
     # -- for the worker that holds a delivery
 
-    def begin(self, ids: Iterable[str], boot: str, tag: str) -> list[Attempt]:
-        """Start those of ``ids`` that this delivery may run; the others have ended or run elsewhere."""
+    def begin(self, ids: Iterable[str], boot: str, tag: str, model: str) -> list[Attempt]:
+        """Start those of ``ids`` that this delivery may run; the others have ended or run elsewhere.
+
+        Args:
+            ids: the requests of the delivery.
+            boot: the holder's boot id.
+            tag: the delivery's tag.
+            model: the holder's model, under whose name a shared lane's latencies are counted.
+        """
         ids = list(ids)
         failure_ttl = self._ttl[State.FAILED]
-        calls = [((), (self._prefix, boot, tag, request_id, failure_ttl, MOST_ATTEMPTS)) for request_id in ids]
+        more = (failure_ttl, MOST_ATTEMPTS, model)
+        calls = [((), (self._prefix, boot, tag, request_id, *more)) for request_id in ids]
         answers, images = scripts.run_and_get(self.kept, "begin", calls, [self.keys.image(i) for i in ids])
         started = zip(ids, answers, images, strict=True)
-        return [_attempt(request_id, answer, image) for request_id, answer, image in started if answer[0] > 0]
+        return [_attempt(name, model, answer, image) for name, answer, image in started if answer[0] > 0]
 
     def commit(self, boot: str, attempt: Attempt, outcome: Outcome) -> bool:
         """Store how the attempt ended; False when a later attempt or another end owns the request (fenced)."""
         ttl = self._ttl.get(outcome.state, self._default_ttl)
-        args = [boot, attempt.id, attempt.number, str(outcome.state), outcome.result, ttl]
-        args += [f"{outcome.decode:.6f}", f"{outcome.infer:.6f}", int(outcome.dead_letter), outcome.batch]
+        spent = [f"{outcome.decode:.6f}", f"{outcome.infer:.6f}"]
+        args = [boot, attempt.id, attempt.number, str(outcome.state), outcome.result, ttl, *spent]
+        args += [int(outcome.dead_letter), outcome.batch, attempt.model]
         return bool(self._run("commit", args) != 0)
 
     def requeue(self, boot: str, attempt: Attempt, error: Mapping[str, Any]) -> bool:
@@ -237,11 +247,12 @@ class Records:
             return scripts.run(self.kept, name, (), [self._prefix, *args])
 
 
-def _attempt(request_id: str, answer: Sequence[Any], image: bytes | None) -> Attempt:
+def _attempt(request_id: str, model: str, answer: Sequence[Any], image: bytes | None) -> Attempt:
     """``image`` is None when the request was canceled in between; its answer will be fenced."""
     number, crashes, spec, created, started = answer
     return Attempt(
         id=request_id,
+        model=model,
         number=number,
         crashes=crashes,
         spec=json.loads(spec),

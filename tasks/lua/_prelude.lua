@@ -70,13 +70,20 @@ local function observe(lane, stage, seconds, at)
   redis.call('HINCRBY', prefix .. 'latency', lane .. ':' .. stage .. ':sum', math.floor(seconds * 1000000 + 0.5))
 end
 
--- The one way a request ends. `keep` holds the image for a person who may want to run it again.
-local function finish(id, key, lane, from, to, at, ttl, keep)
+-- Whose latencies these are: a shared lane's name does not say which model served a request.
+local function served(lane, model)
+  if not model or model == '' or string.find(lane, '.', 1, true) then return lane end
+  return lane .. '.' .. model
+end
+
+-- The one way a request ends. `keep` holds the image for a person who may want to run it again; `model` is the one that
+-- had it at the end, if one had.
+local function finish(id, key, lane, from, to, at, ttl, keep, model)
   redis.call('HSET', key, 'state', to, 'completed', stamp(at))
   redis.call('HDEL', key, 'owner', 'tag')
   move(lane, from, to)
   minute(lane, to, at)
-  observe(lane, 'total', at - tonumber(redis.call('HGET', key, 'created')), at)
+  observe(served(lane, model), 'total', at - tonumber(redis.call('HGET', key, 'created')), at)
   redis.call('ZREM', prefix .. 'deadlines', id)
   if keep then
     redis.call('PEXPIRE', image_key(id), ttl * 1000)
@@ -88,12 +95,12 @@ local function finish(id, key, lane, from, to, at, ttl, keep)
 end
 
 -- Given up on, kept for a person.
-local function bury(id, key, lane, from, at, ttl, failure)
+local function bury(id, key, lane, from, at, ttl, failure, model)
   redis.call('HSET', key, 'outcome', failure)
   note(key, at, 'dead_lettered', ',"error":' .. failure)
   redis.call('ZADD', prefix .. 'dead_letters', stamp(at), id)
   tally('dead_lettered')
-  finish(id, key, lane, from, 'failed', at, ttl, true)
+  finish(id, key, lane, from, 'failed', at, ttl, true, model)
 end
 
 -- Where messages wait when RabbitMQ carries them: a script that gets this as its lane leaves the message here, and a

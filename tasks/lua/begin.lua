@@ -1,6 +1,6 @@
 -- queued -> running, for the worker that holds the delivery. The caller reads the image with a GET of its own in the
 -- same round trip: through Lua it would be copied four times.
--- ARGV: prefix, boot id, tag of the delivery, request id, failure TTL, most attempts.
+-- ARGV: prefix, boot id, tag of the delivery, request id, failure TTL, most attempts, model.
 -- Returns {attempt, crashes, spec, created, attempt start}, or {0, why} when this delivery must not run the
 -- request: 'not_held' (this worker was declared dead and the delivery given away), 'finished', 'unknown',
 -- 'elsewhere' (another live delivery runs it), 'expired', 'image_lost', 'given_up'.
@@ -48,8 +48,9 @@ else
   note(key, at, 'started', ',"worker":"' .. boot .. '","attempt":' .. attempt)
   if attempt == 1 then
     local waited = at - tonumber(r[7])
-    observe(lane, 'queue', waited, at)
-    if r[10] then observe(lane, 'eta_error', math.abs(waited - tonumber(r[10])), at) end
+    local by = served(lane, ARGV[7])
+    observe(by, 'queue', waited, at)
+    if r[10] then observe(by, 'eta_error', math.abs(waited - tonumber(r[10])), at) end
   end
   r[11] = stamp(at)
 end

@@ -1,6 +1,6 @@
 -- running -> succeeded or failed, by the current attempt only, and once.
 -- ARGV: prefix, boot id, request id, attempt, new state, outcome JSON, TTL, decode seconds, infer seconds, dead letter (1/0),
---   batch size.
+--   batch size, model.
 -- Returns 1 done, 2 this attempt had done it already (a repeated call), 0 fenced: a later attempt or another end owns it.
 allow_when_full()
 local boot, id, attempt, to = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -14,14 +14,15 @@ end
 local at = now()
 redis.call('HSET', key, 'outcome', ARGV[6], 'committed', boot .. '#' .. attempt)
 if ARGV[10] == '1' then
-  bury(id, key, r[4], 'running', at, tonumber(ARGV[7]), ARGV[6])
+  bury(id, key, r[4], 'running', at, tonumber(ARGV[7]), ARGV[6], ARGV[12])
   return 1
 end
 note(key, at, to, ',"attempt":' .. attempt .. ',"batch":' .. ARGV[11])
 if to == 'succeeded' then
-  observe(r[4], 'decode', tonumber(ARGV[8]), at)
-  observe(r[4], 'infer', tonumber(ARGV[9]), at)
-  redis.call('HINCRBY', prefix .. 'batches', r[4] .. ':' .. ARGV[11], 1)
+  local by = served(r[4], ARGV[12])
+  observe(by, 'decode', tonumber(ARGV[8]), at)
+  observe(by, 'infer', tonumber(ARGV[9]), at)
+  redis.call('HINCRBY', prefix .. 'batches', by .. ':' .. ARGV[11], 1)
 end
-finish(id, key, r[4], 'running', to, at, tonumber(ARGV[7]), false)
+finish(id, key, r[4], 'running', to, at, tonumber(ARGV[7]), false, ARGV[12])
 return 1

@@ -100,6 +100,28 @@ def test_a_killed_worker_is_lost_with_what_it_had_and_the_timeline_tells_it_all(
     assert sum(size_of * number for size_of, number in monitor.batch_sizes()[LANE].items()) >= 2
 
 
+def test_latencies_name_the_model_that_answered_though_the_lane_is_for_any(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor
+) -> None:
+    toy("toy-1")
+    shared = [send("ok", model_type="any", priority="high"), send("bad", model_type="any", priority="high")]
+    ended = all_ended(gateway, shared, 20)
+    assert [(request.lane, request.state) for request in ended] == [("high", State.SUCCEEDED), ("high", State.FAILED)]
+    counts = {
+        key: sum(n for bucket, n in found.items() if bucket != "sum") for key, found in monitor.histograms().items()
+    }
+    stages = {stage: count for (lane, stage), count in counts.items() if lane == "high.toy" and stage != "eta_error"}
+    assert stages == {"queue": 2, "decode": 1, "infer": 1, "total": 2}
+    assert {lane for lane, _ in counts} == {"high.toy"}
+    assert list(monitor.batch_sizes()) == ["high.toy"]
+
+
+def test_what_no_model_had_at_its_end_is_counted_under_its_lane(send: Send, gateway: Gateway, monitor: Monitor) -> None:
+    waiting = send("ok", model_type="any")
+    gateway.cancel(waiting)
+    assert list(monitor.histograms()) == [("normal", "total")]
+
+
 def test_a_remark_is_written_into_a_timeline_and_nowhere_else(send: Send, gateway: Gateway) -> None:
     request_id = send()
     gateway.records.remark(request_id, "webhook", status=204)

@@ -105,7 +105,7 @@ class Protocol(RuleBasedStateMachine):
         number, tag, ids = delivery
         worker = self.workers[number]
         worker.looked.add(tag)
-        for attempt in self.records.begin(ids, worker.owner.boot, tag):
+        for attempt in self.records.begin(ids, worker.owner.boot, tag, "toy"):
             worker.begun.append((tag, attempt))
 
     @rule(number=st.integers(0, WORKERS - 1), data=st.data(), succeed=st.booleans())
@@ -250,7 +250,7 @@ class Protocol(RuleBasedStateMachine):
             if answer[0] < 1:  # type: ignore[index]
                 break
             ids = envelope.requests_in(json.loads(answer[1]))  # type: ignore[index]
-            for attempt in self.records.begin(ids, survivor.owner.boot, tag):
+            for attempt in self.records.begin(ids, survivor.owner.boot, tag, "toy"):
                 self.records.commit(survivor.owner.boot, attempt, Outcome(state=State.SUCCEEDED, result="{}"))
         assert all(request.state.terminal for request in self.records.get_many(self.ids))
         self.books_balance()
