@@ -5,13 +5,20 @@
   const orders = () => window.inferlane.orders;
   const none = () => window.dash_clientside.no_update;
 
+  // Beside a button stands only why nothing began: what began is told by the line below it, from now on until its end.
+  function started(what, plan) {
+    notify(`${what} started`, plan, "teal");
+    set("tick", { n_intervals: Date.now() });
+    return "";
+  }
+
   // -- load test
 
   async function startLoad(clicks, requests, concurrency, models, priority) {
     if (!clicks) return none();
     try {
       await ask("POST", "load", { json: { requests, concurrency, models: models && models.length ? models : ["any"], priority } });
-      return "Started.";
+      return started("Load test", `${requests} requests, ${concurrency} at once`);
     } catch (failure) {
       if (failure.state === "login") orders().refused(failure);
       return failure.message;
@@ -63,7 +70,7 @@
     if (!worker) return "Choose a worker.";
     try {
       await ask("POST", "drill", { json: { worker, requests } });
-      return "Started.";
+      return started("Recovery drill", `${requests} requests for ${worker}`);
     } catch (failure) {
       return failure.message;
     }

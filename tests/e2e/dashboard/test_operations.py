@@ -83,6 +83,7 @@ def test_a_load_test_runs_live_and_its_numbers_add_up(page: Page, system: System
     expect(page.locator("#load-text")).to_contain_text("Done: 24 of 24 answered", timeout=120_000)
     expect(page.locator("#load-text")).to_contain_text("no errors")
     expect(page.locator("#load-results")).to_contain_text("newest")
+    expect(page.locator("#load-said")).to_be_empty()
     after = system.api.client.get("/ops/snapshot?fresh=1").json()["ledger"]["succeeded"]
     assert after - before == 24
 
