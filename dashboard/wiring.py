@@ -17,7 +17,7 @@ def wire(app: Dash) -> None:
 
     What a snapshot changes is drawn by the scripts themselves and is not listed here.
     """
-    for name, outputs, inputs, initial in (*_clock(), *_try_it(), *_requests(), *_runs(), *_login()):
+    for name, outputs, inputs, initial in (*_clock(), *_try_it(), *_runs(), *_login()):
         app.clientside_callback(  # type: ignore[no-untyped-call]
             ClientsideFunction("inferlane", name), outputs, inputs, prevent_initial_call=not initial
         )
@@ -48,13 +48,6 @@ def _try_it() -> list[Wire]:
         ("preview", [Output("preview", "src"), Output("photo-name", "children")], [Input("chosen", "data")], False),
         ("submit", Output("sink-submit", "data"), [Input("classify", "n_clicks"), *asked], False),
         ("snippets", code, told, False),
-    ]
-
-
-def _requests() -> list[Wire]:
-    return [
-        ("selected", Output("sink-select", "data"), [Input("grid", "selectedRows")], False),
-        ("closed", Output("sink-drawer", "data"), [Input("drawer", "opened")], False),
     ]
 
 

@@ -2,8 +2,8 @@
 
 The "image" is text: ``ok``, ``bad`` (invalid input), ``sleep 0.5``, ``exit`` (ends the process inside the forward
 pass), ``error`` (fails every time), ``strange`` (its answer cannot be written down), ``flaky PATH n`` (fails n times,
-counted in the file PATH), ``ran PATH`` (appends a line to PATH each time it is inferred). Several orders may be joined
-by ``;``.
+counted in the file PATH), ``ran PATH`` (appends a line to PATH each time it is inferred), ``until PATH`` (runs until
+there is a file PATH, a minute at most). Several orders may be joined by ``;``.
 
 ``tests.toy:photo`` takes any image; a forward pass takes TOY_BASE seconds (environment) and TOY_SECONDS for each.
 """
@@ -64,6 +64,8 @@ def _obey(order: list[str]) -> None:
                 raise InferenceFailed("told to fail for now")
         case ["ran", path]:
             _append(path)
+        case ["until", path]:
+            _await(Path(path))
 
 
 def _append(path: str) -> int:
@@ -71,6 +73,12 @@ def _append(path: str) -> int:
     with Path(path).open("a") as file:
         file.write(f"{time.time()} {os.getpid()}\n")
     return len(Path(path).read_text().splitlines())
+
+
+def _await(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def toy(_settings: Settings) -> Toy:

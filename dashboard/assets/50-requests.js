@@ -1,7 +1,7 @@
 // The grid of requests, and the drawer with everything about one of them.
 (function () {
   "use strict";
-  const { html, ui, show, ask, clock, milliseconds, live, state, panel, changed, on, set, clientside } = window.inferlane;
+  const { html, ui, show, ask, clock, milliseconds, live, state, panel, changed, on, set } = window.inferlane;
   const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
   const EVERY = 3000;
   const MOST = 2000;
@@ -69,30 +69,24 @@
 
   // -- the drawer
 
-  function selected(rows) {
-    if (rows && rows.length) open(rows[0].id);
-    return window.dash_clientside.no_update;
-  }
-
+  // Follows the request until it ends, another is opened, or the drawer has gone. Whether it has gone is asked of the page:
+  // Dash tells late that it was closed, on a busy page after the next one was opened.
   async function open(id) {
-    opened = id;
+    const mine = { id };
+    opened = mine;
     set("drawer", { opened: true, title: `Request ${id}` });
     show("drawer-body", "Looking…");
     let shown = "";
-    while (opened === id) {
+    while (true) {
       const request = await ask("GET", `requests/${encodeURIComponent(id)}`).catch((failure) => failure);
-      if (opened !== id) return;
+      if (opened !== mine) return;
       const text = JSON.stringify(request) + (request.message || "");
       if (text !== shown) show("drawer-body", request instanceof Error ? missing(request) : detail(request));
       shown = text;
       if (TERMINAL.has(request.state) || request.status === 404 || request.status === 410) return;
       await new Promise((resume) => setTimeout(resume, 1000));
+      if (opened !== mine || !document.getElementById("drawer-body")) return;
     }
-  }
-
-  function closed(isOpen) {
-    if (!isOpen) opened = null;
-    return window.dash_clientside.no_update;
   }
 
   const missing = (failure) => ui("Alert", { color: "red", title: "Cannot be shown" }, failure.message);
@@ -224,6 +218,7 @@
     if (event.key === "Enter" && event.target.id === "find-id" && event.target.value.trim()) open(event.target.value.trim());
   });
 
-  window.dashAgGridFunctions = { ...(window.dashAgGridFunctions || {}), inferlaneClock: (epoch) => clock(epoch) };
-  clientside({ selected, closed });
+  const pressed = ({ event, data }) => { if (event.key === " " || event.key === "Enter") open(data.id); };
+  window.dashAgGridFunctions = { ...(window.dashAgGridFunctions || {}), inferlaneClock: (epoch) => clock(epoch),
+    inferlaneOpen: ({ data }) => { open(data.id); }, inferlaneKey: pressed };
 })();

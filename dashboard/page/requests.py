@@ -88,7 +88,7 @@ def filters() -> Any:
 
 
 def grid() -> Any:
-    """The grid; click a row, or move to it and press Space."""
+    """The grid; click a row, or move to it and press Space or Enter."""
     return html.Div(
         dag.AgGrid(
             id="grid",
@@ -101,6 +101,9 @@ def grid() -> Any:
                 "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
                 "animateRows": False,
             },
+            # Not its selection: rows that change in the moment of the click take that back, and the row selected
+            # already could not be opened again.
+            eventListeners={"cellClicked": ["inferlaneOpen(params)"], "cellKeyDown": ["inferlaneKey(params)"]},
             style={"height": "62vh", "minHeight": "300px"},
             className="",
         )

@@ -56,7 +56,7 @@ def stores(settings: Settings) -> list[Any]:
     names = (
         "pasted",
         "chosen",
-        *(f"sink-{name}" for name in ("tick", "choices", "submit", "select", "drawer", "fault")),
+        *(f"sink-{name}" for name in ("tick", "choices", "submit", "fault")),
     )
     return [
         dcc.Interval(id="tick", interval=1000),

@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -117,6 +117,12 @@ class Stack:
         process.client = self._open.enter_context(httpx.Client(base_url=process.url, timeout=40))
         wait_until(lambda: _is_live(process), timeout, what="the API's /livez")
         return process
+
+    def stop_workers(self, but: Collection[WorkerProcess] = ()) -> None:
+        """End its workers, except these."""
+        for process in self._processes:
+            if isinstance(process, WorkerProcess) and process.alive and process not in but:
+                process.stop()
 
     def kill(self) -> None:
         """SIGKILL to everything it started, for a test that does not care how it ends and need not wait."""

@@ -18,7 +18,8 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
-from tests.support.stack import ApiProcess, Stack
+from tests.support.restoring import restore
+from tests.support.stack import ApiProcess, Stack, WorkerProcess
 from tests.support.waiting import wait_until
 
 MODEL = "efficientnet_lite0"
@@ -56,12 +57,37 @@ class System:
     api: ApiProcess
     dashboard: Process
     url: str
+    workers: dict[str, WorkerProcess]
     model: str = MODEL
 
     @property
     def admin(self) -> dict[str, str]:
         """What an administrator's call carries."""
         return {"Authorization": f"Bearer {ADMIN_KEY}"}
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing of it was killed."""
+        return self.redis.process.alive and self.api.alive and self.dashboard.alive
+
+    def restore(self) -> None:
+        """Its own workers and no others, none of them told anything, no request under way."""
+        self.stack.stop_workers(but=self.workers.values())
+        for name, worker in self.workers.items():
+            if not worker.alive:
+                self.workers[name] = self.stack.start_worker(MODEL, name=name)
+        wait_until(self._own_workers_only, 30, what="the others' leases have ended")
+        wait_until(lambda: not self._busy(), 120, what="no load test and no drill runs")
+        restore(self.api.client, ADMIN_KEY)
+
+    def _own_workers_only(self) -> bool:
+        found = self.api.client.get("/ops/snapshot?fresh=1").json()
+        return {row["id"] for row in found["workers"]} == {worker.node for worker in self.workers.values()}
+
+    def _busy(self) -> bool:
+        """Whether the dashboard sends requests of its own, ordered by a test that did not wait for their end."""
+        runs = httpx.get(f"{self.url}/ui/snapshot").json()["runs"]
+        return any(run["state"] == "running" for run in runs["load"]) or bool((runs["drill"] or {}).get("running"))
 
 
 @contextmanager
@@ -72,11 +98,10 @@ def running(folder: Path, *workers: str, **environ: Any) -> Iterator[System]:
         opened.callback(redis.stop)
         stack = opened.enter_context(Stack(redis.url, folder / "run", **(SETTINGS | environ)))
         api = stack.start_api()
-        for name in workers:
-            stack.start_worker(MODEL, name=name)
+        started = {name: stack.start_worker(MODEL, name=name) for name in workers}
         dashboard, url = start_dashboard(stack, api)
         opened.callback(dashboard.stop)
-        yield System(stack, redis, api, dashboard, url)
+        yield System(stack, redis, api, dashboard, url, started)
 
 
 def start_dashboard(stack: Stack, api: ApiProcess) -> tuple[Process, str]:
@@ -99,11 +124,18 @@ def start_dashboard(stack: Stack, api: ApiProcess) -> tuple[Process, str]:
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A whole system with two workers, for the tests of one module."""
+def shared_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A whole system with two workers, for the tests of one module; they take ``system``."""
     chromium()
     with running(tmp_path_factory.mktemp("dashboard"), "lite-1", "lite-2") as started:
         yield started
+
+
+@pytest.fixture
+def system(shared_system: System) -> System:
+    """The module's system, without what the test before, or a failed attempt of this one, left behind."""
+    shared_system.restore()
+    return shared_system
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,16 @@ from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+#: Gives the grid new values twenty times a second, as a busy system does once.
+CHANGE_ROWS = """() => {
+  let turn = 0;
+  setInterval(() => {
+    turn += 1;
+    const rows = inferlane.state.data.view.requests.map((row) => ({ ...row, attempts: turn }));
+    inferlane.set("grid", { rowData: rows });
+  }, 50);
+}"""
+
 
 def choose(page: Page, field: str, option: str | re.Pattern[str]) -> None:
     """Choose an option of a select, by the visible text."""
@@ -101,8 +111,22 @@ def test_requests_are_listed_filtered_and_canceled_from_their_drawer(page: Page,
     page.get_by_role("button", name="Cancel this request").click()
     expect(page.locator("#request-detail")).to_contain_text("canceled")
     assert state(system, waiting) == "canceled"
-    answer = system.api.client.post(f"/admin/lanes/low.{MODEL}/resume", headers=system.admin)
-    assert answer.status_code == 200
+
+
+def test_a_row_opens_its_drawer_each_time_however_fast_the_rows_change(page: Page, system: System) -> None:
+    ids = [submit(system) for _ in range(2)]
+    tab(page, "Requests")
+    page.evaluate(CHANGE_ROWS)
+    drawer = page.get_by_role("dialog")
+    for one in (*ids, ids[1], ids[0]):
+        page.locator(f"#grid [row-id='{one}'] [col-id='shown']").click()
+        expect(drawer).to_contain_text(f"Request {one}")
+        expect(page.locator("#request-detail")).to_contain_text("succeeded")
+        drawer.get_by_role("button").first.click()
+        expect(drawer).to_have_count(0)
+    page.locator(f"#grid [row-id='{ids[0]}'] [col-id='model']").focus()
+    page.keyboard.press("Enter")
+    expect(drawer).to_contain_text(f"Request {ids[0]}")
 
 
 def test_a_purge_asks_for_the_lanes_name_and_cancels_what_waits(page: Page, system: System) -> None:
@@ -121,7 +145,6 @@ def test_a_purge_asks_for_the_lanes_name_and_cancels_what_waits(page: Page, syst
     page.get_by_role("button", name="Yes, do it").click()
     expect(row.locator(".depth")).to_have_text("0")
     assert {state(system, each) for each in waiting} == {"canceled"}
-    assert system.api.client.post(f"/admin/lanes/{lane}/resume", headers=system.admin).status_code == 200
 
 
 def test_left_and_lost_are_told_apart_and_marked_in_the_charts(page: Page, system: System) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,24 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system without workers and without requests."""
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], System]]:
+    """Gives a system without workers and without requests: the same, until a test has killed a part of it."""
     chromium()
-    with running(tmp_path_factory.mktemp("idle")) as started:
-        yield started
+    systems: list[System] = []
+    with ExitStack() as opened:
+
+        def latest() -> System:
+            if not systems or not systems[-1].intact:
+                systems.append(opened.enter_context(running(tmp_path_factory.mktemp("idle"))))
+            return systems[-1]
+
+        yield latest
+
+
+@pytest.fixture
+def idle(intact: Callable[[], System]) -> System:
+    """A system without workers and without requests, all of it alive."""
+    return intact()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -87,14 +88,14 @@ def test_cancel_while_running(http: httpx.Client) -> None:
 
 
 def test_two_posts_with_one_key_run_once(http: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> None:
-    ran = tmp_path_factory.mktemp("ran") / "times"
+    ran, once = tmp_path_factory.mktemp("ran") / "times", {"Idempotency-Key": uuid4().hex}
     with ThreadPoolExecutor(10) as pool:
-        answers = list(pool.map(lambda _: send(http, f"ran {ran}", **{"Idempotency-Key": "twice"}), range(10)))
+        answers = list(pool.map(lambda _: send(http, f"ran {ran}", **once), range(10)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["request_id"] for answer in answers}) == 1
     assert sum("Idempotent-Replayed" in answer.headers for answer in answers) == 9
     assert len(ran.read_text().splitlines()) == 1
-    assert send(http, "other", **{"Idempotency-Key": "twice"}).status_code == 422
+    assert send(http, "other", **once).status_code == 422
 
 
 def test_one_batch_sent_five_times_at_once_runs_once(
@@ -102,9 +103,10 @@ def test_one_batch_sent_five_times_at_once_runs_once(
 ) -> None:
     ran = tmp_path_factory.mktemp("ran") / "times"
     items = [{"data": base64.b64encode(image(f"ran {ran};sleep 0.{n}")).decode(), "model_type": "toy"} for n in (1, 2)]
+    key = uuid4().hex
 
     def post(_: int) -> httpx.Response:
-        return http.post("/batch_inference", json={"requests": items}, headers={"Idempotency-Key": "one batch"})
+        return http.post("/batch_inference", json={"requests": items}, headers={"Idempotency-Key": key})
 
     with ThreadPoolExecutor(5) as pool:
         answers = list(pool.map(post, range(5)))
@@ -183,18 +185,22 @@ def test_what_has_expired_is_gone_and_what_never_was_is_unknown(stack: Stack) ->
     assert http.get("/inference/never").json()["code"] == "unknown_request"
 
 
-def test_sixty_four_waiters_do_not_delay_livez(http: httpx.Client, toy_api: ApiProcess) -> None:
+def test_sixty_four_waiters_do_not_delay_livez(http: httpx.Client, toy_api: ApiProcess, tmp_path: Path) -> None:
     """By no more than 50 ms: nine of ten calls among 64 callers that wait, against the usual one without them."""
+    release = tmp_path / "release"
     with httpx.Client(base_url=toy_api.url) as other, ThreadPoolExecutor(64) as pool:
         alone = sorted(_seconds(other) for _ in range(40))
         before = http.get("/metrics").json()["total_requests"]
-        waiting = [pool.submit(send, http, "sleep 4" if i == 0 else "ok") for i in range(64)]
+        waiting = [pool.submit(send, http, f"until {release}" if i == 0 else "ok") for i in range(64)]
         wait_until(lambda: http.get("/metrics").json()["total_requests"] == before + 64, what="all are accepted")
-        among = sorted(_seconds(other) for _ in range(40))
-        assert sum(not job.done() for job in waiting) > 50, "they no longer waited while it was measured"
+        # Whoever else has the cores can only delay: what the waiters cost shows in each of the three.
+        among = min(sorted(_seconds(other) for _ in range(40))[36] for _ in range(3))
+        held = sum(not job.done() for job in waiting)
+        release.touch()
+        assert held > 50, "they no longer waited while it was measured"
         assert {job.result().status_code for job in waiting} == {200}
-    print(f"/livez alone {alone[20] * 1000:.1f} ms, among 64 waiters p90 {among[36] * 1000:.1f} ms")  # noqa: T201
-    assert among[36] - alone[20] < 0.05
+    print(f"/livez alone {alone[20] * 1000:.1f} ms, among 64 waiters p90 {among * 1000:.1f} ms")  # noqa: T201
+    assert among - alone[20] < 0.05
 
 
 def _seconds(http: httpx.Client) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from client import Client
+from tests.support.restoring import restore
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
 
 MODELS = "toy,resnet18"
@@ -28,6 +29,12 @@ def toy_worker(module_stack: Stack) -> WorkerProcess:
 @pytest.fixture(scope="module")
 def toy_api(module_stack: Stack, toy_worker: WorkerProcess) -> ApiProcess:
     return module_stack.start_api(MODELS=MODELS, MAX_WAIT=2, CHAOS_ENABLED=1, ADMIN_KEY=ADMIN_KEY)
+
+
+@pytest.fixture
+def restored(toy_api: ApiProcess) -> None:
+    """For a test that gives orders: what the one before it, or a failed attempt of this one, left behind is undone."""
+    restore(toy_api.client, ADMIN_KEY)
 
 
 @pytest.fixture

@@ -89,6 +89,7 @@ def test_names_cannot_steer_the_terminal(toy_api: ApiProcess, tmp_path: Path) ->
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.usefixtures("restored")
 def test_cancel(toy_api: ApiProcess, photo: Path) -> None:
     with Client(toy_api.url, ADMIN_KEY) as boss:
         boss.predict(image(), "toy", priority="low")  # makes the lane known

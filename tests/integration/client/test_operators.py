@@ -6,6 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -17,6 +18,8 @@ from tests.integration.client.test_command_line import documents, run
 from tests.support.redis_server import RedisServer
 from tests.support.stack import ApiProcess, Stack
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("restored")
 
 
 def admin(api: ApiProcess, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -73,22 +76,23 @@ def test_a_dead_letter_is_listed_shown_requeued_and_deleted(
     toy_api: ApiProcess, client: Client, tmp_path: Path
 ) -> None:
     """It fails while the file says so few lines, so that it succeeds when it is run again."""
+    given_up = f"given-up-{uuid4().hex[:8]}"
     with pytest.raises(Failed):
-        client.predict(image(f"flaky {tmp_path / 'count'} 2"), "toy", request_id="given-up", timeout=60)
+        client.predict(image(f"flaky {tmp_path / 'count'} 2"), "toy", request_id=given_up, timeout=60)
     listed = documents(run(toy_api.url, "dead-letters", "--json").stdout)[0]["dead_letters"]
-    assert "given-up" in {letter["request_id"] for letter in listed}
-    assert "given-up" in run(toy_api.url, "dead-letters").stdout
-    shown = run(toy_api.url, "dead-letters", "show", "given-up")
+    assert given_up in {letter["request_id"] for letter in listed}
+    assert given_up in run(toy_api.url, "dead-letters").stdout
+    shown = run(toy_api.url, "dead-letters", "show", given_up)
     assert (shown.returncode, "told to fail" in shown.stdout) == (0, True)
-    assert run(toy_api.url, "dead-letters", "requeue", "given-up").returncode == 1
-    assert admin(toy_api, "dead-letters", "requeue", "given-up").returncode == 0
-    assert client.job("given-up").result(60).attempts >= 1
+    assert run(toy_api.url, "dead-letters", "requeue", given_up).returncode == 1
+    assert admin(toy_api, "dead-letters", "requeue", given_up).returncode == 0
+    assert client.job(given_up).result(60).attempts >= 1
     with pytest.raises(Failed):
-        client.predict(image("error"), "toy", request_id="hopeless", timeout=60)
+        client.predict(image("error"), "toy", timeout=60)
     assert admin(toy_api, "dead-letters", "delete", "all").returncode == 0
     assert "no dead letters" in run(toy_api.url, "dead-letters").stdout
     assert run(toy_api.url, "dead-letters", "show").returncode == 2
-    assert run(toy_api.url, "dead-letters", "show", "given-up").returncode == 1
+    assert run(toy_api.url, "dead-letters", "show", given_up).returncode == 1
 
 
 def test_load_is_sent_at_the_rate_and_accounted_for(toy_api: ApiProcess, tmp_path: Path) -> None:
