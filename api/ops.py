@@ -1,4 +1,4 @@
-"""``/ops/snapshot``: everything a dashboard shows, in one answer, and the log of what operators did.
+"""``/ops/snapshot``: everything a dashboard shows, in one answer; the past of a day; the log of what operators did.
 
 One read serves every caller for half a second, so a hundred open dashboards cost Redis as much as one. It changes
 nothing but the activity log, which gets a line for each successful call of a route that only an admin may use.
@@ -17,6 +17,7 @@ from marshmallow import Schema, fields
 
 from api.engine import engine
 from api.openapi import Answer, Operations, query
+from api.parameters import whole
 from api.resources import now, reply, request_resource, timestamp
 from api.routes.health import totals, uptime, verdict
 from api.routes.models import model_row
@@ -25,6 +26,7 @@ from api.schemas import LaneSchema, ModelSchema, RequestSchema, WorkerSchema
 from api.version import VERSION
 from tasks.connections import prompt, translated
 from tasks.errors import Unavailable
+from tasks.history import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +42,7 @@ blueprint = Operations("dashboard", __name__, description="One answer for a dash
 #: Seconds for which one read is good enough.
 FRESH = 0.5
 HISTORY = 60  # minutes
+LONGEST_STEP = 60  # minutes
 RECENT = 50  # requests
 ACTIVITY = 200  # lines kept
 
@@ -138,6 +141,32 @@ class SnapshotSchema(Schema):
         metadata={"description": "Workers whose lease has run out and whose work nobody has taken over yet"},
     )
     fleet_events = fields.List(fields.Nested(FleetEventSchema), required=True, metadata={"description": "Newest first"})
+
+
+class HistorySchema(Schema):
+    """What was counted in the last minutes."""
+
+    as_of = fields.String(required=True, metadata={"description": "When it was read", "format": "date-time"})
+    step = fields.Integer(required=True, metadata={"description": "Minutes that a row tells of"})
+    history = fields.List(fields.Dict(), required=True, metadata={"description": "A row per step, oldest first"})
+
+
+@blueprint.operation(
+    "GET", "/ops/history",
+    (200, Answer("What was counted in the last minutes, up to a day", HistorySchema)),
+    problems=("invalid_parameters", "broker_unavailable"),
+    parameters=(
+        query("minutes", "How far back", {"type": "integer", "minimum": 1, "maximum": DAY, "default": HISTORY}),
+        query("step", "Minutes per row; the first row begins at a multiple of it",
+              {"type": "integer", "minimum": 1, "maximum": LONGEST_STEP, "default": 1}),
+    ),
+    operation_id="history",
+)  # fmt: skip
+def get_history() -> Response:
+    """Tell how many requests came and ended, and how long they took, minute by minute or in longer steps."""
+    minutes = whole("minutes", request.args, HISTORY, DAY)
+    step = whole("step", request.args, 1, LONGEST_STEP)
+    return reply({"as_of": now(), "step": step, "history": engine().monitor.history(max(minutes, step), step)})
 
 
 @blueprint.operation(

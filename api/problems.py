@@ -148,6 +148,11 @@ class Problem(Exception):
         return members | self.members
 
 
+def wrong_value(name: str, detail: str) -> Problem:
+    """The problem of a parameter or a member of a body that cannot be what it is."""
+    return Problem("invalid_parameters", f"Wrong value for {name}.", errors=[{"name": name, "detail": detail}])
+
+
 def render(problem: Problem) -> Response:
     """The HTTP answer for ``problem``, with ``Retry-After`` on every 429 and 503."""
     response = Response(json.dumps(problem.document()), problem.status, mimetype=MEDIA_TYPE)

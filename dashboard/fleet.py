@@ -72,15 +72,17 @@ def activity(snapshot: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted([*orders, *events], key=lambda line: -(line["at"] or 0.0))
 
 
-def marks(snapshot: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One mark per minute of ``history`` in which something was ordered or a worker came or went, oldest first.
+def marks(snapshot: Mapping[str, Any], history: Sequence[Mapping[str, Any]], step: int = 1) -> list[dict[str, Any]]:
+    """One mark per row of ``history`` in whose time something was ordered or a worker came or went, oldest first.
 
-    A mark has ``at`` (epoch, the start of the minute), ``label`` (a sign per kind), ``level`` and ``text``.
+    A mark has ``at`` (epoch, the start of the row's ``step`` minutes), ``label`` (a sign per kind), ``level`` and
+    ``text``.
     """
-    minutes: dict[int, list[tuple[str, str, str]]] = {row["at"]: [] for row in history}
+    span = MINUTE * step
+    rows: dict[int, list[tuple[str, str, str]]] = {row["at"]: [] for row in history}
     for at, sign, level, text in _happenings(snapshot):
-        minutes.get(int(at // MINUTE) * MINUTE, []).append((sign, level, text))
-    return [_mark(at, found) for at, found in minutes.items() if found]
+        rows.get(int(at // span) * span, []).append((sign, level, text))
+    return [_mark(at, found) for at, found in rows.items() if found]
 
 
 def _happenings(snapshot: Mapping[str, Any]) -> Iterator[tuple[float, str, str, str]]:

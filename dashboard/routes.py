@@ -18,6 +18,7 @@ from dashboard.feed import Feeds
 from dashboard.loadtest import LoadTests, Plan
 from dashboard.sessions import COOKIE, LIFETIME, Sessions
 from dashboard.upstream import Answer, Refused, Upstream, UpstreamError
+from dashboard.view import WINDOWS, charts
 
 if TYPE_CHECKING:
     from settings import Settings
@@ -122,6 +123,18 @@ def snapshot() -> Response:
     document = backend.feeds.of(key).document()
     runs = {"load": backend.load.documents(), "drill": backend.drills.document()}
     return jsonify({**document, "runs": runs, "logged_in": bool(key), "read_only": backend.read_only})
+
+
+@blueprint.get("/charts")
+def long_charts() -> Response:
+    """The charts of a window that is longer than what a snapshot brings along."""
+    minutes = request.args.get("minutes", 0, type=int)
+    if minutes not in WINDOWS:
+        raise ValueError("minutes must be one of " + ", ".join(map(str, WINDOWS)))
+    upstream, key, step = _backend().upstream, _key(), WINDOWS[minutes]
+    past = upstream.call("GET", "/ops/history", key=key, params={"minutes": minutes, "step": step}).body
+    now = upstream.call("GET", "/ops/snapshot", key=key).body
+    return jsonify(charts({**now, "as_of": past["as_of"]}, past["history"], step))
 
 
 @blueprint.post("/infer")

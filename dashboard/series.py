@@ -1,7 +1,7 @@
 """The API's history as chart rows, each with a sentence that says the same. Pure functions.
 
-A chart row has ``at`` (epoch seconds, the start of its minute) and one member per line; None leaves a gap, because a
-minute without answers has no latency, and zero would be a lie.
+A chart row has ``at`` (epoch seconds, the start of its minute or minutes) and one member per line; None leaves a gap,
+because a time without answers has no latency, and zero would be a lie. ``step`` is how many minutes a row tells of.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Rows = list[dict[str, Any]]
 MINUTE = 60
 
 
-def throughput(history: Sequence[Mapping[str, Any]], now: float) -> Rows:
-    """Requests a second in, answered and failed; the minute that still runs counts for the seconds it has had."""
+def throughput(history: Sequence[Mapping[str, Any]], now: float, step: int = 1) -> Rows:
+    """Requests a second in, answered and failed; what still runs counts for the seconds it has had."""
     rows = []
     for row in history:
-        span = min(MINUTE, max(1.0, now - row["at"]))
+        span = min(MINUTE * step, max(1.0, now - row["at"]))
         failed = row["failed"] + row["expired"]
         events = {"in": row["accepted"], "answered": row["succeeded"], "failed": failed}
         rows.append({"at": row["at"], **{name: round(value / span, 3) for name, value in events.items()}})
@@ -68,32 +68,40 @@ def outcomes(ledger: Mapping[str, int]) -> Rows:
 
 
 def summaries(
-    history: Sequence[Mapping[str, Any]], ledger: Mapping[str, int], rows: Mapping[str, Rows]
+    history: Sequence[Mapping[str, Any]], ledger: Mapping[str, int], rows: Mapping[str, Rows], step: int = 1
 ) -> dict[str, str]:
     """One sentence per chart, for who does not see it."""
     return {
-        "throughput": _throughput_text(history, rows["throughput"]),
-        "latency": _latency_text(history, rows["latency"]),
+        "throughput": _throughput_text(history, rows["throughput"], step),
+        "latency": _latency_text(history, rows["latency"], step),
         "split": _split_text(rows["split"]),
         "outcomes": _outcomes_text(ledger),
     }
 
 
-def _throughput_text(history: Sequence[Mapping[str, Any]], rows: Rows) -> str:
+def _throughput_text(history: Sequence[Mapping[str, Any]], rows: Rows, step: int) -> str:
     total = sum(row["accepted"] for row in history)
     if not total:
-        return f"No requests in the last {len(history)} minutes."
+        return f"No requests in the last {_time(len(history) * step)}."
     peak = max(row["in"] for row in rows)
-    return f"{count(total, 'request')} in the last {len(history)} minutes, at most {rate(peak)} in a minute."
+    return f"{count(total, 'request')} in the last {_time(len(history) * step)}, at most {rate(peak)} in {_each(step)}."
 
 
-def _latency_text(history: Sequence[Mapping[str, Any]], rows: Rows) -> str:
+def _time(minutes: int) -> str:
+    return f"{minutes // 60} hours" if minutes > 60 and minutes % 60 == 0 else f"{minutes} minutes"
+
+
+def _each(step: int) -> str:
+    return "a minute" if step == 1 else _time(step)
+
+
+def _latency_text(history: Sequence[Mapping[str, Any]], rows: Rows, step: int) -> str:
     newest = next((row for row in reversed(rows) if row["p95"] is not None), None)
     if newest is None:
-        return f"Nothing was answered in the last {len(history)} minutes."
+        return f"Nothing was answered in the last {_time(len(history) * step)}."
     worst = max(row["p99"] for row in rows if row["p99"] is not None)
     halves = ", ".join(f"{name} {duration(newest[name] / 1000)}" for name in ("p50", "p95", "p99"))
-    return f"Last minute with answers: {halves}. Worst p99: {duration(worst / 1000)}."
+    return f"Last {'minute' if step == 1 else _time(step)} with answers: {halves}. Worst p99: {duration(worst / 1000)}."
 
 
 def _split_text(rows: Rows) -> str:

@@ -11,8 +11,10 @@ from dashboard.verdict import recent_latency, verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: The windows the charts offer, in minutes.
-WINDOWS = (15, 60)
+#: The windows the charts offer, in minutes, and how many minutes a point of each tells of.
+WINDOWS: Mapping[int, int] = {15: 1, 60: 1, 6 * 60: 5, 24 * 60: 15}
+#: Minutes that a snapshot brings along; longer windows are asked for by whoever looks at one.
+BROUGHT = 60
 
 
 def view(snapshot: Mapping[str, Any], *, late_after: float) -> dict[str, Any]:
@@ -27,7 +29,9 @@ def view(snapshot: Mapping[str, Any], *, late_after: float) -> dict[str, Any]:
         "verdict": verdict(snapshot).document(),
         "chips": chips(snapshot),
         "tiles": tiles(snapshot),
-        "charts": {str(minutes): charts(snapshot, minutes) for minutes in WINDOWS},
+        "charts": {
+            str(minutes): charts(snapshot, snapshot["history"][-minutes:]) for minutes in WINDOWS if minutes <= BROUGHT
+        },
         "lanes": rows.lanes(snapshot),
         "workers": rows.workers(snapshot, late_after),
         "models": rows.models(snapshot),
@@ -88,17 +92,16 @@ def error_share(history: Sequence[Mapping[str, Any]]) -> float | None:
     return bad / ended if ended else None
 
 
-def charts(snapshot: Mapping[str, Any], minutes: int) -> dict[str, Any]:
-    """Rows and sentences of every chart for the last ``minutes``."""
-    history = snapshot["history"][-minutes:]
+def charts(snapshot: Mapping[str, Any], history: Sequence[Mapping[str, Any]], step: int = 1) -> dict[str, Any]:
+    """Rows and sentences of every chart for the time of ``history``, whose rows tell of ``step`` minutes each."""
     drawn = {
-        "throughput": series.throughput(history, epoch(snapshot["as_of"]) or 0.0),
+        "throughput": series.throughput(history, epoch(snapshot["as_of"]) or 0.0, step),
         "latency": series.latency(history),
         "split": series.split(history),
         "outcomes": series.outcomes(snapshot["ledger"]),
     }
-    drawn["marks"] = fleet.marks(snapshot, history)
-    return {**drawn, "summaries": series.summaries(history, snapshot["ledger"], drawn)}
+    drawn["marks"] = fleet.marks(snapshot, history, step)
+    return {**drawn, "summaries": series.summaries(history, snapshot["ledger"], drawn, step)}
 
 
 def pauses(paused: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The past by the minute: what the scripts counted in each, for a day. It changes nothing, ever.
 
-A minute that is over does not change, so a process reads each one once and keeps the row it made of it.
+A minute that is over does not change, so a process reads each one once and keeps the row it made of it. Long times are
+told in longer steps: a row of five minutes sums up their histograms, so its percentiles are those of all of it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ DAY = 24 * 60
 OVER = 3
 
 Row = dict[str, Any]
+#: Minutes since the epoch that one row tells of.
+Span = range
 
 
 class History:
@@ -30,18 +33,25 @@ class History:
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._kept: dict[int, Row] = {}
+        self._kept: dict[Span, Row] = {}
 
-    def rows(self, minutes: int) -> list[Row]:
-        """One row per minute, oldest first: ``at`` (epoch), the :data:`EVENTS` of all lanes, a summary per stage."""
-        current = int(time.time() // 60)
-        wanted = range(current - minutes + 1, current + 1)
-        missing = [minute for minute in wanted if minute not in self._kept]
-        read = {m: _row(m * 60, entries) for m, entries in zip(missing, self.read(missing), strict=True)}
-        found = [self._kept.get(minute) or read[minute] for minute in wanted]
-        kept = {**self._kept, **{minute: row for minute, row in read.items() if minute <= current - OVER}}
-        self._kept = {minute: row for minute, row in kept.items() if minute > current - DAY}
-        return found
+    def rows(self, minutes: int, step: int = 1) -> list[Row]:
+        """One row per ``step`` minutes, oldest first, the last for those that still run.
+
+        A row has ``at`` (epoch, a multiple of the step), the :data:`EVENTS` of all lanes, and a summary per stage.
+        """
+        current, kept = int(time.time() // 60), self._kept
+        last = current // step
+        wanted = [range(n * step, (n + 1) * step) for n in range(last - minutes // step + 1, last + 1)]
+        read = self._sum([span for span in wanted if span not in kept])
+        over = {span: row for span, row in read.items() if span[-1] <= current - OVER}
+        self._kept = {span: row for span, row in (kept | over).items() if span[-1] > current - DAY}
+        return [kept.get(span) or read[span] for span in wanted]
+
+    def _sum(self, spans: Sequence[Span]) -> dict[Span, Row]:
+        minutes = [minute for span in spans for minute in span]
+        entries = dict(zip(minutes, self.read(minutes), strict=True))
+        return {span: _row(span[0] * 60, [entries[minute] for minute in span]) for span in spans}
 
     def read(self, minutes: Sequence[int]) -> list[dict[bytes, bytes]]:
         """What was counted in each of these minutes since the epoch, in one round trip."""
@@ -51,10 +61,10 @@ class History:
             return list(pipe.execute())
 
 
-def _row(at: int, entries: Mapping[bytes, bytes]) -> Row:
+def _row(at: int, minutes: Sequence[Mapping[bytes, bytes]]) -> Row:
     events = dict.fromkeys(EVENTS, 0)
     stages: dict[str, dict[str, float]] = {stage: defaultdict(float) for stage in STAGES}
-    for field, value in entries.items():
+    for field, value in (entry for entries in minutes for entry in entries.items()):
         lane, _, name = field.decode().partition(":")
         stage, _, bucket = name.partition(":")
         if lane:

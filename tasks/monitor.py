@@ -162,13 +162,13 @@ class Monitor:
                     rates[lane, "in" if event == "accepted" else "out"] += int(value) / span
         return rates
 
-    def history(self, minutes: int = 60) -> list[dict[str, Any]]:
-        """One row per minute, oldest first, up to a day: ``at`` (epoch), events of all lanes, and latency summaries.
+    def history(self, minutes: int = 60, step: int = 1) -> list[dict[str, Any]]:
+        """One row per ``step`` minutes, oldest first, up to a day: ``at`` (epoch), events of all lanes, and latencies.
 
         A row has the counts ``accepted, succeeded, failed, canceled, expired`` and, per stage, what
         :meth:`latencies` gives. Minutes in which nothing happened are rows of zeros.
         """
-        return self._history.rows(min(minutes, DAY))
+        return self._history.rows(min(minutes, DAY), step)
 
     def latencies(self) -> dict[str, dict[str, float]]:
         """Per stage: p50, p95, p99 in seconds (upper bound of the bucket that holds it), mean and count."""

@@ -19,7 +19,7 @@ from api.engine import engine
 from api.intake import load_json
 from api.keys import Keys
 from api.openapi import Answer, Operations
-from api.problems import Problem
+from api.problems import Problem, wrong_value
 from api.resources import now, reply
 from api.routes.inference import REDIS
 from api.schemas import DiagnosesSchema, OrderSchema, PurgeSchema
@@ -139,7 +139,7 @@ def purge_lane(lane: str) -> Response:
     """
     _check_lane(lane)
     if _json_body().get("confirm") != lane:
-        raise _wrong("confirm", f"must be {lane}")
+        raise wrong_value("confirm", f"must be {lane}")
     return reply({"target": lane, "order": "purge", "canceled": engine().controls.purge(lane, str(g.who))})
 
 
@@ -193,7 +193,7 @@ def set_chaos(worker_id: str) -> Response:
     body = _json_body()
     mode = body.get("mode")
     if mode not in MODES:
-        raise _wrong("mode", "must be one of " + ", ".join(MODES))
+        raise wrong_value("mode", "must be one of " + ", ".join(MODES))
     seconds, rate = _number(body, "seconds", MAX_SECONDS), _number(body, "rate", 1.0)
     _check_worker(worker_id)
     engine().controls.chaos(worker_id, mode, seconds=seconds, rate=rate)
@@ -209,12 +209,8 @@ def _json_body() -> dict[str, Any]:
 def _number(body: dict[str, Any], name: str, most: float) -> float:
     value = body.get(name, 1)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
-        raise _wrong(name, f"must be a number from 0 to {most:g}")
+        raise wrong_value(name, f"must be a number from 0 to {most:g}")
     return float(value)
-
-
-def _wrong(name: str, detail: str) -> Problem:
-    return Problem("invalid_parameters", f"Wrong value for {name}.", errors=[{"name": name, "detail": detail}])
 
 
 def _check_lane(lane: str) -> None:

@@ -23,7 +23,7 @@ from api.engine import engine
 from api.errors import from_task
 from api.examples import BATCH_BODY
 from api.openapi import Answer, Operations, header
-from api.problems import Problem
+from api.problems import Problem, wrong_value
 from api.resources import reply, with_etag
 from api.routes.inference import (
     EVENTS,
@@ -133,7 +133,7 @@ def _drafts() -> tuple[list[Draft | Problem], str | None]:
 def _from_json(body: Mapping[str, Any]) -> tuple[list[Draft | Problem], str | None]:
     items = body.get("requests")
     if not isinstance(items, list):
-        raise _wrong_items("requests", "must be a list")
+        raise wrong_value("requests", "must be a list")
     _check_count("requests", len(items))
     limits = intake.Limits.of(engine().settings)
     defaults = intake.parameters({name: body.get(name) for name in (*SHARED, "callback_url")})
@@ -172,15 +172,11 @@ def _attempt(make: Callable[[], Draft], item: Any) -> Draft | Problem:
         return problem
 
 
-def _wrong_items(name: str, detail: str) -> Problem:
-    return Problem("invalid_parameters", f"Wrong value for {name}.", errors=[{"name": name, "detail": detail}])
-
-
 def _check_count(name: str, count: int) -> None:
     """Refuse a batch that has too few or too many items, or more than its caller has calls left."""
     most = engine().settings.max_batch_items
     if not 1 <= count <= most:
-        raise _wrong_items(name, f"must have 1 to {most} items, not {count}")
+        raise wrong_value(name, f"must have 1 to {most} items, not {count}")
     spend_items(count)
 
 

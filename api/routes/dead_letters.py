@@ -9,9 +9,10 @@ from flask import Response, request
 
 from api.engine import engine
 from api.openapi import Answer, Operations, query
+from api.parameters import page_size
 from api.problems import Problem
 from api.resources import reply, request_resource
-from api.routes.inference import REDIS, page_size
+from api.routes.inference import REDIS
 from api.schemas import DeadLettersSchema, RequestSchema
 from tasks.errors import UnknownRequest
 

@@ -6,18 +6,17 @@ import hashlib
 import math
 import re
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, after_this_request, g, request
 
-from api import cache, events, intake, prefer
+from api import cache, events, intake, parameters, prefer
 from api.correlation import traceparent
 from api.engine import engine
 from api.errors import from_outcome
 from api.examples import ACCEPTED, ANSWERED, INFERENCE_BODY
 from api.openapi import Answer, Operations, header, query
-from api.problems import Problem
+from api.problems import Problem, wrong_value
 from api.resources import now, reply, request_resource, timing_headers, urls, with_etag
 from api.schemas import STATES, AcceptedSchema, PageSchema, RequestSchema
 from api.webhooks.promise import promise
@@ -319,48 +318,19 @@ def list_inference() -> Response:
     """
     given = request.args
     records, cursor = engine().monitor.recent(
-        _wanted(given), limit=page_size(given), cursor=_cursor(given.get("cursor"))
+        _wanted(given), limit=parameters.page_size(given), cursor=_cursor(given.get("cursor"))
     )
     return reply({"requests": [request_resource(record) for record in records], "next_cursor": cursor})
 
 
 def _wanted(given: Mapping[str, str]) -> Wanted:
     texts = {name: given.get(name) or None for name in ("model_type", "model", "worker", "request_id")}
-    status = _choice("status", given.get("status"), STATES)
-    return Wanted(status=status, since=_time(given, "since"), until=_time(given, "until"), **texts)
-
-
-def _time(given: Mapping[str, str], name: str) -> float | None:
-    """Epoch seconds of a time in RFC 3339; one without an offset is UTC."""
-    text = given.get(name)
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that was not escaped arrives as a blank
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        wrong = [{"name": name, "detail": "must be a time like 2026-01-05T12:00:00Z"}]
-        raise Problem("invalid_parameters", f"Wrong value for {name}.", errors=wrong) from None
+    status = parameters.choice("status", given.get("status"), STATES)
+    since, until = (parameters.moment(name, given) for name in ("since", "until"))
+    return Wanted(status=status, since=since, until=until, **texts)
 
 
 def _cursor(text: str | None) -> str | None:
     if text is not None and not _CURSOR.fullmatch(text):
-        raise Problem("invalid_parameters", "Wrong value for cursor.",
-                      errors=[{"name": "cursor", "detail": "must be the next_cursor of a page"}])  # fmt: skip
+        raise wrong_value("cursor", "must be the next_cursor of a page")
     return text
-
-
-def page_size(given: Any, most: int = 500) -> int:
-    """``limit`` of a listing."""
-    text = given.get("limit", "50")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise Problem("invalid_parameters", "Wrong value for limit.",
-                      errors=[{"name": "limit", "detail": f"must be an integer from 1 to {most}"}])  # fmt: skip
-    return int(text)
-
-
-def _choice(name: str, value: str | None, allowed: list[str]) -> str | None:
-    if value is not None and value not in allowed:
-        raise Problem("invalid_parameters", f"Wrong value for {name}.",
-                      errors=[{"name": name, "detail": "must be one of " + ", ".join(allowed)}])  # fmt: skip
-    return value

@@ -1,11 +1,15 @@
 // Tiles and charts. Colours come from the theme, so they follow dark and light by themselves.
 (function () {
   "use strict";
-  const { html, show, clock, panel, changed, set } = window.inferlane;
+  const { html, show, ask, clock, panel, draw, changed, set } = window.inferlane;
 
   const LINES = ["throughput", "latency", "split"];
   const COLORS = { none: "gray.6", ok: "teal.7", warn: "orange.7", bad: "red.7" };
   const SHOWN = 12;
+  // A window longer than what a snapshot brings along is asked for by itself, as often as its points are worth it.
+  const EVERY = 15000;
+  const asked = {};
+  const past = {};
 
   panel(({ view }) => {
     if (!view || !changed("tiles", view.tiles)) return;
@@ -16,17 +20,33 @@
 
   const labelled = (rows) => rows.map(({ at, ...values }) => ({ minute: clock(at, false), ...values }));
 
-  panel(({ view }, { minutes }) => {
-    const all = view && view.charts[minutes];
-    if (!all) return;
+  panel(({ view, state }, { minutes }) => {
+    if (!view || !minutes) return;
+    const all = view.charts[minutes] || longer(minutes, state === "ok");
     for (const name of LINES) {
       if (changed(`chart ${name}`, all[name])) set(`${name}-chart`, { data: labelled(all[name]) });
     }
     if (changed("marks", all.marks)) mark(all.marks);
-    if (changed("chart outcomes", all.outcomes)) pie(all.outcomes);
+    if (all.outcomes && changed("chart outcomes", all.outcomes)) pie(all.outcomes);
     for (const [name, text] of Object.entries(all.summaries)) {
       if (changed(`text ${name}`, text)) show(`${name}-text`, text);
     }
+  });
+
+  function longer(minutes, live) {
+    if (live && Date.now() - (asked[minutes] || 0) > EVERY) {
+      asked[minutes] = Date.now();
+      ask("GET", `charts?minutes=${minutes}`).then((found) => { past[minutes] = found; }, ({ message }) => {
+        past[minutes] = past[minutes] || nothing(`Not known: ${message}`);
+      }).finally(draw);
+    }
+    return past[minutes] || nothing("Asking for it…");
+  }
+
+  // Better no line than that of another time.
+  const nothing = (text) => ({
+    ...Object.fromEntries(LINES.map((name) => [name, []])), marks: [],
+    summaries: Object.fromEntries(LINES.map((name) => [name, text])),
   });
 
   // Orders and the coming and going of workers, as upright lines in the charts and as a list that says the same.

@@ -140,8 +140,8 @@ def numbers() -> Any:
     """Rate, errors, duration."""
     window = dmc.SegmentedControl(
         id="window",
-        data=[{"value": str(minutes), "label": f"{minutes} min"} for minutes in WINDOWS],
-        value=str(WINDOWS[0]),
+        data=[{"value": str(minutes), "label": label(minutes)} for minutes in WINDOWS],
+        value=str(min(WINDOWS)),
         size="xs",
     )
     head = dmc.Group(
@@ -159,6 +159,11 @@ def numbers() -> Any:
         radius="md",
         h="100%",
     )
+
+
+def label(minutes: int) -> str:
+    """A window, in short."""
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h"
 
 
 def charts() -> list[Any]:

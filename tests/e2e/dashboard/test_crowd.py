@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,6 +100,21 @@ def same_minute(page: Page, system: System) -> tuple[float, dict[str, Any]]:
             return as_of, body
         choose_rate(page, "Every second")
         page.wait_for_function(f"inferlane.state.data.view.as_of > {as_of}")
+
+
+@pytest.mark.parametrize(("window", "minutes", "step"), [("6 h", 360, 5), ("24 h", 1440, 15)])
+def test_the_charts_go_back_a_day(page: Page, crowded: System, window: str, minutes: int, step: int) -> None:
+    page.locator("#window").get_by_text(window, exact=True).click()
+    said = page.locator("#throughput-text")
+    expect(said).to_contain_text(f"in the last {minutes // 60} hours")
+    body = crowded.api.client.get("/ops/history", params={"minutes": minutes, "step": step}).json()
+    whole = sum(row["accepted"] for row in body["history"][:-1])
+    told = int(said.inner_text().split()[0].replace(",", ""))
+    assert abs(told - whole) <= 120 * step, "one step may have begun in between"
+    points = re.findall("[ML]", page.locator("#latency-chart .recharts-line path").first.get_attribute("d") or "")
+    assert len(points) == minutes // step
+    page.locator("#window").get_by_text("15 min", exact=True).click()
+    expect(said).to_contain_text("in the last 15 minutes")
 
 
 def choose_rate(page: Page, name: str) -> None:

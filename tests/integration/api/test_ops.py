@@ -90,6 +90,38 @@ def test_with_fifty_workers_and_ten_thousand_requests_it_answers_in_fifty_millis
     assert cost <= 0.050
 
 
+def test_a_day_is_told_in_steps_that_add_up_to_its_minutes(client: FlaskClient, settings: Settings) -> None:
+    with redis.Redis.from_url(settings.redis_url) as database:
+        crowd.keep_minutes(database, settings.key_prefix, 24 * 60)
+        minutes = past(client, minutes=60)
+        quarters = past(client, minutes=24 * 60, step=15)
+        again = past(client, minutes=24 * 60, step=15)
+    assert (len(minutes), len(quarters)) == (60, 96)
+    assert [row["at"] % 900 for row in quarters] == [0] * 96
+    whole = quarters[-3]
+    parts = [row for row in minutes if 0 <= row["at"] - whole["at"] < 900]
+    assert len(parts) == 15
+    for event in ("accepted", "succeeded", "failed"):
+        assert whole[event] == sum(row[event] for row in parts) > 0, event
+    assert whole["total"]["count"] == sum(row["total"]["count"] for row in parts)
+    assert whole["total"]["p95"] == parts[0]["total"]["p95"]  # each minute has the same histogram, so has their sum
+    assert again[:-2] == quarters[: len(again) - 2] or again[0]["at"] > quarters[0]["at"]
+
+
+def past(client: FlaskClient, **wanted: int) -> list[dict[str, Any]]:
+    answer = client.get("/ops/history", query_string=wanted)
+    assert answer.status_code == 200, answer.text
+    rows: list[dict[str, Any]] = answer.json["history"]
+    return rows
+
+
+@pytest.mark.parametrize("wrong", ["minutes=0", "minutes=1441", "step=61", "step=x", "minutes=-5", "minutes="])
+def test_a_time_that_is_not_kept_is_refused(client: FlaskClient, wrong: str) -> None:
+    answer = client.get(f"/ops/history?{wrong}")
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_parameters")
+    assert answer.json["errors"][0]["name"] == wrong.partition("=")[0]
+
+
 def cores_time(client: FlaskClient, database: redis.Redis) -> float:
     """Seconds for which one answer keeps the API's core and then Redis's core busy."""
     redis_before, api_before = redis_seconds(database), time.process_time()

@@ -173,6 +173,10 @@ class FakeQueue:
     def histograms(self) -> dict[tuple[str, str], dict[str, float]]:
         return {("normal", "total"): {"4": 3.0, "10": 1.0, "sum": 0.5}}
 
+    def history(self, minutes: int, step: int = 1) -> list[dict[str, Any]]:
+        self.ping()
+        return [{"at": 60 * step * number} for number in range(minutes // step)]
+
     def latencies(self) -> dict[str, Any]:
         return {"total": {"p50": 0.04, "p95": 0.2, "p99": 0.4, "count": 8}}
 

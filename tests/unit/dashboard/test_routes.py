@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import httpx
 import pytest
 from flask.testing import FlaskClient
@@ -11,7 +14,7 @@ from dashboard.routes import HEADER, backend_for
 from dashboard.sessions import COOKIE
 from dashboard.upstream import Upstream
 from settings import load_settings
-from tests.unit.dashboard.samples import request, snapshot
+from tests.unit.dashboard.samples import AS_OF, minute, request, snapshot
 
 PAGE = {HEADER: "1"}
 KEY = "good-key"
@@ -30,13 +33,19 @@ class Api:
             if key != f"Bearer {KEY}":
                 return httpx.Response(401, json={"code": "unauthorized", "detail": "Send an API key.", "status": 401})
             return httpx.Response(200, json={})
-        if path == "/ops/snapshot":
-            return httpx.Response(200, json=snapshot())
+        if path.startswith("/ops"):
+            return httpx.Response(200, json=snapshot() if path == "/ops/snapshot" else history(call.url.params))
         if path == "/inference" and call.method == "POST":
             return httpx.Response(202, json={"request_id": "id-9", "state": "queued"})
         if path == "/inference":
             return httpx.Response(200, json={"requests": [request()], "next_cursor": None})
         return httpx.Response(404, json={"code": "unknown_request", "detail": "no such request", "status": 404})
+
+
+def history(wanted: Mapping[str, str]) -> dict[str, Any]:
+    step = int(wanted["step"])
+    rows = [minute(number, accepted=60) for number in range(0, int(wanted["minutes"]), step)]
+    return {"as_of": AS_OF, "step": step, "history": rows}
 
 
 @pytest.fixture
@@ -63,6 +72,15 @@ def test_the_snapshot_tells_the_view_the_runs_and_who_is_logged_in(client: Flask
     body = client.get("/ui/snapshot").json
     assert (body["state"], body["logged_in"], body["runs"]) == ("ok", False, {"load": [], "drill": None})
     assert body["view"]["verdict"]["word"] == "Healthy"
+
+
+@pytest.mark.parametrize(("minutes", "points", "text"), [(360, 72, "6 hours"), (1440, 96, "24 hours")])
+def test_longer_charts_come_from_the_history(client: FlaskClient, minutes: int, points: int, text: str) -> None:
+    drawn = client.get(f"/ui/charts?minutes={minutes}").json
+    assert [len(drawn[name]) for name in ("throughput", "latency", "split")] == [points] * 3
+    assert drawn["summaries"]["throughput"].startswith(f"{60 * points:,} requests in the last {text}")
+    assert [slice_["value"] for slice_ in drawn["outcomes"]] == [6, 1, 1]
+    assert client.get("/ui/charts?minutes=17").status_code == 422
 
 
 def test_what_changes_something_must_come_from_the_page(client: FlaskClient, api: Api) -> None:

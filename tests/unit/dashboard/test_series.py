@@ -10,6 +10,15 @@ def test_a_full_minute_counts_sixty_seconds_and_the_running_one_only_those_it_ha
     assert (rows[1]["in"], rows[1]["failed"]) == (2.0, 0.1)
 
 
+def test_a_point_of_five_minutes_counts_five_minutes() -> None:
+    early = minute(0, accepted=600)
+    late = minute(55, accepted=270)
+    rows = series.throughput([early, late], NOW, 5)
+    assert [row["in"] for row in rows] == [2.0, 1.0]
+    said = series.summaries([early, late], {}, {"throughput": rows, "latency": [], "split": []}, 5)
+    assert said["throughput"] == "870 requests in the last 10 minutes, at most 2/s in 5 minutes."
+
+
 def test_what_expired_counts_as_failed() -> None:
     assert series.throughput([minute(1, failed=30, expired=30)], NOW)[0]["failed"] == 1.0
 
