@@ -8,28 +8,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from settings import Settings
-from tasks import brokers, connections, envelope, scripts
+from tasks import brokers, connections, scripts
 from tasks.connections import translated
-from tasks.errors import AlreadyFinished, UnknownRequest
-from tasks.recent import Recent, Wanted
-from tasks.requests import Records
-
-#: Messages that one round trip of a purge takes out.
-CHUNK = 200
 
 
 class Controls:
     """Gives orders."""
 
     def __init__(self, settings: Settings) -> None:
-        self._keys = brokers.of(settings).keys
+        self._broker = brokers.of(settings)
+        self._keys = self._broker.keys
         self._client = connections.prompt(settings.redis_url)
-        self._settings = settings
         self._ttl = settings.result_ttl
 
     def pause(self, lane: str, who: str) -> None:
@@ -48,42 +40,8 @@ class Controls:
 
         What a worker has in hand, a retry that waits for its time included, is not in the lane any more and goes on.
         """
-        if self._settings.amqp_url:
-            return self._purge_records(lane)
-        key, canceled, left = self._keys.lane(lane), 0, self._length(lane)
-        while left > 0:
-            with translated():
-                messages = self._client.lrange(key, -min(left, CHUNK), -1)
-            if not messages:
-                break
-            canceled += sum(self._discard(key, messages[::-1], who))
-            left -= len(messages)
-        return canceled
-
-    def _purge_records(self, lane: str) -> int:
-        """The same where messages are not in Redis: each is dropped when a worker finds its requests ended."""
-        records = Records(self._client, self._settings)
-        recent, cursor, canceled = Recent(self._client, self._keys, records), None, 0
-        while True:
-            found, cursor = recent.search(Wanted(status="queued"), CHUNK, cursor)
-            for request in found:
-                if request.lane == lane:
-                    with suppress(AlreadyFinished, UnknownRequest):
-                        records.cancel(request.id)
-                        canceled += 1
-            if cursor is None:
-                return canceled
-
-    def _length(self, lane: str) -> int:
         with translated():
-            return int(self._client.llen(self._keys.lane(lane)))
-
-    def _discard(self, key: str, messages: Sequence[bytes], who: str) -> list[int]:
-        """Take these messages out of the lane, each in a step of its own: how many requests each ended."""
-        head = [self._keys.prefix, self._ttl, json.dumps(who)]
-        calls = [([key], [*head, text, *envelope.requests_in(json.loads(text))]) for text in messages]
-        with translated():
-            return scripts.run_and_get(connections.Kept(self._client), "purge", calls, [])[0]
+            return self._broker.purge(self._client, lane, ttl=self._ttl, who=who)
 
     def restart(self, worker: str, boot: str) -> None:
         """Let this worker finish what it has and end; whatever supervises it starts it again.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+#: Messages that one round trip of a purge takes out.
+CHUNK = 200
+
 if TYPE_CHECKING:
     from tasks.connections import Client
     from tasks.keys import Keys
@@ -53,6 +56,19 @@ class Broker(Protocol):
 
     def postpone(self, client: Client, lane: str, ids: Sequence[str], *, retries: int, seconds: float) -> bool:
         """Deliver these requests again after a while; False when Celery's own retry does that well enough."""
+
+    def purge(self, client: Client, lane: str, *, ttl: float, who: str) -> int:
+        """Cancel what waits in this lane now; how many requests that were.
+
+        Args:
+            client: Redis.
+            lane: its name.
+            ttl: seconds for which the canceled requests' records stay.
+            who: named in their timelines.
+
+        Raises:
+            redis.RedisError
+        """
 
     def trouble(self, client: Client) -> str | None:
         """Why messages do not move though Redis answers, as a sentence; None when they do."""

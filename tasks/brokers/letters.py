@@ -31,6 +31,17 @@ class Letter:
     queue: str
     message: str
 
+    @property
+    def parsed(self) -> dict[str, Any]:
+        """The message."""
+        found: dict[str, Any] = json.loads(self.message)
+        return found
+
+    @property
+    def lane(self) -> str:
+        """The lane that it belongs to, whatever queue it travels through."""
+        return str(self.parsed["properties"]["delivery_info"]["routing_key"])
+
 
 def opened(entry: bytes, stored: bytes) -> Letter:
     """A letter as the outbox keeps it."""
@@ -50,15 +61,13 @@ def express(lane: str) -> str:
 
 def to_amqp(letter: Letter) -> amqp.Message:
     """The letter as it is published."""
-    message = json.loads(letter.message)
-    properties = message["properties"]
-    lane = properties["delivery_info"]["routing_key"]
+    message = letter.parsed
     return amqp.Message(
         message["body"],
         content_type=message["content-type"],
         content_encoding=message["content-encoding"],
-        application_headers={**message["headers"], LANE_HEADER: lane},
-        correlation_id=properties["correlation_id"],
+        application_headers={**message["headers"], LANE_HEADER: letter.lane},
+        correlation_id=message["properties"]["correlation_id"],
         delivery_mode=2,
     )
 

@@ -15,12 +15,16 @@ lets one delivery run a request and tells the others to drop it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from tasks import envelope, scripts
 from tasks.brokers import puller
+from tasks.brokers.base import CHUNK
+from tasks.brokers.letters import express, opened
 from tasks.brokers.relay import Relay
 from tasks.brokers.sweep import Sweep
+from tasks.connections import Kept
 from tasks.keys import Keys
 
 if TYPE_CHECKING:
@@ -64,6 +68,26 @@ class RabbitMQ:
         message = envelope.seal(app, lane, ids, retries=retries)
         scripts.run(client, "postpone", (), [self.keys.prefix, lane, message, seconds])
         return True
+
+    def purge(self, client: Client, lane: str, *, ttl: float, who: str) -> int:
+        """What waits in the lane's queue, and what was given back to it and waits in the other."""
+        queues = (lane, express(lane))
+        return sum(self._purge_queue(client, queue, lane, [ttl, json.dumps(who)]) for queue in queues)
+
+    def _purge_queue(self, client: Client, queue: str, lane: str, how: Sequence[Any]) -> int:
+        entries, canceled = client.zrange(self.keys.waiting(queue), 0, -1), 0
+        for first in range(0, len(entries), CHUNK):
+            some = entries[first : first + CHUNK]
+            stored = zip(some, client.hmget(self.keys.letters, some), strict=True)
+            letters = [opened(entry, text) for entry, text in stored if text]
+            head = [self.keys.prefix, *how]
+            calls = [
+                ((), [*head, letter.entry, queue, *envelope.requests_in(letter.parsed)])
+                for letter in letters
+                if letter.lane == lane
+            ]
+            canceled += sum(scripts.run_and_get(Kept(client), "purge_letter", calls, [])[0])
+        return canceled
 
     def trouble(self, client: Client) -> str | None:
         """What the last process that could not reach RabbitMQ said, within the last seconds."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+from tasks import envelope, scripts
+from tasks.brokers.base import CHUNK
+from tasks.connections import Kept
 from tasks.keys import Keys
 
 if TYPE_CHECKING:
@@ -38,6 +42,17 @@ class RedisLists:
     def postpone(self, client: Client, lane: str, ids: Sequence[str], *, retries: int, seconds: float) -> bool:  # noqa: ARG002
         """Celery's retry: whoever holds the message until its time is watched like any holder."""
         return False
+
+    def purge(self, client: Client, lane: str, *, ttl: float, who: str) -> int:
+        """Each message is taken out in a step of its own; what comes in meanwhile stays."""
+        key, canceled = self.keys.lane(lane), 0
+        left = int(client.llen(key))
+        while left > 0 and (messages := client.lrange(key, -min(left, CHUNK), -1)):
+            head = [self.keys.prefix, ttl, json.dumps(who)]
+            calls = [([key], [*head, text, *envelope.requests_in(json.loads(text))]) for text in reversed(messages)]
+            canceled += sum(scripts.run_and_get(Kept(client), "purge", calls, [])[0])
+            left -= len(messages)
+        return canceled
 
     def trouble(self, client: Client) -> None:
         """When Redis answers, messages move."""

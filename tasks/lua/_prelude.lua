@@ -103,6 +103,22 @@ local function bury(id, key, lane, from, at, ttl, failure, model)
   finish(id, key, lane, from, 'failed', at, ttl, true, model)
 end
 
+-- Cancel those of a message's requests that still wait: `ids` from place `first` on. Returns how many those were.
+local function purge(ids, first, ttl, who)
+  local canceled = 0
+  for i = first, #ids do
+    local key = request_key(ids[i])
+    local r = redis.call('HMGET', key, 'state', 'lane')
+    if r[1] == 'queued' then
+      local at = now()
+      note(key, at, 'canceled', ',"purged_by":' .. who)
+      finish(ids[i], key, r[2], 'queued', 'canceled', at, ttl, false)
+      canceled = canceled + 1
+    end
+  end
+  return canceled
+end
+
 -- Where messages wait when RabbitMQ carries them: a script that gets this as its lane leaves the message here, and a
 -- relay (tasks/brokers/relay.py) publishes it. Entries are named by the message's correlation id.
 --   outbox           entry -> when a relay publishes it, if nobody has by then

@@ -13,11 +13,12 @@ import pytest
 
 from tasks.controls import Controls
 from tasks.dead_letters import DeadLetters
+from tasks.deliveries import Deliveries
 from tasks.keys import Keys
 from tasks.monitor import Monitor
 from tasks.requests import State
 from tasks.submit import Gateway, Submission
-from tests.integration.tasks import test_fairness, test_rescue
+from tests.integration.tasks import test_fairness, test_orders, test_rescue
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.processes import Process
 from tests.support.rabbitmq_server import RabbitmqServer, needs_rabbitmq
@@ -54,6 +55,12 @@ test_a_request_that_ends_its_process_becomes_a_dead_letter_and_its_companions_su
 test_a_retry_waiting_in_a_dead_workers_memory_is_not_forgotten = (
     test_rescue.test_a_retry_waiting_in_a_dead_workers_memory_is_not_forgotten
 )
+
+controls = test_orders.controls
+test_a_purge_cancels_what_waits_and_the_books_balance = (
+    test_orders.test_a_purge_cancels_what_waits_and_the_books_balance
+)
+test_what_a_worker_has_in_hand_survives_a_purge = test_orders.test_what_a_worker_has_in_hand_survives_a_purge
 
 
 def test_priorities_share_a_busy_worker_six_to_three_to_one(
@@ -162,6 +169,28 @@ def test_cancel_and_deadline_end_what_waits_in_rabbitmq(
     requests = all_ended(gateway, [canceled, late, send()], 10)
     assert [r.state for r in requests][:2] in ([State.CANCELED, State.EXPIRED], [State.CANCELED, State.SUCCEEDED])
     check_books(monitor, requests)
+
+
+def test_a_purge_takes_what_was_given_back_and_spares_a_retry_that_waits_for_its_time(
+    controls: Controls, toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, stack: Stack, tmp_path: Path
+) -> None:
+    victim = toy("victim", "--concurrency", "1", RETRY_BACKOFF=60, RETRY_BACKOFF_MAX=60, RETRY_JITTER=0)
+    retried = send(f"flaky {tmp_path / 'tries'} 1")
+    wait_until(lambda: gateway.get(retried).timeline[-1]["event"] == "retry", 10, what="it failed once")
+    held = send("sleep 60")
+    wait_until(lambda: gateway.get(held).state is State.RUNNING, 10, what="the victim has it")
+    boot = monitor.workers()[0]["boot"]
+    victim.kill()
+    wait_until(lambda: monitor.workers() == [], 10, what="its lease has run out")
+    Deliveries(gateway.records.client, stack.settings()).rescue(boot)
+    assert gateway.get(held).state is State.QUEUED
+    waiting = send()
+    assert controls.purge("normal.toy", "ann") == 2
+    assert [gateway.get(i).state for i in (held, waiting)] == [State.CANCELED] * 2
+    assert gateway.get(held).timeline[-1]["purged_by"] == "ann"
+    assert gateway.get(retried).state is State.QUEUED
+    gateway.cancel(retried)
+    check_books(monitor, [gateway.get(i) for i in (retried, held, waiting)])
 
 
 def test_a_lane_tells_its_depth_and_its_oldest(send: Send, monitor: Monitor, gateway: Gateway) -> None:
