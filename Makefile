@@ -7,8 +7,10 @@ CLIENT := $(RUN) client
 LOAD := $(PYTHON) tests/load_test.py
 REPORTS := .run/reports
 # Test files run side by side: most of them wait for processes to start or die. One that fails runs once more, and the
-# closing line counts it as a rerun: on a crowded machine a deadline can pass for no fault of the project.
-TEST_PROCESSES ?= 3
+# closing line counts it as a rerun: on a crowded machine a deadline can pass for no fault of the project. Hundreds of
+# processes start, so their compiled modules are kept even where the environment says not to: `make clean` deletes them.
+# The order of files is that of tests/conftest.py, the long ones first.
+TEST_PROCESSES ?= 4
 RUNS := settings.py logs.py serving.py celeryconfig.py demo.py api client dashboard scripts tasks worker_models
 CODE := $(wildcard *.py) $(wildcard api client dashboard tasks worker_models scripts tests bench deploy)
 export PATH := $(abspath $(VENV)/bin):$(PATH)
@@ -37,7 +39,8 @@ demo-menu: setup ## The same, one scene at a time
 
 .PHONY: test
 test: setup-dev ## Run all tests
-	@$(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --reruns 1 $(PYTEST_ARGUMENTS)
+	@PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
+	  --reruns 1 $(PYTEST_ARGUMENTS)
 
 .PHONY: setup
 setup: ## Make the virtual environment and install what runs Inferlane

@@ -62,11 +62,12 @@ def test_counters_equal_the_ledger_after_a_mixed_run_with_kills(stack: Stack, ga
     monitor, crew = Monitor(stack.settings(**SETTINGS)), Crew(stack)
     wait_until(lambda: len(monitor.workers()) == 2, 60, what="both workers")
     ids = [send(gateway, "ok", deadline=0.001) for _ in range(3)]  # nobody is that fast
-    unwanted = [send(gateway, "sleep 5") for _ in range(40)]  # more than both have places for
+    unwanted = [send(gateway, f"until {tmp_path / 'canceled'}") for _ in range(40)]  # more than both have places for
     for request_id in unwanted:
         gateway.records.cancel(request_id)
+    (tmp_path / "canceled").touch()
     ids += [*unwanted, *(send(gateway, text) for text in orders(tmp_path))]
-    for late in ("sleep 3", "sleep 3", "sleep 3"):
+    for late in ["sleep 1.5"] * 3:
         ids.append(kill_one_that_runs(gateway, crew, send(gateway, late)))
         crew.look()
     requests = finish(gateway, crew, ids)

@@ -20,14 +20,14 @@ GUIDE = (ROOT / "docs" / "capacity.md").read_text()
 @pytest.mark.parametrize(("rate", "workers"), [(5.0, 1), (8.0, 1), (15.0, 2), (34.0, 4)])
 def test_one_request_at_a_time_with_random_service_waits_as_erlang_says(rate: float, workers: int) -> None:
     plan = Plan(rate=rate, service=0.1, workers=workers, concurrency=1, max_batch=1, scatter="exponential",
-                requests=60_000)  # fmt: skip
+                requests=30_000)  # fmt: skip
     waited = fmean(call.wait for call in Simulation(plan).run().settled())
     assert waited == pytest.approx(erlang_c(rate, 0.1, workers), rel=0.1)
 
 
 def test_constant_service_waits_half_as_long_as_random_service() -> None:
     """Pollaczek and Khinchine: an M/D/1 queue waits half as long as an M/M/1 queue."""
-    plan = Plan(rate=8, service=0.1, workers=1, concurrency=1, max_batch=1, requests=60_000)
+    plan = Plan(rate=8, service=0.1, workers=1, concurrency=1, max_batch=1, requests=30_000)
     waited = fmean(call.wait for call in Simulation(plan).run().settled())
     assert waited == pytest.approx(erlang_c(8, 0.1, 1) / 2, rel=0.1)
 

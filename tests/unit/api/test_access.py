@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from api import access, keys
+from api import access, create_app, keys
+from api.engine import EXTENSION, Connections, Engine
 from settings import SettingsError, load_settings
+from tests.unit.api.conftest import BASE
 from tests.unit.api.fakes import FakeQueue
 from tests.unit.api.test_inference import BASE64, refused
 
@@ -63,9 +65,22 @@ def test_the_table_of_roles_is_complete(app: Flask) -> None:
     assert access.roles(app) == EXPECTED
 
 
+GUARDED = load_settings(BASE | {"AUTH": "on", "ADMIN_KEY": ADMIN, "API_KEYS": USER_ENTRY, "CHAOS_ENABLED": "1"})
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Flask:
+    """An app that asks everybody for a key; for all routes the same, since it takes longer to build than to ask."""
+    return create_app(GUARDED)
+
+
 @pytest.mark.parametrize(("route", "role"), sorted(EXPECTED.items()))
-def test_each_route_asks_for_its_role(make_app: Make, route: tuple[str, str], role: str) -> None:
-    client = make_app(AUTH="on", ADMIN_KEY=ADMIN, API_KEYS=USER_ENTRY, CHAOS_ENABLED=1).test_client()
+def test_each_route_asks_for_its_role(
+    guarded: Flask, connections: Connections, route: tuple[str, str], role: str
+) -> None:
+    guarded.config["TESTING"] = True
+    guarded.extensions[EXTENSION] = Engine(GUARDED, connections)
+    client = guarded.test_client()
     method, path = route[0], route[1].replace("<code>", "lane_full").replace("<path:name>", "index.css")
     refusals = []
     for headers in ({}, bearer(USER), bearer(ADMIN)):

@@ -94,7 +94,9 @@ def test_users_wait_for_their_answer_before_they_ask_again() -> None:
     account = drive(traffic.users(6), 2, slow)
     assert slow.most == 2
     assert (account.sent, account.unsent) == (6, 0)
-    assert all(0.2 <= latency < 0.4 for latency in account.latencies), "waiting for a place is no part of the latency"
+    assert min(account.latencies) >= 0.2
+    # Two at a time: with the waiting it would be twice as much, on a slow machine as well.
+    assert sum(account.latencies) <= 2 * account.elapsed, "waiting for a place is no part of the latency"
 
 
 def test_an_answer_that_the_judge_rejects_is_an_error() -> None:

@@ -18,13 +18,13 @@ if sys.argv[1] == "fixed":
 kept, process = [], psutil.Process()
 def work(seed):
     dice = random.Random(seed)
-    for _ in range(20):
+    for _ in range(10):
         large = bytearray(dice.randrange(5, 30) * 1_000_000)
         kept.append(bytearray(dice.randrange(1_000, 60_000)))
         del large
 before = process.memory_info().rss
 with ThreadPoolExecutor(8) as pool:
-    list(pool.map(work, range(40)))
+    list(pool.map(work, range(24)))
 print(process.memory_info().rss - before - sum(map(len, kept)))
 """
 
