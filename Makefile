@@ -30,7 +30,7 @@ demo: start ## Set up, start, and classify a photo of a cat through the real sys
 	@$(PYTHON) demo.py
 
 .PHONY: quick-demo
-quick-demo: setup ## Show everything in a minute, on a system of its own if none runs; leaves nothing running
+quick-demo: setup ## Show everything in a minute or two, on a system of its own if none runs; leaves nothing running
 	@$(PYTHON) demo.py --quick
 
 .PHONY: demo-menu

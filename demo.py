@@ -3,8 +3,9 @@
 ``python demo.py [PHOTO] [--model NAME]``; without a photo it takes the cat in docs/images and checks that the answer is
 one. It talks to the API over HTTP like any client, and exits with 1 when the answer is not a real one.
 
-``--quick`` shows everything in a minute and ``--menu`` lets you choose: health, photos, a batch, load balancing,
-priorities, a worker that dies, bad input, a small benchmark. Both start a system when none runs, and end it again.
+``--quick`` shows everything in a minute or two and ``--menu`` lets you choose: health, photos, a batch, load
+balancing, priorities, a worker that dies, a picture that kills, bad input, a small benchmark. Both start a system
+when none runs, and end it again.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def crash(stage: Stage) -> None:
     stage.console.print(
         f"All {len(answers)} requests were answered; {len(rescued)} of them were in its hands, as this:"
     )
-    _show_timeline(stage, rescued[0])
+    show_timeline(stage, rescued[0])
 
 
 def _kill_under_load(stage: Stage) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
@@ -50,7 +50,7 @@ def _kill_under_load(stage: Stage) -> tuple[Mapping[str, Any], list[Mapping[str,
     victim = _worker(stage, _who_runs_one(jobs))
     os.kill(int(victim["pid"]), signal.SIGKILL)
     stage.console.print(f"Killed {victim['id']} (pid {victim['pid']}) while it worked.")
-    return victim, [_ended(job) for job in jobs]
+    return victim, [ended(job) for job in jobs]
 
 
 def _who_runs_one(jobs: Sequence[Job]) -> str:
@@ -73,7 +73,8 @@ def _worker(stage: Stage, name: str) -> Mapping[str, Any]:
     return found or {}
 
 
-def _ended(job: Job) -> Mapping[str, Any]:
+def ended(job: Job) -> Mapping[str, Any]:
+    """The request resource, once the request has ended, whichever way."""
     with contextlib.suppress(RequestEnded):  # its state says so, and the caller looks at that
         job.result(timeout=60)
     return job.status().raw
@@ -83,7 +84,8 @@ def _was_rescued(answer: Mapping[str, Any], killed: Mapping[str, Any]) -> bool:
     return any(e["event"] == "worker_died" and e["worker"] == killed["id"] for e in answer["timeline"])
 
 
-def _show_timeline(stage: Stage, answer: Mapping[str, Any]) -> None:
+def show_timeline(stage: Stage, answer: Mapping[str, Any]) -> None:
+    """What happened to one request, line by line."""
     events: Sequence[Mapping[str, Any]] = answer["timeline"]
     rows = ((event["at"], event["event"], event.get("worker"), event.get("attempt")) for event in events)
     stage.console.print(table(f"request {answer['request_id']}", "at", "event", "worker", "#attempt", rows=rows))

@@ -37,7 +37,7 @@ def play(name: str, shown: Stage) -> bool:
     shown.console.print(Rule(title(name), align="left"))
     try:
         SCENES[name](shown)
-    except (SceneError, ClientError) as error:
+    except (SceneError, StageError, ClientError) as error:
         shown.console.print(f"FAILED: {error}", style="red", markup=False)
         return False
     return True

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 FOLDER = ROOT / "docs" / "images"
 CAT = FOLDER / "cat.png"
+ROCKET = FOLDER / "rocket.jpg"
 #: Each photo and the ImageNet classes that are right for it.
 PHOTOS = {
     CAT: range(281, 286),  # tabby, tiger, Persian, Siamese, Egyptian
     FOLDER / "coffee.jpg": range(967, 970),  # espresso, cup, eggnog
-    FOLDER / "rocket.jpg": (657, 744, 812),  # missile, projectile, space shuttle
+    ROCKET: (657, 744, 812),  # missile, projectile, space shuttle
 }
 WIDTH = 30
 

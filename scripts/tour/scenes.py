@@ -18,6 +18,7 @@ from client.images import read
 from client.traffic import Shot
 from scripts.tour.crash import crash
 from scripts.tour.pictures import CAT, FOLDER, PHOTOS, bars, right
+from scripts.tour.poison import poison
 from scripts.tour.problem import expect
 
 if TYPE_CHECKING:
@@ -133,5 +134,5 @@ async def _users(stage: Stage, number: int, requests: int) -> Account:
 
 
 SCENES: dict[str, Callable[[Stage], None]] = {
-    scene.__name__: scene for scene in (health, single, batch, balance, priorities, crash, invalid, benchmark)
+    scene.__name__: scene for scene in (health, single, batch, balance, priorities, crash, poison, invalid, benchmark)
 }

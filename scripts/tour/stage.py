@@ -69,7 +69,7 @@ def answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def own_system(settings: Settings, model: str) -> Iterator[str]:
+def own_system(settings: Settings, model: str, workers: int = WORKERS) -> Iterator[str]:
     """A system on free ports with a run directory of its own; its address. It has ended when the block is left.
 
     Raises:
@@ -79,7 +79,7 @@ def own_system(settings: Settings, model: str) -> Iterator[str]:
         environ = environment(settings, model, folder)
         try:
             _scripts(environ, "start", "--without", "dashboard", "--without", "flower")
-            _scripts(environ, "scale", f"{model}={WORKERS}")
+            _scripts(environ, "scale", f"{model}={workers}")
             yield f"http://127.0.0.1:{environ['API_PORT']}"
         finally:
             _scripts(environ, "stop")
@@ -93,6 +93,7 @@ def environment(settings: Settings, model: str, folder: str) -> dict[str, str]:
         **os.environ,
         **dict.fromkeys(variables(), ""),
         **ports,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "MODELS": model,
         "RUN_DIR": folder,
         "WEIGHTS_DIR": settings.weights_dir,

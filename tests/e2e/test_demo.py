@@ -6,11 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from scripts.probes import MARK
+from scripts.tour.pictures import CAT
+from scripts.tour.poison import judge
+from scripts.tour.problem import SceneError
 from scripts.tour.scenes import SCENES
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
@@ -21,7 +25,7 @@ def demo(folder: Path, *arguments: str, typed: str = "") -> subprocess.Completed
     command = [sys.executable, str(ROOT / "demo.py"), *arguments]
     environ = os.environ | {"TMPDIR": str(folder)}
     return subprocess.run(
-        command, cwd=ROOT, env=environ, input=typed, capture_output=True, text=True, timeout=280, check=False
+        command, cwd=ROOT, env=environ, input=typed, capture_output=True, text=True, timeout=560, check=False
     )
 
 
@@ -36,12 +40,52 @@ def _mark(process: psutil.Process) -> str:
         return ""
 
 
+def answer(request_id: str, *, deaths: int = 0, error: str = "", index: int = 281) -> dict[str, Any]:
+    return {
+        "request_id": request_id,
+        "state": "failed" if error else "succeeded",
+        "error": {"code": error} if error else None,
+        "predictions": [{"index": index}],
+        "timeline": [{"event": "worker_died"}] * deaths,
+    }
+
+
+GUILTY = answer("g", deaths=3, error="poison")
+BESIDE = answer("a", deaths=1)
+
+
+def test_the_poison_scene_believes_what_is_right() -> None:
+    judge(GUILTY, [(CAT, BESIDE), (CAT, answer("b"))], ["g"])
+
+
+@pytest.mark.parametrize(
+    ("guilty", "innocent", "letters", "said"),
+    [
+        (answer("g"), BESIDE, ["g"], "is succeeded"),
+        (answer("g", deaths=3, error="image_lost"), BESIDE, ["g"], "image_lost"),
+        (answer("g", deaths=1, error="poison"), BESIDE, ["g"], "1 workers died"),
+        (GUILTY, BESIDE, [], "dead letters are"),
+        (GUILTY, BESIDE, ["g", "a"], "dead letters are"),
+        (GUILTY, answer("a", deaths=1, error="poison"), ["g"], "no right answer for a"),
+        (GUILTY, answer("a", deaths=1, index=967), ["g"], "no right answer for a"),
+        (GUILTY, answer("a"), ["g"], "nothing was shown"),
+    ],
+)
+def test_the_poison_scene_notices_what_is_wrong(
+    guilty: dict[str, Any], innocent: dict[str, Any], letters: list[str], said: str
+) -> None:
+    with pytest.raises(SceneError, match=said):
+        judge(guilty, [(CAT, innocent)], letters)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_whole_tour_works_on_a_system_of_its_own_and_leaves_nothing(tmp_path: Path) -> None:
     done = demo(tmp_path, "--quick", "--url", f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All of it worked." in done.stdout
     assert "worker_died" in done.stdout
+    assert "dead_lettered" in done.stdout
     assert left_running(tmp_path) == []
     assert list(tmp_path.glob("inferlane-tour-*")) == []
 

@@ -1,0 +1,74 @@
+"""The scene of a picture that kills every worker it meets: it is set aside, and what came with it is answered.
+
+It plays on a system of its own, for no user's system has such a model, and a worker of theirs shall not die for show.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from client import Client
+from client.console import table
+from scripts.tour.crash import ended, show_timeline
+from scripts.tour.pictures import CAT, FOLDER, PHOTOS, ROCKET
+from scripts.tour.problem import expect
+from scripts.tour.stage import own_system
+from settings import get_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from scripts.tour.stage import Stage
+
+MODEL = "fragile"
+FACTORY = f"scripts.tour.fragile:{MODEL}"
+#: What MAX_DELIVERIES is on a system of the tour's own; one worker to die each time, so that none is waited for.
+DEATHS = WORKERS = 3
+#: One batch, so that the innocent are in the same forward pass as the picture that kills.
+BATCH = [CAT, FOLDER / "coffee.jpg"] * 3 + [ROCKET] + [CAT, FOLDER / "coffee.jpg"] * 3
+
+
+def poison(stage: Stage) -> None:
+    """Poison: what kills its workers is set aside, its companions are answered."""
+    stage.console.print(f"{WORKERS} workers of a model that dies of {ROCKET.name}, on a system of its own.")
+    with own_system(get_settings(), FACTORY, WORKERS) as url, Client(url) as client:
+        batch = client.submit_batch(BATCH, MODEL)
+        found = [ended(client.job(f"{batch.id}.{index}")) for index in range(len(BATCH))]
+        letters = client.document("/dead_letters")["dead_letters"]
+    guilty = found[BATCH.index(ROCKET)]
+    innocent = [(photo, answer) for photo, answer in zip(BATCH, found, strict=True) if answer is not guilty]
+    _show(stage, guilty, [answer for _, answer in innocent])
+    judge(guilty, innocent, [letter["request_id"] for letter in letters])
+
+
+def _show(stage: Stage, guilty: Mapping[str, Any], innocent: Sequence[Mapping[str, Any]]) -> None:
+    dragged = sum(_deaths(answer) > 0 for answer in innocent)
+    rows = [
+        (ROCKET.name, 1, guilty["state"], (guilty["error"] or {}).get("code", "")),
+        ("its companions", len(innocent), ", ".join(sorted({answer["state"] for answer in innocent})), ""),
+    ]
+    stage.console.print(table("", "what", "#requests", "state", "error", rows=rows))
+    stage.console.print(f"{dragged} of the companions were running beside it when a worker died.")
+    show_timeline(stage, guilty)
+
+
+def judge(
+    guilty: Mapping[str, Any], innocent: Sequence[tuple[Path, Mapping[str, Any]]], letters: Sequence[str]
+) -> None:
+    """Raise :class:`scripts.tour.problem.SceneError` unless just the guilty one was given up, and was fatal before."""
+    code = (guilty["error"] or {}).get("code")
+    expect(guilty["state"] == "failed" and code == "poison", f"the picture that kills is {guilty['state']} ({code})")
+    expect(_deaths(guilty) == DEATHS, f"{_deaths(guilty)} workers died of it, not {DEATHS}")
+    expect(letters == [guilty["request_id"]], f"the dead letters are {letters}")
+    wrong = [answer["request_id"] for photo, answer in innocent if not _right(photo, answer)]
+    expect(not wrong, f"no right answer for {', '.join(wrong)}, which did nothing wrong")
+    expect(any(_deaths(answer) for _, answer in innocent), "no companion was beside it, so nothing was shown")
+
+
+def _deaths(answer: Mapping[str, Any]) -> int:
+    return sum(event["event"] == "worker_died" for event in answer["timeline"])
+
+
+def _right(photo: Path, answer: Mapping[str, Any]) -> bool:
+    return answer["state"] == "succeeded" and answer["predictions"][0]["index"] in PHOTOS[photo]
