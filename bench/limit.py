@@ -7,7 +7,7 @@ import time
 from bench.runs import Run, closed_loop
 from settings import Settings
 from worker_models.batcher import Batcher
-from worker_models.model import load_model
+from worker_models.model import load_model, max_batch
 
 
 class Limit:
@@ -16,7 +16,8 @@ class Limit:
     def __init__(self, model: str, settings: Settings) -> None:
         self._model = load_model(model, settings)
         self._model.warm_up()
-        self._batcher = Batcher(self._model.infer, settings.max_batch, 4 * settings.max_batch)
+        size = max_batch(self._model, settings)
+        self._batcher = Batcher(self._model.infer, size, 4 * size)
         self.name, self.weights = self._model.name, self._model.weights
 
     def run(self, photo: bytes, concurrency: int, seconds: float) -> Run:

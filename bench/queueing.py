@@ -1,9 +1,9 @@
 """Inferlane as a queueing system: lanes, workers and their batchers, simulated event by event.
 
 What it keeps of the real thing: the order of lanes (the real class from ``tasks.lanes``), workers that hold up to
-``concurrency`` requests, the first worker that began to wait getting the next message, and the batcher that takes
-whatever waits the moment it is free. What it leaves out: crashes, retries, Redis's own time, and cores that workers
-share.
+``concurrency`` requests and no more than two batches, the first worker that began to wait getting the next message,
+and the batcher that takes whatever waits the moment it is free. What it leaves out: crashes, retries, Redis's own
+time, and cores that workers share.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ class Plan:
     scatter: str = "constant"
     requests: int = 20_000
     seed: int = 1
+
+    @property
+    def credit(self) -> int:
+        """The requests that a worker has in hand at most, see :meth:`tasks.ownership.Ownership.has_room`."""
+        return min(self.concurrency, 2 * self.max_batch)
 
     @property
     def utilisation(self) -> float:
@@ -153,7 +158,7 @@ class Simulation(Outcome):
 
     def _take(self, worker: Worker) -> None:
         """Take while there is credit and work; then wait for the bell behind those that wait already."""
-        while worker.held < self.plan.concurrency:
+        while worker.held < self.plan.credit:
             lane = next((name for name in worker.order.consume(3) if self._lanes[name]), None)
             if lane is None:
                 if not worker.listening:

@@ -38,6 +38,21 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivery as its task sees it.
+
+    Attributes:
+        tag: its tag.
+        rank: how urgent it is; less is sooner.
+        last_try: whether a transient failure is final.
+    """
+
+    tag: str
+    rank: int = 0
+    last_try: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Pending:
     attempt: Attempt
     decode_seconds: float
@@ -62,53 +77,52 @@ class Engine:
         self._solo = threading.Lock()
         self._count = threading.Lock()
 
-    def perform(self, ids: Sequence[str], tag: str, *, last_try: bool) -> None:
+    def perform(self, ids: Sequence[str], delivery: Delivery) -> None:
         """Answer every request of a delivery that still wants one.
-
-        Args:
-            ids: the requests of the delivery.
-            tag: the delivery's tag.
-            last_try: whether a transient failure is final.
 
         Raises:
             TransientFailure: some requests went back to queued and want another attempt.
         """
-        attempts = self.records.begin(ids, self.owner.boot, tag, self.model.name)
+        attempts = self.records.begin(ids, self.owner.boot, delivery.tag, self.model.name)
         with self._in_flight(len(attempts)):
             together = [attempt for attempt in attempts if not attempt.solo]
-            failures = list(self._run_together(together, last_try=last_try))
+            failures = list(self._run_together(together, delivery))
             for attempt in attempts:
                 if attempt.solo:
-                    failures += self._run_alone(attempt, last_try=last_try)
+                    failures += self._run_alone(attempt, delivery)
         if failures:
             raise TransientFailure(f"{len(failures)} of {len(ids)} requests failed for now: {failures[0]}")
 
-    def _run_together(self, attempts: Sequence[Attempt], *, last_try: bool) -> Iterator[Exception]:
-        pending = [self._start(attempt, solo=False) for attempt in attempts]
+    def _run_together(self, attempts: Sequence[Attempt], delivery: Delivery) -> Iterator[Exception]:
+        pending = [self._start(attempt, delivery.rank, solo=False) for attempt in attempts]
         for entry in pending:
-            yield from self._finish(entry, last_try=last_try)
+            yield from self._finish(entry, delivery)
 
-    def _run_alone(self, attempt: Attempt, *, last_try: bool) -> list[Exception]:
+    def _run_alone(self, attempt: Attempt, delivery: Delivery) -> list[Exception]:
         """Run a request that a worker died with: one at a time, and named in Redis while it runs."""
         with self._solo:
             suspect = self.records.keys.suspect(self.owner.boot)
             self.records.client.set(suspect, attempt.id)
             try:
-                return list(self._finish(self._start(attempt, solo=True), last_try=last_try))
+                return list(self._finish(self._start(attempt, delivery.rank, solo=True), delivery))
             finally:
                 self.records.client.delete(suspect)
 
-    def _start(self, attempt: Attempt, *, solo: bool) -> _Pending:
+    def _start(self, attempt: Attempt, rank: int, *, solo: bool) -> _Pending:
         began = time.perf_counter()
         try:
             pixels = self.model.decode(attempt.image)
             decoded = time.perf_counter() - began
-            return _Pending(attempt, decoded, self.batcher.submit(pixels, solo=solo))
+            return _Pending(attempt, decoded, self.batcher.submit(pixels, rank=rank, solo=solo))
         except Exception as error:  # noqa: BLE001 - the edge of a request: whatever goes wrong is its outcome
             return _Pending(attempt, time.perf_counter() - began, error)
 
-    def _finish(self, entry: _Pending, *, last_try: bool) -> Iterator[Exception]:
+    def _finish(self, entry: _Pending, delivery: Delivery) -> Iterator[Exception]:
         """Commit one request; yields the error when it should be tried again."""
+        yield from self._commit(entry, last_try=delivery.last_try)
+        self.owner.ended(delivery.tag)
+
+    def _commit(self, entry: _Pending, *, last_try: bool) -> Iterator[Exception]:
         try:
             result = entry.result()
             outcome = self._success(entry, result)

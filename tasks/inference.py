@@ -13,8 +13,10 @@ from celery.exceptions import Reject, Retry
 
 from settings import get_settings
 from tasks.celery import app
+from tasks.engine import Delivery
 from tasks.envelope import TASK
 from tasks.errors import TransientFailure
+from tasks.lanes import urgency
 
 if TYPE_CHECKING:
     from tasks.brokers import Broker
@@ -63,9 +65,11 @@ def infer(self: Any, ids: list[str]) -> None:
         TransientFailure: some want another attempt; Celery's autoretry publishes it.
         Reject: something outside the requests went wrong, Redis for too long or a bug; the delivery is given back.
     """
-    last_try = self.request.retries >= self.max_retries
+    request = self.request
+    rank = urgency(request.delivery_info["routing_key"])
+    delivery = Delivery(request.properties["delivery_tag"], rank, last_try=request.retries >= self.max_retries)
     try:
-        self.engine.perform(ids, self.request.properties["delivery_tag"], last_try=last_try)
+        self.engine.perform(ids, delivery)
     except TransientFailure:
         raise
     except Exception as error:

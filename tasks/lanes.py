@@ -40,6 +40,12 @@ def lane(priority: str, model_type: str) -> str:
     return Lane(priority, model_type).name
 
 
+def urgency(name: str) -> int:
+    """How urgent what waits in the lane of this name is: 0 for high, more is later."""
+    priority = Lane.parse(name).priority
+    return PRIORITIES.index(priority) if priority in PRIORITIES else len(PRIORITIES)
+
+
 def lanes_of(model: str) -> list[str]:
     """The lanes that a worker of ``model`` consumes, most urgent first; its own lane before the shared one."""
     return [lane(priority, owner) for priority in PRIORITIES for owner in (model, ANY)]

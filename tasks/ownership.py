@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
+from collections.abc import Callable
 from itertools import count
 from uuid import uuid4
 
@@ -17,10 +18,13 @@ from uuid import uuid4
 class Ownership:
     """The tags of the deliveries that this process has taken and not yet settled. Thread-safe."""
 
-    def __init__(self, node: str, *, ahead: int = 0) -> None:
+    def __init__(self, node: str, *, batch: int = 1) -> None:
+        """``batch``: how many requests run at a time, and so how many more are worth having in hand."""
         self.boot = f"{re.sub(r'[^A-Za-z0-9@._-]', '_', node)}/{uuid4().hex[:8]}"
         self._held: dict[str, int] = {}
-        self._ahead = ahead
+        self.batch = batch
+        self.on_room: Callable[[], object] = lambda: None
+        """Called from any thread when a part of a delivery has ended and another may be taken because of it."""
         self._settled: deque[str] = deque()
         self._numbers = count(1)
         self._lock = threading.Lock()
@@ -36,13 +40,23 @@ class Ownership:
             self._held[tag] = requests
 
     def has_room(self, places: int) -> bool:
-        """Whether one more delivery may be taken when ``places`` run at a time.
+        """Whether one more delivery may be taken when there are threads for ``places``.
 
-        Deliveries count, and so do the requests in them, with one batch ahead: a worker that took as many deliveries of
-        many requests as of one would let what is urgent wait behind hundreds.
+        What counts is the requests that have not ended: one batch that runs and one ahead of it. With more in hand,
+        what is urgent would wait behind it, and nothing would be answered sooner.
         """
         with self._lock:
-            return len(self._held) < places and sum(self._held.values()) < places + self._ahead
+            return len(self._held) < places and sum(self._held.values()) < 2 * self.batch
+
+    def ended(self, tag: str) -> None:
+        """One request of a delivery has ended; the delivery is still held."""
+        with self._lock:
+            if tag not in self._held:
+                return
+            before = sum(self._held.values())
+            self._held[tag] -= 1
+        if before == 2 * self.batch:
+            self.on_room()
 
     def settle(self, tag: str) -> None:
         """The delivery has been dealt with; Redis hears of it with the next take or the next renewal of the lease.
@@ -81,15 +95,15 @@ class Ownership:
 _current: Ownership | None = None
 
 
-def claim(node: str, *, ahead: int = 0) -> Ownership:
+def claim(node: str, *, batch: int = 1) -> Ownership:
     """Make this process an owner; called once, before it opens any broker connection.
 
     Args:
         node: the worker's node name.
-        ahead: how many requests it may hold beyond those it runs.
+        batch: how many requests it runs at a time.
     """
     global _current  # noqa: PLW0603 - a process has one identity
-    _current = Ownership(node, ahead=ahead)
+    _current = Ownership(node, batch=batch)
     return _current
 
 

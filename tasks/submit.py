@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -37,10 +38,19 @@ from tasks.lanes import ANY, PRIORITIES, STRATEGIES, lane
 from tasks.requests import Records, Request, State
 
 #: The share of MAX_QUEUE up to which a priority may fill a model's lanes: low is refused first.
-ROOM = {"high": 1.0, "normal": 0.8, "low": 0.5}
+ROOM = {"high": 0.9, "normal": 0.8, "low": 0.5}
+
+#: The share that each priority has to itself, so that it gets on however much there is of the others.
+RESERVED = 0.05
+
+#: Seconds after a refusal in which this process asks for room before it sends images.
+WARY = 2.0
 
 #: Seconds between looks at the record while waiting, should a word get lost.
 RECHECK = 5.0
+
+#: What ``accept.lua`` answers.
+ACCEPTED, REPLAYED, ANOTHER_BODY, NO_ROOM, WOULD = 1, 0, -1, -2, 2
 
 #: Seconds for which an image waits to be accepted; only a producer that dies right there leaves one to expire.
 UPLOAD = 60
@@ -98,6 +108,7 @@ class Gateway:
         self._fleet = Fleet(self._client, self._keys)
         self._choose = STRATEGIES[settings.any_strategy]()
         self._thread = threading.local()
+        self._wary: dict[str, float] = {}
         self._places = threading.BoundedSemaphore(settings.max_waiters)
         self.records = Records(self._client, settings)
 
@@ -298,35 +309,55 @@ class Gateway:
             self._client.hincrby(self._keys.counters, "refused")
 
     def _accept(self, entries: Sequence[Entry], reply: str = "") -> list[Accepted | TaskError]:
-        """Store and publish entries of one lane as one message."""
+        """Store and publish entries of one lane as one message; soon after a refusal, only if there is room."""
+        where = entries[0].lane
+        answers: list[Any] = []
+        if time.monotonic() < self._wary.get(where, 0.0):
+            answers = self._run_accept(entries, "", "", [""] * len(entries), [])
+        if not answers or any(code == WOULD for code, _ in answers):
+            message = self._seal(entries)
+            uploads = [self._keys.upload(uuid4().hex) for _ in entries]
+            images = [
+                ("SET", key, entry.submission.image, "EX", UPLOAD) for key, entry in zip(uploads, entries, strict=True)
+            ]
+            answers = self._run_accept(entries, message, reply, uploads, images)
+            if any(code == ACCEPTED for code, _ in answers):
+                self._carrier.carry(where, message)
+        if any(code == NO_ROOM for code, _ in answers):
+            self._wary[where] = time.monotonic() + WARY
+        return [self._outcome(entry, *answer) for entry, answer in zip(entries, answers, strict=True)]
+
+    def _run_accept(
+        self,
+        entries: Sequence[Entry],
+        message: str,
+        reply: str,
+        uploads: Sequence[str],
+        images: Sequence[Sequence[Any]],
+    ) -> list[Any]:
+        """What ``accept.lua`` says of each entry."""
         first = entries[0]
         backlog = [lane(priority, first.model) for priority in PRIORITIES]
-        bound = int(self._settings.max_queue * ROOM[first.submission.priority])
-        message = self._seal(entries)
-        args: list[Any] = [self._keys.prefix, first.lane, message, bound, reply, len(backlog), *backlog]
-        uploads = []
-        for entry in entries:
-            upload = self._keys.upload(uuid4().hex)
-            uploads.append(("SET", upload, entry.submission.image, "EX", UPLOAD))
+        room = self._settings.max_queue
+        bound, reserved = ceil(room * ROOM[first.submission.priority]), int(room * RESERVED)
+        args: list[Any] = [self._keys.prefix, first.lane, message, bound, reserved, reply, len(backlog), *backlog]
+        for entry, upload in zip(entries, uploads, strict=True):
             args += [*_fields(entry), upload]
         with translated():
-            lane_and_bell = self._keys.lane_and_bell(first.lane)
-            answers = scripts.run_after(self.records.kept, uploads, "accept", lane_and_bell, args)
-        if any(code == 1 for code, _ in answers):
-            self._carrier.carry(first.lane, message)
-        return [self._outcome(entry, *answer) for entry, answer in zip(entries, answers, strict=True)]
+            keys = self._keys.lane_and_bell(first.lane)
+            return list(scripts.run_after(self.records.kept, images, "accept", keys, args))
 
     def _seal(self, entries: Sequence[Entry]) -> str:
         """The message over entries of one lane."""
         return envelope.seal(app, entries[0].lane, [entry.id for entry in entries])
 
     def _outcome(self, entry: Entry, code: int, state: bytes) -> Accepted | TaskError:
-        if code == -1:
+        if code == ANOTHER_BODY:
             return IdempotencyConflict(f"request {entry.id} was accepted before with another body")
-        if code == -2:
+        if code == NO_ROOM:
             wait = self._fleet.expected_wait(entry.model, entry.submission.priority) or UNMEASURED
             return LaneFull(f"the lanes of {entry.model} are full for {entry.submission.priority}").after(wait / 2)
-        return Accepted(entry.id, code == 0, State(state.decode()))
+        return Accepted(entry.id, code == REPLAYED, State(state.decode()))
 
 
 def _fields(entry: Entry) -> list[Any]:

@@ -113,9 +113,9 @@ class TracedBatcher(Batcher[Any, Any]):
     ) -> None:
         super().__init__(partial(_infer, infer, tracer), max_batch, capacity)
 
-    def submit(self, item: Any, *, solo: bool = False) -> Slot[Any, Any]:
+    def submit(self, item: Any, *, rank: int = 0, solo: bool = False) -> Slot[Any, Any]:
         """As :meth:`worker_models.batcher.Batcher.submit`."""
-        return super().submit((item, context.get_current()), solo=solo)
+        return super().submit((item, context.get_current()), rank=rank, solo=solo)
 
 
 def _infer(infer: Callable[[Sequence[Any]], Sequence[Any]], tracer: Tracer, batch: Sequence[Any]) -> Sequence[Any]:

@@ -39,6 +39,7 @@ from worker_models.batcher import Batcher
 from worker_models.cores import intra_op_threads, usable_cores
 from worker_models.errors import ModelError
 from worker_models.memory import return_large_buffers
+from worker_models.model import max_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +63,7 @@ def _pin(sender: str, conf: Any, options: Mapping[str, Any], **_: Any) -> None:
         sys.exit("a worker serves one model: say which with --model, for example --model resnet18")
     if options.get("chaos", "off") != "off" and not get_settings().chaos_enabled:
         sys.exit("--chaos needs CHAOS_ENABLED=1")
-    ownership.claim(sender, ahead=get_settings().max_batch)
+    ownership.claim(sender, batch=get_settings().max_batch)
     carried = bool(get_settings().amqp_url)
     conf.task_queues = [Queue(name, routing_key=name, no_declare=carried) for name in lanes_of(_lane_name(model))]
 
@@ -103,7 +104,9 @@ class PinnedModel(bootsteps.StartStopStep):
             from tasks.tracing import trace_worker
 
             model, make_batcher = trace_worker(model)
-        self.batcher = make_batcher(infer, max_batch=settings.max_batch, capacity=4 * settings.max_batch)
+        owner.batch = max_batch(model, settings)
+        owner.on_room = lambda: parent.hub.call_soon(_look_again)
+        self.batcher = make_batcher(infer, max_batch=owner.batch, capacity=4 * owner.batch)
         records = Records(connections.patient(settings.redis_url), settings)
         engine = Engine(model, self.batcher, records, owner)
         broker = brokers.of(settings)
@@ -122,6 +125,10 @@ class PinnedModel(bootsteps.StartStopStep):
     def stop(self, parent: Any) -> None:
         """Nothing yet: Celery stops its steps in reverse, and the pool still has work; see :func:`_goodbye`."""
         parent.pinned = self
+
+
+def _look_again() -> None:
+    """Nothing: an event loop that has been woken looks whether it may take another delivery."""
 
 
 def _load(name: str) -> Model:
@@ -172,6 +179,7 @@ def _lease(engine: Engine, lane_name: str, parent: Any) -> Lease:
         "pid": os.getpid(),
         "concurrency": parent.concurrency,
         "started_at": time.time(),
+        "max_batch": engine.owner.batch,
         **_setup(settings),
     }
 

@@ -224,7 +224,7 @@ def check_refusals(replies: list[Reply]) -> None:
 
 
 ADMISSION_OFF = Mutation(
-    "tasks/lua/accept.lua", "elseif bound >= 0 and backlog + fresh >= bound then", "elseif false then"
+    "tasks/lua/accept.lua", "elseif backlog + fresh >= bound and own + fresh >= reserved then", "elseif false then"
 )
 GUESSED = Mutation(
     "tasks/submit.py",

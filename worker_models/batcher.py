@@ -1,17 +1,18 @@
 """The adaptive batcher: many task threads in, one inference thread, one batch out. It never waits for a batch to fill.
 
-The inference thread takes everything that waits, up to ``max_batch``, the moment it is free. On an idle worker a batch
-is one item and waits for nothing; under load the items that arrive during one forward pass are the next batch. A batch
-that raises is split in halves until the item to blame is alone, so only that item's caller sees the error.
+The inference thread takes what waits, the most urgent first and up to ``max_batch``, the moment it is free. On an idle
+worker a batch is one item and waits for nothing; under load the items that arrive during one forward pass are the next
+batch. A batch that raises is split in halves until the item to blame is alone: only its caller sees the error.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
 from typing import Generic, TypeVar
 
 from worker_models.errors import BatcherClosed, InferenceFailed
@@ -73,7 +74,8 @@ class Batcher(Generic[T, R]):
         self._infer = infer
         self._max_batch = max_batch
         self._capacity = capacity
-        self._waiting: deque[Slot[T, R]] = deque()
+        self._waiting: list[tuple[int, int, Slot[T, R]]] = []
+        self._order = count()
         self._closed = False
         lock = threading.Lock()
         self._filled = threading.Condition(lock)
@@ -83,23 +85,25 @@ class Batcher(Generic[T, R]):
         self._thread = threading.Thread(target=self._serve, name="inference", daemon=True)
         self._thread.start()
 
-    def run(self, item: T, *, solo: bool = False) -> Result[R]:
+    def run(self, item: T, *, rank: int = 0, solo: bool = False) -> Result[R]:
         """Infer one item; blocks until it is done. A ``solo`` item shares its forward pass with no other.
 
         Raises:
             BatcherClosed: closed before the item was accepted.
             Exception: whatever ``infer`` raises for this item alone.
         """
-        return self.submit(item, solo=solo).result()
+        return self.submit(item, rank=rank, solo=solo).result()
 
-    def submit(self, item: T, *, solo: bool = False) -> Slot[T, R]:
+    def submit(self, item: T, *, rank: int = 0, solo: bool = False) -> Slot[T, R]:
         """Hand one item in and go on; blocks only while ``capacity`` items wait. Read it with ``.result()``.
+
+        Items of a lower ``rank`` go first, those of the same in the order they came.
 
         Raises:
             BatcherClosed: closed before the item was accepted.
         """
         slot: Slot[T, R] = Slot(item, solo)
-        self._accept(slot)
+        self._accept(slot, rank)
         return slot
 
     def close(self, timeout: float | None = None) -> None:
@@ -110,13 +114,13 @@ class Batcher(Generic[T, R]):
             self._emptied.notify_all()
         self._thread.join(timeout)
 
-    def _accept(self, slot: Slot[T, R]) -> None:
+    def _accept(self, slot: Slot[T, R], rank: int) -> None:
         with self._filled:
             while len(self._waiting) >= self._capacity and not self._closed:
                 self._emptied.wait()
             if self._closed:
                 raise BatcherClosed("this worker is stopping and accepts nothing more")
-            self._waiting.append(slot)
+            heappush(self._waiting, (rank, next(self._order), slot))
             self._filled.notify()
 
     def _serve(self) -> None:
@@ -134,15 +138,15 @@ class Batcher(Generic[T, R]):
                 if self._closed:
                     return []
                 self._filled.wait()
-            batch = [self._waiting.popleft()]
+            batch = [heappop(self._waiting)[-1]]
             while self._joins(batch):
-                batch.append(self._waiting.popleft())
+                batch.append(heappop(self._waiting)[-1])
             self._emptied.notify(len(batch))
             return batch
 
     def _joins(self, batch: list[Slot[T, R]]) -> bool:
         room = len(batch) < self._max_batch and not batch[0].solo
-        return room and bool(self._waiting) and not self._waiting[0].solo
+        return room and bool(self._waiting) and not self._waiting[0][-1].solo
 
     def _settle(self, batch: list[Slot[T, R]]) -> None:
         """Give every slot of ``batch`` its result or its own error."""
@@ -178,7 +182,8 @@ class Batcher(Generic[T, R]):
         """When the thread ends for whatever reason, nobody is left waiting."""
         with self._filled:
             self._closed = True
-            left = [slot for slot in (*batch, *self._waiting) if slot.done.locked()]
+            waiting = [slot for _, _, slot in self._waiting]
+            left = [slot for slot in (*batch, *waiting) if slot.done.locked()]
             self._waiting.clear()
             self._emptied.notify_all()
         for slot in left:

@@ -33,6 +33,8 @@ class Model(Protocol):
         weights: where its weights came from; ``random`` when they are random.
         runtime: what runs it.
         device: where it runs.
+
+    It may also have ``max_batch``, the most images of one forward pass, where that is less than the setting MAX_BATCH.
     """
 
     name: str
@@ -78,7 +80,7 @@ class Classifier:
         self._runtime = runtime
         self._limits = Limits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
         self._labels = self._card.labels or imagenet_labels()
-        self._largest = settings.max_batch
+        self.max_batch = min(settings.max_batch, runtime.useful_batch or settings.max_batch)
         self.name = self._card.name
         self.version = f"{self._card.version}+{graph_key(weights)[:8]}"
         self.weights = weights.source
@@ -111,12 +113,17 @@ class Classifier:
         """Run the smallest and the largest batch: each size has its own memory plan."""
         height, width = self._card.input_size
         blank = np.zeros((height, width, 3), dtype=np.uint8)
-        for size in (1, self._largest):
+        for size in (1, self.max_batch):
             self.infer([blank] * size)
 
     def close(self) -> None:
         """See :class:`Model`."""
         self._runtime.close()
+
+
+def max_batch(model: Model, settings: Settings) -> int:
+    """The most images of one forward pass of ``model``."""
+    return int(getattr(model, "max_batch", settings.max_batch))
 
 
 def load_model(name: str, settings: Settings) -> Model:

@@ -3,7 +3,8 @@
 A single image is spread over all threads, for the least delay. A batch is cut into small slices that run side by side,
 one thread each: threads that never wait for one another answer more images, and small slices keep the intermediate
 results in the caches and the memory low. Measured on two cores against one pass over the whole batch: a tenth to a
-fifth less work for each image, and for EfficientNet-B0 250 MB instead of 370.
+fifth less work for each image, and for EfficientNet-B0 250 MB instead of 370. A pass of one slice for each thread is as
+good as a longer one, and whoever comes during it waits less.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class OnnxRuntime:
 
     def __init__(self, graph: Path, settings: Settings) -> None:
         self._threads = intra_op_threads(settings)
+        self.useful_batch: int | None = SLICE * self._threads
         self._errors = _errors()
         try:
             self._narrow = _session(graph, 1)

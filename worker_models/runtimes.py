@@ -22,10 +22,17 @@ RuntimeName = Literal["onnxruntime", "torch"]
 
 
 class Runtime(Protocol):
-    """A loaded network on a device."""
+    """A loaded network on a device.
+
+    Attributes:
+        name: what users call it.
+        device: where it runs.
+        useful_batch: the images of one pass beyond which more cost no less each; None when there is no such number.
+    """
 
     name: str
     device: str
+    useful_batch: int | None
 
     def run(self, pixels: Pixels) -> Probabilities:
         """Probabilities ``(batch, classes)`` of ``pixels`` ``(batch, height, width, 3)``. One thread at a time.

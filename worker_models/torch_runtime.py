@@ -21,6 +21,7 @@ class TorchRuntime:
     """A network run by torch itself."""
 
     name = "torch"
+    useful_batch: int | None = None
 
     def __init__(self, network: Folded, settings: Settings, device: str | None = None) -> None:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -31,12 +31,12 @@ def durations(facts: Facts) -> Checks:
 
 
 def _impatience(facts: Facts) -> list[str]:
-    settings = facts.settings
+    limit = facts.settings.hard_timeout
     return [
-        f"HARD_TIMEOUT {settings.hard_timeout:g} s ends {worker['id']} when a batch of {settings.max_batch} takes"
-        f" {SLACK} times the usual"
+        f"HARD_TIMEOUT {limit:g} s ends {worker['id']} when a batch of {worker['max_batch']} takes {SLACK} times"
+        " the usual"
         for worker in facts.workers
-        if SLACK * settings.max_batch * float(worker.get("service_seconds") or 0) > settings.hard_timeout
+        if SLACK * worker["max_batch"] * float(worker.get("service_seconds") or 0) > limit
     ]
 
 

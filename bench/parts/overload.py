@@ -54,7 +54,7 @@ def measure(context: Context) -> dict[str, Any]:
         "weights": described["weights"],
         "alone": alone.to_json(),
         "capacity": [before.to_json(), after.to_json()],
-        "max_batch": system.settings().max_batch,
+        "max_batch": described["max_batch"],
     }
 
 

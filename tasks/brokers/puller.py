@@ -75,6 +75,7 @@ class Puller:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, name="puller", daemon=True)
         self.credit = 1
+        owner.on_room = self.wake
 
     # -- for Celery's thread
 

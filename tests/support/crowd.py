@@ -32,7 +32,7 @@ def _worker(place: int, turn: int) -> dict[str, object]:
     return {
         "id": f"w{place}@host", "boot": f"w{place}@host/boot", "model": MODELS[place % 2], "version": "1",
         "weights": "torchvision:IMAGENET1K_V1", "runtime": "onnxruntime", "device": "cpu", "host": "host",
-        "pid": 1000 + place, "concurrency": 16, "state": "busy" if (place + turn) % 3 else "idle",
+        "pid": 1000 + place, "concurrency": 16, "max_batch": 4, "state": "busy" if (place + turn) % 3 else "idle",
         "in_flight": (place + turn) % 3, "processed": 1000 + turn, "failed": 1, "service_seconds": 0.02,
         "rss_bytes": 150_000_000 + 4096 * turn, "cpu_seconds": 5.0 + turn, "chaos": None, "started_at": time.time(),
         "last_heartbeat": time.time(),

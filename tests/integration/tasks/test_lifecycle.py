@@ -16,7 +16,6 @@ from tasks.errors import (
     AlreadyFinished,
     DeadlineHopeless,
     IdempotencyConflict,
-    LaneFull,
     TooManyWaiters,
     UnknownRequest,
     UnsupportedModel,
@@ -24,7 +23,7 @@ from tasks.errors import (
 from tasks.keys import Keys
 from tasks.monitor import Monitor
 from tasks.requests import State
-from tasks.submit import Accepted, Gateway, Submission
+from tasks.submit import Gateway, Submission
 from tests.support.oracle import all_ended, check_books
 from tests.support.stack import Stack, WorkerProcess
 from tests.support.waiting import wait_until
@@ -157,20 +156,6 @@ def test_twenty_threads_with_the_same_id_are_accepted_once(gateway: Gateway, mon
         thread.join()
     assert sorted(answers) == [False] + [True] * 19
     assert monitor.ledger()["normal.resnet18"]["accepted"] == 1
-
-
-def test_full_lanes_refuse_low_first_then_normal_then_high(stack: Stack, monitor: Monitor) -> None:
-    gateway = Gateway(stack.settings(MAX_QUEUE=10))
-    accepted: dict[str, int] = {}
-    for priority in ("low", "normal", "high"):
-        submission = Submission(image=b"ok", model_type="resnet18", priority=priority)
-        outcomes = [gateway.submit_many([submission])[0] for _ in range(11)]
-        accepted[priority] = sum(isinstance(outcome, Accepted) for outcome in outcomes)
-        refused = [outcome for outcome in outcomes if isinstance(outcome, LaneFull)]
-        assert len(refused) == 11 - accepted[priority]
-        assert all(refusal.retry_after for refusal in refused)
-    assert accepted == {"low": 5, "normal": 3, "high": 2}
-    assert monitor.counters()["refused"] == 33 - 10
 
 
 def test_a_deadline_that_cannot_be_met_is_refused_at_once(toy: Toy, send: Send, gateway: Gateway) -> None:

@@ -79,7 +79,7 @@ class Protocol(RuleBasedStateMachine):
     def accept(self, size: int) -> None:
         ids = [f"r{len(self.ids) + n}" for n in range(size)]
         self.ids += ids
-        args: list[object] = [LANE, envelope.seal(app, LANE, ids), -1, "", 1, LANE]
+        args: list[object] = [LANE, envelope.seal(app, LANE, ids), 1_000_000, 0, "", 1, LANE]
         for request_id in ids:
             upload = self.keys.upload(request_id)
             self.client.set(upload, b"image")

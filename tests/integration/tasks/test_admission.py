@@ -1,0 +1,84 @@
+"""Who is let in when the lanes fill up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import pytest
+import redis
+
+from tasks.errors import IdempotencyConflict, LaneFull, TaskError
+from tasks.keys import Keys
+from tasks.monitor import Monitor
+from tasks.submit import Accepted, Gateway, Submission
+from tests.support.stack import Stack
+
+
+@pytest.fixture
+def small(stack: Stack) -> Iterator[Gateway]:
+    gateway = Gateway(stack.settings(MAX_QUEUE=20))
+    yield gateway
+    gateway.close()
+
+
+def test_low_is_refused_first_then_normal_then_high(small: Gateway, monitor: Monitor) -> None:
+    assert fill(small, "low", "normal", "high") == {"low": 10, "normal": 6, "high": 2}
+    assert monitor.counters()["refused"] == 36 - 18
+
+
+def test_each_priority_has_a_place_that_the_others_cannot_take(small: Gateway, monitor: Monitor) -> None:
+    assert fill(small, "high", "high", "low", "normal") == {"high": 18, "low": 1, "normal": 1}
+    assert sum(row["queued"] for row in monitor.ledger().values()) == 20
+
+
+def test_soon_after_a_refusal_images_are_sent_only_when_there_is_room(
+    small: Gateway, monitor: Monitor, stack: Stack
+) -> None:
+    fill(small, "high", "high")
+    with redis.Redis.from_url(stack.redis_url) as client:
+        before = images_sent(client), monitor.counters()["refused"]
+        outcomes = small.submit_many([photo() for _ in range(3)])
+        assert [type(outcome) for outcome in outcomes] == [LaneFull] * 3
+        assert (images_sent(client), monitor.counters()["refused"]) == (before[0], before[1] + 3)
+        small.cancel(waiting(client, stack))
+        outcomes = small.submit_many([photo(), photo()])
+        assert [type(outcome) for outcome in outcomes] == [Accepted, LaneFull]
+        assert monitor.counters()["refused"] == before[1] + 4
+        assert not list(client.scan_iter(Keys(stack.settings().key_prefix).upload("*")))
+
+
+def test_soon_after_a_refusal_what_was_accepted_before_is_known(small: Gateway) -> None:
+    name = small.submit(photo(fingerprint="a")).id
+    fill(small, "high", "high")
+    assert small.submit(photo(fingerprint="a", request_id=name)).replayed
+    with pytest.raises(IdempotencyConflict):
+        small.submit(photo(fingerprint="b", request_id=name))
+
+
+def photo(**fields: str) -> Submission:
+    return Submission(image=b"ok", model_type="resnet18", priority="high", **fields)  # type: ignore[arg-type]
+
+
+def fill(gateway: Gateway, *priorities: str) -> Counter[str]:
+    """Send twelve of each in turn; how many were accepted. Whoever is refused hears when to come back."""
+    accepted: Counter[str] = Counter()
+    for priority in priorities:
+        submission = Submission(image=b"ok", model_type="resnet18", priority=priority)
+        outcomes = [gateway.submit_many([submission])[0] for _ in range(12)]
+        accepted[priority] += sum(isinstance(outcome, Accepted) for outcome in outcomes)
+        check_refusals([outcome for outcome in outcomes if not isinstance(outcome, Accepted)])
+    return accepted
+
+
+def check_refusals(refused: Sequence[TaskError]) -> None:
+    assert all(isinstance(refusal, LaneFull) and refusal.retry_after for refusal in refused)
+
+
+def images_sent(client: redis.Redis) -> int:
+    return int(client.info("commandstats").get("cmdstat_set", {"calls": 0})["calls"])
+
+
+def waiting(client: redis.Redis, stack: Stack) -> str:
+    """One that waits."""
+    return str(client.zrange(Keys(stack.settings().key_prefix).recent, 0, 0)[0].decode())
