@@ -18,6 +18,10 @@ STATES = ("succeeded",) * 18 + ("failed", "canceled")
 #: Latency buckets that something falls into, of the 41 there are.
 BUCKETS = range(4, 20)
 
+#: What redis-py takes as a name or a value, and so as a hash.
+Word = bytes | bytearray | memoryview | str | int | float
+Hash = dict[Word, Word]
+
 
 def lease_workers(database: redis.Redis, prefix: str, number: int, *, turn: int = 0) -> None:
     """Write the leases of ``number`` workers, good for five minutes; another ``turn`` has other numbers."""
@@ -51,7 +55,7 @@ def keep_requests(database: redis.Redis, prefix: str, number: int, every: float 
     return ids
 
 
-def _record(place: int, created: float, state: str) -> dict[str, str | float]:
+def _record(place: int, created: float, state: str) -> Hash:
     worker, model = f"w{place % 50}@host/boot", MODELS[place % 2]
     outcome = {
         "model": model, "weights": "torchvision:IMAGENET1K_V1", "decode": 0.004, "infer": 0.02,
@@ -80,13 +84,13 @@ def keep_minutes(database: redis.Redis, prefix: str, number: int) -> None:
         pipe.execute()
 
 
-def _minute(lanes: list[str]) -> Iterator[tuple[str, int]]:
+def _minute(lanes: list[str]) -> Iterator[tuple[Word, Word]]:
     for lane in lanes:
         yield from ((f"{lane}:{event}", 20) for event in ("accepted", "succeeded", "failed"))
     for stage in ("queue", "decode", "infer", "total"):
         yield from ((f":{stage}:{bucket}", 9) for bucket in BUCKETS)
 
 
-def _ledger(lane: str) -> dict[str, int]:
+def _ledger(lane: str) -> Hash:
     states = {"succeeded": 1500, "failed": 83, "canceled": 83, "expired": 0, "queued": 0, "running": 0}
     return {f"{lane}:{state}": value for state, value in {"accepted": sum(states.values()), **states}.items()}
