@@ -85,7 +85,7 @@ def order_fault(system: System, workers: list[str], mode: str) -> None:
 
 
 def test_a_load_test_runs_live_and_its_numbers_add_up(page: Page, system: System) -> None:
-    before = system.api.client.get("/ops/snapshot?fresh=1").json()["ledger"]["succeeded"]
+    before = system.api.client.get("/ops/snapshot?fresh=1").json()["ledger"].get("succeeded", 0)
     tab(page, "Load test")
     page.locator("#load-requests").fill("24")
     page.locator("#load-concurrency").fill("4")
