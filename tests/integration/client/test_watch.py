@@ -103,17 +103,26 @@ def test_watch_goes_on_over_the_death_of_the_api(stack: Stack, tmp_path: Path) -
 def test_watch_looks_by_itself_where_no_events_can_be_had(stack: Stack, tmp_path: Path) -> None:
     """The only waiting place is taken by a caller who waits for a slow answer."""
     stack.start_worker("tests.toy:toy", name="toy-1", arguments=["-c", "2"], MODELS=MODELS, MAX_BATCH=1)
-    api = stack.start_api(MODELS=MODELS, MAX_WAITERS=1)
-    with Client(api.url, timeout=60) as client:
-        slow = client.submit(image("sleep 6"), "toy")
-        job = client.submit(image("sleep 3"), "toy")
-        waiting = threading.Thread(target=lambda: slow.status(wait=20))
+    api = stack.start_api(MODELS=MODELS, MAX_WAITERS=1, MAX_WAIT=60)
+    seen = tmp_path / "seen"
+    with Client(api.url, timeout=90) as client:
+        slow = client.submit(image(f"until {seen}"), "toy")
+        job = client.submit(image(), "toy")
+        waiting = threading.Thread(target=lambda: slow.status(wait=60))
         waiting.start()
-        watched = run(api.url, "watch", job.id, "--json")
-        waiting.join()
-    assert watched.returncode == 0, watched.stderr
-    assert "no events" in watched.stderr
-    assert [document["event"] for document in documents(watched.stdout)][-2:] == ["succeeded", "end"]
+        watch = Process(
+            command_line(api.url, "watch", job.id, "--json"), name="watch", folder=tmp_path, environ=os.environ
+        )
+        try:
+            wait_until(lambda: "no events" in watch.log(), 40)
+            seen.touch()
+            assert watch.wait(40) == 0, watch.log()
+        finally:
+            watch.stop()
+            seen.touch()
+            waiting.join()
+    lines = [line for line in watch.log().splitlines() if line.startswith("{")]
+    assert [document["event"] for document in documents("\n".join(lines))][-2:] == ["succeeded", "end"]
 
 
 def test_list_shows_what_was_asked_for(toy_api: ApiProcess, client: Client, tmp_path: Path) -> None:
