@@ -6,6 +6,8 @@ new and answers what it has.
 
 from __future__ import annotations
 
+import gc
+
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 
@@ -49,3 +51,13 @@ def serve(
         log_access=access_log,
         log_dictconfig={"loggers": {logger: {"handlers": [], "propagate": True} for logger in LOGGERS}},
     ).serve()
+
+
+def settle() -> None:
+    """Call when the application is complete: what is there now stays, and the collector need not look at it again.
+
+    Besides saving time, that keeps the process small. Python leaves cycles (an HTTP client makes one for each answer)
+    to its last collection, which waits until they are a quarter of everything that lives: megabytes of an application.
+    """
+    gc.collect()
+    gc.freeze()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from typing import TYPE_CHECKING
 
 import logs
 from api.app import create_app
 from api.engine import EXTENSION
-from serving import serve
+from serving import serve, settle
 from settings import SettingsError, get_settings
 from worker_models.memory import return_large_buffers
 
@@ -29,9 +28,7 @@ def application() -> Flask:
         # Send what an earlier process left behind, before anybody asks for a new one.
         _ = app.extensions[EXTENSION].outbox
     return_large_buffers(LARGE_BODY)
-    # What is there now stays: the collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
+    settle()
     return app
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import logs
 from dashboard import create_server
-from serving import serve
+from serving import serve, settle
 from settings import get_settings
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ def application() -> Flask:
     """The application of the one process."""
     settings = get_settings()
     logs.configure(settings, "dashboard")
-    return create_server(settings)
+    server = create_server(settings)
+    settle()
+    return server
 
 
 def main() -> None:
