@@ -112,9 +112,10 @@ class PinnedModel(bootsteps.StartStopStep):
         broker = brokers.of(settings)
         InferenceTask.engine, InferenceTask.broker = engine, broker
         parent.chaos = chaos if settings.chaos_enabled else None
-        # What is there now stays: the collector need not look at it again and again.
+        # What is there now stays: the collector need not look at it again and again, nor count it, see serving.settle.
         gc.collect()
         gc.freeze()
+        gc.collect()
         self.lease = _lease(engine, _lane_name(self._name), parent)
         self.attendant = broker.attendant(owner)
         _register(self.lease)
