@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, CDPSession, Page, expect
 from dashboard import text
 from tests.e2e.dashboard.conftest import System, chromium, opened, running, tab
 from tests.support import crowd
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 log = logging.getLogger(__name__)
@@ -111,10 +112,21 @@ def test_the_charts_go_back_a_day(page: Page, crowded: System, window: str, minu
     whole = sum(row["accepted"] for row in body["history"][:-1])
     told = int(said.inner_text().split()[0].replace(",", ""))
     assert abs(told - whole) <= 120 * step, "one step may have begun in between"
-    points = re.findall("[ML]", page.locator("#latency-chart .recharts-line path").first.get_attribute("d") or "")
-    assert len(points) == minutes // step
+    assert len(body["history"]) == minutes // step
+    wait_until(lambda: points(page) == with_answers(crowded, minutes, step), what="a point for each step with answers")
     page.locator("#window").get_by_text("15 min", exact=True).click()
     expect(said).to_contain_text("in the last 15 minutes")
+
+
+def points(page: Page) -> int:
+    line = page.locator("#latency-chart .recharts-line path").first
+    return len(re.findall("[ML]", line.get_attribute("d") or ""))
+
+
+def with_answers(system: System, minutes: int, step: int) -> int:
+    """Steps of the history in which requests ended; one that has begun since the history was written has none."""
+    body = system.api.client.get("/ops/history", params={"minutes": minutes, "step": step}).json()
+    return sum(row["total"]["count"] > 0 for row in body["history"])
 
 
 def choose_rate(page: Page, name: str) -> None:
