@@ -105,8 +105,7 @@ class StrictOrder(WeightedOrder):
     """High before normal before low, always; low may starve."""
 
     def _rank(self, name: str) -> tuple[float, int]:
-        priority = self._priority[name]
-        return (0.0, PRIORITIES.index(priority) if priority in PRIORITIES else len(PRIORITIES))
+        return (0.0, urgency(name))
 
 
 ORDERS: dict[str, type[WeightedOrder]] = {"weighted": WeightedOrder, "strict": StrictOrder}

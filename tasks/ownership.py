@@ -18,11 +18,11 @@ from uuid import uuid4
 class Ownership:
     """The tags of the deliveries that this process has taken and not yet settled. Thread-safe."""
 
-    def __init__(self, node: str, *, batch: int = 1) -> None:
-        """``batch``: how many requests run at a time, and so how many more are worth having in hand."""
+    def __init__(self, node: str) -> None:
         self.boot = f"{re.sub(r'[^A-Za-z0-9@._-]', '_', node)}/{uuid4().hex[:8]}"
         self._held: dict[str, int] = {}
-        self.batch = batch
+        self.batch = 1
+        """How many requests run at a time, and so how many more are worth having in hand; the model decides."""
         self.on_room: Callable[[], object] = lambda: None
         """Called from any thread when a part of a delivery has ended and another may be taken because of it."""
         self._settled: deque[str] = deque()
@@ -95,15 +95,14 @@ class Ownership:
 _current: Ownership | None = None
 
 
-def claim(node: str, *, batch: int = 1) -> Ownership:
+def claim(node: str) -> Ownership:
     """Make this process an owner; called once, before it opens any broker connection.
 
     Args:
         node: the worker's node name.
-        batch: how many requests it runs at a time.
     """
     global _current  # noqa: PLW0603 - a process has one identity
-    _current = Ownership(node, batch=batch)
+    _current = Ownership(node)
     return _current
 
 

@@ -313,35 +313,28 @@ class Gateway:
         where = entries[0].lane
         answers: list[Any] = []
         if time.monotonic() < self._wary.get(where, 0.0):
-            answers = self._run_accept(entries, "", "", [""] * len(entries), [])
+            answers = self._run_accept(entries)
         if not answers or any(code == WOULD for code, _ in answers):
             message = self._seal(entries)
-            uploads = [self._keys.upload(uuid4().hex) for _ in entries]
-            images = [
-                ("SET", key, entry.submission.image, "EX", UPLOAD) for key, entry in zip(uploads, entries, strict=True)
-            ]
-            answers = self._run_accept(entries, message, reply, uploads, images)
+            answers = self._run_accept(entries, message, reply)
             if any(code == ACCEPTED for code, _ in answers):
                 self._carrier.carry(where, message)
         if any(code == NO_ROOM for code, _ in answers):
             self._wary[where] = time.monotonic() + WARY
         return [self._outcome(entry, *answer) for entry, answer in zip(entries, answers, strict=True)]
 
-    def _run_accept(
-        self,
-        entries: Sequence[Entry],
-        message: str,
-        reply: str,
-        uploads: Sequence[str],
-        images: Sequence[Sequence[Any]],
-    ) -> list[Any]:
-        """What ``accept.lua`` says of each entry."""
+    def _run_accept(self, entries: Sequence[Entry], message: str = "", reply: str = "") -> list[Any]:
+        """What ``accept.lua`` says of each entry; without a message it is only asked, and no image is sent."""
         first = entries[0]
         backlog = [lane(priority, first.model) for priority in PRIORITIES]
         room = self._settings.max_queue
         bound, reserved = ceil(room * ROOM[first.submission.priority]), int(room * RESERVED)
         args: list[Any] = [self._keys.prefix, first.lane, message, bound, reserved, reply, len(backlog), *backlog]
-        for entry, upload in zip(entries, uploads, strict=True):
+        images = []
+        for entry in entries:
+            upload = self._keys.upload(uuid4().hex) if message else ""
+            if upload:
+                images.append(("SET", upload, entry.submission.image, "EX", UPLOAD))
             args += [*_fields(entry), upload]
         with translated():
             keys = self._keys.lane_and_bell(first.lane)

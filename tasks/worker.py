@@ -63,7 +63,7 @@ def _pin(sender: str, conf: Any, options: Mapping[str, Any], **_: Any) -> None:
         sys.exit("a worker serves one model: say which with --model, for example --model resnet18")
     if options.get("chaos", "off") != "off" and not get_settings().chaos_enabled:
         sys.exit("--chaos needs CHAOS_ENABLED=1")
-    ownership.claim(sender, batch=get_settings().max_batch)
+    ownership.claim(sender)
     carried = bool(get_settings().amqp_url)
     conf.task_queues = [Queue(name, routing_key=name, no_declare=carried) for name in lanes_of(_lane_name(model))]
 

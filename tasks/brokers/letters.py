@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import amqp
@@ -23,7 +24,7 @@ FIRST = "first"
 UNDELIVERABLE = "undeliverable"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Letter:
     """A message and the queue it is meant for; ``entry`` names it in the outbox."""
 
@@ -31,7 +32,7 @@ class Letter:
     queue: str
     message: str
 
-    @property
+    @cached_property
     def parsed(self) -> dict[str, Any]:
         """The message."""
         found: dict[str, Any] = json.loads(self.message)

@@ -75,7 +75,7 @@ class RabbitMQ:
         return sum(self._purge_queue(client, queue, lane, [ttl, json.dumps(who)]) for queue in queues)
 
     def _purge_queue(self, client: Client, queue: str, lane: str, how: Sequence[Any]) -> int:
-        entries, canceled = client.zrange(self.keys.waiting(queue), 0, -1), 0
+        entries, kept, canceled = client.zrange(self.keys.waiting(queue), 0, -1), Kept(client), 0
         for first in range(0, len(entries), CHUNK):
             some = entries[first : first + CHUNK]
             stored = zip(some, client.hmget(self.keys.letters, some), strict=True)
@@ -86,7 +86,7 @@ class RabbitMQ:
                 for letter in letters
                 if letter.lane == lane
             ]
-            canceled += sum(scripts.run_and_get(Kept(client), "purge_letter", calls, [])[0])
+            canceled += sum(scripts.run_and_get(kept, "purge_letter", calls, [])[0])
         return canceled
 
     def trouble(self, client: Client) -> str | None:

@@ -45,12 +45,12 @@ class RedisLists:
 
     def purge(self, client: Client, lane: str, *, ttl: float, who: str) -> int:
         """Each message is taken out in a step of its own; what comes in meanwhile stays."""
-        key, canceled = self.keys.lane(lane), 0
+        key, kept, canceled = self.keys.lane(lane), Kept(client), 0
         left = int(client.llen(key))
         while left > 0 and (messages := client.lrange(key, -min(left, CHUNK), -1)):
             head = [self.keys.prefix, ttl, json.dumps(who)]
             calls = [([key], [*head, text, *envelope.requests_in(json.loads(text))]) for text in reversed(messages)]
-            canceled += sum(scripts.run_and_get(Kept(client), "purge", calls, [])[0])
+            canceled += sum(scripts.run_and_get(kept, "purge", calls, [])[0])
             left -= len(messages)
         return canceled
 

@@ -48,7 +48,7 @@ def until(condition: Callable[[], bool], seconds: float = 5) -> None:
         time.sleep(0.001)
 
 
-def submit(pool: ThreadPoolExecutor, batcher: Batcher, items: Sequence[int], **how: bool) -> list[Future[Result[int]]]:
+def submit(pool: ThreadPoolExecutor, batcher: Batcher, items: Sequence[int], **how: int) -> list[Future[Result[int]]]:
     """Start one caller for each item, in this order, while the inference thread is held at the gate."""
     futures = []
     for item in items:
@@ -69,6 +69,13 @@ def held(recorder: Recorder, **shape: int) -> Iterator[tuple[Batcher, ThreadPool
             yield batcher, pool
         finally:
             recorder.gate.set()
+
+
+def test_the_most_urgent_go_first_and_equals_in_the_order_they_came():
+    with held(recorder := Recorder(), max_batch=2) as (batcher, pool):
+        for rank, items in ((2, [7, 8]), (0, [1]), (1, [4]), (0, [2])):
+            submit(pool, batcher, items, rank=rank)
+    assert recorder.passes == [[0], [1, 2], [4, 7], [8]]
 
 
 def test_an_idle_batcher_runs_one_item_at_once():
