@@ -1,8 +1,9 @@
 """Every Celery and kombu setting. Sizes and places come from ``settings.py``, the shape of a process from its command.
 
-A leaf: it imports the settings and the names of lanes, nothing that imports Celery.
+A leaf: it imports the settings and the names of lanes, nothing that imports the application.
 """
 
+from celery.concurrency import ALIASES as POOL_ALIASES  # type: ignore[attr-defined]
 from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
@@ -61,9 +62,11 @@ timezone = "UTC"
 
 # -- delivery
 task_acks_late = True
-worker_prefetch_multiplier = 1  # the threads pool runs whatever is delivered, in order: anything more would jump lanes
+worker_prefetch_multiplier = 1  # what is delivered is performed in that order: anything more would jump lanes
 
 # -- worker
+# By alias, too: ``--pool threads`` stays what people type.
+POOL_ALIASES["threads"] = "tasks.pool:TaskPool"
 imports = ("tasks.inference", "tasks.worker")
 worker_pool = "threads"
 worker_concurrency = 16

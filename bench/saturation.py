@@ -85,7 +85,7 @@ class Shift:
         self._held.clear()
         for _ in range(number):
             tag = owner.new_tag()
-            args = [self.keys.prefix, owner.boot, tag, *lanes, *owner.settled()]
+            args = [self.keys.prefix, owner.boot, 1, tag, "ABCDEF", *lanes, *owner.settled()]
             lane, message = scripts.run(self.client, "take", keys, args)
             assert lane
             self._held.append((tag, envelope.requests_in(json.loads(message))[0]))
@@ -185,7 +185,7 @@ def _second_of_waiting(client: redis.Redis, settings: Settings, leases: Sequence
 
     def wait() -> None:
         for lease in leases:
-            args = [keys.prefix, lease._owner.boot, lease._owner.new_tag(), *lanes]  # noqa: SLF001
+            args = [keys.prefix, lease._owner.boot, 1, lease._owner.new_tag(), "ABCDEF", *lanes]  # noqa: SLF001
             scripts.run(lease._client, "take", names, args)  # noqa: SLF001
             lease._client.brpop(names[len(lanes) :], 0.001)  # noqa: SLF001
 

@@ -82,6 +82,17 @@ class WeightedOrder:
         """The first ``n`` lanes in the order in which the next take should look at them."""
         return sorted(self._lanes, key=self._rank)[:n]
 
+    def plan(self, takes: int, n: int) -> list[list[str]]:
+        """The next so many orders, as they follow one another while there is work in every lane; nothing is served."""
+        now = self._pass, self._lanes
+        self._pass, self._lanes = dict(self._pass), list(self._lanes)
+        orders = [self.consume(n)]
+        for _ in range(takes - 1):
+            self.rotate(orders[-1][0])
+            orders.append(self.consume(n))
+        self._pass, self._lanes = now
+        return orders
+
     def rotate(self, last_used: str) -> None:
         """``last_used`` was served, so every lane ahead of it was empty."""
         served = Lane.parse(last_used).priority

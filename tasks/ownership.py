@@ -39,14 +39,18 @@ class Ownership:
         with self._lock:
             self._held[tag] = requests
 
-    def has_room(self, places: int) -> bool:
-        """Whether one more delivery may be taken when there are threads for ``places``.
+    def room(self) -> int:
+        """How many more requests are worth taking: one batch that runs and one ahead of it.
 
-        What counts is the requests that have not ended: one batch that runs and one ahead of it. With more in hand,
-        what is urgent would wait behind it, and nothing would be answered sooner.
+        What counts is the requests that have not ended. With more in hand, what is urgent would wait behind it, and
+        nothing would be answered sooner.
         """
         with self._lock:
-            return len(self._held) < places and sum(self._held.values()) < 2 * self.batch
+            return max(0, 2 * self.batch - sum(self._held.values()))
+
+    def has_room(self, places: int) -> bool:
+        """Whether one more delivery may be taken when there are to be ``places`` of them at most."""
+        return len(self._held) < places and self.room() > 0
 
     def ended(self, tag: str) -> None:
         """One request of a delivery has ended; the delivery is still held."""

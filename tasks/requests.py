@@ -216,21 +216,38 @@ class Records:
             tag: the delivery's tag.
             model: the holder's model, under whose name a shared lane's latencies are counted.
         """
-        ids = list(ids)
-        failure_ttl = self._ttl[State.FAILED]
-        more = (failure_ttl, MOST_ATTEMPTS, model)
-        calls = [((), (self._prefix, boot, tag, request_id, *more)) for request_id in ids]
-        answers, images = scripts.run_and_get(self.kept, "begin", calls, [self.keys.image(i) for i in ids])
-        started = zip(ids, answers, images, strict=True)
-        return [_attempt(name, model, answer, image) for name, answer, image in started if answer[0] > 0]
+        return self.begin_all([(list(ids), tag)], boot, model)[0]
+
+    def begin_all(self, held: Sequence[tuple[Sequence[str], str]], boot: str, model: str) -> list[list[Attempt]]:
+        """As :meth:`begin` for several deliveries, each with its ids and its tag, in one round trip."""
+        wanted = [(request_id, tag) for ids, tag in held for request_id in ids]
+        more = (self._ttl[State.FAILED], MOST_ATTEMPTS, model)
+        calls = [((), (self._prefix, boot, tag, request_id, *more)) for request_id, tag in wanted]
+        keys = [self.keys.image(request_id) for request_id, _ in wanted]
+        with translated():
+            answers, images = scripts.run_and_get(self.kept, "begin", calls, keys)
+        started: dict[str, list[Attempt]] = {tag: [] for _, tag in held}
+        for (request_id, tag), answer, image in zip(wanted, answers, images, strict=True):
+            if answer[0] > 0:
+                started[tag].append(_attempt(request_id, model, answer, image))
+        return list(started.values())
 
     def commit(self, boot: str, attempt: Attempt, outcome: Outcome) -> bool:
         """Store how the attempt ended; False when a later attempt or another end owns the request (fenced)."""
+        return self.commit_all(boot, [(attempt, outcome)])[0]
+
+    def commit_all(self, boot: str, ends: Sequence[tuple[Attempt, Outcome]]) -> list[bool]:
+        """As :meth:`commit` for several, in one round trip; each is a step by itself."""
+        calls = [((), self._commit_arguments(boot, attempt, outcome)) for attempt, outcome in ends]
+        with translated():
+            answers, _ = scripts.run_and_get(self.kept, "commit", calls, ())
+        return [answer != 0 for answer in answers]
+
+    def _commit_arguments(self, boot: str, attempt: Attempt, outcome: Outcome) -> list[Any]:
         ttl = self._ttl.get(outcome.state, self._default_ttl)
         spent = [f"{outcome.decode:.6f}", f"{outcome.infer:.6f}"]
-        args = [boot, attempt.id, attempt.number, str(outcome.state), outcome.result, ttl, *spent]
-        args += [int(outcome.dead_letter), outcome.batch, attempt.model]
-        return bool(self._run("commit", args) != 0)
+        args = [self._prefix, boot, attempt.id, attempt.number, str(outcome.state), outcome.result, ttl, *spent]
+        return [*args, int(outcome.dead_letter), outcome.batch, attempt.model]
 
     def requeue(self, boot: str, attempt: Attempt, error: Mapping[str, Any]) -> bool:
         """Back to queued after a transient failure; False when fenced."""

@@ -113,9 +113,11 @@ class TracedBatcher(Batcher[Any, Any]):
     ) -> None:
         super().__init__(partial(_infer, infer, tracer), max_batch, capacity)
 
-    def submit(self, item: Any, *, rank: int = 0, solo: bool = False) -> Slot[Any, Any]:
+    def submit(
+        self, item: Any, *, rank: int = 0, solo: bool = False, then: Callable[[Slot[Any, Any]], object] | None = None
+    ) -> Slot[Any, Any]:
         """As :meth:`worker_models.batcher.Batcher.submit`."""
-        return super().submit((item, context.get_current()), rank=rank, solo=solo)
+        return super().submit((item, context.get_current()), rank=rank, solo=solo, then=then)
 
 
 def _infer(infer: Callable[[Sequence[Any]], Sequence[Any]], tracer: Tracer, batch: Sequence[Any]) -> Sequence[Any]:

@@ -6,9 +6,10 @@ same step.
 
 The protocol, on the one connection that stock kombu uses for BRPOP:
 
-1. Credit is free: send ``take`` with a fresh tag. A message is delivered at once, and step 1 repeats.
-2. Every lane is empty: send ``BRPOP`` on the lanes' doorbells. Producers ring a bell with each message. Whatever comes
-   back, a bell or nothing after a second, step 1 follows; so a lost bell costs a second and never a message.
+1. Credit is free: send ``take`` with as many fresh tags. Messages are delivered at once, and step 1 repeats.
+2. Fewer came than were wanted, so every lane is empty: send ``BRPOP`` on the lanes' doorbells. Producers ring a bell
+   with each message. Whatever comes back, a bell or nothing after a second, step 1 follows; so a lost bell costs a
+   second and never a message.
 3. The worker is not registered (it was declared dead): nothing is handed out until its lease thread has registered it.
 
 What has to hold, and where it does:
@@ -28,14 +29,16 @@ priority step (lanes are the priorities), no batched publishing.
 
 from __future__ import annotations
 
+import json
 import logging
+from dataclasses import dataclass, field
 from queue import Empty
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import dumps
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from tasks import envelope, ownership, scripts
@@ -112,7 +115,7 @@ class OwnedChannel(kombu_redis.Channel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.owner = ownership.current()
         self._awaiting_bell = False
-        self._taken: tuple[list[str], str, tuple[Any, ...]] | None = None
+        self._sent: _Sent | None = None
         super().__init__(*args, **kwargs)
         self.keys = Keys(self.global_keyprefix)
         self._no_ack: set[str] = set()
@@ -151,7 +154,7 @@ class OwnedChannel(kombu_redis.Channel):
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         if not self.takes:
-            self._taken = None
+            self._sent = None
             super()._brpop_start(timeout)
             return
         lanes = self._queue_cycle.consume(len(self.active_queues))
@@ -161,32 +164,41 @@ class OwnedChannel(kombu_redis.Channel):
             self._send(lanes, timeout or self.brpop_timeout)
 
     def _send(self, lanes: list[str], timeout: float) -> None:
-        """The next step of the protocol, for these lanes in this order."""
-        assert self.owner is not None  # noqa: S101 - `takes` says so; for the type checker
+        """The next step of the protocol."""
         if self._awaiting_bell:
-            self._taken = (lanes, "", ())
+            self._sent = _Sent(lanes)
             bells = [self.keys.bell(name) for name in lanes]
             self.client.connection.send_command("BRPOP", *bells, timeout or 0)
         else:
-            tag = self.owner.new_tag()
-            keys = [self.keys.lane(name) for name in lanes] + [self.keys.bell(name) for name in lanes]
-            call = (keys, [self.keys.prefix, self.owner.boot, tag, *lanes, *self.owner.settled()])
-            self._taken = (lanes, tag, call)
-            self.client.connection.send_command(*scripts.command("take", *call))
+            self._sent = self._next_take(lanes)
+            self.client.connection.send_command(*scripts.command("take", *self._sent.call))
+
+    def _next_take(self, lanes: list[str]) -> _Sent:
+        """A take of a batch at most, because a neighbour may be idle, each delivery in its own order of the lanes."""
+        owner = self.owner
+        assert owner is not None  # noqa: S101 - `takes` says so; for the type checker
+        wanted = max(1, min(owner.room(), owner.batch))
+        places = self.qos.prefetch_count - len(owner) if self.qos.prefetch_count else 1
+        tags = [owner.new_tag() for _ in range(max(1, min(wanted, places)))]
+        keys = [self.keys.lane(name) for name in lanes] + [self.keys.bell(name) for name in lanes]
+        letters = {name: chr(ord("A") + place) for place, name in enumerate(lanes)}
+        orders = ["".join(letters[name] for name in order) for order in self._queue_cycle.plan(len(tags), len(lanes))]
+        words = [wanted, " ".join(tags), " ".join(orders)]
+        return _Sent(lanes, tags, wanted, (keys, [self.keys.prefix, owner.boot, *words, *lanes, *owner.settled()]))
 
     def _brpop_read(self, **options: Any) -> bool:
-        if self._taken is None:
+        if self._sent is None:
             return bool(super()._brpop_read(**options))
-        (lanes, tag, call), self._taken = self._taken, None
+        sent, self._sent = self._sent, None
         try:
-            answer = self._read_answer(call)
+            answer = self._read_answer(sent.call)
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
-        if not tag:
+        if not sent.tags:
             self._awaiting_bell = False
             raise Empty
-        return self._deliver_taken(lanes, tag, answer)
+        return self._deliver_taken(sent, answer)
 
     def _read_answer(self, call: tuple[Any, ...]) -> Any:
         try:
@@ -202,18 +214,33 @@ class OwnedChannel(kombu_redis.Channel):
             self._awaiting_bell = True
             raise Empty from None
 
-    def _deliver_taken(self, lanes: list[str], tag: str, answer: list[Any]) -> bool:
-        if answer[0] < 1:
-            self._awaiting_bell = True
-            raise Empty
-        lane = lanes[answer[0] - 1]
-        self._queue_cycle.rotate(lane)
+    def _deliver_taken(self, sent: _Sent, answer: list[Any]) -> bool:
+        """Hand out what came; all of it is held before the first is handed out."""
         assert self.owner is not None  # noqa: S101 - as above
-        message = loads(answer[1])
-        self.owner.hold(tag, envelope.size(message))
-        message["properties"]["delivery_tag"] = tag
-        self.connection._deliver(message, lane)  # noqa: SLF001 - the hook that kombu's own channels call
+        taken = [
+            (sent.lanes[number - 1], json.loads(text)) for number, text in zip(answer[::2], answer[1::2], strict=False)
+        ]
+        sizes = [envelope.size(message) for _, message in taken]
+        for tag, (lane, message), size in zip(sent.tags, taken, sizes, strict=False):
+            self._queue_cycle.rotate(lane)
+            self.owner.hold(tag, size)
+            message["properties"]["delivery_tag"] = tag
+        self._awaiting_bell = len(taken) < len(sent.tags) and sum(sizes) < sent.wanted
+        if not taken:
+            raise Empty
+        for lane, message in taken:
+            self.connection._deliver(message, lane)  # noqa: SLF001 - the hook that kombu's own channels call
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What the server has been asked: a take of so many requests, or, without tags, to wait for a bell."""
+
+    lanes: list[str]
+    tags: list[str] = field(default_factory=list)
+    wanted: int = 0
+    call: tuple[Any, ...] = ()
 
 
 def _bare(client: Any) -> Any:

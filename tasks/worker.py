@@ -34,6 +34,7 @@ from tasks.inference import InferenceTask
 from tasks.lanes import lanes_of
 from tasks.lease import Lease
 from tasks.requests import Records
+from tasks.stages import Stages
 from tasks.vitals import shared
 from worker_models.batcher import Batcher
 from worker_models.cores import intra_op_threads, usable_cores
@@ -111,6 +112,8 @@ class PinnedModel(bootsteps.StartStopStep):
         engine = Engine(model, self.batcher, records, owner)
         broker = brokers.of(settings)
         InferenceTask.engine, InferenceTask.broker = engine, broker
+        if not settings.otel_enabled:  # its spans want a task to run where its work is done
+            parent.pool.stages = Stages(engine, decoders=usable_cores())
         parent.chaos = chaos if settings.chaos_enabled else None
         # What is there now stays: the collector need not look at it again and again, nor count it, see serving.settle.
         gc.collect()

@@ -1,4 +1,4 @@
-"""The adaptive batcher: many task threads in, one inference thread, one batch out. It never waits for a batch to fill.
+"""The adaptive batcher: items in, one inference thread, batches out. It never waits for a batch to fill.
 
 The inference thread takes what waits, the most urgent first and up to ``max_batch``, the moment it is free. On an idle
 worker a batch is one item and waits for nothing; under load the items that arrive during one forward pass are the next
@@ -33,11 +33,12 @@ class Result(Generic[R]):
 class Slot(Generic[T, R]):
     """One item on its way through; ``done`` is held until the item has its answer or its error."""
 
-    __slots__ = ("answer", "done", "error", "item", "solo")
+    __slots__ = ("answer", "done", "error", "item", "solo", "then")
 
-    def __init__(self, item: T, solo: bool) -> None:
+    def __init__(self, item: T, solo: bool, then: Callable[[Slot[T, R]], object] | None) -> None:
         self.item = item
         self.solo = solo
+        self.then = then
         self.answer: Result[R] | None = None
         self.error: Exception | None = None
         # A bare lock costs a tenth of an Event or a Future, and there is one for every request.
@@ -57,6 +58,12 @@ class Slot(Generic[T, R]):
         if self.answer is None:
             raise BatcherClosed("the inference thread ended before this item had its turn")
         return self.answer
+
+    def release(self) -> None:
+        """The item has its answer, its error, or will have neither."""
+        self.done.release()
+        if self.then is not None:
+            self.then(self)
 
 
 class Batcher(Generic[T, R]):
@@ -94,15 +101,18 @@ class Batcher(Generic[T, R]):
         """
         return self.submit(item, rank=rank, solo=solo).result()
 
-    def submit(self, item: T, *, rank: int = 0, solo: bool = False) -> Slot[T, R]:
+    def submit(
+        self, item: T, *, rank: int = 0, solo: bool = False, then: Callable[[Slot[T, R]], object] | None = None
+    ) -> Slot[T, R]:
         """Hand one item in and go on; blocks only while ``capacity`` items wait. Read it with ``.result()``.
 
-        Items of a lower ``rank`` go first, those of the same in the order they came.
+        Items of a lower ``rank`` go first, those of the same in the order they came. ``then`` is called with the slot
+        when its result is there, from the inference thread, so it must be quick and must not raise.
 
         Raises:
             BatcherClosed: closed before the item was accepted.
         """
-        slot: Slot[T, R] = Slot(item, solo)
+        slot: Slot[T, R] = Slot(item, solo, then)
         self._accept(slot, rank)
         return slot
 
@@ -161,7 +171,7 @@ class Batcher(Generic[T, R]):
         seconds = time.monotonic() - started
         for slot, value in zip(batch, values, strict=True):
             slot.answer = Result(value, len(batch), seconds)
-            slot.done.release()
+            slot.release()
 
     def _values(self, batch: list[Slot[T, R]]) -> Sequence[R]:
         values = self._infer([slot.item for slot in batch])
@@ -172,7 +182,7 @@ class Batcher(Generic[T, R]):
     def _blame(self, batch: list[Slot[T, R]], error: Exception) -> None:
         if len(batch) == 1:
             batch[0].error = error
-            batch[0].done.release()
+            batch[0].release()
             return
         middle = len(batch) // 2
         self._settle(batch[:middle])
@@ -187,4 +197,4 @@ class Batcher(Generic[T, R]):
             self._waiting.clear()
             self._emptied.notify_all()
         for slot in left:
-            slot.done.release()
+            slot.release()

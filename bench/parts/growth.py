@@ -139,7 +139,7 @@ class Queue:
         client.hset(keys.workers, boot, "{}")
         call = (
             [keys.lane(name) for name in self._lanes] + [keys.bell(name) for name in self._lanes],
-            [keys.prefix, boot, tag, *self._lanes],
+            [keys.prefix, boot, 1, tag, "ABCDEF", *self._lanes],
         )
         began = time.perf_counter()
         where, message = scripts.run(client, "take", *call)

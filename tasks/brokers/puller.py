@@ -1,4 +1,4 @@
-"""How a worker takes messages from RabbitMQ: it asks for one when it has a thread for it, and for none before.
+"""How a worker takes messages from RabbitMQ: it asks for one when it has a place for it, and for none before.
 
 A consumer would be sent messages ahead of need: out of weighted order, from paused lanes, and into the socket of a
 worker that has just frozen. So Celery's consumer of a lane is a callback here (:mod:`tasks.brokers.channel`), and one
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT = 1.0
 #: What that grows to while connections break: a RabbitMQ that needs seconds for an answer would never get to give it.
 SLOWEST = 8.0
-#: Seconds to wait on the doorbells, or for a thread to become free.
+#: Seconds to wait on the doorbells, or for a place to become free.
 PAUSE = 0.5
 #: Seconds between looks into every lane, whether Redis knows of something in it or not.
 EVERYWHERE = 5.0
@@ -104,7 +104,7 @@ class Puller:
         self.wake()
 
     def wake(self) -> None:
-        """A thread has become free."""
+        """A place has become free."""
         with self._changed:
             self._changed.notify()
 

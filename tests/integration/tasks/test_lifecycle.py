@@ -222,17 +222,19 @@ def test_an_answer_that_cannot_be_written_down_is_the_requests_failure(
 def test_a_delivery_that_cannot_be_performed_is_given_back_and_not_forgotten(
     toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, stack: Stack
 ) -> None:
-    """A damaged record makes the task itself fail; mended, the request is answered as if nothing had been."""
+    """A damaged record makes its own task fail and none that is begun with it; mended, its request is answered."""
+    others = [send("ok") for _ in range(3)]
     request_id = send("ok")
     record = Keys(stack.settings().key_prefix).request(request_id)
     with redis.Redis.from_url(stack.redis_url) as client:
         client.hset(record, "spec", "{")
         toy("toy-1")
         wait_until(lambda: monitor.counters()["given_back"] >= 1, 15)
+        assert {request.attempts for request in all_ended(gateway, others, 10)} == {1}
         client.hset(record, "spec", '{"top_k": 1}')
-    request = gateway.wait(request_id, 15)
-    assert request.state is State.SUCCEEDED
-    check_books(monitor, [request])
+    requests = all_ended(gateway, [request_id, *others], 15)
+    assert {request.state for request in requests} == {State.SUCCEEDED}
+    check_books(monitor, requests)
 
 
 def test_the_lanes_can_be_read_with_a_retry_at_their_head(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from itertools import count
+from typing import Any
 
 import pytest
 import redis
@@ -86,19 +87,23 @@ class Protocol(RuleBasedStateMachine):
             args += [request_id, json.dumps({"top_k": 1}), "", "", "", "", upload]
         self.run_script("accept", self.keys.lane_and_bell(LANE), *args)
 
-    @rule(target=tags, number=st.integers(0, WORKERS - 1))
-    def take(self, number: int) -> object:
-        return self._take(number)
+    @rule(target=tags, number=st.integers(0, WORKERS - 1), wanted=st.integers(1, 4), most=st.integers(1, 3))
+    def take(self, number: int, wanted: int, most: int) -> object:
+        return self._take(number, wanted, most)
 
-    def _take(self, number: int) -> object:
+    def _take(self, number: int, wanted: int = 1, most: int = 1) -> object:
         owner = self.workers[number].owner
-        tag = owner.new_tag()
-        answer = self.run_script("take", self.keys.lane_and_bell(LANE), owner.boot, tag, LANE, *owner.settled())
-        if answer[0] < 1:  # type: ignore[index]
-            return multiple()
-        owner.hold(tag)
-        message = json.loads(answer[1])  # type: ignore[index]
-        return (number, tag, envelope.requests_in(message))
+        names = [owner.new_tag() for _ in range(most)]
+        words = [wanted, " ".join(names), " ".join("A" * most)]
+        answer: list[Any] = self.run_script(  # type: ignore[assignment]
+            "take", self.keys.lane_and_bell(LANE), owner.boot, *words, LANE, *owner.settled()
+        )
+        found = []
+        for tag, text in zip(names, answer[1::2], strict=False):
+            owner.hold(tag)
+            found.append((number, tag, envelope.requests_in(json.loads(text))))
+        assert sum(len(ids) for *_, ids in found[:-1]) < wanted
+        return multiple(*found)
 
     @rule(delivery=tags)
     def begin(self, delivery: tuple[int, str, list[str]]) -> None:
@@ -187,7 +192,7 @@ class Protocol(RuleBasedStateMachine):
     def lose_a_reply(self, number: int) -> None:
         """take ran, its answer got lost with the connection; reconcile finds it."""
         owner = self.workers[number].owner
-        self.run_script("take", self.keys.lane_and_bell(LANE), owner.boot, owner.new_tag(), LANE)
+        self.run_script("take", self.keys.lane_and_bell(LANE), owner.boot, 1, owner.new_tag(), "A", LANE)
         self.deliveries._unknown = frozenset()
         self.deliveries.reconcile(owner)
         self.deliveries.reconcile(owner)
@@ -246,8 +251,8 @@ class Protocol(RuleBasedStateMachine):
         self.run_script("renew", (), survivor.owner.boot, 60_000, "{}", "1")
         while True:
             tag = survivor.owner.new_tag()
-            answer = self.run_script("take", self.keys.lane_and_bell(LANE), survivor.owner.boot, tag, LANE)
-            if answer[0] < 1:  # type: ignore[index]
+            answer = self.run_script("take", self.keys.lane_and_bell(LANE), survivor.owner.boot, 1, tag, "A", LANE)
+            if len(answer) < 2:  # type: ignore[arg-type]
                 break
             ids = envelope.requests_in(json.loads(answer[1]))  # type: ignore[index]
             for attempt in self.records.begin(ids, survivor.owner.boot, tag, "toy"):

@@ -11,14 +11,14 @@ import redis
 from kombu import Connection, Consumer, Exchange, Queue
 from kombu.transport.redis import Transport as StockTransport
 
-from tasks import ownership, scripts
+from tasks import envelope, ownership, scripts
 from tasks.deliveries import Deliveries
 from tasks.keys import Keys
 from tasks.transport import Transport
 from tests.support.stack import Stack
 
 PREFIX = "t:"
-OPTIONS = {"global_keyprefix": PREFIX, "priority_steps": [0]}
+OPTIONS = {"global_keyprefix": PREFIX, "priority_steps": [0], "queue_order_strategy": "tasks.lanes:configured_order"}
 Connect = Callable[[type[StockTransport]], Connection]
 
 
@@ -117,6 +117,41 @@ def test_a_take_writes_down_the_holder_in_the_same_step_and_settling_travels_wit
     connection.Producer().publish("x", routing_key="q")
     drain(connection, messages, 3)
     assert client.hlen(keys.unacked(owner.boot)) == 2
+
+
+def test_a_take_brings_a_batch_at_most_and_two_are_in_hand(
+    connect: Connect, client: redis.Redis, owner: ownership.Ownership
+) -> None:
+    owner.batch = 3
+    connection = connect(Transport)
+    consumer, messages = collect(connection, Queue("q"))
+    consumer.qos(prefetch_count=16)
+    for number in range(8):
+        connection.Producer().publish(number, routing_key="q")
+    connection.drain_events(timeout=5)
+    assert [message.payload for message in messages] == [0, 1, 2]
+    connection.drain_events(timeout=5)
+    assert len(messages) == len(owner) == client.hlen(Keys(PREFIX).unacked(owner.boot)) == 6
+    with pytest.raises(socket.timeout):
+        connection.drain_events(timeout=0.3)
+    for message in messages:
+        message.ack()
+    connection.drain_events(timeout=5)
+    assert [message.payload for message in messages[6:]] == [6, 7]
+
+
+def test_a_take_stops_at_the_message_that_fills_the_batch(
+    connect: Connect, client: redis.Redis, owner: ownership.Ownership
+) -> None:
+    owner.batch = 4
+    connection = connect(Transport)
+    consumer, messages = collect(connection, Queue("q"))
+    consumer.qos(prefetch_count=16)
+    for size in (3, 3, 1):
+        connection.Producer().publish(size, routing_key="q", headers={envelope.SIZE: size})
+    connection.drain_events(timeout=5)
+    assert [message.payload for message in messages] == [3, 3]
+    assert owner.room() == 2
 
 
 def test_credit_counts_what_the_process_holds_also_after_a_reconnect(

@@ -58,6 +58,19 @@ def test_shares_follow_the_weights_whichever_priority_is_empty(weights: tuple[in
         assert abs(counts[names[i]] - 20 * weights[i]) <= max(weights) + 1
 
 
+@given(st.lists(st.sampled_from(lanes_of("m")), max_size=12), st.integers(1, 8))
+def test_a_plan_is_what_would_follow_and_changes_nothing(served_before: list[str], takes: int) -> None:
+    order = WeightedOrder()
+    order.update(lanes_of("m"))
+    for name in served_before:
+        order.rotate(name)
+    planned = order.plan(takes, 6)
+    for expected in planned:
+        assert order.consume(6) == expected
+        order.rotate(expected[0])
+    assert len(planned) == takes
+
+
 def test_an_idle_priority_saves_up_no_turns() -> None:
     order = WeightedOrder()
     order.update(["high", "normal", "low"])
