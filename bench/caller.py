@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import threading
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
+
+from bench.wire import Wire
 
 
 class Caller:
@@ -16,46 +18,32 @@ class Caller:
 
     def __init__(self, url: str, timeout: float = 60.0) -> None:
         parts = urlsplit(url)
-        self._address = (parts.hostname or "127.0.0.1", parts.port)
+        self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
         self._timeout = timeout
         self._local = threading.local()
-        self._opened: list[http.client.HTTPConnection] = []
+        self._opened: list[Wire] = []
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
         """Status and body of one answer."""
-        kept = getattr(self._local, "connection", None)
-        if kept is not None:
+        kept: Wire | None = getattr(self._local, "wire", None)
+        if kept is not None and kept.open:
             try:
-                return self._exchange(kept, method, path, body, headers)
-            except (ConnectionError, http.client.RemoteDisconnected):
+                return _exchange(kept, method, path, body, headers)
+            except ConnectionError:
                 pass  # a server may close an idle connection at any time: ask again on a new one
-        return self._exchange(self._connect(), method, path, body, headers)
+        return _exchange(self._connect(), method, path, body, headers)
 
-    def _connect(self) -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection(*self._address, timeout=self._timeout)
-        self._local.connection = connection
-        self._opened.append(connection)
-        return connection
+    def _connect(self) -> Wire:
+        wire = self._local.wire = Wire(*self._address, self._timeout)
+        self._opened.append(wire)
+        return wire
 
     def close(self) -> None:
         """Close the connections of all threads; none may ask any more."""
-        for connection in self._opened:
-            connection.close()
-
-    def _exchange(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None,
-        headers: Mapping[str, str] | None,
-    ) -> tuple[int, bytes]:  # fmt: skip
-        try:
-            connection.request(method, path, body, dict(headers or {}))
-            response = connection.getresponse()
-            return response.status, response.read()
-        except (OSError, http.client.HTTPException):
-            self._local.connection = None
-            connection.close()
-            raise
+        for wire in self._opened:
+            wire.close()
 
     def json(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:
         """The parsed answer.
@@ -67,6 +55,16 @@ class Caller:
         if status not in (200, 202):
             raise RuntimeError(f"{method} {path}: {status} {answer[:300]!r}")
         return json.loads(answer)
+
+
+def _exchange(
+    wire: Wire, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None
+) -> tuple[int, bytes]:
+    try:
+        return wire.exchange(method, path, body or b"", headers or {})
+    except (OSError, HTTPException, ValueError):
+        wire.close()
+        raise
 
 
 def raw(photo: bytes) -> tuple[bytes, str]:
