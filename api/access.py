@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from flask import current_app, g, request
 
+from api.correlation import add_headers
 from api.engine import engine
 from api.keys import Keys
 from api.problems import Problem
 from settings import SettingsError
 
 if TYPE_CHECKING:
-    from flask import Flask, Response
+    from flask import Flask
 
     from api.keys import Caller
     from settings import Settings
@@ -38,11 +39,12 @@ def register(app: Flask, settings: Settings) -> None:
     asked = needs_key(settings, keys)
 
     def check() -> None:
-        role = role_of(request.endpoint)
+        role = g.role = role_of(request.endpoint)
         if role == "public":
             return
-        caller = keys.caller(_key()) if _key() else None
-        if caller is None and (asked or role == "admin" or _key()):
+        key = _key()
+        caller = keys.caller(key) if key else None
+        if caller is None and (asked or role == "admin" or key):
             raise _unknown(role, keys)
         if role == "admin" and (caller is None or caller.role != "admin"):
             raise Problem("forbidden", "This route needs the key of an administrator.")
@@ -51,7 +53,6 @@ def register(app: Flask, settings: Settings) -> None:
         _spend(settings, caller)
 
     app.before_request(check)
-    app.after_request(_tell_budget)
 
 
 def needs_key(settings: Settings, keys: Keys) -> bool:
@@ -141,15 +142,10 @@ def spend_items(count: int) -> None:
 
 
 def _tell(left: int, after: float, calls: int, seconds: float) -> None:
-    g.budget = f'"default";r={left};t={after:.0f}', f'"default";q={calls};w={seconds:.0f}'
+    left_now = f'"default";r={left};t={after:.0f}'
+    add_headers({"RateLimit": left_now, "RateLimit-Policy": f'"default";q={calls};w={seconds:.0f}'})
 
 
 def _exhausted(who: str, calls: int, seconds: float, after: float) -> Problem:
     said = f"{who.partition(':')[0]} limit: {calls} calls in {seconds:g} s."
     return Problem("rate_limited", said, retry_after=after)
-
-
-def _tell_budget(response: Response) -> Response:
-    if budget := g.get("budget"):
-        response.headers["RateLimit"], response.headers["RateLimit-Policy"] = budget
-    return response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
@@ -14,7 +14,17 @@ from api.webhooks import signing
 from settings import get_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from settings import Settings
+
+
+class Api(Flask):
+    """Flask, told that no view or hook here is a coroutine: it would look at each of them on every request."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """``func`` as it is."""
+        return func
 
 
 def create_app(settings: Settings | None = None, *, connections: Connections | None = None) -> Flask:
@@ -30,7 +40,7 @@ def create_app(settings: Settings | None = None, *, connections: Connections | N
         SettingsError: a key or secret is malformed, or the API would be open to other machines.
     """
     settings = settings or get_settings()
-    app = Flask("inferlane", static_folder=None)
+    app = Api("inferlane", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
     if settings.webhook_secret:

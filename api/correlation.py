@@ -23,25 +23,35 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-
 
 
 def register(app: Flask) -> None:
-    """Give every request of ``app`` an id and every answer the same."""
+    """Give every request of ``app`` an id, and every answer the same and what :func:`add_headers` was given."""
     app.before_request(_begin)
     app.after_request(_end)
 
 
 def _begin() -> None:
     given = request.headers.get(HEADER, "")
+    g.headers = {}
     g.correlation_id = given if _HARMLESS.fullmatch(given) else secrets.token_hex(16)
 
 
 def _end(response: Response) -> Response:
-    response.headers[HEADER] = g.get("correlation_id", "")
+    said: dict[str, str] = g.get("headers", {})
+    response.headers.update({**said, HEADER: g.get("correlation_id", "")})
     return response
+
+
+def add_headers(headers: Mapping[str, str]) -> None:
+    """Set these on the answer to the current request, also if that is an error."""
+    g.headers.update(headers)
 
 
 def traceparent() -> str:
     """The caller's ``traceparent`` when it is well formed, else a new unsampled one."""
     given = request.headers.get("traceparent", "").strip().lower()
-    return given if _TRACEPARENT.fullmatch(given) else f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+    if _TRACEPARENT.fullmatch(given):
+        return given
+    fresh = secrets.token_hex(24)
+    return f"00-{fresh[:32]}-{fresh[32:]}-00"
 
 
 def server_timing(timings: Mapping[str, float]) -> str:

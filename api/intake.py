@@ -130,7 +130,7 @@ def read(request: Request, limits: Limits) -> Draft:
     Raises:
         Problem: 400, 413, 415 or 422, saying what is wrong with the body.
     """
-    kind, asked = request.mimetype, parameters(request.args)
+    kind, asked = request.mimetype, parameters(request.args.to_dict())  # a MultiDict raises for each name it lacks
     if kind == "application/json":
         return from_json(load_json(request), limits, asked)
     if kind == "multipart/form-data":

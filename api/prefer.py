@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Preference:
     applied: str
 
 
-def parse(values: Iterable[str], *, default: float, most: float) -> Preference:
+def parse(values: Sequence[str], *, default: float, most: float) -> Preference:
     """The preference in the given ``Prefer`` header values.
 
     ``respond-async`` alone means not to wait at all, ``wait=n`` to wait ``n`` seconds, both together what ``wait``
@@ -33,6 +33,8 @@ def parse(values: Iterable[str], *, default: float, most: float) -> Preference:
         default: seconds to wait when nothing is asked for.
         most: the longest wait allowed, in seconds.
     """
+    if not any(values):
+        return Preference(default, "")
     tokens = _tokens(values)
     wait = _seconds(tokens.get("wait"))
     if wait is not None:
@@ -43,7 +45,7 @@ def parse(values: Iterable[str], *, default: float, most: float) -> Preference:
     return Preference(default, "")
 
 
-def _tokens(values: Iterable[str]) -> dict[str, str]:
+def _tokens(values: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in ",".join(values).split(","):
         name, _, value = part.split(";")[0].partition("=")

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from tasks.requests import Request
 
 
+#: ``json.dumps`` makes an encoder for each call that wants other separators than its own.
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def timestamp(epoch: float | None) -> str | None:
     """RFC 3339 with milliseconds, in UTC, from epoch seconds."""
     if epoch is None:
@@ -98,7 +102,7 @@ def trace_id(traceparent: str | None) -> str | None:
 
 def reply(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer, compact because predictions are most of it."""
-    return Response(json.dumps(body, separators=(",", ":")), status, dict(headers or {}), mimetype="application/json")
+    return Response(_compact(body), status, headers, mimetype="application/json")
 
 
 def with_etag(response: Response, if_none_match: Any) -> Response:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import redis
+from hiredis import pack_command
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -129,12 +130,12 @@ class Kept:
 
     def _once(self, command: Sequence[Any], **options: Any) -> Any:
         connection = self._connection()
-        connection.send_command(*command)
+        connection.send_packed_command([pack_command(tuple(command))])
         return connection.read_response(**options)
 
     def _all(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         connection = self._connection()
-        parts = [part for command in commands for part in connection.pack_command(*command)]
+        parts = [pack_command(tuple(command)) for command in commands]
         connection.send_packed_command(parts if len(max(parts, key=len)) > LARGE else [b"".join(parts)])
         replies = [_reply_or_error(connection) for _ in commands]
         for reply in replies:

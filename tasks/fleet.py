@@ -69,6 +69,8 @@ class Fleet:
         self._read_at = float("-inf")
         self._workers: list[dict[str, Any]] = []
         self._queued: dict[str, int] = {}
+        self._models: list[str] = []
+        self._waits: dict[tuple[str, str], float | None] = {}
 
     def workers(self) -> list[dict[str, Any]]:
         """The live workers."""
@@ -77,12 +79,16 @@ class Fleet:
 
     def models(self) -> list[str]:
         """Models that have a live worker, sorted."""
-        return sorted({worker["model"] for worker in self.workers() if worker["state"] != "draining"})
+        self._refresh()
+        return self._models
 
     def expected_wait(self, model: str, priority: str) -> float | None:
         """See :func:`expected_wait`."""
         self._refresh()
-        return expected_wait(self._queued, model, priority, self._workers)
+        waits = self._waits
+        if (model, priority) not in waits:
+            waits[model, priority] = expected_wait(self._queued, model, priority, self._workers)
+        return waits[model, priority]
 
     def _refresh(self) -> None:
         if time.monotonic() - self._read_at < FRESH:
@@ -92,6 +98,8 @@ class Fleet:
         try:
             self._workers = read_workers(self._client, self._keys)
             self._queued = read_queued(self._client, self._keys)
+            self._models = sorted({worker["model"] for worker in self._workers if worker["state"] != "draining"})
+            self._waits = {}
             self._read_at = time.monotonic()
         finally:
             self._lock.release()

@@ -26,7 +26,7 @@ class Lane(NamedTuple):
     @property
     def name(self) -> str:
         """The queue name and routing key."""
-        return self.priority if self.model == ANY else f"{self.priority}.{self.model}"
+        return lane(self.priority, self.model)
 
     @classmethod
     def parse(cls, name: str) -> Lane:
@@ -37,7 +37,7 @@ class Lane(NamedTuple):
 
 def lane(priority: str, model_type: str) -> str:
     """The queue name for a priority and a model, for example ``("high", "resnet18") -> "high.resnet18"``."""
-    return Lane(priority, model_type).name
+    return priority if model_type == ANY else f"{priority}.{model_type}"
 
 
 def urgency(name: str) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
 from typing import Any
@@ -159,7 +159,7 @@ class Records:
     def _word(self, word: bytes) -> tuple[str, Request | None]:
         name, _, record = word.partition(b"\n")
         request_id = name.decode()
-        return request_id, self._parse(request_id, _texts(json.loads(record))) if record else None
+        return request_id, self._parse(request_id, _pairs(json.loads(record.decode()))) if record else None
 
     def image(self, request_id: str) -> bytes | None:
         """The image of a request that may still run; None when it is deleted."""
@@ -254,10 +254,7 @@ class Records:
         return bool(self._run("requeue", [boot, attempt.id, attempt.number, json.dumps(error)]) == 1)
 
     def _parse(self, request_id: str, record: Mapping[str, str]) -> Request:
-        request = parse(request_id, record)
-        if request.completed_at is None:
-            return request
-        return replace(request, expires_at=request.completed_at + self._ttl.get(request.state, self._default_ttl))
+        return parse(request_id, record, self._ttl.get(State(record["state"]), self._default_ttl))
 
     def _run(self, name: str, args: Sequence[Any]) -> Any:
         with translated():
@@ -279,24 +276,26 @@ def _attempt(request_id: str, model: str, answer: Sequence[Any], image: bytes | 
     )
 
 
-def parse(request_id: str, text: Mapping[str, str]) -> Request:
-    """A stored hash as a :class:`Request`."""
+def parse(request_id: str, text: Mapping[str, str], kept: float) -> Request:
+    """A stored hash as a :class:`Request`, which is kept for so many seconds after its end."""
     spec = json.loads(text["spec"])
     state = State(text["state"])
     outcome = json.loads(text["outcome"]) if "outcome" in text else {}
     succeeded = state is State.SUCCEEDED
     completed = _float(text.get("completed"))
     timeline = _timeline(text)
+    lane = Lane.parse(text["lane"])
     return Request(
         id=request_id,
         state=state,
-        model_type=Lane.parse(text["lane"]).model if "model_type" not in spec else spec["model_type"],
-        priority=Lane.parse(text["lane"]).priority,
+        model_type=spec.get("model_type", lane.model),
+        priority=lane.priority,
         lane=text["lane"],
         top_k=spec["top_k"],
         created_at=float(text["created"]),
         started_at=_float(text.get("started")),
         completed_at=completed,
+        expires_at=None if completed is None else completed + kept,
         deadline=_float(text.get("deadline")),
         attempts=int(text["attempt"]),
         worker_id=_worker(timeline),
@@ -318,12 +317,16 @@ def _texts(record: Mapping[bytes, bytes] | Sequence[bytes | str]) -> dict[str, s
     """A hash as text: a mapping as RESP3 gives it, or names and values one after the other as RESP2 and scripts do."""
     flat = chain.from_iterable(record.items()) if isinstance(record, Mapping) else record
     texts = [item.decode() if isinstance(item, bytes) else item for item in flat]
+    return _pairs(texts)
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 def _timeline(text: Mapping[str, str]) -> list[dict[str, Any]]:
     accepted = {"at": float(text["created"]), "event": "accepted"}
-    return [accepted, *(json.loads(line) for line in text.get("timeline", "").splitlines())]
+    return [accepted, *json.loads(f"[{','.join(text.get('timeline', '').splitlines())}]")]
 
 
 def _worker(timeline: Sequence[Mapping[str, Any]]) -> str | None:

@@ -332,7 +332,7 @@ class Gateway:
         args: list[Any] = [self._keys.prefix, first.lane, message, bound, reserved, reply, len(backlog), *backlog]
         images = []
         for entry in entries:
-            upload = self._keys.upload(uuid4().hex) if message else ""
+            upload = self._keys.upload(os.urandom(16).hex()) if message else ""
             if upload:
                 images.append(("SET", upload, entry.submission.image, "EX", UPLOAD))
             args += [*_fields(entry), upload]

@@ -18,7 +18,7 @@ from flask import Response, request
 from api import events, intake, multipart
 from api.access import spend_items
 from api.batch_resource import batch_resource, item_resource
-from api.correlation import traceparent
+from api.correlation import add_headers, traceparent
 from api.engine import engine
 from api.errors import from_task
 from api.examples import BATCH_BODY
@@ -31,7 +31,6 @@ from api.routes.inference import (
     LAST_EVENT_ID,
     PREFER,
     REDIS,
-    add_headers,
     idempotency_key,
     preference,
 )

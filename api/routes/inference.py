@@ -8,10 +8,10 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, after_this_request, g, request
+from flask import Response, g, request
 
 from api import cache, events, intake, parameters, prefer
-from api.correlation import traceparent
+from api.correlation import add_headers, traceparent
 from api.engine import engine
 from api.errors import from_outcome
 from api.examples import ACCEPTED, ANSWERED, INFERENCE_BODY
@@ -148,18 +148,9 @@ def idempotency_key() -> str | None:
 def preference(default: float | None = None) -> Preference:
     """What the caller's ``Prefer`` header asks for; announces it in the answer."""
     most = engine().settings.max_wait
-    found = prefer.parse(request.headers.getlist("Prefer"), default=most if default is None else default, most=most)
+    found = prefer.parse([request.headers.get("Prefer", "")], default=most if default is None else default, most=most)
     add_headers({"Vary": "Prefer"} | ({"Preference-Applied": found.applied} if found.applied else {}))
     return found
-
-
-def add_headers(headers: dict[str, str]) -> None:
-    """Set these on the answer to the current request, also if that is an error."""
-
-    @after_this_request
-    def _add(response: Response) -> Response:
-        response.headers.update(headers)
-        return response
 
 
 def wait_for(request_id: str, seconds: float) -> Request | None:
