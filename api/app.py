@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
-from api import access, correlation, errors, openapi, ops
+from api import access, correlation, errors, intake, openapi, ops
 from api.engine import EXTENSION, Connections, Engine, real_connections
 from api.routes import BLUEPRINTS
 from api.version import VERSION
@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None, *, connections: Connections | N
         from api import tracing
 
         tracing.register(app)
+    app.after_request(intake.drain)
     correlation.register(app)
     access.register(app, settings)
     errors.register(app)

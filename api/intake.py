@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+from flask import request
+
 from api import images, multipart
 from api.problems import Problem
 from tasks.lanes import ANY, PRIORITIES
 from tasks.submit import Submission
 
 if TYPE_CHECKING:
-    from flask import Request
+    from flask import Request, Response
 
     from settings import Settings
 
@@ -29,6 +31,8 @@ ACCEPT_POST = ", ".join(("application/json", "multipart/form-data", *images.MEDI
 MAX_TOP_K = 1000
 MAX_URL = 2000
 MAX_DEADLINE = 86_400.0  # seconds
+#: Bytes of an unread body that are read for the sake of the connection, and how many at a time.
+DRAINED, DRAIN_CHUNK = 4 * 1024 * 1024, 64 * 1024
 ID_PATTERN = r"^[A-Za-z0-9._~-]{1,128}$"
 _ID = re.compile(ID_PATTERN[1:-1])
 _SPACE = re.compile(r"\s+")
@@ -149,6 +153,24 @@ def unsupported_media_type(request: Request, accept: str = ACCEPT_POST) -> Probl
         return Problem("empty_body", "Send an image: JSON with base64, multipart/form-data, or the raw bytes.")
     said = request.mimetype or "no Content-Type"
     return Problem("unsupported_media_type", f"Cannot read {said}.", headers={"Accept-Post": accept})
+
+
+def drain(response: Response) -> Response:
+    """After every request: read what an early refusal has left unread of the body.
+
+    A connection with something unread is closed behind the answer, and the caller's next request fails with it. Of a
+    very large body only the beginning is read, and the caller is told that the connection ends.
+    """
+    if response.status_code < 400 or "Expect" in request.headers:
+        return response
+    if not request.content_length and "Transfer-Encoding" not in request.headers:
+        return response
+    unread = request.environ["wsgi.input"]
+    for _ in range(DRAINED // DRAIN_CHUNK):
+        if not unread.read(DRAIN_CHUNK):
+            return response
+    response.headers["Connection"] = "close"
+    return response
 
 
 def body(request: Request) -> bytes:

@@ -80,3 +80,14 @@ def test_sigterm_answers_everyone_who_waits(stack: Stack) -> None:
 
 def stack_total(http: httpx.Client) -> int:
     return int(http.get("/metrics").json()["total_requests"])
+
+
+def test_a_refusal_before_the_body_was_read_leaves_the_connection_usable(stack: Stack) -> None:
+    """Unread, the body made the server hang up behind its answer, and one in fifty of the next requests failed."""
+    http = stack.start_api(MODELS=MODELS, AUTH="on", ADMIN_KEY="boss").client
+    refused = {"X-API-Key": "wrong", **RAW}
+    for size in (200, 20_000, 120_000):
+        codes = {http.post("/inference", content=bytes(size), headers=refused).status_code for _ in range(200)}
+        assert codes == {401}
+    large = http.post("/inference", content=bytes(6 * 1024 * 1024), headers=refused)
+    assert (large.status_code, large.headers["Connection"]) == (401, "close")
