@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import Celery
 from celery.bin.base import CeleryOption
 
+import worker_models  # noqa: F401 - the `celery` command finds it in its folder now, and no more when it looks for the pool
 from tasks import panel  # noqa: F401 - registers the commands of `celery control`
 
 app = Celery("inferlane")
