@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -165,8 +166,9 @@ def best(journal: Journal, contenders: list[Contender]) -> list[Contender]:
 def _contenders(
     options: argparse.Namespace, environments: dict[str, Path], settings: Settings, folder: Path
 ) -> Iterator[Contender]:
-    ours = catalog.Configuration("as shipped")
-    yield Contender(OURS, ours, lambda: OurSystem(options.model, settings, folder, options.api_processes))
+    for name, workers in (("as shipped", 1), ("2 workers", 2)):
+        start = partial(OurSystem, options.model, settings, folder, options.api_processes, workers)
+        yield Contender(OURS, catalog.Configuration(name), start)
     chosen = [
         (place, name, configuration)
         for name in environments

@@ -31,19 +31,23 @@ class Running(Protocol):
 
 
 class OurSystem(Inferlane):
-    """One worker of the model, as many API processes as shipped."""
+    """So many workers of the model, which share the cores, and as many API processes as shipped."""
 
-    def __init__(self, model: str, settings: Settings, folder: Path, api_processes: int | None) -> None:
+    def __init__(
+        self, model: str, settings: Settings, folder: Path, api_processes: int | None, workers: int = 1
+    ) -> None:
         super().__init__(
             folder, api_processes=api_processes, ALLOW_RANDOM_WEIGHTS=1, MODELS=model,
-            WEIGHTS_DIR=settings.weights_dir, WEIGHTS_TIMEOUT=1,
+            WEIGHTS_DIR=settings.weights_dir, WEIGHTS_TIMEOUT=1, WORKERS_ON_HOST=workers,
         )  # fmt: skip
         self._model = model
+        self._workers = workers
 
     def __enter__(self) -> Self:
         super().__enter__()
         try:
-            self._model = self.describe(self.add_worker(self._model))["model"]
+            workers = [self.add_worker(self._model) for _ in range(self._workers)]
+            self._model = self.describe(workers[0])["model"]
             self.add_api()
         except BaseException:
             self.__exit__()

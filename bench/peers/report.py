@@ -38,7 +38,7 @@ class Row:
     def title(self) -> str:
         """System and configuration, for people."""
         name = "Inferlane" if self.system == OURS else catalog.peer(self.system).title
-        return name if self.system == OURS else f"{name}: {self.configuration}"
+        return f"{name}: {self.configuration}"
 
     @property
     def quick_start(self) -> bool:
@@ -151,11 +151,11 @@ def write(report: dict[str, Any], folder: Path) -> None:
 
 
 def _chart(report: dict[str, Any], target: Path) -> None:
-    shown = [
-        (row.title, row.share.median, row.share.least, row.share.greatest) for row in compared(rows(report["records"]))
-    ]
+    ordered = compared(rows(report["records"]))
+    shown = [(row.title, row.share.median, row.share.least, row.share.greatest) for row in ordered]
+    ours = next((row.title for row in ordered if row.system == OURS), "")
     title = f"{report['model']}, {report['concurrency']} callers, {report['machine']['cores']} cores"
-    charts.bars(target, title, "share of the in-process limit", shown, highlight="Inferlane", line=1.0)
+    charts.bars(target, title, "share of the in-process limit", shown, highlight=ours, line=1.0)
 
 
 def _table(ordered: Sequence[Row]) -> list[str]:
