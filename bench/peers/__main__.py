@@ -32,6 +32,8 @@ from bench.trees import end_on_sigterm
 from settings import Settings, load_settings
 
 OURS = "inferlane"
+OURS_AS = (("as shipped", 1), ("2 workers", 2))
+"""Inferlane's configurations: what each is called, and how many workers it has."""
 LAST = 25.0
 """Seconds that must be left to begin with another system."""
 
@@ -166,7 +168,7 @@ def best(journal: Journal, contenders: list[Contender]) -> list[Contender]:
 def _contenders(
     options: argparse.Namespace, environments: dict[str, Path], settings: Settings, folder: Path
 ) -> Iterator[Contender]:
-    for name, workers in (("as shipped", 1), ("2 workers", 2)):
+    for name, workers in OURS_AS[: options.configurations]:
         start = partial(OurSystem, options.model, settings, folder, options.api_processes, workers)
         yield Contender(OURS, catalog.Configuration(name), start)
     chosen = [
