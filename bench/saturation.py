@@ -32,6 +32,7 @@ from tasks.lease import Lease
 from tasks.ownership import Ownership
 from tasks.requests import Outcome, Records, State
 from tasks.submit import Gateway, Submission
+from tasks.transport import take_call
 from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,13 +81,11 @@ class Shift:
     def take(self, number: int) -> None:
         """Take them one by one, as the transport does."""
         lanes = lanes_of("mobilenet")
-        keys = [self.keys.lane(name) for name in lanes] + [self.keys.bell(name) for name in lanes]
         owner = self.lease._owner  # noqa: SLF001 - this is the worker
         self._held.clear()
         for _ in range(number):
             tag = owner.new_tag()
-            args = [self.keys.prefix, owner.boot, 1, tag, "ABCDEF", *lanes, *owner.settled()]
-            lane, message = scripts.run(self.client, "take", keys, args)
+            lane, message = scripts.run(self.client, "take", *take_call(self.keys, owner, lanes, [tag], [lanes], 1))
             assert lane
             self._held.append((tag, envelope.requests_in(json.loads(message))[0]))
 
@@ -181,13 +180,13 @@ def _second_of_leases(client: redis.Redis, leases: Sequence[Lease]) -> float:
 def _second_of_waiting(client: redis.Redis, settings: Settings, leases: Sequence[Lease]) -> float:
     """An idle worker's second at the bell: one take that finds nothing, one BRPOP that hears nothing."""
     keys, lanes = Keys(settings.key_prefix), lanes_of("mobilenet")
-    names = [keys.lane(name) for name in lanes] + [keys.bell(name) for name in lanes]
+    bells = [keys.bell(name) for name in lanes]
 
     def wait() -> None:
         for lease in leases:
-            args = [keys.prefix, lease._owner.boot, 1, lease._owner.new_tag(), "ABCDEF", *lanes]  # noqa: SLF001
-            scripts.run(lease._client, "take", names, args)  # noqa: SLF001
-            lease._client.brpop(names[len(lanes) :], 0.001)  # noqa: SLF001
+            owner, client = lease._owner, lease._client  # noqa: SLF001
+            scripts.run(client, "take", *take_call(keys, owner, lanes, [owner.new_tag()], [lanes], 1))
+            client.brpop(bells, 0.001)
 
     return least(client, wait) / len(leases)
 

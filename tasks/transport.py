@@ -45,6 +45,8 @@ from tasks import envelope, ownership, scripts
 from tasks.keys import Keys
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tasks.ownership import Ownership
 
 
@@ -180,11 +182,8 @@ class OwnedChannel(kombu_redis.Channel):
         wanted = max(1, min(owner.room(), owner.batch))
         places = self.qos.prefetch_count - len(owner) if self.qos.prefetch_count else 1
         tags = [owner.new_tag() for _ in range(max(1, min(wanted, places)))]
-        keys = [self.keys.lane(name) for name in lanes] + [self.keys.bell(name) for name in lanes]
-        letters = {name: chr(ord("A") + place) for place, name in enumerate(lanes)}
-        orders = ["".join(letters[name] for name in order) for order in self._queue_cycle.plan(len(tags), len(lanes))]
-        words = [wanted, " ".join(tags), " ".join(orders)]
-        return _Sent(lanes, tags, wanted, (keys, [self.keys.prefix, owner.boot, *words, *lanes, *owner.settled()]))
+        orders = self._queue_cycle.plan(len(tags), len(lanes))
+        return _Sent(lanes, tags, wanted, take_call(self.keys, owner, lanes, tags, orders, wanted))
 
     def _brpop_read(self, **options: Any) -> bool:
         if self._sent is None:
@@ -241,6 +240,30 @@ class _Sent:
     tags: list[str] = field(default_factory=list)
     wanted: int = 0
     call: tuple[Any, ...] = ()
+
+
+def take_call(
+    keys: Keys,
+    owner: Ownership,
+    lanes: Sequence[str],
+    tags: Sequence[str],
+    orders: Sequence[Sequence[str]],
+    wanted: int,
+) -> tuple[list[str], list[Any]]:
+    """Keys and arguments of ``take.lua``; what the owner has settled travels with them.
+
+    Args:
+        keys: how keys are named.
+        owner: who takes.
+        lanes: where to look.
+        tags: one for each delivery that may come of it.
+        orders: for each tag, the lanes in the order in which to look.
+        wanted: how many requests at most, but for the last message's.
+    """
+    letters = {name: chr(ord("A") + place) for place, name in enumerate(lanes)}
+    words = [wanted, " ".join(tags), " ".join("".join(letters[name] for name in order) for order in orders)]
+    places = [keys.lane(name) for name in lanes] + [keys.bell(name) for name in lanes]
+    return places, [keys.prefix, owner.boot, *words, *lanes, *owner.settled()]
 
 
 def _bare(client: Any) -> Any:

@@ -25,7 +25,9 @@ from bench.targets import Verdict, at_most, number
 from tasks import connections, scripts
 from tasks.keys import Keys
 from tasks.lanes import lanes_of
+from tasks.ownership import Ownership
 from tasks.submit import Gateway, Submission
+from tasks.transport import take_call
 
 MODEL = "photo"
 REFERENCE = 100
@@ -99,7 +101,7 @@ class Queue:
         self._gateway = Gateway(settings)
         self._submission = Submission(image=photo, model_type=MODEL)
         self._caller = system.caller
-        self._boot = f"bench@{socket.gethostname()}/{id(self)}"
+        self._owner = Ownership(f"bench@{socket.gethostname()}")
         self._lanes = lanes_of(MODEL)
         self._seconds_each = 0.0
         self.bytes_each = 0.0
@@ -135,12 +137,9 @@ class Queue:
 
     def _take(self) -> float:
         """A registered taker, all lanes of the model; then the message goes back to where it was."""
-        client, keys, boot, tag = self._client, self._keys, self._boot, "1"
+        client, keys, boot, tag = self._client, self._keys, self._owner.boot, "1"
         client.hset(keys.workers, boot, "{}")
-        call = (
-            [keys.lane(name) for name in self._lanes] + [keys.bell(name) for name in self._lanes],
-            [keys.prefix, boot, 1, tag, "ABCDEF", *self._lanes],
-        )
+        call = take_call(keys, self._owner, self._lanes, [tag], [self._lanes], 1)
         began = time.perf_counter()
         where, message = scripts.run(client, "take", *call)
         seconds = time.perf_counter() - began

@@ -65,6 +65,14 @@ def collect(connection: Connection, *queues: Queue, no_ack: bool = False) -> tup
     return consumer, messages
 
 
+def collect_batches(connection: Connection, owner: ownership.Ownership, batch: int) -> list[Any]:
+    """What a worker whose model takes so many at a time is handed from ``q``."""
+    owner.batch = batch
+    consumer, messages = collect(connection, Queue("q"))
+    consumer.qos(prefetch_count=16)
+    return messages
+
+
 @pytest.mark.parametrize("transport", [StockTransport, Transport])
 @pytest.mark.parametrize("exchange", ["", "named"])
 class TestWhatEveryRedisTransportDoes:
@@ -122,10 +130,8 @@ def test_a_take_writes_down_the_holder_in_the_same_step_and_settling_travels_wit
 def test_a_take_brings_a_batch_at_most_and_two_are_in_hand(
     connect: Connect, client: redis.Redis, owner: ownership.Ownership
 ) -> None:
-    owner.batch = 3
     connection = connect(Transport)
-    consumer, messages = collect(connection, Queue("q"))
-    consumer.qos(prefetch_count=16)
+    messages = collect_batches(connection, owner, 3)
     for number in range(8):
         connection.Producer().publish(number, routing_key="q")
     connection.drain_events(timeout=5)
@@ -140,13 +146,9 @@ def test_a_take_brings_a_batch_at_most_and_two_are_in_hand(
     assert [message.payload for message in messages[6:]] == [6, 7]
 
 
-def test_a_take_stops_at_the_message_that_fills_the_batch(
-    connect: Connect, client: redis.Redis, owner: ownership.Ownership
-) -> None:
-    owner.batch = 4
+def test_a_take_stops_at_the_message_that_fills_the_batch(connect: Connect, owner: ownership.Ownership) -> None:
     connection = connect(Transport)
-    consumer, messages = collect(connection, Queue("q"))
-    consumer.qos(prefetch_count=16)
+    messages = collect_batches(connection, owner, 4)
     for size in (3, 3, 1):
         connection.Producer().publish(size, routing_key="q", headers={envelope.SIZE: size})
     connection.drain_events(timeout=5)
