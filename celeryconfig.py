@@ -12,8 +12,16 @@ from tasks.lanes import ANY, all_lanes, lane
 
 _settings = get_settings()
 
+
+def _as_kombu_spells(url: str) -> str:
+    """The same place; redis-py and kombu differ in how they name a Unix socket."""
+    if not url.startswith("unix://"):
+        return url
+    return url.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
+
+
 # -- broker
-broker_url = _settings.amqp_url or _settings.redis_url
+broker_url = _settings.amqp_url or _as_kombu_spells(_settings.redis_url)
 # By alias, so that whatever builds a connection from the URL (Flower, the celery command line) gets the same transport.
 TRANSPORT_ALIASES.update(
     redis="tasks.transport:Transport",

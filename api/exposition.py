@@ -33,7 +33,7 @@ GAUGES: Sequence[tuple[str, str, Callable[[Mapping[str, Any]], float]]] = (
     ("in_flight", "Requests that a worker has.", lambda worker: worker["in_flight"]),
     ("concurrency", "Requests a worker may take.", lambda worker: worker["concurrency"]),
     ("resident_memory_bytes", "Memory of a worker.", lambda worker: worker["rss_bytes"]),
-    ("service_seconds", "What one request costs its inference thread.", lambda worker: worker["service_seconds"]),
+    ("service_seconds", "What one request costs the inference threads.", lambda worker: worker["service_seconds"]),
     ("draining", "1 while it takes nothing more.", lambda worker: int(worker["state"] == "draining")),
     ("heartbeat_timestamp_seconds", "When it last proved that it lives.", lambda worker: worker["last_heartbeat"]),
 )

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from importlib.metadata import version
+from importlib.metadata import Distribution, version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ from bench.trees import ROOT
 PHOTO = ROOT / "docs" / "images" / "rocket.jpg"
 RESULTS = ROOT / "bench" / "results"
 JOURNALS = ROOT / ".run" / "bench" / "journals"
-_PACKAGES = ("celery", "kombu", "redis", "hiredis", "flask", "granian", "onnxruntime", "numpy", "pillow", "simplejpeg")
+_PACKAGES = (
+    "celery", "kombu", "redis", "hiredis", "flask", "granian", "onnxruntime", "numpy", "pillow", "simplejpeg",
+    "cykooz.resizer",
+)  # fmt: skip
 
 
 def facts(module: str) -> dict[str, Any]:
@@ -36,7 +39,7 @@ def facts(module: str) -> dict[str, Any]:
             "python": platform.python_version(),
             "kernel": platform.release(),
         },
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {name: version(name) for name in _PACKAGES if any(Distribution.discover(name=name))},
         "photo_bytes": PHOTO.stat().st_size,
     }
 

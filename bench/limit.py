@@ -7,7 +7,7 @@ import time
 from bench.runs import Run, closed_loop
 from settings import Settings
 from worker_models.batcher import Batcher
-from worker_models.model import load_model, max_batch
+from worker_models.model import load_model, max_batch, passes
 
 
 class Limit:
@@ -17,7 +17,8 @@ class Limit:
         self._model = load_model(model, settings)
         self._model.warm_up()
         size = max_batch(self._model, settings)
-        self._batcher = Batcher(self._model.infer, size, 4 * size)
+        side_by_side = passes(self._model)
+        self._batcher = Batcher(self._model.infer, size, 4 * size * side_by_side, side_by_side)
         self.name, self.weights = self._model.name, self._model.weights
 
     def run(self, photo: bytes, concurrency: int, seconds: float) -> Run:

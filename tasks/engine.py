@@ -195,10 +195,11 @@ class Engine:
             decode=entry.decode_seconds,
             infer=result.seconds,
             batch=result.batch_size,
+            passes=result.passes,
         )
 
     def _learn(self, outcomes: Sequence[Outcome], ended: int) -> None:
-        """Count, and keep a moving average of what one request costs the inference thread, in seconds."""
+        """Count, and keep a moving average of what one request costs the inference threads together, in seconds."""
         tally = self.tally
         with self._count:
             tally.in_flight -= ended
@@ -207,7 +208,7 @@ class Engine:
                     tally.failed += 1
                     continue
                 tally.processed += 1
-                cost = outcome.infer / outcome.batch
+                cost = outcome.infer / (outcome.batch * outcome.passes)
                 before = tally.service_seconds
                 tally.service_seconds = cost if before == 0 else before + 0.1 * (cost - before)
 

@@ -104,13 +104,17 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an attempt ended; ``result`` is JSON, times are seconds, ``batch`` is the size of the forward pass."""
+    """How an attempt ended; ``result`` is JSON, times are seconds, ``batch`` is the size of the forward pass.
+
+    ``passes`` is how many forward passes ran side by side with that one, itself included.
+    """
 
     state: State
     result: str
     decode: float = 0.0
     infer: float = 0.0
     batch: int = 0
+    passes: int = 1
     dead_letter: bool = False
 
 

@@ -108,10 +108,8 @@ class TracedModel:
 class TracedBatcher(Batcher[Any, Any]):
     """A batcher that remembers which trace each item came with, and gives each a span of its forward pass."""
 
-    def __init__(
-        self, infer: Callable[[Sequence[Any]], Sequence[Any]], max_batch: int, capacity: int, *, tracer: Tracer
-    ) -> None:
-        super().__init__(partial(_infer, infer, tracer), max_batch, capacity)
+    def __init__(self, infer: Callable[[Sequence[Any]], Sequence[Any]], *shape: int, tracer: Tracer) -> None:
+        super().__init__(partial(_infer, infer, tracer), *shape)
 
     def submit(
         self, item: Any, *, rank: int = 0, solo: bool = False, then: Callable[[Slot[Any, Any]], object] | None = None

@@ -1,8 +1,10 @@
-"""The adaptive batcher: items in, one inference thread, batches out. It never waits for a batch to fill.
+"""The adaptive batcher: items in, a few inference threads, batches out. It never waits for a batch to fill.
 
-The inference thread takes what waits, the most urgent first and up to ``max_batch``, the moment it is free. On an idle
+An inference thread takes what waits, the most urgent first and up to ``max_batch``, the moment it is free. On an idle
 worker a batch is one item and waits for nothing; under load the items that arrive during one forward pass are the next
-batch. A batch that raises is split in halves until the item to blame is alone: only its caller sees the error.
+batch. Inference threads wait neither for one another, so none stands idle while there is work, nor does what is urgent
+wait for the slowest of them. A batch that raises is split in halves until the item to blame is alone: only its caller
+sees the error.
 """
 
 from __future__ import annotations
@@ -23,11 +25,19 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Result(Generic[R]):
-    """One item's answer, the size of the forward pass it came from and that pass's wall time in seconds."""
+    """One item's answer.
+
+    Attributes:
+        value: what ``infer`` returned for it.
+        batch_size: the items of its forward pass.
+        seconds: that pass's wall time.
+        passes: how many passes ran side by side when that one began, itself included.
+    """
 
     value: R
     batch_size: int
     seconds: float
+    passes: int = 1
 
 
 class Slot(Generic[T, R]):
@@ -49,14 +59,14 @@ class Slot(Generic[T, R]):
         """The item's answer; blocks until it is there, and may be called once.
 
         Raises:
-            BatcherClosed: the inference thread ended before the item had its turn.
+            BatcherClosed: an inference thread ended before the item had its turn.
             Exception: whatever ``infer`` raises for this item alone.
         """
         self.done.acquire()
         if self.error is not None:
             raise self.error
         if self.answer is None:
-            raise BatcherClosed("the inference thread ended before this item had its turn")
+            raise BatcherClosed("an inference thread ended before this item had its turn")
         return self.answer
 
     def release(self) -> None:
@@ -67,33 +77,48 @@ class Slot(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """Runs ``infer`` on batches from one thread of its own, which starts here.
+    """Runs ``infer`` on batches from threads of its own, which start here.
 
     Args:
         infer: maps a sequence of items to as many results, in order.
         max_batch: the most items of one forward pass.
         capacity: the most items that wait; :meth:`submit` blocks while it is reached.
+        passes: how many forward passes may run side by side; ``infer`` is called from as many threads.
     """
 
-    def __init__(self, infer: Callable[[Sequence[T]], Sequence[R]], max_batch: int, capacity: int) -> None:
-        if max_batch < 1 or capacity < 1:
-            raise ValueError("max_batch and capacity must be at least 1")
+    def __init__(
+        self, infer: Callable[[Sequence[T]], Sequence[R]], max_batch: int, capacity: int, passes: int = 1
+    ) -> None:
+        if min(max_batch, capacity, passes) < 1:
+            raise ValueError("max_batch, capacity and passes must be at least 1")
         self._infer = infer
         self._max_batch = max_batch
         self._capacity = capacity
+        self._passes = passes
         self._waiting: list[tuple[int, int, Slot[T, R]]] = []
         self._order = count()
         self._closed = False
         lock = threading.Lock()
         self._filled = threading.Condition(lock)
         self._emptied = threading.Condition(lock)
-        self.busy_since: float | None = None
-        """``time.monotonic()`` at the start of the forward pass that runs now; None between passes."""
-        self._thread = threading.Thread(target=self._serve, name="inference", daemon=True)
-        self._thread.start()
+        self._running = 0
+        self._solo = False
+        """Whether the pass that runs is a solo item's."""
+        self._since: list[float | None] = [None] * passes
+        self._threads = [
+            threading.Thread(target=self._serve, args=(number,), name=f"inference-{number}", daemon=True)
+            for number in range(passes)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def busy_since(self) -> float | None:
+        """``time.monotonic()`` at the start of the oldest forward pass that runs now; None while none does."""
+        return min((since for since in self._since if since is not None), default=None)
 
     def run(self, item: T, *, rank: int = 0, solo: bool = False) -> Result[R]:
-        """Infer one item; blocks until it is done. A ``solo`` item shares its forward pass with no other.
+        """Infer one item; blocks until it is done. Nothing else runs while a ``solo`` item does.
 
         Raises:
             BatcherClosed: closed before the item was accepted.
@@ -107,7 +132,7 @@ class Batcher(Generic[T, R]):
         """Hand one item in and go on; blocks only while ``capacity`` items wait. Read it with ``.result()``.
 
         Items of a lower ``rank`` go first, those of the same in the order they came. ``then`` is called with the slot
-        when its result is there, from the inference thread, so it must be quick and must not raise.
+        when its result is there, from an inference thread, so it must be quick and must not raise.
 
         Raises:
             BatcherClosed: closed before the item was accepted.
@@ -120,9 +145,11 @@ class Batcher(Generic[T, R]):
         """Accept nothing more, finish what was accepted, stop; wait for that at most ``timeout`` seconds."""
         with self._filled:
             self._closed = True
-            self._filled.notify()
+            self._filled.notify_all()
             self._emptied.notify_all()
-        self._thread.join(timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def _accept(self, slot: Slot[T, R], rank: int) -> None:
         with self._filled:
@@ -133,44 +160,64 @@ class Batcher(Generic[T, R]):
             heappush(self._waiting, (rank, next(self._order), slot))
             self._filled.notify()
 
-    def _serve(self) -> None:
+    def _serve(self, number: int) -> None:
         batch: list[Slot[T, R]] = []
         try:
-            while batch := self._take():
-                self._settle(batch)
+            while batch := self._take(finished=bool(batch)):
+                self._settle(number, batch)
         finally:
             self._abandon(batch)
 
-    def _take(self) -> list[Slot[T, R]]:
-        """Everything that may share the next forward pass; empty when closed and nothing is left."""
+    def _take(self, *, finished: bool) -> list[Slot[T, R]]:
+        """What this thread runs next; empty when closed and nothing is left.
+
+        Args:
+            finished: whether the thread has just run something.
+        """
         with self._filled:
-            while not self._waiting:
-                if self._closed:
+            if finished:
+                self._running -= 1
+                self._solo = False
+            while not self._waiting or self._must_wait():
+                if self._closed and not self._waiting:
+                    self._filled.notify()
                     return []
                 self._filled.wait()
-            batch = [heappop(self._waiting)[-1]]
-            while self._joins(batch):
-                batch.append(heappop(self._waiting)[-1])
+            batch = self._next()
+            self._running += 1
+            self._solo = batch[0].solo
             self._emptied.notify(len(batch))
+            if self._waiting or self._closed:
+                self._filled.notify()  # another may have waited because of a solo item
             return batch
 
-    def _joins(self, batch: list[Slot[T, R]]) -> bool:
-        room = len(batch) < self._max_batch and not batch[0].solo
-        return room and bool(self._waiting) and not self._waiting[0][-1].solo
+    def _must_wait(self) -> bool:
+        """Whether a solo item runs, or is next while something else runs."""
+        return self._solo or (self._running > 0 and self._waiting[0][-1].solo)
 
-    def _settle(self, batch: list[Slot[T, R]]) -> None:
+    def _next(self) -> list[Slot[T, R]]:
+        """This thread's share of what waits: as much for every thread that is free, and no solo item beside another."""
+        free = self._passes - self._running
+        share = min(self._max_batch, -(-len(self._waiting) // free))
+        batch = [heappop(self._waiting)[-1]]
+        while len(batch) < share and not batch[0].solo and not self._waiting[0][-1].solo:
+            batch.append(heappop(self._waiting)[-1])
+        return batch
+
+    def _settle(self, number: int, batch: list[Slot[T, R]]) -> None:
         """Give every slot of ``batch`` its result or its own error."""
-        self.busy_since = started = time.monotonic()
+        self._since[number] = started = time.monotonic()
+        passes = self._running
         try:
             values = self._values(batch)
         except Exception as error:  # noqa: BLE001 - this is the inference thread's outermost loop; the error goes to its caller
-            self._blame(batch, error)
+            self._blame(number, batch, error)
             return
         finally:
-            self.busy_since = None
+            self._since[number] = None
         seconds = time.monotonic() - started
         for slot, value in zip(batch, values, strict=True):
-            slot.answer = Result(value, len(batch), seconds)
+            slot.answer = Result(value, len(batch), seconds, passes)
             slot.release()
 
     def _values(self, batch: list[Slot[T, R]]) -> Sequence[R]:
@@ -179,14 +226,14 @@ class Batcher(Generic[T, R]):
             raise InferenceFailed(f"the model answered {len(values)} results for {len(batch)} items")
         return values
 
-    def _blame(self, batch: list[Slot[T, R]], error: Exception) -> None:
+    def _blame(self, number: int, batch: list[Slot[T, R]], error: Exception) -> None:
         if len(batch) == 1:
             batch[0].error = error
             batch[0].release()
             return
         middle = len(batch) // 2
-        self._settle(batch[:middle])
-        self._settle(batch[middle:])
+        self._settle(number, batch[:middle])
+        self._settle(number, batch[middle:])
 
     def _abandon(self, batch: list[Slot[T, R]]) -> None:
         """When the thread ends for whatever reason, nobody is left waiting."""
@@ -195,6 +242,7 @@ class Batcher(Generic[T, R]):
             waiting = [slot for _, _, slot in self._waiting]
             left = [slot for slot in (*batch, *waiting) if slot.done.locked()]
             self._waiting.clear()
+            self._filled.notify_all()
             self._emptied.notify_all()
         for slot in left:
             slot.release()

@@ -34,7 +34,8 @@ class Model(Protocol):
         runtime: what runs it.
         device: where it runs.
 
-    It may also have ``max_batch``, the most images of one forward pass, where that is less than the setting MAX_BATCH.
+    It may also have ``max_batch``, the most images of one forward pass, where that is less than the setting MAX_BATCH,
+    and ``passes``, how many forward passes may run side by side, where that is more than one.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Model(Protocol):
         ...
 
     def infer(self, batch: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.float32]]:
-        """Probabilities, ``(classes,)`` for each item of ``batch``, in order. Called from one thread at a time.
+        """Probabilities, ``(classes,)`` for each item of ``batch``, in order. Called from ``passes`` threads.
 
         Raises:
             InferenceFailed: the runtime failed.
@@ -81,6 +82,7 @@ class Classifier:
         self._limits = Limits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
         self._labels = self._card.labels or imagenet_labels()
         self.max_batch = min(settings.max_batch, runtime.useful_batch or settings.max_batch)
+        self.passes = runtime.passes
         self.name = self._card.name
         self.version = f"{self._card.version}+{graph_key(weights)[:8]}"
         self.weights = weights.source
@@ -124,6 +126,11 @@ class Classifier:
 def max_batch(model: Model, settings: Settings) -> int:
     """The most images of one forward pass of ``model``."""
     return int(getattr(model, "max_batch", settings.max_batch))
+
+
+def passes(model: Model) -> int:
+    """How many forward passes of ``model`` may run side by side."""
+    return int(getattr(model, "passes", 1))
 
 
 def load_model(name: str, settings: Settings) -> Model:

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from worker_models.errors import ImageTooLarge, TruncatedImage, UnsupportedImage
-from worker_models.geometry import crop_box, turn
+from worker_models.geometry import Box, crop_box, turn
 from worker_models.headers import UPRIGHT, Header, read_header
 from worker_models.registry import Transform
+from worker_models.scaling import scale_image, scale_pixels
 
 Pixels = NDArray[np.uint8]
 
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # What Pillow's decoders raise on bytes that are not what they claim to be.
 _DAMAGE = (
     OSError, EOFError, SyntaxError, ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error, zlib.error
@@ -68,7 +68,8 @@ def decode(data: bytes, transform: Transform, limits: Limits) -> Pixels:
         except ValueError:
             pass  # libjpeg-turbo's strict reading objects to things Pillow reads well; Pillow has the last word
     image, orientation = _open(data, header, limits)
-    return _fit(image, image.size, orientation, transform)
+    box = _box(image.size, image.size, orientation, transform)
+    return turn(orientation).pixels(scale_image(image, box, transform))
 
 
 def check(data: bytes, limits: Limits) -> Header:
@@ -96,11 +97,10 @@ def _decode_jpeg(data: bytes, header: Header, transform: Transform) -> Pixels:
     size = (header.width, header.height)
     scale = jpeg_scale(min(size), transform)
     least = [math.ceil(side / scale) for side in size]
-    # Four bytes a pixel, because Pillow scales such a buffer in place; of three it makes a copy first.
-    stored = simplejpeg.decode_jpeg(data, "RGBX", min_width=least[0], min_height=least[1])
+    stored = simplejpeg.decode_jpeg(data, "RGB", min_width=least[0], min_height=least[1])
     height, width = stored.shape[:2]
-    image = Image.frombuffer("RGBX", (width, height), stored, "raw", "RGBX", 0, 1)
-    return _fit(image, size, header.orientation, transform)
+    box = _box((width, height), size, header.orientation, transform)
+    return turn(header.orientation).pixels(scale_pixels(stored, box, transform))
 
 
 def jpeg_scale(short_side: int, transform: Transform) -> int:
@@ -131,11 +131,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _fit(image: Image.Image, size: tuple[int, int], orientation: int, transform: Transform) -> Pixels:
-    """Cut, scale and turn.
+def _box(stored: tuple[int, int], size: tuple[int, int], orientation: int, transform: Transform) -> Box:
+    """The part that the network sees, in stored pixels.
 
     Args:
-        image: the stored pixels, perhaps smaller than ``size``.
+        stored: width and height of the stored pixels, perhaps smaller than ``size``.
         size: stored width and height at full scale.
         orientation: Exif orientation of the stored pixels.
         transform: what the network wants.
@@ -143,14 +143,10 @@ def _fit(image: Image.Image, size: tuple[int, int], orientation: int, transform:
     turned = turn(orientation)
     width, height = size[::-1] if turned.transpose else size
     box = turned.box(crop_box(width, height, transform), width, height)
-    across, down = image.width / size[0], image.height / size[1]
-    inside = (
+    across, down = stored[0] / size[0], stored[1] / size[1]
+    return (
         max(0.0, box[0] * across),
         max(0.0, box[1] * down),
-        min(image.width, box[2] * across),
-        min(image.height, box[3] * down),
+        min(stored[0], box[2] * across),
+        min(stored[1], box[3] * down),
     )
-    crop = transform.crop
-    scaled = image.resize((crop, crop), _FILTERS[transform.interpolation], box=inside)
-    stored = np.frombuffer(scaled.tobytes("raw", "RGB"), dtype=np.uint8).reshape(crop, crop, 3)
-    return turned.pixels(stored)

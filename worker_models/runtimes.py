@@ -28,14 +28,16 @@ class Runtime(Protocol):
         name: what users call it.
         device: where it runs.
         useful_batch: the images of one pass beyond which more cost no less each; None when there is no such number.
+        passes: how many passes may run side by side, and how many make the best of the device.
     """
 
     name: str
     device: str
     useful_batch: int | None
+    passes: int
 
     def run(self, pixels: Pixels) -> Probabilities:
-        """Probabilities ``(batch, classes)`` of ``pixels`` ``(batch, height, width, 3)``. One thread at a time.
+        """Probabilities ``(batch, classes)`` of ``pixels`` ``(batch, height, width, 3)``. From ``passes`` threads.
 
         Raises:
             InferenceFailed: the runtime raised.

@@ -22,6 +22,7 @@ class TorchRuntime:
 
     name = "torch"
     useful_batch: int | None = None
+    passes = 1
 
     def __init__(self, network: Folded, settings: Settings, device: str | None = None) -> None:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")

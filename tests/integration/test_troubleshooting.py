@@ -76,7 +76,7 @@ def toy(module_stack: Stack) -> WorkerProcess:
 
 @pytest.fixture(scope="module")
 def api(module_stack: Stack, toy: WorkerProcess) -> ApiProcess:
-    return module_stack.start_api(MODELS="toy,resnet18", MAX_QUEUE=1, MAX_WAIT=5)
+    return module_stack.start_api(MODELS="toy,resnet18", MAX_QUEUE=1, MAX_WAIT=1)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ Provoke = Callable[[ApiProcess, ApiProcess, WorkerProcess], httpx.Response]
 CASES: dict[str, Provoke] = {
     "no worker serves resnet18": lambda api, _kept, _toy: api.client.get("/health"),
     "unknown_model": lambda api, _kept, _toy: post(api, model_type="clairvoyant"),
-    "lane_full": lambda api, _kept, _toy: post(api, model_type="resnet18"),
+    "lane_full": lambda api, _kept, _toy: [post(api, model_type="resnet18") for _ in range(2)][-1],
     "unsupported_image": lambda api, _kept, _toy: post(api, b"Meow.", model_type="toy"),
     "expired": lambda _api, kept, _toy: post(kept, b"GIF89a\1\0\1\0 ;sleep 1", model_type="toy", deadline="0.001"),
     "Administrative routes are closed: no ADMIN_KEY is set.": (

@@ -32,9 +32,9 @@ class Recorder:
 
 @contextmanager
 def serving(
-    infer: Callable[[Sequence[int]], Sequence[int]], max_batch: int = 8, capacity: int = 64
+    infer: Callable[[Sequence[int]], Sequence[int]], max_batch: int = 8, capacity: int = 64, passes: int = 1
 ) -> Iterator[Batcher]:
-    batcher: Batcher[int, int] = Batcher(infer, max_batch, capacity)
+    batcher: Batcher[int, int] = Batcher(infer, max_batch, capacity, passes)
     try:
         yield batcher
     finally:
@@ -154,7 +154,7 @@ def test_close_finishes_what_was_accepted_and_refuses_the_rest():
             batcher.run(4)
         recorder.gate.set()
         assert [future.result(5).value for future in accepted] == [2, 4]
-        until(lambda: not batcher._thread.is_alive())
+        until(lambda: not any(thread.is_alive() for thread in batcher._threads))
 
 
 def test_busy_since_is_set_only_during_a_pass():
@@ -176,20 +176,116 @@ def test_nobody_waits_for_an_inference_thread_that_died():
         batcher.run(1)
 
 
-@pytest.mark.parametrize(("max_batch", "capacity"), [(0, 1), (1, 0)])
-def test_a_shape_without_room_is_refused(max_batch: int, capacity: int):
+@pytest.mark.parametrize("shape", [(0, 1), (1, 0), (1, 1, 0)])
+def test_a_shape_without_room_is_refused(shape: tuple[int, ...]):
     with pytest.raises(ValueError, match="at least 1"):
-        Batcher(list, max_batch, capacity)
+        Batcher(list, *shape)
+
+
+class Lanes:
+    """Answers its numbers; each pass waits until it is let go, and what runs at a time is known."""
+
+    def __init__(self) -> None:
+        self.gates: dict[int, threading.Event] = {}
+        self.running: list[list[int]] = []
+        self.passes: list[list[int]] = []
+
+    def __call__(self, batch: Sequence[int]) -> Sequence[int]:
+        gate = self.gates[batch[0]] = threading.Event()
+        self.passes.append(list(batch))
+        self.running.append(list(batch))
+        assert gate.wait(10)
+        self.running.remove(list(batch))
+        return batch
+
+    def until_running(self, *batches: list[int]) -> None:
+        until(lambda: sorted(self.running) == sorted(batches) and all(batch[0] in self.gates for batch in batches))
+
+    def release(self, first: int) -> None:
+        self.gates.pop(first).set()
+
+
+@contextmanager
+def lanes(**shape: int) -> Iterator[tuple[Lanes, Batcher]]:
+    gates = Lanes()
+    with serving(gates, passes=2, **shape) as batcher:
+        try:
+            yield gates, batcher
+        finally:
+            for gate in gates.gates.values():
+                gate.set()
+
+
+def test_passes_run_side_by_side_and_neither_waits_for_the_other():
+    with lanes(max_batch=2) as (gates, batcher):
+        first, second = batcher.submit(1), batcher.submit(2)
+        gates.until_running([1], [2])
+        rest = [batcher.submit(item) for item in (3, 4, 5)]
+        gates.release(2)
+        assert second.result().passes == 2
+        gates.until_running([1], [3, 4])
+        oldest = batcher.busy_since
+        gates.release(3)
+        gates.until_running([1], [5])
+        assert batcher.busy_since == oldest, "the first pass is still the oldest"
+        gates.release(1)
+        assert first.result().value == 1
+        until(lambda: batcher.busy_since != oldest)
+        gates.release(5)
+        assert [slot.result().value for slot in rest] == [3, 4, 5]
+
+
+def test_what_comes_together_is_shared_among_the_threads_that_are_free():
+    with lanes(max_batch=8) as (gates, batcher):
+        alone = batcher.submit(0, solo=True)  # keeps both threads from taking what comes next
+        gates.until_running([0])
+        slots = [batcher.submit(item) for item in (1, 2, 3, 4, 5)]
+        gates.release(0)
+        gates.until_running([1, 2, 3], [4, 5])
+        gates.release(1)
+        gates.release(4)
+        assert [slot.result().value for slot in (alone, *slots)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_nothing_runs_beside_a_solo_item():
+    with lanes(max_batch=2) as (gates, batcher):
+        slots = [batcher.submit(1), batcher.submit(2)]
+        gates.until_running([1], [2])
+        slots += [batcher.submit(3, solo=True), batcher.submit(4), batcher.submit(5)]
+        gates.release(1)
+        slots[0].result()
+        gates.until_running([2])
+        gates.release(2)
+        gates.until_running([3])
+        gates.release(3)
+        gates.until_running([4], [5])
+        gates.release(4)
+        gates.release(5)
+        assert [slot.result().value for slot in slots[1:]] == [2, 3, 4, 5]
+
+
+def test_close_waits_for_every_pass_and_ends_every_thread():
+    with lanes(max_batch=1) as (gates, batcher):
+        slots = [batcher.submit(1), batcher.submit(2, solo=True), batcher.submit(3)]
+        gates.until_running([1])
+        batcher.close(0)
+        for item in (1, 2, 3):
+            gates.until_running([item])
+            gates.release(item)
+        assert [slot.result().value for slot in slots] == [1, 2, 3]
+        until(lambda: not any(thread.is_alive() for thread in batcher._threads))
 
 
 ITEMS = st.lists(st.tuples(st.integers(-20, 200), st.booleans()), min_size=1, max_size=40)
 
 
-@given(items=ITEMS, max_batch=st.integers(1, 9), capacity=st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
-def test_every_item_gets_its_own_answer_exactly_once(items: list[tuple[int, bool]], max_batch: int, capacity: int):
+@given(items=ITEMS, max_batch=st.integers(1, 9), capacity=st.integers(1, 12), passes=st.integers(1, 4))
+@settings(max_examples=100, deadline=None)
+def test_every_item_gets_its_own_answer_exactly_once(
+    items: list[tuple[int, bool]], max_batch: int, capacity: int, passes: int
+):
     recorder = Recorder()
-    with ThreadPoolExecutor(16) as pool, serving(recorder, max_batch, capacity) as batcher:
+    with ThreadPoolExecutor(16) as pool, serving(recorder, max_batch, capacity, passes) as batcher:
         futures = [pool.submit(batcher.run, item, solo=solo) for item, solo in items]
         for (item, solo), future in zip(items, futures, strict=True):
             if item < 0:

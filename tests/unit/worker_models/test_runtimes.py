@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,17 @@ def test_every_size_of_batch_answers_each_image_alike(settings_with, pixels, squ
     for size in range(1, 10):
         order = np.arange(size) % len(pixels)
         np.testing.assert_allclose(runtime.run(pixels[order]), alone[order], rtol=1e-4)
+    runtime.close()
+
+
+def test_passes_side_by_side_answer_as_one_alone_does(settings_with, pixels, squeezenet_graph: Path):
+    runtime = OnnxRuntime(squeezenet_graph, settings_with(intra_op_threads="2"))
+    assert runtime.passes == 2
+    alone = np.concatenate([runtime.run(pixel[np.newaxis]) for pixel in pixels])
+    orders = [np.arange(start, start + size) % len(pixels) for start in range(30) for size in (1, 2)]
+    with ThreadPoolExecutor(runtime.passes) as threads:
+        for order, found in zip(orders, threads.map(lambda order: runtime.run(pixels[order]), orders), strict=True):
+            np.testing.assert_allclose(found, alone[order], rtol=1e-4)
     runtime.close()
 
 
