@@ -15,6 +15,8 @@ from settings import get_settings
 
 PRIORITIES = ("high", "normal", "low")
 ANY = "any"
+SAVED = 60
+"""The turns that high may save up while it is empty."""
 
 
 class Lane(NamedTuple):
@@ -61,7 +63,8 @@ class WeightedOrder:
 
     Stride scheduling (Waldspurger and Weihl, 1995): a priority's *pass* advances by ``1/weight`` each time it is
     served, and the smallest pass goes first. With weights 6:3:1 and work everywhere, ten takes are six high, three
-    normal and one low. A priority found empty is moved up to the present, so an idle lane saves up no turns.
+    normal and one low. A priority found empty is moved up to the present: it saves up no turns. High saves up
+    :data:`SAVED` of them, so that while less of it comes than its share, it goes first whenever it comes.
 
     Implements kombu's cycle protocol (``update``, ``consume``, ``rotate``); rank comes from the lane's name, because
     ``add_consumer`` appends lanes in any order.
@@ -69,6 +72,7 @@ class WeightedOrder:
 
     def __init__(self, weights: Sequence[int] = (6, 3, 1)) -> None:
         self._stride = {priority: 1.0 / weight for priority, weight in zip(PRIORITIES, weights, strict=True)}
+        self._behind = {PRIORITIES[0]: SAVED * self._stride[PRIORITIES[0]]}
         self._pass = dict(self._stride)
         self._lanes: list[str] = []
         self._priority: dict[str, str] = {}
@@ -100,7 +104,7 @@ class WeightedOrder:
             return
         present = self._pass[served]
         for priority, value in self._pass.items():
-            self._pass[priority] = max(value, present)
+            self._pass[priority] = max(value, present - self._behind.get(priority, 0.0))
         self._pass[served] = present + self._stride[served]
         if last_used in self._lanes:
             self._lanes.remove(last_used)

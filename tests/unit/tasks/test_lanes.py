@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.lanes import ORDERS, STRATEGIES, Lane, StrictOrder, WeightedOrder, lanes_of
+from tasks.lanes import ORDERS, SAVED, STRATEGIES, Lane, StrictOrder, WeightedOrder, lanes_of
 
 
 def served(order: WeightedOrder, takes: int, has_work: Callable[[str], bool]) -> Counter[str]:
@@ -71,13 +71,30 @@ def test_a_plan_is_what_would_follow_and_changes_nothing(served_before: list[str
     assert len(planned) == takes
 
 
-def test_an_idle_priority_saves_up_no_turns() -> None:
+def test_only_high_saves_up_turns_while_it_is_idle_and_no_more_than_so_many() -> None:
     order = WeightedOrder()
     order.update(["high", "normal", "low"])
     served(order, 1000, lambda lane: lane == "low")
+    assert served(order, SAVED, lambda _: True) == {"high": SAVED}
     counts = served(order, 100, lambda _: True)
-    assert 55 <= counts["high"] <= 65
-    assert 5 <= counts["low"] <= 15
+    assert counts == pytest.approx({"high": 60, "normal": 30, "low": 10}, abs=1)
+
+
+def test_high_goes_first_whenever_it_comes_while_less_of_it_comes_than_its_share() -> None:
+    order = WeightedOrder()
+    order.update(["high", "normal", "low"])
+    for _ in range(40):
+        counts = served(order, 30, lambda lane: lane != "high")
+        assert abs(counts["normal"] - 3 * counts["low"]) <= 4
+        assert served(order, 20, lambda _: True) == {"high": 20}
+
+
+def test_high_cannot_keep_the_others_from_their_shares_for_long() -> None:
+    order = WeightedOrder()
+    order.update(["high", "normal", "low"])
+    served(order, 1000, lambda lane: lane != "high")
+    counts = served(order, 1000, lambda _: True)
+    assert counts["low"] >= 0.1 * (1000 - SAVED) - 1
 
 
 def test_the_order_does_not_depend_on_the_order_in_which_lanes_were_added() -> None:
