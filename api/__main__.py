@@ -10,7 +10,7 @@ from api.app import create_app
 from api.engine import EXTENSION
 from serving import serve, settle
 from settings import SettingsError, get_settings
-from worker_models.memory import return_large_buffers
+from worker_models.memory import return_large_buffers, share_one_arena
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -28,6 +28,7 @@ def application() -> Flask:
         # Send what an earlier process left behind, before anybody asks for a new one.
         _ = app.extensions[EXTENSION].outbox
     return_large_buffers(LARGE_BODY)
+    share_one_arena()
     settle()
     return app
 

@@ -23,6 +23,8 @@ from bench.statistics import Spread, spread
 from bench.targets import Verdict, at_least, at_most
 
 BATCH = 32
+BARE = {"mobilenet": [13.0]}
+"""The core-ms that a model's bare pipeline is meant to cost at most, where that was said."""
 WAYS = ("single c=1", "single c=4", "single c=16", "single c=64", "submit and poll c=16", "batches of 32")
 
 
@@ -127,6 +129,7 @@ def judge(report: Report) -> list[Verdict]:
         ),
         at_least(f"{model}: batch endpoint, of the limit", 0.95, share["batches of 32"]),
         at_most(f"{model}: one caller, p50 above the bare pipeline", 5.0, delay, "ms"),
+        *(at_most(f"{model}: bare pipeline", most, _bare(report), "core-ms") for most in BARE.get(model, [])),
         at_most(f"{model}: whole path above the bare pipeline", 3.0, _added(report), "core-ms"),
         at_most(f"{model}: API process, resident", 100.0, api, "MiB"),
         at_most(f"{model}: worker process, resident", 350.0, worker, "MiB"),
@@ -137,9 +140,7 @@ def render(report: Report) -> list[str]:
     """Tables of ways and of memory."""
     head = ["way of asking", "photos/s", "of the limit", "core-ms per photo", "of these API", "Redis", "worker",
             "p50 ms", "p99 ms"]  # fmt: skip
-    limits = [one for way in WAYS if way != "single c=1" for r in _records(report, way) for one in r["limit"]]
-    ceiling = spread(one["rate"] for one in limits)
-    cost = median(one["core_ms"]["limit"] for one in limits)
+    ceiling, cost = spread(one["rate"] for one in _limits(report)), _bare(report)
     rounds = len(_records(report, "single c=16"))
     intro = (
         f"{weights_note(report['weights'])} {rounds} rounds; each way of asking between two measurements of the limit "
@@ -185,6 +186,16 @@ def _records(report: Report, way: str) -> list[Record]:
 
 def _spread(report: Report, way: str, name: str) -> Spread:
     return spread(record[name] for record in _records(report, way))
+
+
+def _limits(report: Report) -> list[dict[str, Any]]:
+    """The measurements of the limit with 16 callers."""
+    return [one for way in WAYS if way != "single c=1" for record in _records(report, way) for one in record["limit"]]
+
+
+def _bare(report: Report) -> float:
+    """Core-ms per photo of the limit."""
+    return float(median(one["core_ms"]["limit"] for one in _limits(report)))
 
 
 def _added(report: Report) -> float:

@@ -1,4 +1,4 @@
-"""A worker's memory after many large images is what it was before."""
+"""What the C library is told about memory, it does."""
 
 from __future__ import annotations
 
@@ -33,6 +33,32 @@ def growth(how: str) -> int:
     """Bytes that stay with a process beyond what it keeps on purpose; without the call 300 MB and more."""
     done = subprocess.run([sys.executable, "-c", CODE, how], capture_output=True, text=True, check=True, timeout=120)
     return int(done.stdout)
+
+
+ARENAS = """
+import ctypes, sys, threading
+from worker_models.memory import share_one_arena
+if sys.argv[1] == "one":
+    assert share_one_arena()
+threads = threading.Barrier(8)
+def work():
+    kept = [bytearray(10_000) for _ in range(100)]
+    threads.wait()
+running = [threading.Thread(target=work) for _ in range(8)]
+[thread.start() for thread in running]
+[thread.join() for thread in running]
+ctypes.CDLL(None).malloc_stats()
+"""
+
+
+def arenas(how: str) -> int:
+    done = subprocess.run([sys.executable, "-c", ARENAS, how], capture_output=True, text=True, check=True, timeout=60)
+    return done.stderr.count("Arena ")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is meant")
+def test_threads_share_one_arena_when_told_to() -> None:
+    assert arenas("one") == 1 < arenas("as it comes")
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is meant")
