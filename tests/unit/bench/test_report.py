@@ -90,7 +90,10 @@ def test_end_to_end_is_judged_by_shares_added_delay_and_added_work() -> None:
     found = results(end_to_end.judge(end_to_end_report()))
     assert found["mobilenet: single requests, 16 callers, of the limit"] == "missed by 0.10"
     assert found["mobilenet: one caller, p50 above the bare pipeline"] == "missed by 2.00 ms"
+    assert found["mobilenet: bare pipeline"].startswith("missed by")
     assert found["mobilenet: whole path above the bare pipeline"] == "reached"
+    other = results(end_to_end.judge(end_to_end_report() | {"model": "resnet18"}))
+    assert "resnet18: bare pipeline" not in other, "13 core-ms were meant for mobilenet"
     assert found["mobilenet: worker process, resident"] == "missed by 10.0 MiB"
 
 
@@ -163,7 +166,7 @@ def test_every_part_renders_its_tables_its_targets_and_a_chart(tmp_path: Path) -
 def test_the_page_gets_all_targets_in_one_table(tmp_path: Path) -> None:
     text = report.targets(folder_of_results(tmp_path))
     assert text.count("\n| ---") == 1
-    assert sum(line.startswith("| mobilenet: ") for line in text.splitlines()) == 7 + 3
+    assert sum(line.startswith("| mobilenet: ") for line in text.splitlines()) == 8 + 3
     assert "Nothing has been measured" in report.targets(tmp_path / "empty")
 
 
