@@ -7,7 +7,7 @@ import time
 from bench.runs import Run, closed_loop
 from settings import Settings
 from worker_models.batcher import Batcher
-from worker_models.model import load_model, max_batch, passes
+from worker_models.model import batcher_shape, load_model
 
 
 class Limit:
@@ -16,9 +16,7 @@ class Limit:
     def __init__(self, model: str, settings: Settings) -> None:
         self._model = load_model(model, settings)
         self._model.warm_up()
-        size = max_batch(self._model, settings)
-        side_by_side = passes(self._model)
-        self._batcher = Batcher(self._model.infer, size, 4 * size * side_by_side, side_by_side)
+        self._batcher = Batcher(self._model.infer, *batcher_shape(self._model, settings))
         self.name, self.weights = self._model.name, self._model.weights
 
     def run(self, photo: bytes, concurrency: int, seconds: float) -> Run:

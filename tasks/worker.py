@@ -40,7 +40,7 @@ from worker_models.batcher import Batcher
 from worker_models.cores import intra_op_threads, usable_cores
 from worker_models.errors import ModelError
 from worker_models.memory import return_large_buffers
-from worker_models.model import max_batch, passes
+from worker_models.model import batcher_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -105,9 +105,10 @@ class PinnedModel(bootsteps.StartStopStep):
             from tasks.tracing import trace_worker
 
             model, make_batcher = trace_worker(model)
-        owner.batch = max_batch(model, settings) * passes(model)
+        shape = batcher_shape(model, settings)
+        owner.batch = shape.max_batch * shape.passes
         owner.on_room = lambda: parent.hub.call_soon(_look_again)
-        self.batcher = make_batcher(infer, max_batch(model, settings), 4 * owner.batch, passes(model))
+        self.batcher = make_batcher(infer, *shape)
         records = Records(connections.patient(settings.redis_url), settings)
         engine = Engine(model, self.batcher, records, owner)
         broker = brokers.of(settings)

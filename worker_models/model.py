@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,14 +123,19 @@ class Classifier:
         self._runtime.close()
 
 
-def max_batch(model: Model, settings: Settings) -> int:
-    """The most images of one forward pass of ``model``."""
-    return int(getattr(model, "max_batch", settings.max_batch))
+class BatcherShape(NamedTuple):
+    """The arguments of a model's batcher, in its order; see :class:`worker_models.batcher.Batcher`."""
+
+    max_batch: int
+    capacity: int
+    passes: int
 
 
-def passes(model: Model) -> int:
-    """How many forward passes of ``model`` may run side by side."""
-    return int(getattr(model, "passes", 1))
+def batcher_shape(model: Model, settings: Settings) -> BatcherShape:
+    """How to batch for ``model``: four times as many images may wait as run at a time."""
+    size = int(getattr(model, "max_batch", settings.max_batch))
+    passes = int(getattr(model, "passes", 1))
+    return BatcherShape(size, 4 * size * passes, passes)
 
 
 def load_model(name: str, settings: Settings) -> Model:

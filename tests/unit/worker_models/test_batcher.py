@@ -188,11 +188,9 @@ class Lanes:
     def __init__(self) -> None:
         self.gates: dict[int, threading.Event] = {}
         self.running: list[list[int]] = []
-        self.passes: list[list[int]] = []
 
     def __call__(self, batch: Sequence[int]) -> Sequence[int]:
         gate = self.gates[batch[0]] = threading.Event()
-        self.passes.append(list(batch))
         self.running.append(list(batch))
         assert gate.wait(10)
         self.running.remove(list(batch))
