@@ -139,7 +139,7 @@ reset: ## Stop everything and delete queued requests, records and logs
 
 .PHONY: resilience
 resilience: setup-dev ## Workers die, the network breaks, load doubles: minutes, and each test is shown to fail on a fault
-	@RABBITMQ_TESTS=full $(PYTHON) -m pytest -v tests/test_resilience.py tests/test_resilience_rabbitmq.py $(PYTEST_ARGUMENTS)
+	@$(PYTHON) -m pytest -v tests/test_resilience.py $(PYTEST_ARGUMENTS)
 
 .PHONY: benchmark
 benchmark: setup-dev ## Measure the system against its own in-process limit, 8 minutes; writes bench/results

@@ -21,16 +21,14 @@ def _as_kombu_spells(url: str) -> str:
 
 
 # -- broker
-broker_url = _settings.amqp_url or _as_kombu_spells(_settings.redis_url)
+broker_url = _as_kombu_spells(_settings.redis_url)
 # By alias, so that whatever builds a connection from the URL (Flower, the celery command line) gets the same transport.
 TRANSPORT_ALIASES.update(
     redis="tasks.transport:Transport",
     rediss="tasks.transport:Transport",
     sentinel="tasks.transport:SentinelTransport",
-    amqp="tasks.brokers.channel:Transport",
-    amqps="tasks.brokers.channel:SSLTransport",
 )
-_redis_options = {
+broker_transport_options = {
     "master_name": _settings.sentinel_master,
     "global_keyprefix": _settings.key_prefix,
     "priority_steps": [0],  # priorities are lanes of their own; four sub-queues each would quadruple every take
@@ -40,21 +38,12 @@ _redis_options = {
     "socket_keepalive": True,
     "health_check_interval": 5,
 }
-# RabbitMQ answers within this time or the connection is given up; what waits there is in nobody's hands yet.
-_amqp_options = {"read_timeout": 10.0, "write_timeout": 10.0, "connect_timeout": 2.0}
-broker_transport_options = _amqp_options if _settings.amqp_url else _redis_options
-broker_heartbeat = (
-    10  # of the connection for orders; the one that takes messages has its own, see tasks/brokers/puller.py
-)
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 broker_pool_limit = 32  # Flower's inspectors take two connections each, and hang for good when there are too few
 
 # -- lanes
-# RabbitMQ's queues are declared in tasks/brokers/topology.py, by whoever misses one.
-task_queues = [
-    Queue(name, routing_key=name, no_declare=bool(_settings.amqp_url)) for name in all_lanes(_settings.models)
-]
+task_queues = [Queue(name, routing_key=name) for name in all_lanes(_settings.models)]
 task_default_queue = lane("normal", ANY)
 task_default_exchange = "inferlane"
 task_default_exchange_type = "direct"

@@ -75,12 +75,6 @@ def _rate(text: str) -> tuple[int, float]:
     return int(calls), _seconds(seconds)
 
 
-def _amqp(text: str) -> str:
-    if not text.startswith(("amqp://", "amqps://")):
-        raise ValueError("must start with amqp:// or amqps://")
-    return text
-
-
 _port = _integer(1, 65535)
 
 
@@ -95,7 +89,6 @@ class Settings:
 
     # -- where things are
     redis_url: str = _setting("redis://127.0.0.1:6390/0")
-    amqp_url: str = _setting("", _amqp)
     sentinel_master: str = _setting("mymaster")
     key_prefix: str = _setting("inferlane:")
     api_host: str = _setting("127.0.0.1")

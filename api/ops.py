@@ -196,7 +196,7 @@ def _read() -> dict[str, Any]:
     monitor, settings = engine().monitor, engine().settings
     workers = monitor.workers()
     lanes = monitor.lanes(workers)
-    status, reasons = verdict(workers, lanes, monitor.trouble())
+    status, reasons = verdict(workers, lanes)
     return {
         "as_of": now(),
         "version": VERSION,

@@ -11,16 +11,19 @@ import time
 from typing import Any
 
 from settings import Settings
-from tasks import brokers, connections, scripts
-from tasks.connections import translated
+from tasks import connections, envelope, scripts
+from tasks.connections import Kept, translated
+from tasks.keys import Keys
+
+#: Messages that one round trip of a purge takes out.
+CHUNK = 200
 
 
 class Controls:
     """Gives orders."""
 
     def __init__(self, settings: Settings) -> None:
-        self._broker = brokers.of(settings)
-        self._keys = self._broker.keys
+        self._keys = Keys(settings.key_prefix)
         self._client = connections.prompt(settings.redis_url)
         self._ttl = settings.result_ttl
 
@@ -36,12 +39,20 @@ class Controls:
             scripts.run(self._client, "resume", self._keys.lane_and_bell(lane), [self._keys.prefix, lane])
 
     def purge(self, lane: str, who: str) -> int:
-        """Cancel what waits in this lane now; how many requests that were.
+        """Cancel the requests queued in this lane now; how many those were.
 
-        What a worker has in hand, a retry that waits for its time included, is not in the lane any more and goes on.
+        What a worker holds, a retry that waits for its time included, is not in the lane any more and goes on. Each
+        message is taken out in a step of its own, so requests that come in meanwhile stay.
         """
+        key, kept, canceled = self._keys.lane(lane), Kept(self._client), 0
         with translated():
-            return self._broker.purge(self._client, lane, ttl=self._ttl, who=who)
+            left = int(self._client.llen(key))
+            while left > 0 and (messages := self._client.lrange(key, -min(left, CHUNK), -1)):
+                head = [self._keys.prefix, self._ttl, json.dumps(who)]
+                calls = [([key], [*head, text, *envelope.requests_in(json.loads(text))]) for text in reversed(messages)]
+                canceled += sum(scripts.run_and_get(kept, "purge", calls, [])[0])
+                left -= len(messages)
+        return canceled
 
     def restart(self, worker: str, boot: str) -> None:
         """Let this worker finish what it has and end; whatever supervises it starts it again.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from settings import Settings
-from tasks import brokers, connections, envelope, scripts
+from tasks import connections, envelope, scripts
 from tasks.celery import app
 from tasks.connections import translated
 from tasks.errors import PurgedRequest, UnknownRequest
+from tasks.keys import Keys
 from tasks.requests import Records, Request
 
 
@@ -14,7 +15,7 @@ class DeadLetters:
     """The list of poison and given-up requests."""
 
     def __init__(self, settings: Settings) -> None:
-        self._keys = brokers.of(settings).keys
+        self._keys = Keys(settings.key_prefix)
         self._client = connections.prompt(settings.redis_url)
         self._records = Records(self._client, settings)
 

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from settings import Settings
-from tasks import brokers, envelope, scripts
+from tasks import envelope, scripts
 from tasks.connections import Client
+from tasks.keys import Keys
 from tasks.ownership import Ownership
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ class Deliveries:
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self.client = client
-        self.keys = brokers.of(settings).keys
+        self.keys = Keys(settings.key_prefix)
         self._settings = settings
         self._unknown: frozenset[str] = frozenset()
         self._fleet = 1

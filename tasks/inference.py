@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from celery.exceptions import Reject, Retry
+from celery.exceptions import Reject
 
 from settings import get_settings
 from tasks.celery import app
@@ -21,7 +21,6 @@ from tasks.lanes import urgency
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tasks.brokers import Broker
     from tasks.engine import Engine
     from tasks.stages import Work
 
@@ -37,16 +36,10 @@ class InferenceTask(app.Task):  # type: ignore[name-defined]
     """
 
     engine: Engine
-    broker: Broker
     performed: ClassVar[dict[str, Work]] = {}
 
     def retry(self, *args: Any, **kwargs: Any) -> Any:
-        """The broker's own way, or Celery's; when the message cannot be published, the delivery is given back."""
-        seconds, lane = kwargs.get("countdown", 0), self.request.delivery_info["routing_key"]
-        attempt = self.request.retries + 1
-        client = self.engine.records.client
-        if self.broker.postpone(client, lane, self.request.args[0], retries=attempt, seconds=seconds):
-            return Retry(f"again in {seconds} s", kwargs.get("exc"), seconds)
+        """Celery's retry; when the message cannot be published, the delivery is given back."""
         try:
             return super().retry(*args, **kwargs)
         except Reject as rejection:

@@ -6,14 +6,8 @@ from __future__ import annotations
 class Keys:
     """Key names under one prefix; lanes keep their bare names in messages and get the prefix in Redis only."""
 
-    def __init__(self, prefix: str, *, outbox: bool = False) -> None:
-        """With ``outbox``, scripts leave messages there for RabbitMQ instead of in the lanes' lists."""
+    def __init__(self, prefix: str) -> None:
         self.prefix = prefix
-        self.outbox = f"{prefix}outbox"
-        self.letters = f"{prefix}outbox:letters"
-        self.carried = f"{prefix}outbox:carried"
-        self.trouble = f"{prefix}outbox:trouble"
-        self._outbox = outbox
         self.workers = f"{prefix}workers"
         self.paused = f"{prefix}paused"
         self.ledger = f"{prefix}ledger"
@@ -34,11 +28,7 @@ class Keys:
 
     def lane_and_bell(self, name: str) -> tuple[str, str]:
         """Where a script puts a message for this lane, and the lane's doorbell."""
-        return self.outbox if self._outbox else self.lane(name), self.bell(name)
-
-    def waiting(self, queue: str) -> str:
-        """What is on its way to a worker through RabbitMQ's queue of this name: entry -> since when."""
-        return f"{self.prefix}waiting:{queue}"
+        return self.lane(name), self.bell(name)
 
     def request(self, request_id: str) -> str:
         """The record of a request."""
@@ -51,10 +41,6 @@ class Keys:
     def upload(self, token: str) -> str:
         """An image on its way in, before its request is accepted."""
         return f"{self.prefix}upload:{token}"
-
-    def batch(self, batch_id: str) -> str:
-        """The ids of a batch, in order."""
-        return f"{self.prefix}batch:{batch_id}"
 
     def unacked(self, boot: str) -> str:
         """What a worker holds: tag -> lane, newline, message."""

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from settings import Settings
-from tasks import brokers, connections, envelope
+from tasks import connections, envelope
 from tasks.connections import translated
 from tasks.fleet import expected_wait, read_queued, read_register, read_workers
 from tasks.history import DAY, STAGES, History, summary
+from tasks.keys import Keys
 from tasks.lanes import Lane, all_lanes
 from tasks.recent import Recent, Wanted
 from tasks.requests import Records, Request, State
@@ -33,8 +34,7 @@ class Monitor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._broker = brokers.of(settings)
-        self._keys = self._broker.keys
+        self._keys = Keys(settings.key_prefix)
         self._client = connections.prompt(settings.redis_url)
         self._records = Records(self._client, settings)
         self._history = History(self._client, self._keys)
@@ -44,11 +44,6 @@ class Monitor:
         """Whether Redis answers and takes writes."""
         with translated():
             self._client.ping()
-
-    def trouble(self) -> str | None:
-        """Why messages do not move though Redis answers, as a sentence; None when they do."""
-        with translated():
-            return self._broker.trouble(self._client)
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers that hold a lease, by name."""
@@ -136,13 +131,13 @@ class Monitor:
 
     def _oldest(self, names: list[str]) -> dict[str, float]:
         """Age of the message at the head of each lane: constant time, however long the lane is."""
-        with translated():
-            heads = self._broker.heads(self._client, names)
-            present = {name: _first_id(head) for name, head in heads.items()}
-            with self._client.pipeline(transaction=False) as pipe:
-                for request_id in present.values():
-                    pipe.hget(self._keys.request(request_id), "created")
-                created = pipe.execute()
+        with translated(), self._client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.lindex(self._keys.lane(name), -1)
+            present = {name: _first_id(head) for name, head in zip(names, pipe.execute(), strict=True) if head}
+            for request_id in present.values():
+                pipe.hget(self._keys.request(request_id), "created")
+            created = pipe.execute()
         now = time.time()
         return {
             name: round(max(0.0, now - float(at)), 3)
@@ -209,7 +204,7 @@ class Monitor:
         if request.state is not State.QUEUED:
             return None
         with translated():
-            head = self._broker.heads(self._client, [request.lane]).get(request.lane)
+            head = self._client.lindex(self._keys.lane(request.lane), -1)
             if head is None:
                 return 1
             first, own = (self._client.hget(self._keys.request(i), "place") for i in (_first_id(head), request.id))

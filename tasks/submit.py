@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from settings import Settings
-from tasks import brokers, connections, envelope, scripts
+from tasks import connections, envelope, scripts
 from tasks.celery import app
 from tasks.connections import translated
 from tasks.errors import (
@@ -34,6 +34,7 @@ from tasks.errors import (
     UnsupportedModel,
 )
 from tasks.fleet import Fleet
+from tasks.keys import Keys
 from tasks.lanes import ANY, PRIORITIES, STRATEGIES, lane
 from tasks.requests import Records, Request, State
 
@@ -101,9 +102,7 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        broker = brokers.of(settings)
-        self._keys = broker.keys
-        self._carrier = broker.carrier()
+        self._keys = Keys(settings.key_prefix)
         self._client = connections.prompt(settings.redis_url)
         self._fleet = Fleet(self._client, self._keys)
         self._choose = STRATEGIES[settings.any_strategy]()
@@ -260,23 +259,9 @@ class Gateway:
                 raise PurgedRequest(f"the record of request {request_id} has expired") from None
             raise
 
-    def batch(self, batch_id: str) -> list[Request]:
-        """The requests of a batch, in the order they were sent.
-
-        Raises:
-            UnknownRequest: no batch has this id, or its records have expired.
-        """
-        with translated():
-            ids = self._client.lrange(self._keys.batch(batch_id), 0, -1)
-        requests = self.records.get_many([request_id.decode() for request_id in ids])
-        if not requests:
-            raise UnknownRequest(f"no batch {batch_id}")
-        return requests
-
     def close(self) -> None:
         """Close the connections."""
         self.records.kept.close()
-        self._carrier.close()
         self._client.close()
 
     # -- admission
@@ -315,10 +300,7 @@ class Gateway:
         if time.monotonic() < self._wary.get(where, 0.0):
             answers = self._run_accept(entries)
         if not answers or any(code == WOULD for code, _ in answers):
-            message = self._seal(entries)
-            answers = self._run_accept(entries, message, reply)
-            if any(code == ACCEPTED for code, _ in answers):
-                self._carrier.carry(where, message)
+            answers = self._run_accept(entries, self._seal(entries), reply)
         if any(code == NO_ROOM for code, _ in answers):
             self._wary[where] = time.monotonic() + WARY
         return [self._outcome(entry, *answer) for entry, answer in zip(entries, answers, strict=True)]
@@ -368,7 +350,6 @@ def _fields(entry: Entry) -> list[Any]:
         submission.fingerprint or "",
         "" if submission.deadline is None else submission.deadline,
         "" if entry.wait is None else round(entry.wait, 3),
-        submission.batch_id or "",
     ]
 
 

@@ -27,7 +27,6 @@ def shared(settings: Settings) -> dict[str, Any]:
         "hard_timeout": settings.hard_timeout,
         "lane_order": settings.lane_order,
         "lane_weights": list(settings.lane_weights),
-        "messages": "RabbitMQ" if settings.amqp_url else "Redis",  # not the URL: it may have a password
     }
 
 

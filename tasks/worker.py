@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 
 import logs
 from settings import get_settings
-from tasks import brokers, connections, ownership
+from tasks import connections, ownership
 from tasks.celery import app
 from tasks.chaos import Chaos
 from tasks.engine import Engine
@@ -65,8 +65,7 @@ def _pin(sender: str, conf: Any, options: Mapping[str, Any], **_: Any) -> None:
     if options.get("chaos", "off") != "off" and not get_settings().chaos_enabled:
         sys.exit("--chaos needs CHAOS_ENABLED=1")
     ownership.claim(sender)
-    carried = bool(get_settings().amqp_url)
-    conf.task_queues = [Queue(name, routing_key=name, no_declare=carried) for name in lanes_of(_lane_name(model))]
+    conf.task_queues = [Queue(name, routing_key=name) for name in lanes_of(_lane_name(model))]
 
 
 def _lane_name(model: str) -> str:
@@ -83,7 +82,6 @@ class PinnedModel(bootsteps.StartStopStep):
         self._name = model or ""
         self._chaos_mode = chaos
         self.lease: Lease | None = None
-        self.attendant: brokers.Attendant | None = None
         self.batcher: Batcher[Any, Any] | None = None
         super().__init__(parent, **kwargs)
 
@@ -111,8 +109,7 @@ class PinnedModel(bootsteps.StartStopStep):
         self.batcher = make_batcher(infer, *shape)
         records = Records(connections.patient(settings.redis_url), settings)
         engine = Engine(model, self.batcher, records, owner)
-        broker = brokers.of(settings)
-        InferenceTask.engine, InferenceTask.broker = engine, broker
+        InferenceTask.engine = engine
         if not settings.otel_enabled:  # its spans want a task to run where its work is done
             parent.pool.stages = Stages(engine, decoders=usable_cores())
         parent.chaos = chaos if settings.chaos_enabled else None
@@ -121,9 +118,7 @@ class PinnedModel(bootsteps.StartStopStep):
         gc.freeze()
         gc.collect()
         self.lease = _lease(engine, _lane_name(self._name), parent)
-        self.attendant = broker.attendant(owner)
         _register(self.lease)
-        self.attendant.start()
         if self._chaos_mode != "off":
             chaos.set(self._chaos_mode)
 
@@ -240,8 +235,6 @@ def _goodbye(sender: Any, **_: Any) -> None:
         return
     if pinned.batcher is not None:
         pinned.batcher.close(timeout=1.0)
-    if pinned.attendant is not None:
-        pinned.attendant.stop()
     if pinned.lease is not None:
         pinned.lease.stop()
 

@@ -11,7 +11,6 @@ import redis
 from hypothesis import settings as hypothesis_settings
 
 from tests.support.ports import free_port as any_free_port
-from tests.support.rabbitmq_server import RabbitmqServer
 from tests.support.redis_server import RedisServer
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
 
@@ -68,17 +67,6 @@ def module_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("module-redis"))
     yield server
     server.stop()
-
-
-@pytest.fixture(scope="module")
-def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServer]:
-    """A RabbitMQ node for this module alone; see :data:`tests.support.rabbitmq_server.needs_rabbitmq`."""
-    server = RabbitmqServer(tmp_path_factory.mktemp("rabbitmq"))
-    try:
-        server.wait()
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

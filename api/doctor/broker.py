@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from api.doctor.facts import Check, Checks, Facts, Look, judged, release
-from tasks.vitals import shared
 
 OLDEST = (6, 2)
 #: Share of its memory above which Redis should get more before a burst fills it.
@@ -28,16 +27,6 @@ def answers(facts: Facts) -> Checks:
     version = facts.vitals.version
     old = [f"Redis {version} lacks what the scripts use"] if release(version) < OLDEST else []
     yield judged("redis", old, fine=f"Redis {version}", remedy="run Redis 6.2 or later, or Valkey")
-
-
-def messages(facts: Facts) -> Checks:
-    """What carries the messages takes them."""
-    if facts.vitals is None:
-        yield Check("messages", None, "unknown")
-        return
-    fine = f"{shared(facts.settings)['messages']} carries them"
-    remedy = "start RabbitMQ, or correct AMQP_URL"
-    yield judged("messages", [facts.trouble] if facts.trouble else [], fine=fine, remedy=remedy)
 
 
 def eviction(facts: Facts) -> Checks:
@@ -108,4 +97,4 @@ def _clock(name: str, ahead: Mapping[str, float]) -> Check:
     return judged(name, wrong, fine=f"at most {most * 1000:.0f} ms off Redis", remedy=NTP)
 
 
-LOOKS: Sequence[Look] = (answers, messages, eviction, persistence, fsync, memory, clocks)
+LOOKS: Sequence[Look] = (answers, eviction, persistence, fsync, memory, clocks)

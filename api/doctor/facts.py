@@ -39,7 +39,6 @@ class Facts:
         outage: why it does not.
         workers: the live ones, as their leases describe them.
         paused: lane -> who paused it and when.
-        trouble: why messages do not get through although Redis answers; None when they do.
     """
 
     settings: Settings
@@ -50,7 +49,6 @@ class Facts:
     outage: str = ""
     workers: Sequence[Mapping[str, Any]] = ()
     paused: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    trouble: str | None = None
 
 
 Checks = Iterator[Check]

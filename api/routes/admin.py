@@ -88,7 +88,6 @@ def _facts() -> doctor.Facts:
             "vitals": engine().examiner.vitals(),
             "workers": monitor.workers(),
             "paused": monitor.paused(),
-            "trouble": monitor.trouble(),
         }
     except Unavailable as error:
         return doctor.Facts(**known, outage=str(error))

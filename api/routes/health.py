@@ -80,14 +80,13 @@ def get_health() -> Response:
     """Sum the system up in one word.
 
     ``unhealthy``: Redis does not answer or no worker takes work. ``degraded``: requests are answered, but a configured
-    model has no worker, a lane is far behind or paused, or RabbitMQ is out of reach. ``healthy``: none of that.
+    model has no worker, or a lane is far behind or paused. ``healthy``: none of that.
     """
     try:
         workers, lanes, ledger = engine().monitor.workers(), engine().monitor.lanes(), engine().monitor.ledger()
-        trouble = engine().monitor.trouble()
     except Unavailable as error:
         return _unhealthy(_body("unhealthy", [str(error)], "down", _workers([]), {}))
-    word, reasons = verdict(workers, lanes, trouble)
+    word, reasons = verdict(workers, lanes)
     body = _body(word, reasons, "up", _workers(workers), totals(ledger))
     return _unhealthy(body) if word == "unhealthy" else reply(body)
 
@@ -96,14 +95,9 @@ def _unhealthy(body: dict[str, Any]) -> Response:
     return reply(body, 503, {"Retry-After": "1"})
 
 
-def verdict(
-    workers: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]], trouble: str | None = None
-) -> tuple[str, list[str]]:
-    """``healthy``, ``degraded`` or ``unhealthy``, and why it is not healthy; for when Redis answers.
-
-    ``trouble`` is what :meth:`tasks.monitor.Monitor.trouble` said: messages do not move, accepting goes on.
-    """
-    reasons = [*([trouble] if trouble else []), *_reasons(workers, lanes)]
+def verdict(workers: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """``healthy``, ``degraded`` or ``unhealthy``, and why it is not healthy; for when Redis answers."""
+    reasons = _reasons(workers, lanes)
     taking = any(worker["state"] != "draining" for worker in workers)
     return "unhealthy" if not taking else "degraded" if reasons else "healthy", reasons
 

@@ -103,63 +103,13 @@ local function bury(id, key, lane, from, at, ttl, failure, model)
   finish(id, key, lane, from, 'failed', at, ttl, true, model)
 end
 
--- Cancel those of a message's requests that still wait: `ids` from place `first` on. Returns how many those were.
-local function purge(ids, first, ttl, who)
-  local canceled = 0
-  for i = first, #ids do
-    local key = request_key(ids[i])
-    local r = redis.call('HMGET', key, 'state', 'lane')
-    if r[1] == 'queued' then
-      local at = now()
-      note(key, at, 'canceled', ',"purged_by":' .. who)
-      finish(ids[i], key, r[2], 'queued', 'canceled', at, ttl, false)
-      canceled = canceled + 1
-    end
-  end
-  return canceled
-end
-
--- Where messages wait when RabbitMQ carries them: a script that gets this as its lane leaves the message here, and a
--- relay (tasks/brokers/relay.py) publishes it. Entries are named by the message's correlation id.
---   outbox           entry -> when a relay publishes it, if nobody has by then
---   outbox:letters   entry -> queue, newline, message
---   outbox:carried   entry -> when RabbitMQ confirmed it; gone once a worker holds it
---   waiting:QUEUE    entry -> since when; in any of these states
-local outbox = prefix .. 'outbox'
-
--- What was given back goes to a queue of its own, looked at first: RabbitMQ puts nothing at the head of a queue.
-local function queue_for(lane, first)
-  if not first or redis.call('HEXISTS', prefix .. 'paused', lane) == 1 then return lane end
-  return 'first' .. (string.match(lane, '%..*$') or '')
-end
-
-local function post(lane, message, first, due)
-  local entry = string.match(message, '"correlation_id":"([^"]+)"')
-  local queue = queue_for(lane, first)
-  redis.call('HSET', outbox .. ':letters', entry, queue .. '\n' .. message)
-  redis.call('ZADD', outbox, stamp(due), entry)
-  redis.call('ZADD', prefix .. 'waiting:' .. queue, 'NX', stamp(due), entry)
-end
-
-local function lane_of(bell) return string.sub(bell, #prefix + 6) end
-
-local function depth(lane_key, bell)
-  if lane_key == outbox then return redis.call('ZCARD', prefix .. 'waiting:' .. lane_of(bell)) end
-  return redis.call('LLEN', lane_key)
-end
-
 -- Never more doorbells than messages, and never more than a hundred: each wakes one idle worker once.
 local function ring(lane_key, bell)
-  if redis.call('LLEN', bell) < math.min(depth(lane_key, bell), 100) then redis.call('LPUSH', bell, '1') end
+  if redis.call('LLEN', bell) < math.min(redis.call('LLEN', lane_key), 100) then redis.call('LPUSH', bell, '1') end
 end
 
--- Hand a message to the broker, behind what waits or, with `first`, ahead of it. Its producer has two seconds to publish
--- what is in the outbox by itself; what is given back has no producer.
+-- Append a message to a lane: at its tail or, with `first`, at its head.
 local function send(lane_key, bell, message, first)
-  if lane_key == outbox then
-    post(lane_of(bell), message, first, now() + (first and 0 or 2))
-    return
-  end
   redis.call(first and 'RPUSH' or 'LPUSH', lane_key, message)
   ring(lane_key, bell)
 end

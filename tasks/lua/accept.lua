@@ -2,7 +2,7 @@
 -- or was never accepted.
 -- KEYS: lane list, doorbell. ARGV: prefix, lane, message, most that may be queued for the model ahead of this, most of
 --   this lane that may be queued all the same, reply list or '', number of backlog lanes m, their names, then per request:
---   id, spec, fingerprint, deadline in seconds or '', expected wait in seconds or '', batch id or '', upload.
+--   id, spec, fingerprint, deadline in seconds or '', expected wait in seconds or '', upload.
 -- An upload is a key that was set just before, with a short time to live: through Lua its image would be copied three
 -- times. It becomes the request's image here, or is left to expire. With '' for every upload this only asks: nothing is
 -- accepted, 2 stands for a request that would be.
@@ -17,9 +17,9 @@ for i = 1, m do backlog = backlog + queued(ARGV[7 + i]) end
 local before = tonumber(redis.call('HGET', ledger, lane .. ':accepted') or 0)
 local at = now()
 local answers, fresh = {}, 0
-for i = 8 + m, #ARGV, 7 do
+for i = 8 + m, #ARGV, 6 do
   local id, spec, fingerprint = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local deadline, eta, batch, upload = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
+  local deadline, eta, upload = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   local key = request_key(id)
   local known = redis.call('HMGET', key, 'state', 'fingerprint')
   if known[1] then
@@ -47,10 +47,6 @@ for i = 8 + m, #ARGV, 7 do
       local ends = stamp(at + tonumber(deadline))
       redis.call('HSET', key, 'deadline', ends)
       redis.call('ZADD', prefix .. 'deadlines', ends, id)
-    end
-    if batch ~= '' then
-      redis.call('RPUSH', prefix .. 'batch:' .. batch, id)
-      redis.call('EXPIRE', prefix .. 'batch:' .. batch, 172800)
     end
     redis.call('ZADD', prefix .. 'recent', stamp(at), id)
     minute(lane, 'accepted', at)

@@ -1,4 +1,4 @@
-"""The network between one worker and its brokers, cut and healed as a whole."""
+"""The network between one worker and its Redis, cut and healed as a whole."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.support.stack import Stack
 
 
 class BrokenNetwork:
-    """A proxy in front of each server of a stack; ``environ`` points a worker at them."""
+    """A proxy in front of a stack's Redis; ``environ`` points a worker at it."""
 
     def __init__(self, stack: Stack) -> None:
         self._open = ExitStack()
         self._proxies: list[Proxy] = []
-        self.environ = {name: self._through(url) for name, url in stack.servers.items()}
+        self.environ = {"REDIS_URL": self._through(stack.redis_url)}
 
     def _through(self, url: str) -> str:
         """The same address by way of a proxy."""

@@ -57,11 +57,6 @@ class Stack:
         # A developer's .env is read too, and an empty variable keeps the default: so state every one.
         return kept | dict.fromkeys(variables(), "") | self._extra | _texts(extra)
 
-    @property
-    def servers(self) -> dict[str, str]:
-        """Setting -> URL of what its processes share."""
-        return {name: self._extra[name] for name in ("REDIS_URL", "AMQP_URL") if name in self._extra}
-
     def settings(self, **extra: object) -> Settings:
         """The settings its processes see."""
         return load_settings(self.environ(**extra))

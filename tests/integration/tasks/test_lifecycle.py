@@ -23,7 +23,7 @@ from tasks.errors import (
 from tasks.keys import Keys
 from tasks.monitor import Monitor
 from tasks.requests import State
-from tasks.submit import Gateway, Submission
+from tasks.submit import Accepted, Gateway, Submission
 from tests.support.oracle import all_ended, check_books
 from tests.support.stack import Stack, WorkerProcess
 from tests.support.waiting import wait_until
@@ -84,8 +84,8 @@ def test_a_lasting_failure_becomes_a_dead_letter_that_a_person_can_run_again_or_
 def test_one_bad_image_in_a_batch_fails_alone(toy: Toy, gateway: Gateway, monitor: Monitor) -> None:
     toy("toy-1", MAX_RETRIES=0)
     texts = ["error" if i == 3 else "bad" if i == 8 else "ok" for i in range(20)]
-    gateway.submit_many([Submission(image=t.encode(), model_type="toy", batch_id="b") for t in texts])
-    requests = all_ended(gateway, [request.id for request in gateway.batch("b")], 10)
+    accepted = gateway.submit_many([Submission(image=t.encode(), model_type="toy") for t in texts])
+    requests = all_ended(gateway, [a.id for a in accepted if isinstance(a, Accepted)], 10)
     assert [str(r.state) for r in requests] == ["failed" if t != "ok" else "succeeded" for t in texts]
     check_books(monitor, requests)
 

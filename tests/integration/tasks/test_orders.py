@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.brokers.base import CHUNK
-from tasks.controls import Controls
+from tasks.controls import CHUNK, Controls
 from tasks.monitor import Monitor
 from tasks.requests import State
 from tasks.submit import Gateway, Submission

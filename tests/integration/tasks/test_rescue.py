@@ -15,7 +15,7 @@ import redis
 from tasks.keys import Keys
 from tasks.monitor import Monitor
 from tasks.requests import State
-from tasks.submit import Gateway, Submission
+from tasks.submit import Accepted, Gateway, Submission
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.processes import ROOT
 from tests.support.redis_server import RedisServer
@@ -93,8 +93,8 @@ def test_a_request_that_ends_its_process_becomes_a_dead_letter_and_its_companion
 ) -> None:
     workers = [toy(f"toy-{i}") for i in range(4)]
     texts = ["exit" if i == 5 else "sleep 0.05;ok" for i in range(16)]
-    gateway.submit_many([Submission(image=t.encode(), model_type="toy", batch_id="b") for t in texts])
-    requests = all_ended(gateway, [r.id for r in gateway.batch("b")], 40)
+    accepted = gateway.submit_many([Submission(image=t.encode(), model_type="toy") for t in texts])
+    requests = all_ended(gateway, [a.id for a in accepted if isinstance(a, Accepted)], 40)
     poison = requests[5]
     assert {r.state for r in requests if r is not poison} == {State.SUCCEEDED}
     assert poison.state is State.FAILED

@@ -186,10 +186,6 @@ class FakeQueue:
     def eta(self, _request: Request) -> float | None:
         return 2.5
 
-    def trouble(self) -> str | None:
-        self.ping()
-        return None
-
     def paused(self) -> dict[str, Any]:
         self.ping()
         return {row["lane"]: {"by": "ann", "at": 1.0} for row in self.lane_rows if row["paused"]}

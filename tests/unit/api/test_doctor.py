@@ -143,16 +143,6 @@ def test_workers_that_are_set_differently_are_told() -> None:
     assert (check.ok, check.detail) == (False, "a@one has HARD_TIMEOUT 120.0, the API 60.0")
 
 
-def test_a_worker_that_listens_to_another_broker_is_told() -> None:
-    check = found(facts(environ={"AMQP_URL": "amqp://user:secret@rabbit/"}), "settings")
-    assert (check.ok, check.detail) == (False, "a@one has MESSAGES Redis, the API RabbitMQ")
-
-
-def test_messages_that_do_not_get_through_are_told() -> None:
-    check = found(facts(trouble="RabbitMQ is out of reach: refused"), "messages")
-    assert (check.ok, check.detail) == (False, "RabbitMQ is out of reach: refused")
-
-
 def test_a_paused_lane_is_told_with_who_did_it() -> None:
     check = found(facts(paused={"low": {"by": "ann", "at": 1.0}}), "lanes")
     assert (check.ok, check.detail) == (False, "low is paused by ann")
