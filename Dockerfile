@@ -59,7 +59,7 @@ COPY settings.py logs.py serving.py celeryconfig.py ./
 COPY worker_models/ worker_models/
 COPY tasks/ tasks/
 COPY api/ api/
-COPY client/ client/
+COPY inferlane/ inferlane/
 COPY dashboard/ dashboard/
 ENV API_HOST=0.0.0.0 \
     DASHBOARD_HOST=0.0.0.0

@@ -71,10 +71,10 @@ def metrics(system: System, _arguments: argparse.Namespace) -> int:
 
 
 def client(system: System, arguments: argparse.Namespace) -> int:
-    """The command line of client/ with this host's API and its ADMIN_KEY: client doctor, client chaos slow --all."""
+    """The command line of inferlane/ with this host's API and its ADMIN_KEY: client doctor, client chaos slow --all."""
     key = _key(system)
     own = {"INFERLANE_URL": system.settings.base_url} | ({"INFERLANE_API_KEY": key} if key else {})
-    command = [sys.executable, "-m", "client", *arguments.words]
+    command = [sys.executable, "-m", "inferlane", *arguments.words]
     os.execve(sys.executable, command, own | os.environ)  # noqa: S606 - no shell, and Ctrl-C is the client's alone
 
 

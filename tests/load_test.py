@@ -20,10 +20,10 @@ if str(ROOT) not in sys.path:  # run as a file, Python finds only the folder tes
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from client.answers import Result  # noqa: E402
-from client.console import Exit  # noqa: E402
-from client.images import Upload  # noqa: E402
-from client.traffic import Account, Ended, Shot  # noqa: E402
+from inferlane.answers import Result  # noqa: E402
+from inferlane.console import Exit  # noqa: E402
+from inferlane.images import Upload  # noqa: E402
+from inferlane.traffic import Account, Ended, Shot  # noqa: E402
 from tests.load import plan, report, screen, stress, verdict  # noqa: E402
 from tests.load.send import load  # noqa: E402
 from tests.support.ports import free_port  # noqa: E402

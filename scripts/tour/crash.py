@@ -9,8 +9,8 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from client.console import seconds, table
-from client.errors import RequestEnded
+from inferlane.console import seconds, table
+from inferlane.errors import RequestEnded
 from scripts.supervision import wait_for
 from scripts.tour.pictures import FOLDER
 from scripts.tour.problem import expect
@@ -18,7 +18,7 @@ from scripts.tour.problem import expect
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from client import Job
+    from inferlane import Job
     from scripts.tour.stage import Stage
 
 PHOTO = FOLDER / "coffee.jpg"

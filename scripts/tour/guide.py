@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.prompt import Prompt
 from rich.rule import Rule
 
-from client import ClientError
+from inferlane import ClientError
 from scripts.tour.problem import SceneError
 from scripts.tour.scenes import SCENES
 from scripts.tour.stage import MODEL, Stage, StageError, stage

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from client.console import plain
+from inferlane.console import plain
 from scripts.programs import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from client import Prediction, Result
+    from inferlane import Prediction, Result
 
 FOLDER = ROOT / "docs" / "images"
 CAT = FOLDER / "cat.png"

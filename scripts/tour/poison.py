@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from client import Client
-from client.console import table
+from inferlane import Client
+from inferlane.console import table
 from scripts.tour.crash import ended, show_timeline
 from scripts.tour.pictures import CAT, FOLDER, PHOTOS, ROCKET
 from scripts.tour.problem import expect

@@ -11,11 +11,11 @@ from itertools import cycle, islice, repeat
 from statistics import median
 from typing import TYPE_CHECKING
 
-from client import AsyncClient, ClientError, traffic
-from client.commands.system import worker_table
-from client.console import seconds, table
-from client.images import read
-from client.traffic import Shot
+from inferlane import AsyncClient, ClientError, traffic
+from inferlane.commands.system import worker_table
+from inferlane.console import seconds, table
+from inferlane.images import read
+from inferlane.traffic import Shot
 from scripts.tour.crash import crash
 from scripts.tour.pictures import CAT, FOLDER, PHOTOS, bars, right
 from scripts.tour.poison import poison
@@ -24,8 +24,8 @@ from scripts.tour.problem import expect
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from client import Job
-    from client.traffic import Account
+    from inferlane import Job
+    from inferlane.traffic import Account
     from scripts.tour.stage import Stage
 
 MANY = 40

@@ -11,8 +11,8 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from client import Client
-from client.errors import ClientError
+from inferlane import Client
+from inferlane.errors import ClientError
 from scripts.programs import ROOT
 from settings import get_settings, variables
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from client.address import DEFAULT_URL
+from inferlane.address import DEFAULT_URL
 from tests.support.processes import ROOT
 from tests.support.stack import ApiProcess, Stack
 

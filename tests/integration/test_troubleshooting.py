@@ -55,7 +55,7 @@ def test_taken_port(module_stack: Stack) -> None:
         ),
         ("LEASE_RENEW: must be at most half of LEASE_TTL", ["scripts", "status"], {"LEASE_TTL": 0.2}),
         ("Inferlane is not running.", ["scripts", "status"], {}),
-        ("nothing answers at", ["client", "status", "--url", f"http://127.0.0.1:{free_port()}"], {}),
+        ("nothing answers at", ["inferlane", "status", "--url", f"http://127.0.0.1:{free_port()}"], {}),
     ],
 )
 def test_what_commands_say(

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from client import images, traffic
-from client.answers import Result
-from client.images import Upload
-from client.operations import Wishes
-from client.traffic import Shot
+from inferlane import images, traffic
+from inferlane.answers import Result
+from inferlane.images import Upload
+from inferlane.operations import Wishes
+from inferlane.traffic import Shot
 from settings import get_settings
 
 CAT = Path(__file__).resolve().parents[2] / "docs" / "images" / "cat.png"

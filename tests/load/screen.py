@@ -10,8 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from client.console import plain, seconds, table
-from client.traffic import Account, Ended, percentile
+from inferlane.console import plain, seconds, table
+from inferlane.traffic import Account, Ended, percentile
 from tests.load.verdict import Verdict
 
 WIDTH = 40

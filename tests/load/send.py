@@ -6,9 +6,9 @@ import argparse
 import os
 import random
 
-from client import AsyncClient, traffic
-from client.retries import ONCE
-from client.traffic import Account
+from inferlane import AsyncClient, traffic
+from inferlane.retries import ONCE
+from inferlane.traffic import Account
 from tests.load import plan, screen
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
-from client.console import seconds
+from inferlane.console import seconds
 from tests.load import plan, screen, verdict
 from tests.load.send import load
 from tests.load.verdict import Verdict

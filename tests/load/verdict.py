@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from client.console import Exit
-from client.traffic import Account, Ended, percentile
+from inferlane.console import Exit
+from inferlane.traffic import Account, Ended, percentile
 
 BARS = 20
 AWAY = frozenset({"unreachable", "broker_unavailable"})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from client.cli import command_line_parser
+from inferlane.cli import command_line_parser
 from scripts.__main__ import COMMANDS
 from tests.load import plan
 
@@ -58,7 +58,7 @@ def test_every_file_that_is_to_be_run_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_of_our_own_are_understood(page: Path) -> None:
-    for line in commands(page, "python -m client"):
+    for line in commands(page, "python -m inferlane"):
         if line != "COMMAND":
             command_line_parser().parse_args(shlex.split(line))
     assert {line.split()[0] for line in commands(page, "python -m scripts")} <= set(COMMANDS)

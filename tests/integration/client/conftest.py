@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from client import Client
+from inferlane import Client
 from tests.support.restoring import restore
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
 

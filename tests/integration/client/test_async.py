@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from client import AsyncClient
-from client.errors import Canceled, InvalidImage, Timeout
+from inferlane import AsyncClient
+from inferlane.errors import Canceled, InvalidImage, Timeout
 from tests.integration.client.conftest import image
 from tests.support.stack import ApiProcess
 
@@ -42,8 +42,8 @@ def test_a_timeout_keeps_the_handle(play: Play) -> None:
     async def scene(client: AsyncClient) -> None:
         with pytest.raises(Timeout) as caught:
             await client.predict(image("sleep 1"), "toy", timeout=0.3)
-        assert caught.value.job is not None
-        assert (await caught.value.job).model == "toy"  # type: ignore[misc]
+        assert caught.value.request_id is not None
+        assert (await client.job(caught.value.request_id)).model == "toy"
 
     play(scene)
 

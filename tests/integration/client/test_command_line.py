@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from client import Client
+from inferlane import Client
 from tests.integration.client.conftest import ADMIN_KEY, MODELS, image
 from tests.support.processes import ROOT, Process
 from tests.support.stack import ApiProcess, Stack
@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 
 
 def command_line(url: str, *arguments: object) -> list[str]:
-    return [sys.executable, "-m", "client", *map(str, arguments), "--url", url]
+    return [sys.executable, "-m", "inferlane", *map(str, arguments), "--url", url]
 
 
 def run(url: str, *arguments: object, stdin: bytes = b"", timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -248,8 +248,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def answers(url: str) -> bool:
-    from client import Retries
-    from client.errors import ClientError
+    from inferlane import Retries
+    from inferlane.errors import ClientError
 
     try:
         with Client(url, timeout=1, retries=Retries(patience=0)) as client:

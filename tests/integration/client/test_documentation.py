@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import skimage.data
 
-from client.address import DEFAULT_URL
-from client.cli import command_line_parser
-from client.commands import COMMANDS
+from inferlane.address import DEFAULT_URL
+from inferlane.cli import command_line_parser
+from inferlane.commands import COMMANDS
 from tests.support.processes import ROOT
 from tests.support.stack import ApiProcess, Stack
 
 PAGE = (ROOT / "docs" / "client.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-LINES = re.findall(r"^\$ .*?python -m client (.*)$", PAGE, re.MULTILINE)
+LINES = re.findall(r"^\$ .*?python -m inferlane (.*)$", PAGE, re.MULTILINE)
 MODEL = "efficientnet_lite0"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from client.console import Exit
+from inferlane.console import Exit
 from tests.integration.client.test_command_line import run
 from tests.support.ports import free_port
 from tests.support.stack import ApiProcess, WorkerProcess

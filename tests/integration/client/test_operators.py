@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 import redis
 
-from client import Client
-from client.errors import AccessDenied, Failed
+from inferlane import Client
+from inferlane.errors import AccessDenied, Failed
 from tests.integration.client.conftest import ADMIN_KEY, MODELS, image
 from tests.integration.client.test_command_line import documents, run
 from tests.support.redis_server import RedisServer

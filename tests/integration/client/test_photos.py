@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import skimage.data
 
-from client import Client
-from client.errors import InvalidImage
+from inferlane import Client
+from inferlane.errors import InvalidImage
 from tests.integration.client.test_command_line import run
 from tests.support.stack import ApiProcess, Stack
 

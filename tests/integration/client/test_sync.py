@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from client import Client, Retries
-from client.errors import (
+from inferlane import Client, Retries
+from inferlane.errors import (
     AlreadyFinished,
     Canceled,
     Expired,
@@ -65,8 +65,8 @@ def test_predict_waits_longer_than_the_api_does(client: Client) -> None:
 def test_a_timeout_keeps_the_handle_and_the_request(client: Client, tmp_path: Path) -> None:
     with pytest.raises(Timeout) as caught:
         client.predict(image(f"sleep 1.5;ran {tmp_path / 'runs'}"), "toy", timeout=0.5)
-    assert caught.value.job is not None
-    assert caught.value.job.result().model == "toy"  # type: ignore[union-attr]
+    assert caught.value.request_id is not None
+    assert client.job(caught.value.request_id).result().model == "toy"
     assert runs(tmp_path / "runs") == 1
 
 
@@ -120,7 +120,7 @@ def test_a_deadline_that_passes_is_expired_or_refused_at_once(client: Client) ->
 def test_a_model_that_fails_every_time_is_failed(client: Client) -> None:
     with pytest.raises(Failed) as caught:
         client.predict(image("error"), "toy", timeout=60)
-    assert caught.value.job is not None
+    assert caught.value.request_id is not None
 
 
 def test_nothing_at_the_address_is_unreachable_soon(free_port: int) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from client import Client, Event
-from client.commands.watch import Followed
+from inferlane import Client, Event
+from inferlane.commands.watch import Followed
 from tests.integration.client.conftest import MODELS, image
 from tests.integration.client.test_command_line import command_line, documents, folder_of, run
 from tests.support.processes import Process

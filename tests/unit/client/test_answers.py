@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.answers import InOrder, Outcome, Snapshot, item_outcome
-from client.errors import Canceled, Failed, InvalidImage, Refused, UnexpectedAnswer
-from client.operations import snapshot_of
+from inferlane.answers import InOrder, Outcome, Snapshot, item_outcome
+from inferlane.errors import Canceled, Failed, InvalidImage, Refused, UnexpectedAnswer
+from inferlane.operations import snapshot_of
 
 ITEM: dict[str, Any] = {
     "index": 1,

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from api.problems import PROBLEM_TYPES
-from client import errors
-from client.errors import (
+from inferlane import errors
+from inferlane.errors import (
     ClientError,
     Expired,
     Failed,

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from client.errors import (
+from inferlane.errors import (
     InvalidImage,
     Refused,
     ServerError,
@@ -17,9 +17,9 @@ from client.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
-from client.exchange import ANSWER_TIMEOUT, Limits, exchange
-from client.flow import Call, Flow, Pause
-from client.retries import Retries
+from inferlane.exchange import ANSWER_TIMEOUT, Limits, exchange
+from inferlane.flow import Call, Flow, Pause
+from inferlane.retries import Retries
 
 CALL = Call(method="GET", path="/x")
 REQUEST = httpx.Request("GET", "http://somewhere:8000/x")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from client.errors import ImageUnreadable
-from client.images import expand, photos, read
+from inferlane.errors import ImageUnreadable
+from inferlane.images import expand, photos, read
 
 
 def test_a_path_bytes_and_an_open_file_give_the_same_bytes(tmp_path: Path) -> None:

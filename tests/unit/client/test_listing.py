@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from client import AsyncClient, Client
-from client.errors import UnexpectedAnswer
+from inferlane import AsyncClient, Client
+from inferlane.errors import UnexpectedAnswer
 
 KNOWN = [{"request_id": f"r{n}", "state": "succeeded", "model_type": "any", "priority": "low"} for n in range(7)]
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.answers import Outcome, Prediction, Result
-from client.errors import InvalidImage, Refused
-from client.rows import FIELDS, FORMATS, ForeignFile, RowFile, from_text, row_of, to_text
+from inferlane.answers import Outcome, Prediction, Result
+from inferlane.errors import InvalidImage, Refused
+from inferlane.rows import FIELDS, FORMATS, ForeignFile, RowFile, from_text, row_of, to_text
 
 RESULT = Result(
     "id-1", (Prediction("tabby, cat", 281, 0.75), Prediction("lynx", 287, 0.2)), "m", "w", "x", 0.5, {}, 1, {}

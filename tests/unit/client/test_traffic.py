@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client import AsyncClient, traffic
-from client.images import Upload
-from client.retries import ONCE
+from inferlane import AsyncClient, traffic
+from inferlane.images import Upload
+from inferlane.retries import ONCE
 from tests.unit.client.test_client import done, problem
 
 SHOT = traffic.Shot(Upload(b"x"), {})

@@ -96,7 +96,7 @@ if "tasks.celery" in sys.argv:
         (
             "api",
             "api",
-            ["api.app", "api.keys", "dashboard.app", "client", "granian", "api.__main__", "dashboard.__main__"],
+            ["api.app", "api.keys", "dashboard.app", "inferlane", "granian", "api.__main__", "dashboard.__main__"],
         ),
         ("worker", "worker", ["worker_models.onnx_runtime", "scripts.alive", "flower", "tasks.celery"]),
         ("worker-cuda", "torch", ["worker_models.torch_runtime", "worker_models.export", "tasks.celery"]),

@@ -1,0 +1,51 @@
+"""Where the API is and how it is talked to: what both clients share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from inferlane.exchange import Limits
+from inferlane.retries import Retries
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+AGENT = "inferlane-client"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the API is and how it is talked to.
+
+    Attributes:
+        timeout: seconds one call of a client may take in all, retries and waiting included.
+        retries: when to try again within that.
+    """
+
+    url: str = DEFAULT_URL
+    api_key: str | None = field(default=None, repr=False)
+    timeout: float = 60.0
+    retries: Retries = field(default_factory=Retries)
+
+    def __post_init__(self) -> None:
+        try:
+            url = httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"{self.url!r} is no URL: {error}") from None
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise ValueError(
+                f"{self.url!r} is no URL of an API: it must begin with http:// or https:// and name a host"
+            )
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments for ``httpx.Client`` and ``httpx.AsyncClient``."""
+        headers = {"User-Agent": AGENT, "Accept": "application/json, */*;q=0.5"}
+        if self.api_key:
+            headers["Authorization"] = f"Bearer {self.api_key}"
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        return {"base_url": self.url, "headers": headers, "limits": limits}
+
+    def limits(self, timeout: float | None = None) -> Limits:
+        """The limits of a call that begins now."""
+        return Limits.within(self.timeout if timeout is None else timeout, self.retries)

@@ -1,0 +1,107 @@
+"""``batch``: photos that travel together, in as few calls as the API's limits allow."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from inferlane import images
+from inferlane.answers import Outcome
+from inferlane.batches import BatchSnapshot
+from inferlane.commands.command import Command, add_wishes, options_of, positive
+from inferlane.commands.watch import Followed, follow
+from inferlane.console import Context, Exit, UsageError, plain, table
+from inferlane.jobs import Batch
+from inferlane.retries import Retries
+from inferlane.rows import row_of
+from inferlane.sweep import progress
+
+MAX_BYTES = 24 * 1024 * 1024  # of photos in one call; the API takes bodies of 32 MiB unless told otherwise
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="*", type=Path, help="photos and folders of photos")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--detach", action="store_true", help="print the batch ids and do not wait")
+    what.add_argument("--status", metavar="ID", help="how far a batch is")
+    what.add_argument("--results", metavar="ID", help="what a batch has come to so far")
+    what.add_argument("--cancel", metavar="ID", help="cancel what has not ended of a batch")
+    parser.add_argument("--items", type=positive, default=64, metavar="N", help="photos in one call (%(default)s)")
+    add_wishes(parser)
+
+
+def _run(context: Context) -> int:
+    given = context.arguments
+    with context.client() as client:
+        if given.status:
+            return _show(context, client.batch(given.status).status())
+        if given.cancel:
+            return _show(context, client.batch(given.cancel).cancel())
+        if given.results:
+            return _outcomes(context, client.batch(given.results).outcomes())
+        photos = list(images.expand(given.images))
+        if not photos:
+            raise UsageError("name photos or folders with photos")
+        sent = [client.submit_batch(part, given.model, **options_of(given)) for part in parts(photos, given.items)]
+        if given.detach:
+            for batch in sent:
+                context.show({"batch_id": batch.id}, partial(plain, batch.id))
+            return Exit.OK
+        return _outcomes(context, list(_wait(context, sent, len(photos))))
+
+
+def parts(photos: Iterable[Path], items: int, size: int = MAX_BYTES) -> Iterator[list[Path]]:
+    """``photos`` in runs of at most ``items`` that have at most ``size`` bytes together, if no single one has more."""
+    part: list[Path] = []
+    total = 0
+    for photo in photos:
+        weight = photo.stat().st_size if photo.exists() else 0
+        if part and (len(part) == items or total + weight > size):
+            yield part
+            part, total = [], 0
+        part.append(photo)
+        total += weight
+    if part:
+        yield part
+
+
+def _wait(context: Context, sent: list[Batch], total: int) -> Iterator[Outcome]:
+    with progress(context.log) as bar:
+        task, done = bar.add_task("", total=total), 0
+        for batch in sent:
+            for event in follow(context, Followed.batch(batch)):
+                bar.update(task, completed=done + int(event.id))
+            yield from (outcomes := batch.outcomes())
+            done += len(outcomes)
+
+
+def _show(context: Context, snapshot: BatchSnapshot) -> int:
+    words = "completed" if snapshot.ended else "running"
+    context.show(snapshot.raw, lambda: table(
+        plain(f"{snapshot.batch_id} {words}"), "state", "#items", rows=snapshot.counts.items()
+    ))  # fmt: skip
+    return Exit.OK
+
+
+def _outcomes(context: Context, outcomes: list[Outcome]) -> int:
+    rows = [row_of(outcome) for outcome in outcomes]
+    if context.json:
+        for row in rows:
+            context.print_json(row)
+    else:
+        cells = ((row["path"], row["label"] or row["error"], row["confidence"] and f"{row['confidence']:.1%}",
+                  row["model"] or row["error_code"]) for row in rows)  # fmt: skip
+        context.print(table("", "photo", "class", "#confidence", "model", rows=cells))
+    return Exit.FAILED if any(outcome.error for outcome in outcomes) else Exit.OK
+
+
+BATCH = Command(
+    name="batch",
+    help="classify photos in few calls",
+    run=_run,
+    configure=_configure,
+    timeout=600.0,
+    retries=Retries(patience=30.0),
+)

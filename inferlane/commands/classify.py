@@ -1,0 +1,117 @@
+"""``classify``: one photo to look at, or a folder of thousands into a file."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+
+from inferlane import images
+from inferlane.commands.command import Command, add_wishes, options_of, positive
+from inferlane.commands.requests import footnote, predictions, source
+from inferlane.console import Context, Exit, UsageError, plain
+from inferlane.retries import Retries
+from inferlane.rows import FORMATS, ForeignFile, RowFile
+from inferlane.sweep import Tally, sweep
+
+EPILOG = (
+    "Run the same command again after it was interrupted: photos that the output file already has are skipped, and so"
+    " are those that failed for good."
+)
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", help="photos, folders of photos, or - for standard input")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a row per photo: .csv or .jsonl")
+    parser.add_argument("--format", choices=FORMATS, help="of the output, when its name does not say")
+    parser.add_argument("--fresh", action="store_true", help="overwrite the output instead of going on with it")
+    parser.add_argument("-j", "--concurrency", type=positive, default=16, metavar="N", help="at a time (%(default)s)")
+    add_wishes(parser)
+
+
+def _run(context: Context) -> int:
+    given = context.arguments
+    if len(given.images) == 1 and given.output is None and not Path(given.images[0]).is_dir():
+        return _one(context, given.images[0])
+    if "-" in given.images:
+        raise UsageError("standard input holds one photo; it cannot be mixed with others or written to a file")
+    return _many(context, [Path(name) for name in given.images])
+
+
+def _one(context: Context, name: str) -> int:
+    given = context.arguments
+    with context.client() as client:
+        result = client.predict(source(name), given.model, **options_of(given))
+    context.show(result.raw, lambda: Group(predictions(result, plain(Path(name).name)), footnote(result)))
+    return Exit.OK
+
+
+def _many(context: Context, paths: list[Path]) -> int:
+    photos = list(images.expand(paths))
+    if not photos:
+        raise UsageError("there are no photos in " + ", ".join(map(str, paths)))
+    tally = Tally()
+    with ExitStack() as stack:
+        done, failed, write = _sink(context, stack)
+        todo = [path for path in photos if str(path) not in done]
+        try:
+            asyncio.run(_sweep(context, todo, write, tally))
+        finally:
+            _sum_up(context, tally, skipped=len(photos) - len(todo), failed=failed, left=len(todo) - tally.ended)
+    if tally.late:
+        return Exit.TIMEOUT
+    return Exit.FAILED if tally.failed else Exit.OK
+
+
+def _sink(context: Context, stack: ExitStack) -> tuple[Collection[str], int, Callable[[Mapping[str, Any]], None]]:
+    """The paths that need not be done, how many of them failed for good, and where rows go."""
+    given = context.arguments
+    if given.output is None:
+        return frozenset(), 0, context.print_json if context.json else lambda row: context.print(_line(row))
+    form = given.format or {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(given.output.suffix.lower())
+    if form is None:
+        raise UsageError(f"is {given.output} to be CSV or JSON lines? Say --format csv or --format jsonl")
+    try:
+        file = stack.enter_context(RowFile(given.output, form, resume=not given.fresh))
+    except (ForeignFile, OSError) as error:
+        raise UsageError(str(error)) from error
+    return file.done, file.failed, file.write
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    if row["status"] == "succeeded":
+        return plain(f"{row['path']}  {row['confidence']:.1%} {row['label']}")
+    return plain(f"{row['path']}  {row['error_code']}: {row['error']}")
+
+
+async def _sweep(
+    context: Context, photos: list[Path], write: Callable[[Mapping[str, Any]], None], tally: Tally
+) -> None:
+    given = context.arguments
+    async with context.async_client() as client:
+        await sweep(
+            client, photos, write, context.log, concurrency=given.concurrency, tally=tally,
+            wishes={"model": given.model, **options_of(given)},
+        )  # fmt: skip
+
+
+def _sum_up(context: Context, tally: Tally, *, skipped: int, failed: int, left: int) -> None:
+    words = [str(tally)]
+    if skipped:
+        words.append(f"{skipped} were done before" + (f", {failed} of them in vain" if failed else ""))
+    if left:
+        again = "; the same command goes on with them" if context.arguments.output else ""
+        words.append(f"{left} are left{again}")
+    context.log.print(", ".join(words), style="red" if left and sys.exc_info()[0] else "", soft_wrap=True)
+
+
+CLASSIFY = Command(
+    name="classify", help="classify photos and wait for the answers", run=_run, configure=_configure, timeout=300.0,
+    timeout_of="how long each photo may take", retries=Retries(patience=120.0), epilog=EPILOG,
+)  # fmt: skip

@@ -1,0 +1,60 @@
+"""What a command is, and the arguments several of them share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from inferlane.console import Context
+from inferlane.operations import Options
+from inferlane.retries import Retries
+
+BRIEF = Retries(patience=3.0)  # for commands that only look
+
+
+def no_arguments(_parser: argparse.ArgumentParser) -> None:
+    """Nothing besides what every command takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One command.
+
+    Attributes:
+        run: does it; returns the exit code.
+        configure: adds its arguments.
+        timeout: seconds it may take, when the user does not say; ``timeout_of`` says what that is counted for.
+        retries: when it tries again, when the user does not say.
+    """
+
+    name: str
+    help: str
+    run: Callable[[Context], int]
+    configure: Callable[[argparse.ArgumentParser], None] = no_arguments
+    timeout: float = 60.0
+    timeout_of: str = "how long it may take in all"
+    retries: Retries = BRIEF
+    epilog: str = ""
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return value
+
+
+def add_wishes(parser: argparse.ArgumentParser) -> None:
+    """What may be asked of an image."""
+    wishes = parser.add_argument_group("what is wanted")
+    wishes.add_argument("-m", "--model", default="any", help="which model shall answer (%(default)s)")
+    wishes.add_argument("-p", "--priority", choices=("high", "normal", "low"), default="normal")
+    wishes.add_argument("-k", "--top-k", type=positive, default=5, metavar="N", help="how many classes (%(default)s)")
+    wishes.add_argument("--deadline", type=float, metavar="SECONDS", help="after which an answer is not wanted")
+
+
+def options_of(arguments: argparse.Namespace) -> Options:
+    """The arguments of :func:`add_wishes`, but for the model."""
+    return {"priority": arguments.priority, "top_k": arguments.top_k, "deadline": arguments.deadline}

@@ -1,0 +1,59 @@
+"""``doctor``: look at an installation for what people get wrong."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from inferlane.checks import Finding, Verdict, examine
+from inferlane.commands.command import Command
+from inferlane.console import Context, Exit, plain, seconds, table
+from inferlane.errors import ClientError
+from inferlane.facts import gather
+from inferlane.synchronous import Client
+
+COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "red", Verdict.UNKNOWN: "dim"}
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--photo", type=Path, help="also classify this photo, from end to end")
+
+
+def _run(context: Context) -> int:
+    with context.client() as client:
+        findings = examine(gather(client))
+        if photo := context.arguments.photo:
+            findings.append(_end_to_end(client, photo))
+    context.show([asdict(finding) for finding in findings], lambda: _report(findings))
+    return Exit.FAILED if any(finding.verdict is Verdict.PROBLEM for finding in findings) else Exit.OK
+
+
+def _end_to_end(client: Client, photo: Path) -> Finding:
+    try:
+        result = client.predict(photo)
+    except ClientError as error:
+        return Finding("a request", Verdict.PROBLEM, f"{error.code}: {error}")
+    taken = seconds(result.processing_time)
+    return Finding("a request", Verdict.OK, f"{result.model} says {result.best.label} after {taken}")
+
+
+def _report(findings: Sequence[Finding]) -> RenderableType:
+    made = table("", "", "!what", "found, and what to do", rows=())
+    for finding in findings:
+        verdict = Text(finding.verdict, style=COLOURS[finding.verdict])
+        lines = [plain(finding.detail), *([f"-> {plain(finding.remedy)}"] if finding.remedy else [])]
+        made.add_row(verdict, plain(finding.name), "\n".join(lines))
+    counts = Counter(finding.verdict for finding in findings)
+    return Group(made, ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]))
+
+
+DOCTOR = Command(
+    name="doctor", help="what is wrong with this installation; 1 when there is a problem", run=_run,
+    configure=_configure,
+)  # fmt: skip

@@ -1,0 +1,82 @@
+"""``load``: send photos at a rate for a while and say how long the answers took."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+from collections.abc import Mapping
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+
+from inferlane import images, traffic
+from inferlane.commands.command import Command, add_wishes, options_of, positive
+from inferlane.console import Context, Exit, UsageError, plain, seconds, sections, table
+from inferlane.images import Upload
+from inferlane.operations import Wishes
+from inferlane.retries import ONCE
+from inferlane.sweep import progress
+from inferlane.traffic import Account, Ended, Shot
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", type=Path, help="photos and folders of photos, sent in turn")
+    parser.add_argument("-r", "--rate", type=float, default=10.0, help="requests per second (%(default)g)")
+    parser.add_argument("-d", "--duration", type=float, default=10.0, help="seconds (%(default)g)")
+    parser.add_argument("--in-flight", type=positive, default=1000, metavar="N",
+                        help="under way at most; what is beyond is counted, not sent (%(default)s)")  # fmt: skip
+    parser.add_argument("--seed", type=int, help="the same seed gives the same moments")
+    add_wishes(parser)
+
+
+def _run(context: Context) -> int:
+    given = context.arguments
+    if given.rate <= 0 or given.duration <= 0:
+        raise UsageError("rate and duration must be above 0")
+    uploads = [images.read(path) for path in images.expand(given.images)]
+    if not uploads:
+        raise UsageError("there are no photos in " + ", ".join(map(str, given.images)))
+    account = asyncio.run(_drive(context, uploads))
+    document = account.document()
+    context.show(document, lambda: _report(document))
+    if account.latencies:
+        return Exit.FAILED if account.errors else Exit.OK
+    return Exit.UNREACHABLE if set(account.errors) <= {"unreachable", "broker_unavailable"} else Exit.FAILED
+
+
+async def _drive(context: Context, uploads: list[Upload]) -> Account:
+    given = context.arguments
+    times = list(traffic.arrivals(given.rate, given.duration, random.Random(given.seed)))  # noqa: S311 - no secret
+    with progress(context.log) as bar:
+        task = bar.add_task("", total=len(times))
+
+        def show(account: Account, _ended: Ended | None) -> None:
+            bad = account.errors.total()
+            bar.update(task, completed=account.sent + account.unsent, description=f"{bad} failed" if bad else "")
+
+        wishes: Wishes = {"model": given.model, **options_of(given)}
+        shots = cycle([Shot(upload, wishes) for upload in uploads])
+        async with context.async_client() as client:
+            return await traffic.drive(client, shots, times, in_flight=given.in_flight, on_end=show)
+
+
+def _report(document: Mapping[str, Any]) -> RenderableType:
+    latency = document["latency"]
+    rate = document["per_second"]
+    facts = [(name, document[name]) for name in ("sent", "succeeded", "unsent") if document[name] is not None]
+    facts += [("took", seconds(document["elapsed"])), ("answers per second", rate and f"{rate:.1f}")]
+    parts: list[RenderableType] = [table("", "", "#", rows=facts)]
+    parts.append(table("from its moment to its answer", *(f"#{name}" for name in latency),
+                       rows=[map(seconds, latency.values())]))  # fmt: skip
+    if document["errors"]:
+        parts.append(table(plain("errors"), "code", "#requests", rows=document["errors"].items()))
+    return sections(parts)
+
+
+LOAD = Command(
+    name="load", help="send photos at a rate and measure the answers", run=_run, configure=_configure, retries=ONCE,
+    timeout=30.0, timeout_of="how long each request may take",
+)  # fmt: skip

@@ -1,0 +1,185 @@
+"""``watch``: follow a request or a batch to its end, told by the API the moment something happens.
+
+When no events can be had (a proxy keeps them, the API holds as many callers as it may) it says so and looks again and
+again instead. Both ways give the same events, so whoever reads the output need not know.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from inferlane.answers import Snapshot
+from inferlane.batches import BatchSnapshot
+from inferlane.commands.command import Command
+from inferlane.commands.requests import footnote, predictions
+from inferlane.console import Context, Exit, plain, table
+from inferlane.errors import ClientError, NotFound, Timeout, Unavailable, UnexpectedAnswer
+from inferlane.events import Event
+from inferlane.jobs import Batch, Job
+from inferlane.retries import Retries
+from inferlane.synchronous import Client
+
+LOOK_EVERY = 0.5  # seconds between two looks, where there are no events
+OPEN = frozenset({"queued", "running"})
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What is followed: ``events`` tells about it up to its end, ``look`` all that has happened so far."""
+
+    name: str
+    events: Callable[[float], Iterator[Event]]
+    look: Callable[[], Sequence[Event]]
+
+    @classmethod
+    def job(cls, job: Job) -> Followed:
+        """A request."""
+        return cls(f"request {job.id}", job.events, lambda: history(job.status()))
+
+    @classmethod
+    def batch(cls, batch: Batch) -> Followed:
+        """A batch."""
+        return cls(f"batch {batch.id}", batch.events, lambda: [counted(batch.status())])
+
+
+def history(snapshot: Snapshot) -> list[Event]:
+    """The events of a request so far, as the API numbers them."""
+    found = [Event(str(place), entry["event"], entry) for place, entry in enumerate(snapshot.raw["timeline"], 1)]
+    return [*found, Event(str(len(found) + 1), "end", snapshot.raw)] if snapshot.ended else found
+
+
+def counted(snapshot: BatchSnapshot) -> Event:
+    """The event of a batch of which so many items have ended."""
+    ended = snapshot.counts["total"] - sum(snapshot.counts[state] for state in OPEN)
+    return Event(str(ended), "end" if snapshot.ended else "progress", snapshot.raw)
+
+
+def follow(context: Context, what: Followed) -> Iterator[Event]:
+    """The events of ``what`` up to its end.
+
+    Raises:
+        Timeout: it has not ended within the command's timeout.
+    """
+    until, last = time.monotonic() + context.timeout, "-1"
+    try:
+        for event in what.events(context.timeout):
+            last = event.id
+            yield event
+    except ClientError as error:
+        if not _without_events(error):
+            raise
+        context.log.print(f"no events: {plain(error)}; looking every {LOOK_EVERY:g} s instead", soft_wrap=True)
+        yield from poll(what, int(last), until)
+
+
+def _without_events(error: ClientError) -> bool:
+    """Whether looking may go well where listening did not."""
+    busy = isinstance(error, Unavailable) and error.code == "too_many_waiters"
+    return busy or isinstance(error, NotFound | UnexpectedAnswer)
+
+
+def poll(what: Followed, last: int, until: float) -> Iterator[Event]:
+    """The events of ``what`` after number ``last`` up to its end, found by looking.
+
+    Raises:
+        Timeout: it has not ended when ``time.monotonic()`` is ``until``.
+    """
+    while True:
+        for event in what.look():
+            if int(event.id) > last:
+                yield event
+                last = int(event.id)
+            if event.name == "end":
+                return
+        if time.monotonic() > until:
+            raise Timeout(f"{what.name} has not ended in time")
+        time.sleep(LOOK_EVERY)
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", help="of a request or a batch, as submit and batch --detach print it")
+
+
+def _run(context: Context) -> int:
+    with context.client() as client:
+        return _watch_either(context, client, context.arguments.id)
+
+
+def _watch_either(context: Context, client: Client, name: str) -> int:
+    try:
+        snapshot = client.job(name).status()
+    except NotFound as unknown:
+        try:
+            client.batch(name).status()
+        except NotFound:
+            raise unknown from None
+        return _end_of_batch(context, _tell(context, Followed.batch(client.batch(name)), _counts))
+    if not snapshot.ended and not context.json:
+        context.print(_waiting(snapshot))
+    return _end(context, Snapshot.of(_tell(context, Followed.job(client.job(name)), _entry)))
+
+
+def _tell(context: Context, what: Followed, line: Callable[[Event], str]) -> Mapping[str, Any]:
+    """Print the events of ``what``; the data of the last, which is all of it."""
+    for event in follow(context, what):
+        if context.json:
+            context.print_json({"id": event.id, "event": event.name, "data": event.data})
+        elif text := line(event):
+            context.print(text)
+    data: Mapping[str, Any] = event.data
+    return data
+
+
+def _waiting(snapshot: Snapshot) -> str:
+    facts = {"place": snapshot.queue_position, "to start in s": snapshot.eta and round(snapshot.eta, 1)}
+    return plain("  ".join([snapshot.state, *(f"{name} {value}" for name, value in facts.items() if value)]))
+
+
+def _entry(event: Event) -> str:
+    """One entry of a request's timeline; its end says more below."""
+    if event.name == "end":
+        return ""
+    more = ", ".join(f"{name} {value}" for name, value in event.data.items() if name not in {"at", "event"})
+    return plain(f"{clock(event.data['at'])}  {event.name:<10} {more}".rstrip())
+
+
+def clock(text: str) -> str:
+    """A time of the API as this host's clock shows it."""
+    return f"{datetime.fromisoformat(text).astimezone():%H:%M:%S.%f}"[:-3]
+
+
+def _counts(event: Event) -> str:
+    counts = event.data["counts"]
+    parts = ", ".join(f"{count} {state}" for state, count in counts.items() if count and state != "total")
+    return plain(f"{event.id} of {counts['total']} ended: {parts}")
+
+
+def _end(context: Context, snapshot: Snapshot) -> int:
+    try:
+        result = snapshot.result()
+    except ClientError as error:
+        context.log.print(f"{error.code}: {plain(error)}", style="red", soft_wrap=True)
+        return Exit.FAILED
+    if not context.json:
+        context.print(predictions(result))
+        context.print(footnote(result))
+    return Exit.OK
+
+
+def _end_of_batch(context: Context, document: Mapping[str, Any]) -> int:
+    counts = document["counts"]
+    if not context.json:
+        context.print(table("", "state", "#items", rows=counts.items()))
+        context.print(plain(f"what they came to: batch --results {document['batch_id']}"))
+    return Exit.OK if counts["succeeded"] == counts["total"] else Exit.FAILED
+
+
+WATCH = Command(
+    name="watch", help="follow a request or a batch to its end", run=_run, configure=_configure, timeout=600.0,
+    retries=Retries(patience=60.0),
+)  # fmt: skip

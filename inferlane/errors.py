@@ -1,0 +1,235 @@
+"""What can go wrong for a caller, as one small tree.
+
+::
+
+    ClientError
+    ├── ImageUnreadable          the file is not there, or is not bytes; nothing was sent
+    ├── Unreachable              no answer from the address, for as long as we had patience
+    ├── Timeout                  not ended in time; the request goes on under its `request_id`
+    ├── UnexpectedAnswer         somebody answered, but not an Inferlane API
+    └── Problem                  the API answered with a problem document: `status`, `code`, `document`
+        ├── BadRequest           the call itself is wrong; sending it again cannot help        400, 413, 415, 422
+        │   ├── InvalidImage     not an image, truncated, too large
+        │   ├── UnknownModel     no such model; the message names those there are
+        │   └── IdempotencyConflict    this request_id was used with another image
+        ├── AccessDenied         no API key, or one that may not do that                       401, 403
+        ├── NotFound             no such request, batch, lane, worker                          404
+        │   └── Gone             it existed; its record has expired                            410
+        ├── AlreadyFinished      too late to cancel                                            409
+        ├── TryLater             may succeed later, `retry_after` says when
+        │   ├── RateLimited      too many calls under this API key                             429
+        │   ├── Refused          the lane is full, or the deadline cannot be met               503
+        │   └── Unavailable      the API cannot reach its queue, or is itself not up           502, 503, 504
+        ├── ServerError          the API made an error                                         500
+        └── RequestEnded         the request was accepted and ended without an answer
+            ├── Failed           the model failed on it
+            │   └── Poison       it was given up, because it ended the workers that had it
+            ├── Canceled
+            └── Expired          its deadline passed first
+
+Each class takes one message. ``request_id`` names the request, also when nobody knows whether it was accepted;
+``client.job(error.request_id)`` follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ClientError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Attributes:
+        code: the kind for programs; for a :class:`Problem` the API's own.
+        retryable: whether the same call may succeed later.
+        retry_after: seconds after which it may; None when unknown.
+        request_id: the request it is about, where it is about one.
+    """
+
+    code = "client_error"
+    retryable = False
+    retry_after: float | None = None
+    request_id: str | None = None
+
+
+class ImageUnreadable(ClientError):
+    """What was given as an image could not be read."""
+
+    code = "image_unreadable"
+
+
+class Unreachable(ClientError):
+    """Nothing answered at the address."""
+
+    code = "unreachable"
+    retryable = True
+
+
+class Timeout(ClientError):
+    """The call took longer than it was allowed to; what it asked for goes on."""
+
+    code = "timeout"
+    retryable = True
+
+
+class UnexpectedAnswer(ClientError):
+    """An answer that no Inferlane API gives."""
+
+    code = "unexpected_answer"
+
+
+class Problem(ClientError):
+    """The API answered with an error.
+
+    Attributes:
+        status: the HTTP status; 0 when the error is how a request ended and not the answer to a call.
+        document: the whole problem document.
+    """
+
+    code = "problem"
+    status = 0
+    document: Mapping[str, Any] = {}
+
+
+class BadRequest(Problem):
+    """The call is wrong in itself."""
+
+
+class InvalidImage(BadRequest):
+    """The image cannot be used."""
+
+
+class UnknownModel(BadRequest):
+    """No model of this name is served."""
+
+
+class IdempotencyConflict(BadRequest):
+    """The request_id or key belongs to another image or other parameters."""
+
+
+class AccessDenied(Problem):
+    """The API key is missing, unknown or not allowed to do this."""
+
+
+class NotFound(Problem):
+    """There is no such thing."""
+
+
+class Gone(NotFound):
+    """The record has expired."""
+
+
+class AlreadyFinished(Problem):
+    """The request has ended."""
+
+
+class TryLater(Problem):
+    """The same call may succeed later."""
+
+    retryable = True
+
+
+class RateLimited(TryLater):
+    """Too many calls."""
+
+
+class Refused(TryLater):
+    """Not accepted now: nothing was stored."""
+
+
+class Unavailable(TryLater):
+    """The API or its queue is not up."""
+
+
+class ServerError(Problem):
+    """The API failed."""
+
+
+class RequestEnded(Problem):
+    """The request ended, and not with an answer."""
+
+
+class Failed(RequestEnded):
+    """The model failed on it."""
+
+
+class Poison(Failed):
+    """It was given up after it had ended its workers too often."""
+
+
+class Canceled(RequestEnded):
+    """It was canceled."""
+
+
+class Expired(RequestEnded):
+    """Its deadline passed."""
+
+
+BY_CODE: Mapping[str, type[Problem]] = {
+    **dict.fromkeys(
+        (
+            "unsupported_image", "truncated_image", "too_many_pixels", "image_too_large", "empty_image",
+            "invalid_input", "invalid_base64",
+        ),
+        InvalidImage,
+    ),
+    "unknown_model": UnknownModel,
+    "idempotency_conflict": IdempotencyConflict,
+    "purged_request": Gone,
+    "already_finished": AlreadyFinished,
+    "rate_limited": RateLimited,
+    **dict.fromkeys(("lane_full", "deadline_hopeless", "refused"), Refused),
+    **dict.fromkeys(("broker_unavailable", "too_many_waiters"), Unavailable),
+    "internal_error": ServerError,
+    "poison": Poison,
+    "canceled": Canceled,
+    "expired": Expired,
+}  # fmt: skip
+BY_STATUS: Mapping[int, type[Problem]] = {
+    401: AccessDenied,
+    403: AccessDenied,
+    404: NotFound,
+    409: AlreadyFinished,
+    410: Gone,
+    429: RateLimited,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+
+
+def problem(status: int, document: Mapping[str, Any], retry_after: float | None = None) -> Problem:
+    """The error for an answer of ``status`` with this problem document.
+
+    A document with the member ``state`` tells how an accepted request ended: asking again would only repeat it.
+    """
+    code = str(document.get("code", ""))
+    message = str(document.get("detail") or document.get("title") or f"HTTP status {status}")
+    names = [f"{item.get('name')} {item.get('detail')}" for item in document.get("errors", ())]
+    error = _class(code, status, ended="state" in document)("; ".join([message, *names]))
+    error.code, error.status, error.document = code or f"http_{status}", status, document
+    error.retryable, error.retry_after = bool(document.get("retryable", error.retryable)), retry_after
+    return error
+
+
+def outcome(state: str, failure: Mapping[str, Any] | None) -> Problem:
+    """The error for a request that ended in ``state``, with the ``error`` of its resource."""
+    failure = failure or {}
+    code = str(failure.get("code") or state)
+    error = _class(code if state == "failed" else state, 0, ended=True)(
+        str(failure.get("message") or f"The request was {state}.")
+    )
+    error.code, error.document = code, failure
+    error.retryable = bool(failure.get("retryable", False))
+    return error
+
+
+def _class(code: str, status: int, *, ended: bool) -> type[Problem]:
+    known = BY_CODE.get(code)
+    if ended:
+        return known if known is not None and issubclass(known, RequestEnded | InvalidImage) else Failed
+    if known is not None:
+        return known
+    by_status = BY_STATUS.get(status)
+    return by_status or (BadRequest if status < 500 else ServerError)

@@ -1,0 +1,158 @@
+"""One call that has to succeed: sent, judged, and sent again while that makes sense.
+
+Calls may be sent twice without harm: reading is harmless, and whatever creates something carries an id chosen here
+(``request_id`` or ``Idempotency-Key``), under which the API runs it once. What an operator orders has no such id; a
+client for that takes ``retries.ONCE``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+
+from inferlane.errors import (
+    ClientError,
+    RateLimited,
+    Refused,
+    Timeout,
+    TryLater,
+    Unavailable,
+    UnexpectedAnswer,
+    Unreachable,
+    problem,
+)
+from inferlane.flow import Call, Flow, Pause
+from inferlane.retries import Retries, retry_after
+
+ANSWER_TIMEOUT = 15.0  # seconds without a byte, beyond what we asked the API to wait, that mean it hangs
+#: Refusals that no waiting changes: a deadline gets no nearer by it.
+FINAL = frozenset({"deadline_hopeless"})
+_NO_PROBLEM = frozenset({502, 503, 504})  # what a proxy says when the API behind it is not up
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a call may go on: until ``until`` (``time.monotonic`` seconds), retrying as ``retries`` says."""
+
+    until: float
+    retries: Retries
+
+    @classmethod
+    def within(cls, seconds: float, retries: Retries) -> Limits:
+        """Limits that end ``seconds`` from now."""
+        return cls(time.monotonic() + seconds, retries)
+
+    def left(self) -> float:
+        """Seconds that are left; 0 when there are none."""
+        return max(0.0, self.until - time.monotonic())
+
+
+def exchange(
+    make: Callable[[], Call], limits: Limits, accept: Collection[int] = (), final: Collection[str] = FINAL
+) -> Flow[httpx.Response]:
+    """The API's response to the call that ``make`` builds, anew for each attempt.
+
+    Args:
+        make: builds the call; what depends on the time is then true of the attempt.
+        limits: when to give up.
+        accept: statuses of 400 and above that are answers here, not errors.
+        final: codes of errors after which the call is not sent again, though it might succeed later.
+
+    Raises:
+        ClientError: what the last attempt came to.
+    """
+    attempt, outage_began = 0, None
+    while True:
+        if limits.left() <= 0:
+            raise Timeout("there was no time left for the call")
+        found = yield from _attempt(make(), limits, accept)
+        if isinstance(found, httpx.Response):
+            return found
+        outage_began = _outage(found, outage_began)
+        pause = limits.retries.pause(attempt, found.retry_after)
+        if found.code in final or not _again(found, outage_began, pause, limits):
+            raise found
+        attempt += 1
+        if attempt == limits.retries.attempts:
+            raise found
+        yield Pause(pause)
+
+
+def _attempt(call: Call, limits: Limits, accept: Collection[int]) -> Flow[httpx.Response | ClientError]:
+    """Send once."""
+    try:
+        answer = yield replace(call, timeout=min(call.wait + ANSWER_TIMEOUT, limits.left()))
+    except httpx.RequestError as lost:
+        return _lost(lost, limits)
+    assert answer is not None  # noqa: S101 - tells the type checker that a Call is answered with a response
+    return answer if answer.status_code in accept else judge(answer) or answer
+
+
+def _again(error: ClientError, outage_began: float | None, pause: float, limits: Limits) -> bool:
+    """Whether another attempt makes sense and there is time for it."""
+    worth_it = isinstance(error, TryLater | Unreachable) and error.retryable
+    if not worth_it or pause >= limits.left():
+        return False
+    return outage_began is None or time.monotonic() + pause <= outage_began + limits.retries.patience
+
+
+def _outage(error: ClientError, began: float | None) -> float | None:
+    """When the uninterrupted outage began; a refusal is an answer, so it ends one."""
+    if isinstance(error, Refused | RateLimited):
+        return None
+    return time.monotonic() if began is None else began
+
+
+def _lost(lost: httpx.RequestError, limits: Limits) -> ClientError:
+    """The error for a call that got no whole answer."""
+    if isinstance(lost, httpx.TimeoutException) and not isinstance(lost, httpx.ConnectTimeout) and not limits.left():
+        return Timeout("no answer in time")
+    if not isinstance(lost, httpx.TransportError):
+        return UnexpectedAnswer(f"the answer cannot be read: {lost}")
+    where = f"{lost.request.url.scheme}://{lost.request.url.netloc.decode()}"
+    return Unreachable(f"nothing answers at {where}: {lost or type(lost).__name__}")
+
+
+def judge(answer: httpx.Response) -> ClientError | None:
+    """The error that ``answer`` stands for; None when it is a success."""
+    status = answer.status_code
+    if answer.is_success or status == 304:
+        return None
+    document = _problem_document(answer)
+    after = retry_after(answer.headers.get("Retry-After"))
+    if document is not None:
+        return problem(status, document, after)
+    if status in _NO_PROBLEM:
+        error = Unavailable(f"{status} {answer.reason_phrase} from {answer.url.host}")
+        error.status, error.retry_after = status, after
+        return error
+    return UnexpectedAnswer(f"{status} from {answer.url}, and not a problem document: {answer.text[:200]!r}")
+
+
+def _problem_document(answer: httpx.Response) -> Mapping[str, Any] | None:
+    if not answer.headers.get("Content-Type", "").startswith("application/problem+json"):
+        return None
+    try:
+        document = answer.json()
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def document_of(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object in ``answer``.
+
+    Raises:
+        UnexpectedAnswer: it has none.
+    """
+    try:
+        document = answer.json()
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise UnexpectedAnswer(f"{answer.url} answered {answer.status_code} without a JSON object")
+    return document

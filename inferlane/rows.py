@@ -1,0 +1,193 @@
+"""The file that classifying many photos writes: one row per photo, CSV or JSON lines, which a later run takes up again.
+
+A row is written the moment its photo has ended, so a run that was killed loses nothing but a half-written last line.
+Opening the file again keeps every row that need not be done over: the answers, and the failures that would repeat.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+from inferlane.answers import Outcome
+
+FIELDS = (
+    "path", "status", "label", "index", "confidence", "model", "weights", "request_id", "seconds", "error_code",
+    "error", "retryable", "predictions",
+)  # fmt: skip
+FORMATS = ("csv", "jsonl")
+_NUMBERS = {"index": int, "confidence": float, "seconds": float}
+
+
+class ForeignFile(ValueError):
+    """The file exists and holds something else; the message names it."""
+
+
+def row_of(outcome: Outcome) -> dict[str, Any]:
+    """The row for how a photo ended."""
+    row: dict[str, Any] = dict.fromkeys(FIELDS)
+    row |= {"path": str(outcome.source), "status": "failed"}
+    if (error := outcome.error) is not None:
+        return row | {
+            "error_code": error.code,
+            "error": str(error),
+            "retryable": error.retryable,
+            "request_id": error.request_id,
+        }
+    result = outcome.unwrap()
+    guesses = [[item.label, item.index, item.confidence] for item in result.predictions]
+    names = ("label", "index", "confidence")
+    return row | dict(zip(names, guesses[0], strict=True)) | {
+        "status": "succeeded",
+        "model": result.model,
+        "weights": result.weights,
+        "request_id": result.request_id,
+        "seconds": result.processing_time,
+        "predictions": [dict(zip(names, guess, strict=True)) for guess in guesses],
+    }  # fmt: skip
+
+
+def final(row: Mapping[str, Any]) -> bool:
+    """Whether doing it over would end the same way."""
+    return row["status"] == "succeeded" or not row["retryable"]
+
+
+def to_text(row: Mapping[str, Any], form: str) -> str:
+    """``row`` as it stands in a file of ``form``, with its line end."""
+    if form == "jsonl":
+        return json.dumps(row) + "\n"
+    return _csv_line(_csv_cell(row[name]) for name in FIELDS)
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(value) if isinstance(value, list) else value
+
+
+def _csv_line(cells: Iterable[Any]) -> str:
+    """One line as RFC 4180 has it; with this line end the csv module quotes both characters of it in a cell."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\r\n").writerow(cells)
+    return buffer.getvalue()
+
+
+def from_text(text: str, form: str) -> Iterator[dict[str, Any]]:
+    """The whole rows in ``text``; a torn last one is left out.
+
+    Raises:
+        ForeignFile: this package did not write ``text``.
+    """
+    return _from_jsonl(text) if form == "jsonl" else _from_csv(text)
+
+
+def _from_jsonl(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines(keepends=True):
+        if not line.endswith("\n"):
+            return
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or set(row) != set(FIELDS):
+            raise ForeignFile("it has lines that are no rows of ours")
+        yield row
+
+
+def _from_csv(text: str) -> Iterator[dict[str, Any]]:
+    lines = csv.reader(io.StringIO(text, newline=""))
+    header = next(lines, None)
+    if header is None:
+        return
+    if tuple(header) != FIELDS:
+        if text.endswith("\n") or not _csv_line(FIELDS).startswith(text):
+            raise ForeignFile("its first line does not name our columns")
+        return
+    whole = list(lines)
+    if whole and not text.endswith("\n"):
+        whole.pop()
+    yield from (_from_cells(dict(zip(FIELDS, cells, strict=True))) for cells in whole if len(cells) == len(FIELDS))
+
+
+def _from_cells(cells: Mapping[str, str]) -> dict[str, Any]:
+    row: dict[str, Any] = {name: text or None for name, text in cells.items()}
+    row |= {name: kind(cells[name]) for name, kind in _NUMBERS.items() if cells[name]}
+    row["retryable"] = {"true": True, "false": False}.get(cells["retryable"])
+    row["predictions"] = json.loads(cells["predictions"]) if cells["predictions"] else None
+    return row
+
+
+class RowFile:
+    """Rows in a file that grows.
+
+    Args:
+        path: the file; made when it is not there.
+        form: csv or jsonl.
+        resume: keep what an earlier run wrote; otherwise begin anew.
+
+    Attributes:
+        done: the paths of the rows that were kept.
+        failed: how many of those are failures.
+
+    Raises:
+        ForeignFile: the file holds something else, and would be spoilt.
+    """
+
+    def __init__(self, path: Path, form: str, *, resume: bool = True) -> None:
+        self._form = form
+        self.done: set[str] = set()
+        self.failed = 0
+        _rewrite(path, form, self._counted(_kept(path, form)) if resume else ())
+        self._file: TextIO = path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
+
+    def _counted(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """``rows`` as they pass: with their predictions they are many times as large as their paths."""
+        for row in rows:
+            self.done.add(row["path"])
+            self.failed += row["status"] == "failed"
+            yield row
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add a row; it is with the operating system when this returns."""
+        self._file.write(to_text(row, self._form))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _kept(path: Path, form: str) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        yield from filter(final, from_text(text, form))
+    except (ForeignFile, csv.Error, KeyError, ValueError) as error:
+        raise ForeignFile(
+            f"{path} is not a file of ours, so it is left alone ({error}); --fresh overwrites it"
+        ) from None
+
+
+def _rewrite(path: Path, form: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace the file in one step, so that no moment exists in which rows are lost."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.part")
+    try:
+        with fresh.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            if form == "csv":
+                file.write(_csv_line(FIELDS))
+            file.writelines(to_text(row, form) for row in rows)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
