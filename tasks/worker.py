@@ -37,8 +37,8 @@ from tasks.requests import Records
 from tasks.stages import Stages
 from tasks.vitals import shared
 from worker_models.batcher import Batcher
-from worker_models.cores import intra_op_threads, usable_cores
 from worker_models.errors import ModelError
+from worker_models.machine import intra_op_threads, usable_cores
 from worker_models.memory import return_large_buffers
 from worker_models.model import batcher_shape
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from settings import Settings
-from worker_models.cores import intra_op_threads
 from worker_models.errors import InferenceFailed
 from worker_models.export import INPUT, OUTPUT
+from worker_models.machine import intra_op_threads
 from worker_models.runtimes import Pixels, Probabilities
 
 USEFUL_BATCH = 2

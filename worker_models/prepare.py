@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from settings import Settings
-from worker_models.cores import usable_cores
 from worker_models.errors import ModelError
 from worker_models.graphs import obtain_graph
+from worker_models.machine import usable_cores
 from worker_models.registry import ModelCard, describe
 from worker_models.runtimes import choose
 from worker_models.weights import WAYS_OUT, Weights, first_usable

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from settings import Settings
-from worker_models.cores import intra_op_threads
 from worker_models.errors import InferenceFailed
+from worker_models.machine import intra_op_threads
 from worker_models.network import Folded
 from worker_models.runtimes import Pixels, Probabilities
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from worker_models import cores, runtimes
-from worker_models.cores import intra_op_threads, usable_cores
+from worker_models import runtimes
 from worker_models.errors import InferenceFailed
 from worker_models.export import export, write_graph
 from worker_models.network import Folded, build
@@ -155,24 +154,6 @@ def test_without_a_device_torch_is_not_imported_to_find_that_out(settings_with, 
     monkeypatch.setattr(runtimes, "_cuda_likely", lambda: False)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert choose(settings_with()) == "onnxruntime"
-
-
-@pytest.mark.parametrize(
-    ("variables", "threads"),
-    [({}, 8), ({"workers_on_host": "3"}, 2), ({"workers_on_host": "50"}, 1), ({"intra_op_threads": "5"}, 5)],
-)
-def test_a_worker_takes_its_share_of_the_cores(settings_with, monkeypatch, variables, threads: int):
-    monkeypatch.setattr(cores, "usable_cores", lambda: 8)
-    assert intra_op_threads(settings_with(**variables)) == threads
-
-
-@pytest.mark.parametrize(("quota", "expected"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64)])
-def test_a_control_groups_quota_limits_the_cores(monkeypatch, tmp_path: Path, quota: str, expected: int):
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(64)))
-    monkeypatch.setattr(cores.os, "cpu_count", lambda: 64)
-    path = tmp_path / "cpu.max"
-    path.write_text(quota)
-    assert usable_cores(path) == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

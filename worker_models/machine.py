@@ -1,0 +1,120 @@
+"""How much of this machine a process may use: CPU cores and memory.
+
+A container's limits are those of its control group, of version 1 or 2, and of every group above it that can be seen.
+Imports nothing heavy, so that any process may ask.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from settings import Settings
+
+_PROC = Path("/proc/self")
+
+
+def usable_cores(proc: Path = _PROC) -> int:
+    """Cores this process may run on: its CPU affinity, or its control groups' quota if that is less; at least one."""
+    quotas = [quota for group in _groups("cpu", proc) if (quota := _quota(group)) is not None]
+    return max(1, min([len(os.sched_getaffinity(0)), *map(math.ceil, quotas)]))
+
+
+def memory_bytes(proc: Path = _PROC) -> int:
+    """Memory this process may use: the machine's, or its control groups' limit if that is less."""
+    limits = [limit for group in _groups("memory", proc) if (limit := _memory_limit(group)) is not None]
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits])
+
+
+def intra_op_threads(settings: Settings) -> int:
+    """Threads for one forward pass: as set, or this worker's share of the cores.
+
+    More threads than cores, over all workers of a host, make every one of them slower.
+    """
+    return settings.intra_op_threads or max(1, usable_cores() // settings.workers_on_host)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The folder of a control group, and whether the interface is that of version 2."""
+
+    folder: Path
+    unified: bool
+
+    def integers(self, name: str) -> list[int | None]:
+        """The numbers in one of its files, None for ``max``; empty when there is no such file or it makes no sense."""
+        try:
+            words = (self.folder / name).read_text(encoding="ascii").split()
+            return [None if word == "max" else int(word) for word in words]
+        except (OSError, ValueError):
+            return []
+
+
+def _quota(group: _Group) -> float | None:
+    """Cores a group may use; None without a limit."""
+    if group.unified:
+        numbers = group.integers("cpu.max")
+    else:
+        numbers = group.integers("cpu.cfs_quota_us") + group.integers("cpu.cfs_period_us")
+    match numbers:
+        case [int(allowed), int(period)] if allowed > 0 and period > 0:
+            return allowed / period
+    return None
+
+
+def _memory_limit(group: _Group) -> int | None:
+    """Bytes a group may use; None without a limit."""
+    match group.integers("memory.max" if group.unified else "memory.limit_in_bytes"):
+        case [int(limit)] if limit > 0:
+            return limit
+    return None
+
+
+def _groups(controller: str, proc: Path) -> Iterator[_Group]:
+    """This process's control group of each hierarchy that may limit ``controller``, and those above it."""
+    memberships = _memberships(proc)
+    for root, mount, unified, controllers in _mounts(proc):
+        name = "" if unified else controller
+        if name not in memberships or (not unified and controller not in controllers):
+            continue
+        folder = mount / _below(memberships[name], root)
+        yield from (_Group(each, unified) for each in (folder, *folder.parents) if each.is_relative_to(mount))
+
+
+def _memberships(proc: Path) -> dict[str, str]:
+    """The path of this process's group by controller; that of version 2 has no name."""
+    found: dict[str, str] = {}
+    for line in _lines(proc / "cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        found |= dict.fromkeys(controllers.split(","), path)
+    return found
+
+
+def _mounts(proc: Path) -> Iterator[tuple[str, Path, bool, list[str]]]:
+    """Each mounted hierarchy: the group that is its top here, the folder, whether of version 2, and its controllers."""
+    for line in _lines(proc / "mountinfo"):
+        mounted, _, system = line.partition(" - ")
+        kind, *_, options = system.split(" ") if system else [""]
+        if kind in {"cgroup", "cgroup2"}:
+            root, folder = mounted.split(" ")[3:5]
+            yield root, Path(folder), kind == "cgroup2", options.split(",")
+
+
+def _below(path: str, root: str) -> PurePosixPath:
+    """Where ``path`` lies below ``root``; a path outside it, as a container may see its own, is the top itself."""
+    try:
+        below = PurePosixPath(path).relative_to(root)
+    except ValueError:
+        return PurePosixPath()
+    return PurePosixPath() if ".." in below.parts else below
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
