@@ -1,29 +1,40 @@
 """A load test that a person can start from the page: bounded, watched live, stopped at will, one at a time.
 
-Each of ``concurrency`` threads sends one request after the other and waits for its answer, like that many callers.
+Users who each wait for an answer before they ask again, as many as ``concurrency``; :mod:`inferlane.traffic` sends.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 import threading
 import time
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from dashboard import photo
-from dashboard.upstream import Refused, Upstream, UpstreamError
+from inferlane import AsyncClient, traffic
+from inferlane.images import Upload
+from inferlane.retries import ONCE
+from inferlane.traffic import Shot, percentile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from inferlane.operations import Wishes
+    from inferlane.traffic import Account, Ended
 
 MOST_REQUESTS = 2000
 MOST_CONCURRENT = 32
 #: Seconds that one caller waits.
 PATIENCE = 40.0
 KEPT = 5
+SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 #: Upper bounds of the histogram, in milliseconds; the last bar is open.
 BARS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
@@ -68,67 +79,52 @@ def _priority(given: Mapping[str, Any]) -> str:
 
 
 class LoadTest:
-    """One run. Its threads end with the plan, with :meth:`stop`, and with the process."""
+    """One run, in a thread. It ends with the plan, with :meth:`stop`, and with the process."""
 
-    def __init__(self, upstream: Upstream, plan: Plan, key: str) -> None:
+    def __init__(self, client: Callable[[], AsyncClient], plan: Plan) -> None:
         self.plan = plan
-        self._upstream, self._key = upstream, key
-        self._numbers = iter(range(plan.requests))
-        self._models = itertools.cycle(plan.models)
+        self._client = client
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._seconds: list[float] = []
         self._codes: Counter[str] = Counter()
         self._began, self._ended = time.monotonic(), math.inf
-        self._callers = [
-            threading.Thread(target=self._call_on, name=f"load-{number}", daemon=True)
-            for number in range(min(plan.concurrency, plan.requests))
-        ]
-        for caller in self._callers:
-            caller.start()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._drive()), name="load-test", daemon=True)
+        self._thread.start()
 
     @property
     def running(self) -> bool:
-        """Whether a caller is still at it."""
-        return any(caller.is_alive() for caller in self._callers)
+        """Whether requests are under way."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
-        """Send nothing more; what was sent is waited for."""
+        """Send nothing more and wait for the answers to what was sent."""
         self._stop.set()
 
     def join(self, timeout: float) -> None:
-        """Wait for the callers to end."""
-        ends = time.monotonic() + timeout
-        for caller in self._callers:
-            caller.join(max(0.0, ends - time.monotonic()))
+        """Wait for the run to end."""
+        self._thread.join(timeout)
 
-    def _call_on(self) -> None:
-        while not self._stop.is_set() and (turn := self._next()) is not None:
-            began = time.monotonic()
-            code = self._send(*turn)
-            with self._lock:
-                self._codes[code] += 1
-                self._seconds.append(time.monotonic() - began)
-                self._ended = time.monotonic()
+    async def _drive(self) -> None:
+        async with self._client() as client:
+            users = traffic.users(self.plan.requests)
+            await traffic.drive(client, self._shots(), users, in_flight=self.plan.concurrency, on_end=self._count)
 
-    def _next(self) -> tuple[int, str] | None:
+    def _shots(self) -> Iterator[Shot]:
+        """A request after the other: no two photos have the same bytes, and the models take turns."""
+        for number, model in zip(range(self.plan.requests), itertools.cycle(self.plan.models), strict=False):
+            if self._stop.is_set():
+                return
+            wishes: Wishes = {"model": model, "priority": self.plan.priority, "top_k": 1}
+            yield Shot(Upload(photo.copy(f"{self._began}-{number}")), wishes)
+
+    def _count(self, _account: Account, ended: Ended | None) -> None:
+        if ended is None:
+            return
         with self._lock:
-            number = next(self._numbers, None)
-            return None if number is None else (number, next(self._models))
-
-    def _send(self, number: int, model: str) -> str:
-        """How one request went: ``ok``, ``202`` (not finished in time), or the code of its error."""
-        try:
-            answer = self._upstream.call(
-                "POST", "/inference", key=self._key, timeout=PATIENCE,
-                params={"model_type": model, "priority": self.plan.priority, "top_k": 1},
-                content=photo.copy(f"{self._began}-{number}"), headers={"Content-Type": photo.MEDIA_TYPE},
-            )  # fmt: skip
-        except Refused as error:
-            return str(error.problem.get("code", error.status))
-        except UpstreamError as error:
-            return error.state
-        return "ok" if answer.status == 200 else str(answer.status)
+            self._codes[ended.code or "ok"] += 1
+            self._seconds.append(ended.latency)
+            self._ended = time.monotonic()
 
     def document(self) -> dict[str, Any]:
         """How it goes, as JSON; durations are milliseconds."""
@@ -144,7 +140,7 @@ class LoadTest:
             "codes": codes,
             "elapsed": round(elapsed, 2),
             "rate": round(len(seconds) / elapsed, 1) if elapsed > 0 else 0.0,
-            **{name: quantile(seconds, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))},
+            **{name: _milliseconds(percentile(seconds, share)) for name, share in SHARES.items()},
             "histogram": histogram(seconds),
         }
 
@@ -152,8 +148,9 @@ class LoadTest:
 class LoadTests:
     """The run of the moment and the results of the last few."""
 
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
+    def __init__(self, base_url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """Load goes to the API at ``base_url``; ``transport`` is for tests."""
+        self._base_url, self._transport = base_url, transport
         self._lock = threading.Lock()
         self._runs: deque[LoadTest] = deque(maxlen=KEPT)
 
@@ -166,7 +163,12 @@ class LoadTests:
         with self._lock:
             if self._runs and self._runs[-1].running:
                 raise Busy("a load test is running: stop it first")
-            self._runs.append(LoadTest(self._upstream, plan, key))
+            self._runs.append(LoadTest(partial(self._client, key), plan))
+
+    def _client(self, key: str) -> AsyncClient:
+        """A client that sends once: a retry would hide what a load test is to show. No proxy lies between us."""
+        transport = self._transport or httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=MOST_CONCURRENT))
+        return AsyncClient(self._base_url, key or None, timeout=PATIENCE, retries=ONCE, transport=transport)
 
     def stop(self) -> None:
         """Stop the one that runs, if one does."""
@@ -180,13 +182,6 @@ class LoadTests:
             return [run.document() for run in reversed(self._runs)]
 
 
-def quantile(ordered: Sequence[float], share: float) -> float | None:
-    """The nearest-rank quantile of ordered seconds, in milliseconds."""
-    if not ordered:
-        return None
-    return round(ordered[max(0, math.ceil(share * len(ordered)) - 1)] * 1000, 1)
-
-
 def histogram(seconds: Sequence[float]) -> list[dict[str, Any]]:
     """How many answers took up to each bound: rows ``{"bar": "≤ 50 ms", "requests": 12}``."""
     counts = [0] * (len(BARS) + 1)
@@ -194,3 +189,7 @@ def histogram(seconds: Sequence[float]) -> list[dict[str, Any]]:
         counts[next((i for i, bound in enumerate(BARS) if value * 1000 <= bound), len(BARS))] += 1
     names = [f"≤ {bound} ms" if bound < 1000 else f"≤ {bound // 1000} s" for bound in BARS] + ["longer"]
     return [{"bar": name, "requests": number} for name, number in zip(names, counts, strict=True)]
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)

@@ -53,7 +53,9 @@ def backend_for(settings: Settings, upstream: Upstream | None = None) -> Backend
     upstream = upstream or Upstream(settings.base_url)
     # A heartbeat is late when three in a row are missing, as the lease has it.
     feeds = Feeds(upstream, late_after=3 * settings.lease_renew)
-    return Backend(upstream, feeds, Sessions(), LoadTests(upstream), Drills(upstream), settings.dashboard_read_only)
+    return Backend(
+        upstream, feeds, Sessions(), LoadTests(upstream.base_url), Drills(upstream), settings.dashboard_read_only
+    )
 
 
 def register(server: Flask, backend: Backend) -> None:

@@ -131,7 +131,7 @@ async def drive(
 
     Args:
         client: sends them.
-        shots: as many as there are times, or more.
+        shots: one for each time; the load ends early when they do.
         times: when each should start; None as soon as fewer than ``in_flight`` are under way.
         in_flight: how many may be under way; a request whose time has come and that finds no place is not sent.
         on_end: called after each request with the account so far; with None in place of one that was not sent.
@@ -144,11 +144,14 @@ async def drive(
         account.add(ended)
         on_end(account, ended)
 
-    for at, shot in zip(times, shots, strict=False):
+    source = iter(shots)
+    for at in times:
         if not await _turn(at, began, running, in_flight):
             account.unsent += 1
             on_end(account, None)
             continue
+        if (shot := next(source, None)) is None:
+            break
         task = asyncio.create_task(one(shot, time.monotonic() - began if at is None else at))
         running.add(task)
         task.add_done_callback(running.discard)

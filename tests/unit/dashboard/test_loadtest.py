@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from io import BytesIO
 
@@ -11,13 +12,23 @@ import pytest
 from PIL import Image
 
 from dashboard import photo
-from dashboard.loadtest import BARS, Busy, LoadTest, LoadTests, Plan, histogram, quantile
-from dashboard.upstream import Upstream
+from dashboard.loadtest import BARS, Busy, LoadTest, LoadTests, Plan, histogram
+from inferlane import AsyncClient
+from inferlane.retries import ONCE
 from tests.support.waiting import wait_until
 
+ANSWER = {
+    "request_id": "r", "state": "succeeded", "model_type": "any", "priority": "normal", "model": "m", "weights": "w",
+    "worker_id": "w", "predictions": [{"class": "cat", "index": 281, "confidence": 0.9}],
+}  # fmt: skip
 
-def upstream(answer: object) -> Upstream:
-    return Upstream("http://api.test", transport=httpx.MockTransport(answer))
+
+def run_against(answer: object, made: Plan) -> LoadTest:
+    """A whole run against an API that answers like this."""
+    transport = httpx.MockTransport(answer)
+    run = LoadTest(lambda: AsyncClient("http://api.test", timeout=0.5, retries=ONCE, transport=transport), made)
+    run.join(10)
+    return run
 
 
 def plan(requests: int, concurrency: int = 4, models: tuple[str, ...] = ("any",)) -> Plan:
@@ -29,10 +40,9 @@ def test_every_request_is_sent_once_and_the_models_take_turns() -> None:
 
     def answer(call: httpx.Request) -> httpx.Response:
         seen.append((call.url.params["model_type"], call.content))
-        return httpx.Response(200, json={})
+        return httpx.Response(200, json=ANSWER)
 
-    run = LoadTest(upstream(answer), plan(30, models=("a", "b")), "")
-    run.join(10)
+    run = run_against(answer, plan(30, models=("a", "b")))
     document = run.document()
     assert (document["state"], document["done"], document["ok"]) == ("done", 30, 30)
     assert sorted(model for model, _ in seen) == ["a"] * 15 + ["b"] * 15
@@ -42,15 +52,14 @@ def test_every_request_is_sent_once_and_the_models_take_turns() -> None:
 
 def test_errors_are_counted_by_their_code() -> None:
     def answer(call: httpx.Request) -> httpx.Response:
-        if call.url.params["model_type"] == "full":
-            return httpx.Response(503, json={"code": "lane_full", "status": 503})
-        if call.url.params["model_type"] == "late":
-            return httpx.Response(202, json={})
+        if call.url.params.get("model_type") == "full":
+            return httpx.Response(503, json={"code": "lane_full"}, headers={"Content-Type": "application/problem+json"})
+        if call.url.params.get("model_type") in (None, "late"):
+            return httpx.Response(202, json=ANSWER | {"state": "queued"})
         raise httpx.ConnectError("no", request=call)
 
-    run = LoadTest(upstream(answer), plan(9, models=("full", "late", "down")), "")
-    run.join(10)
-    assert run.document()["codes"] == {"lane_full": 3, "202": 3, "api_down": 3}
+    run = run_against(answer, plan(9, models=("full", "late", "down")))
+    assert run.document()["codes"] == {"lane_full": 3, "timeout": 3, "unreachable": 3}
     assert run.document()["ok"] == 0
 
 
@@ -58,12 +67,12 @@ def test_a_stopped_run_sends_nothing_more_and_only_one_runs_at_a_time() -> None:
     go = threading.Event()
     sent: list[int] = []
 
-    def answer(_: httpx.Request) -> httpx.Response:
+    async def answer(_: httpx.Request) -> httpx.Response:
         sent.append(1)
-        go.wait(10)
-        return httpx.Response(200, json={})
+        await asyncio.to_thread(go.wait, 10)
+        return httpx.Response(200, json=ANSWER)
 
-    tests = LoadTests(upstream(answer))
+    tests = LoadTests("http://api.test", httpx.MockTransport(answer))
     tests.start(plan(100, concurrency=2), "")
     wait_until(lambda: len(sent) == 2)
     with pytest.raises(Busy):
@@ -80,12 +89,6 @@ def test_copies_of_the_photo_differ_in_bytes_and_not_in_pixels() -> None:
     pixels = [np.asarray(Image.open(BytesIO(data))) for data in (photo.cat(), first, second)]
     assert np.array_equal(pixels[0], pixels[1])
     assert np.array_equal(pixels[1], pixels[2])
-
-
-def test_quantiles_are_nearest_rank_in_milliseconds() -> None:
-    ordered = [n / 1000 for n in range(1, 101)]
-    assert (quantile(ordered, 0.5), quantile(ordered, 0.95), quantile(ordered, 0.99)) == (50.0, 95.0, 99.0)
-    assert quantile([], 0.5) is None
 
 
 def test_the_histogram_has_an_open_last_bar() -> None:
