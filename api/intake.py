@@ -33,8 +33,9 @@ MAX_URL = 2000
 MAX_DEADLINE = 86_400.0  # seconds
 #: Bytes of an unread body that are read for the sake of the connection, and how many at a time.
 DRAINED, DRAIN_CHUNK = 4 * 1024 * 1024, 64 * 1024
-ID_PATTERN = r"^[A-Za-z0-9._~-]{1,128}$"
-_ID = re.compile(ID_PATTERN[1:-1])
+#: A URL path cannot carry ``.`` and ``..``: clients and proxies resolve them.
+ID_PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$"
+_ID = re.compile(ID_PATTERN)
 _SPACE = re.compile(r"\s+")
 
 
@@ -58,7 +59,7 @@ def _priority(value: Any) -> str:
 
 def _identifier(value: Any) -> str:
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise ValueError("must be 1 to 128 of A-Z a-z 0-9 . _ ~ -")
+        raise ValueError("must be 1 to 128 of A-Z a-z 0-9 . _ ~ -, and neither . nor ..")
     return value
 
 
@@ -95,6 +96,12 @@ FIELDS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
+#: The parameters that change the answer, and what they are when they are not given.
+DECISIVE: Mapping[str, Any] = {
+    name: Submission.__dataclass_fields__[name].default for name in ("model_type", "priority", "top_k")
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The largest image accepted: bytes as sent, pixels as its header says."""
@@ -116,8 +123,12 @@ class Draft:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        """What makes two requests the same: the image and the parameters that change the answer."""
-        said = [self.parameters.get(name) for name in ("model_type", "priority", "top_k")]
+        """What makes two requests the same: the image and the parameters that change the answer.
+
+        A default that is spelled out is the same as one that is left out.
+        """
+        given = ((self.parameters.get(name), default) for name, default in DECISIVE.items())
+        said = [None if value == default else value for value, default in given]
         return hashlib.sha256(json.dumps(said).encode() + b"\0" + self.image).hexdigest()
 
     def submission(self, **more: Any) -> Submission:
@@ -177,13 +188,23 @@ def body(request: Request) -> bytes:
     """All of the body.
 
     Raises:
-        Problem: ``body_too_large``, also for a chunked body, which Werkzeug would only cut off at the limit.
+        Problem: ``unsupported_media_type`` for a compressed body; ``body_too_large``, also for a chunked body, which
+            Werkzeug would only cut off at the limit.
     """
+    _refuse_compressed(request)
     limit = request.max_content_length
     data = request.get_data(cache=False)
-    if limit is not None and len(data) >= limit:
+    if len(data) == limit and request.content_length is None and request.environ["wsgi.input"].read(1):
         raise Problem("body_too_large", f"The body has more than {limit} bytes.")
     return data
+
+
+def _refuse_compressed(request: Request) -> None:
+    """Images are compressed already, and a compressed body would pass the limits in size that hold for all others."""
+    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        detail = f"The body is encoded as {coding[:40]}; send it as it is."
+        raise Problem("unsupported_media_type", detail, headers={"Accept-Encoding": "identity"})
 
 
 def load_json(request: Request) -> dict[str, Any]:
@@ -258,7 +279,7 @@ def decode_base64(data: Any, limits: Limits) -> bytes:
     if not isinstance(data, str):
         complaint = "is missing" if data is None else "must be a string"
         raise Problem("invalid_parameters", "Send the image in data.", errors=[{"name": "data", "detail": complaint}])
-    if data.startswith("data:"):
+    if data[:5].lower() == "data:":
         data = _data_url_payload(data)
     if len(data) * 3 // 4 > limits.max_bytes * 1.1 + 1024:  # room for line breaks; the exact check follows
         raise images.too_large(len(data) * 3 // 4, limits.max_bytes)
@@ -277,9 +298,9 @@ def _decode_wrapped(data: str) -> bytes:
 
 def _data_url_payload(url: str) -> str:
     head, comma, payload = url.partition(",")
-    if not comma or not head.endswith(";base64"):
+    if not comma or not head.lower().endswith(";base64"):
         raise Problem("invalid_base64", "A data URL must look like data:image/jpeg;base64,...")
-    return unquote_to_bytes(payload).decode("latin-1") if "%" in payload[:4096] else payload
+    return unquote_to_bytes(payload).decode("latin-1") if "%" in payload else payload
 
 
 def _from_form(request: Request, limits: Limits, asked: Mapping[str, Any]) -> Draft:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MAX_PARTS = 2000
 MAX_HEADER_BYTES = 16_384
 MAX_FIELD_BYTES = 65_536  # of a part that is no file
+#: What these fields hold is a file, also where the sender names none.
+FILES = frozenset({"image", "images"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,11 @@ class Part:
     name: str
     filename: str | None
     data: bytes
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file rather than a parameter."""
+        return self.filename is not None or self.name in FILES
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +61,9 @@ def read(body: bytes, boundary: str) -> Form:
     if not body:
         raise Problem("empty_body", "The multipart body is empty.")
     parts = tuple(split(body, boundary.encode("latin-1", "replace")))
-    texts = [part for part in parts if part.filename is None]
     return Form(
-        tuple(part for part in parts if part.filename is not None),
-        tuple((part.name, _text(part)) for part in texts),
+        tuple(part for part in parts if part.is_file),
+        tuple((part.name, _text(part)) for part in parts if not part.is_file),
     )
 
 

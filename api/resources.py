@@ -114,10 +114,13 @@ def reply(body: Any, status: int = 200, headers: Mapping[str, str] | None = None
 
 
 def with_etag(response: Response, if_none_match: Any) -> Response:
-    """``response`` under a strong ETag made from its body, or a 304 when the caller has exactly that."""
+    """``response`` under a strong ETag made from its body, or a 304 when the caller has that.
+
+    Compared weakly (RFC 9110, 13.1.2): a proxy that compresses answers makes the ETag it passes on a weak one.
+    """
     response.set_etag(hashlib.blake2b(response.get_data(), digest_size=12).hexdigest())
     response.headers["Cache-Control"] = "no-cache"
-    if if_none_match.contains(response.get_etag()[0]):
+    if if_none_match.contains_weak(response.get_etag()[0]):
         response.status_code = 304
         response.set_data(b"")
         del response.headers["Content-Type"]

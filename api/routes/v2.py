@@ -210,7 +210,7 @@ def _readiness(model: str, version: str | None = None) -> Response:
 
 def _infer(model: str, version: str | None = None) -> Response:
     row = _known(model, version)
-    wanted = tensors.parse(_body(), _header_length())
+    wanted = tensors.parse(intake.body(request), _header_length())
     answers.check(wanted)
     records = _run(list(_submissions(model, wanted)))
     used = {record.model for record in records}
@@ -225,12 +225,6 @@ def _infer(model: str, version: str | None = None) -> Response:
     if end is None:
         return Response(body, mimetype="application/json")
     return Response(body, mimetype="application/octet-stream", headers={LENGTH_HEADER: str(end)})
-
-
-def _body() -> bytes:
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise Problem("unsupported_media_type", "Compressed bodies are not supported.")
-    return intake.body(request)
 
 
 def _header_length() -> int | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
+import json
 from typing import Any
 
 import pytest
@@ -18,6 +20,8 @@ from tests.unit.api.fakes import FakeQueue, ended
 
 PNG = samples.png()
 BASE64 = base64.b64encode(PNG).decode()
+#: Larger than a field of a form that is no file may be.
+LARGE = PNG + bytes(100_000)
 
 
 def post(client: FlaskClient, body: Any = None, **more: Any) -> TestResponse:
@@ -51,8 +55,9 @@ class TestBodies:
             f"data:image/png;base64,{BASE64}",
             "\n".join(BASE64[i : i + 20] for i in range(0, len(BASE64), 20)),
             "data:image/png;base64," + BASE64.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D"),
+            f"DATA:image/png;BASE64,{BASE64}",
         ],
-        ids=["data URL", "wrapped lines", "escaped data URL"],
+        ids=["data URL", "wrapped lines", "escaped data URL", "data URL in capitals"],
     )
     def test_other_spellings_of_base64(self, client: FlaskClient, queue: FakeQueue, data: str) -> None:
         assert post(client, {"data": data}).status_code == 200
@@ -63,6 +68,36 @@ class TestBodies:
         assert client.post("/inference", data=form).status_code == 200
         sent = queue.submitted[0]
         assert (sent.image, sent.model_type, sent.top_k, sent.deadline) == (PNG, "answers", 2, 1.5)
+
+    def test_escapes_late_in_a_data_url(self, client: FlaskClient, queue: FakeQueue) -> None:
+        large = samples.png(90, 90) + bytes(6001)
+        url = "data:image/png;base64," + base64.b64encode(large).decode().replace("=", "%3D")
+        assert url.index("%3D") > 4200
+        assert post(client, {"data": url}).status_code == 200
+        assert queue.submitted[0].image == large
+
+    def test_an_image_part_without_a_file_name(self, client: FlaskClient, queue: FakeQueue) -> None:
+        head = b'--B\r\nContent-Disposition: form-data; name="image"\r\n\r\n'
+        model = b'--B\r\nContent-Disposition: form-data; name="model_type"\r\n\r\nanswers\r\n'
+        body = model + head + LARGE + b"\r\n--B--\r\n"
+        for path in ("/inference", "/batch_inference"):
+            answer = client.post(path, data=body, content_type="multipart/form-data; boundary=B")
+            assert answer.status_code == 200, answer.text
+        assert [(sent.image, sent.model_type) for sent in queue.submitted] == [(LARGE, "answers")] * 2
+
+    @pytest.mark.parametrize("chunked", [False, True])
+    @pytest.mark.parametrize(("extra", "status"), [(0, 200), (1, 413)])
+    def test_a_body_of_exactly_the_limit_passes(
+        self, client: FlaskClient, chunked: bool, extra: int, status: int
+    ) -> None:
+        room = 400_000 - len(json.dumps({"data": BASE64, "x": ""}))
+        body = json.dumps({"data": BASE64, "x": " " * (room + extra)}).encode()
+        more: dict[str, Any] = {"environ_base": {"wsgi.input_terminated": True}} if chunked else {}
+        answer = client.post(
+            "/inference", input_stream=io.BytesIO(body), content_type="application/json",
+            content_length=None if chunked else len(body), **more,
+        )  # fmt: skip
+        assert answer.status_code == status, answer.text
 
     @pytest.mark.parametrize("media_type", ["image/png", "image/jpeg", "application/octet-stream"])
     def test_raw_bytes_with_query_parameters(self, client: FlaskClient, queue: FakeQueue, media_type: str) -> None:
@@ -138,6 +173,8 @@ class TestRefusals:
             ("request_id", "a b"),
             ("request_id", ""),
             ("request_id", "x" * 129),
+            ("request_id", "."),
+            ("request_id", ".."),
             ("model_type", 5),
             ("callback_url", "https://example.org/hook"),
         ],
@@ -145,6 +182,27 @@ class TestRefusals:
     def test_bad_parameters_are_named(self, client: FlaskClient, queue: FakeQueue, name: str, value: Any) -> None:
         problem = refused(post(client, {name: value}), 422, "invalid_parameters")
         assert [error["name"] for error in problem["errors"]] == [name]
+        assert not queue.submitted
+
+    @pytest.mark.parametrize("coding", ["gzip", "GZIP", "deflate", "br", "x", "identity, gzip"])
+    @pytest.mark.parametrize(
+        ("path", "media_type"),
+        [
+            ("/inference", "application/json"),
+            ("/inference", "image/png"),
+            ("/inference", "multipart/form-data; boundary=B"),
+            ("/batch_inference", "application/json"),
+            ("/batch_inference", "multipart/form-data; boundary=B"),
+            ("/v2/models/answers/infer", "application/octet-stream"),
+        ],
+    )
+    def test_a_compressed_body_is_415_everywhere(
+        self, client: FlaskClient, queue: FakeQueue, path: str, media_type: str, coding: str
+    ) -> None:
+        packed = gzip.compress(json.dumps({"data": BASE64}).encode())
+        answer = client.post(path, data=packed, content_type=media_type, headers={"Content-Encoding": coding})
+        refused(answer, 415, "unsupported_media_type")
+        assert answer.headers["Accept-Encoding"] == "identity"
         assert not queue.submitted
 
     def test_all_bad_parameters_are_named_at_once(self, client: FlaskClient) -> None:
@@ -235,6 +293,20 @@ class TestIdempotency:
         raw = client.post("/inference?model_type=answers&request_id=r", data=PNG, content_type="image/png")
         assert raw.headers["Idempotent-Replayed"] == "true"
 
+    @pytest.mark.parametrize("spelled", [{"top_k": 5}, {"top_k": "5"}, {"priority": "normal"}, {"model_type": "any"}])
+    def test_a_default_that_is_spelled_out_is_the_same_request(
+        self, client: FlaskClient, spelled: dict[str, Any]
+    ) -> None:
+        key = {"headers": {"Idempotency-Key": "k1"}}
+        post(client, {"model_type": None}, **key)
+        assert post(client, {"model_type": None, **spelled}, **key).headers["Idempotent-Replayed"] == "true"
+        nulls = {"data": BASE64, "top_k": None, "priority": None, "model_type": None}
+        assert client.post("/inference", json=nulls, **key).headers["Idempotent-Replayed"] == "true"
+        batch = {"requests": [{"data": BASE64}]}
+        client.post("/batch_inference", json=batch, **key)
+        again = client.post("/batch_inference", json={"requests": [{"data": BASE64, **spelled}]}, **key)
+        assert again.headers["Idempotent-Replayed"] == "true"
+
     @pytest.mark.parametrize("change", [{"data": base64.b64encode(samples.png(4, 4)).decode()}, {"top_k": 2}])
     def test_another_body_under_the_key_is_a_conflict(self, client: FlaskClient, change: dict[str, Any]) -> None:
         post(client, headers={"Idempotency-Key": "k1"})
@@ -256,6 +328,9 @@ class TestResource:
         assert not etag.startswith("W/")
         same = client.get("/inference/x", headers={"If-None-Match": etag})
         assert (same.status_code, same.data, same.headers["ETag"]) == (304, b"", etag)
+        for weak in (f"W/{etag}", f'"other", W/{etag}', "*"):  # as a proxy that compresses answers makes it
+            assert client.get("/inference/x", headers={"If-None-Match": weak}).status_code == 304
+        assert client.get("/inference/x", headers={"If-None-Match": 'W/"other"'}).status_code == 200
         queue.kept["x"] = ended(queue.kept["x"], State.SUCCEEDED)
         other = client.get("/inference/x", headers={"If-None-Match": etag})
         assert (other.status_code, other.get_json()["status"]) == (200, "succeeded")
