@@ -74,20 +74,22 @@
   async function open(id) {
     const mine = { id };
     opened = mine;
-    set("drawer", { opened: true, title: `Request ${id}` });
-    show("drawer-body", "Looking…");
+    set("drawer", { opened: true, title: `Request ${id}`, children: body("Looking…") });
     let shown = "";
     while (true) {
       const request = await ask("GET", `requests/${encodeURIComponent(id)}`).catch((failure) => failure);
       if (opened !== mine) return;
       const text = JSON.stringify(request) + (request.message || "");
-      if (text !== shown) show("drawer-body", request instanceof Error ? missing(request) : detail(request));
+      if (text !== shown) set("drawer", { children: body(request instanceof Error ? missing(request) : detail(request)) });
       shown = text;
       if (TERMINAL.has(request.state) || request.status === 404 || request.status === 410) return;
       await new Promise((resume) => setTimeout(resume, 1000));
       if (opened !== mine || !document.getElementById("drawer-body")) return;
     }
   }
+
+  // As the drawer's own children: Dash drops what is set on a component inside it while the drawer is still opening.
+  const body = (content) => html("Div", { id: "drawer-body" }, content);
 
   const missing = (failure) => ui("Alert", { color: "red", title: "Cannot be shown" }, failure.message);
 

@@ -193,4 +193,4 @@ def confirm_dialog() -> Any:
 
 def drawer() -> Any:
     """Everything about one request."""
-    return dmc.Drawer(id="drawer", title="Request", position="right", size="lg", children=html.Div(id="drawer-body"))
+    return dmc.Drawer(id="drawer", title="Request", position="right", size="lg")
