@@ -141,11 +141,12 @@ class Problem(Exception):
         }
         if in_request():
             members |= {"instance": request.path, "request_id": g.get("correlation_id", "")}
-            if request.path.startswith("/v2"):
-                members["error"] = self.detail  # where clients of the Open Inference Protocol look
         if self.errors:
             members["errors"] = self.errors
-        return members | self.members
+        members |= self.members
+        if in_request() and request.path.startswith("/v2"):
+            members["error"] = self.detail  # a string, where clients of the Open Inference Protocol look
+        return members
 
 
 def wrong_value(name: str, detail: str) -> Problem:

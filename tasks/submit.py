@@ -23,6 +23,7 @@ from tasks import connections, envelope, scripts
 from tasks.celery import app
 from tasks.connections import translated
 from tasks.errors import (
+    AlreadyFinished,
     DeadlineHopeless,
     IdempotencyConflict,
     LaneFull,
@@ -169,6 +170,52 @@ class Gateway:
                 outcomes.update(zip((index for index, _ in chunk), answers, strict=True))
         return [outcomes[index] for index in range(len(items))]
 
+    def submit_all_and_wait(self, items: Sequence[Submission], timeout: float) -> list[Request]:
+        """Accept all of these or none, and block until they have ended or ``timeout`` seconds are over.
+
+        Raises:
+            TooManyWaiters, UnsupportedModel, LaneFull, DeadlineHopeless: refused; nothing is left that would run.
+            Unavailable: Redis does not answer; some of them may run.
+        """
+        with self._place():
+            if len(items) == 1:
+                accepted = self._submit(items[0], self._replies() + "+")
+                return [self._wait(accepted.id, timeout, watched=not accepted.replayed)]
+            ids = self._submit_all(items)
+            self._wait_many(ids, timeout)
+        return self.records.get_many(ids)
+
+    def _submit_all(self, items: Sequence[Submission]) -> list[str]:
+        """Ask for room for all of them first; if others have taken it since, cancel those that were accepted."""
+        entries = [self._admit(submission) for submission in items]
+        lanes: dict[str, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            lanes[entry.lane].append(entry)
+        size = self._settings.batch_chunk
+        for members in lanes.values():
+            self._raise_refusal(members, self._run_accept(members))
+        accepted: list[str] = []
+        for chunk in (members[at : at + size] for members in lanes.values() for at in range(0, len(members), size)):
+            answers = self._run_accept(chunk, self._seal(chunk))
+            accepted += [entry.id for entry, (code, _) in zip(chunk, answers, strict=True) if code == ACCEPTED]
+            try:
+                self._raise_refusal(chunk, answers)
+            except TaskError:
+                self._withdraw(accepted)
+                raise
+        return [entry.id for entry in entries]
+
+    def _raise_refusal(self, entries: Sequence[Entry], answers: Sequence[Any]) -> None:
+        """Raise what refuses the first of these, if one is refused."""
+        for entry, (code, state) in zip(entries, answers, strict=True):
+            if code in {NO_ROOM, ANOTHER_BODY} and isinstance(error := self._outcome(entry, code, state), TaskError):
+                raise error
+
+    def _withdraw(self, ids: Sequence[str]) -> None:
+        for request_id in ids:
+            with suppress(AlreadyFinished, UnknownRequest):
+                self.records.cancel(request_id)
+
     def get(self, request_id: str) -> Request:
         """The request as it is now; one whose deadline has passed unserved ends here at the latest.
 
@@ -198,16 +245,17 @@ class Gateway:
         Raises:
             TooManyWaiters, Unavailable
         """
-        ends = time.monotonic() + timeout
         with self._place():
-            waiting = self.records.watch_many(ids, self._replies())
-            while waiting and (left := ends - time.monotonic()) > 0:
-                heard = self.records.hear(self._replies(), min(left, RECHECK), most=len(waiting))
-                waiting -= heard.keys()
-                if not heard:
-                    waiting = {
-                        request.id for request in self.records.get_many(list(waiting)) if not request.state.terminal
-                    }
+            self._wait_many(ids, timeout)
+
+    def _wait_many(self, ids: Sequence[str], timeout: float) -> None:
+        ends = time.monotonic() + timeout
+        waiting = self.records.watch_many(ids, self._replies())
+        while waiting and (left := ends - time.monotonic()) > 0:
+            heard = self.records.hear(self._replies(), min(left, RECHECK), most=len(waiting))
+            waiting -= heard.keys()
+            if not heard:
+                waiting = {request.id for request in self.records.get_many(list(waiting)) if not request.state.terminal}
 
     def _wait(self, request_id: str, timeout: float, *, watched: bool = False) -> Request:
         """Words of requests that this thread has stopped waiting for may still come; they are passed over."""

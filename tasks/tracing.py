@@ -68,6 +68,11 @@ class TracedGateway(Gateway):
         with _publishing(len(items)) as carried:
             return super().submit_many([replace(item, traceparent=carried) for item in items])
 
+    def _submit_all(self, items: Sequence[Submission]) -> list[str]:
+        """What :meth:`tasks.submit.Gateway.submit_all_and_wait` does with more than one."""
+        with _publishing(len(items)) as carried:
+            return super()._submit_all([replace(item, traceparent=carried) for item in items])
+
     def _seal(self, entries: Sequence[Entry]) -> str:
         """All requests of a message come from one call, so one context is right for all of them."""
         parent = entries[0].submission.traceparent or ""

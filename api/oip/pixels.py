@@ -15,7 +15,8 @@ MAX_FLOAT_PIXELS = 640 * 640
 def images(tensor: Tensor, max_pixels: int) -> Iterator[bytes]:
     """One PNG per image of a tensor of shape ``(n, height, width, 3)``, RGB.
 
-    UINT8 is 0 to 255, FP32 is 0.0 to 1.0 and is rounded to 8 bits.
+    UINT8 is 0 to 255, FP32 is 0.0 to 1.0 and is rounded to 8 bits. FP32 outside of that is refused: it is another scale
+    (0 to 255, or normalized), and an answer to it would be wrong without a sign of it.
 
     Raises:
         Problem: ``invalid_parameters``: another shape or type, or too many pixels.
@@ -36,10 +37,10 @@ def _bytes(tensor: Tensor) -> bytes:
         return numbers(tensor, "B").tobytes()
     if tensor.datatype != "FP32":
         raise wrong(tensor.name, "must be UINT8 or FP32")
-    try:
-        return bytes([min(255, max(0, int(value * 255 + 0.5))) for value in numbers(tensor, "f")])
-    except (ValueError, OverflowError):
-        raise wrong(tensor.name, "must have finite numbers") from None
+    values = numbers(tensor, "f")
+    if not all(0.0 <= value <= 1.0 for value in values):  # no NaN is
+        raise wrong(tensor.name, "must have numbers from 0.0 to 1.0 as FP32")
+    return bytes([int(value * 255 + 0.5) for value in values])
 
 
 def png(width: int, height: int, rgb: bytes) -> bytes:

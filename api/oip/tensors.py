@@ -18,6 +18,7 @@ from api.problems import Problem
 
 LENGTH = 4  # bytes of the length in front of each BYTES element
 MAX_DEPTH = 8  # of nested JSON lists; no tensor here has more dimensions
+_BEHIND = "must be a number of bytes that follow the inference header"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +76,14 @@ def parse(body: bytes, header_length: int | None) -> InferRequest:
         raise wrong("Inference-Header-Content-Length", f"must be from 1 to the length of the body, {len(body)}")
     request = _json(body[:end])
     options = _mapping(request.get("parameters"), "parameters")
-    binary = options.get("binary_data_output") is True
-    outputs = tuple(_wanted(item, binary=binary) for item in _list(request.get("outputs") or [], "outputs"))
-    identity = request.get("id")
-    return InferRequest(
-        identity if isinstance(identity, str) else None,
-        tuple(_inputs(_list(request.get("inputs"), "inputs"), body, end)),
-        outputs,
-        options,
-        binary,
-    )
+    binary = _flag(options, "binary_data_output")
+    asked = request.get("outputs")
+    outputs = tuple(_wanted(item, binary=binary) for item in _list([] if asked is None else asked, "outputs"))
+    identity = None if request.get("id") is None else _text(request, "id")
+    inputs = tuple(_inputs(_list(request.get("inputs"), "inputs"), body, end))
+    if behind := len(body) - end - sum(len(tensor.raw or b"") for tensor in inputs):
+        raise wrong("the body", f"has {behind} bytes behind its last input")
+    return InferRequest(identity, inputs, outputs, options, binary)
 
 
 def _json(text: bytes) -> dict[str, Any]:
@@ -115,8 +114,10 @@ def _inputs(items: Sequence[Any], body: bytes, offset: int) -> Iterator[Tensor]:
         size = _mapping(given.get("parameters"), "parameters").get("binary_data_size")
         raw = None
         if size is not None:
-            if not _natural(size) or offset + size > len(body):
-                raise wrong("binary_data_size", "must be a number of bytes that follow the inference header")
+            if offset + natural(size, "binary_data_size", _BEHIND) > len(body):
+                raise wrong("binary_data_size", _BEHIND)
+            if "data" in given:
+                raise wrong("inputs", "must have data or binary_data_size, not both")
             raw, offset = body[offset : offset + size], offset + size
         yield Tensor(_text(given, "name"), _text(given, "datatype"), _shape(given.get("shape")), raw, given.get("data"))
 
@@ -124,10 +125,15 @@ def _inputs(items: Sequence[Any], body: bytes, offset: int) -> Iterator[Tensor]:
 def _wanted(item: Any, *, binary: bool) -> Wanted:
     given = _mapping(item, "outputs")
     options = _mapping(given.get("parameters"), "parameters")
-    classes = options.get("classification", 0)
-    if not _natural(classes):
-        raise wrong("classification", "must be a number of classes")
-    return Wanted(_text(given, "name"), options.get("binary_data", binary) is True, classes)
+    classes = natural(options.get("classification"), "classification", "must be a number of classes")
+    return Wanted(_text(given, "name"), _flag(options, "binary_data", otherwise=binary), classes)
+
+
+def _flag(options: Mapping[str, Any], name: str, *, otherwise: bool = False) -> bool:
+    value = options.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise wrong(name, "must be true or false")
+    return otherwise if value is None else value
 
 
 def _text(given: Mapping[str, Any], name: str) -> str:
@@ -137,14 +143,24 @@ def _text(given: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _natural(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def natural(value: Any, name: str, complaint: str) -> int:
+    """``value``, which is a whole number from 0 on; 0 when it is not given.
+
+    Raises:
+        Problem: ``invalid_parameters`` with the complaint about ``name``.
+    """
+    if value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise wrong(name, complaint)
+    return value
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or not 1 <= len(value) <= MAX_DEPTH or not all(map(_natural, value)):
-        raise wrong("shape", f"must be a list of 1 to {MAX_DEPTH} lengths")
-    return tuple(value)
+    complaint = f"must be a list of 1 to {MAX_DEPTH} lengths"
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_DEPTH:
+        raise wrong("shape", complaint)
+    return tuple(natural(-1 if length is None else length, "shape", complaint) for length in value)
 
 
 def elements(tensor: Tensor) -> list[bytes | str]:
@@ -175,6 +191,8 @@ def _flat(data: Any, name: str, depth: int = 0) -> Iterator[Any]:
     if not isinstance(data, list):
         if depth == 0:
             raise wrong(name, "must have its data as a list")
+        if isinstance(data, bool):  # which Python takes for a number
+            raise wrong(name, "must not have booleans as elements")
         yield data
         return
     if depth == MAX_DEPTH:

@@ -1,14 +1,13 @@
 """``/v2``: the Open Inference Protocol (KServe, Triton) over the same queue, for clients such as ``tritonclient``.
 
-A model takes either ``image`` (BYTES: encoded images) or ``pixels`` (UINT8 or FP32, ``(n, height, width, 3)``), and
-answers ``label``, ``index`` and ``confidence`` of its best classes. The protocol knows no waiting: a call is answered
-when all its images are, or with 504 after ``MAX_WAIT``.
+A model takes ``image`` (BYTES: encoded images) or in its place ``pixels`` (UINT8 or FP32, ``(n, height, width, 3)``),
+and answers ``label``, ``index`` and ``confidence`` of its best classes. The protocol knows no waiting: a call is
+answered when all its images are, or with 504 after ``MAX_WAIT``.
 """
 
 from __future__ import annotations
 
 import secrets
-import time
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
@@ -26,7 +25,7 @@ from api.routes.inference import IMAGE_PROBLEMS, REDIS, REFUSALS
 from api.routes.models import model_row
 from api.schemas import V2AnswerSchema, V2HealthSchema, V2ModelReadySchema, V2ModelSchema, V2ServerSchema
 from api.version import VERSION
-from tasks.errors import TaskError, Unavailable
+from tasks.errors import Unavailable
 from tasks.lanes import ANY
 from tasks.requests import State
 
@@ -41,6 +40,8 @@ blueprint = Operations("open inference protocol", __name__, description="KServe 
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 PRIORITIES = {0: "normal", 1: "high", 2: "normal", 3: "low"}  # Triton counts from 1, the highest
+#: What the metadata lists. Clients send every input they find there, so ``pixels``, which may take its place, is not.
+INPUT = {"name": "image", "datatype": "BYTES", "shape": [-1]}
 UNKNOWN = ("model_not_found", *REDIS)
 TENSOR: dict[str, Any] = {
     "type": "object",
@@ -62,7 +63,7 @@ INFER_SCHEMA: dict[str, Any] = {
         "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
         "parameters": {
             "type": "object",
-            "description": "top_k, priority (1 to 3, or high, normal, low), timeout (microseconds)",
+            "description": "top_k, priority (1 to 3, or high, normal, low), timeout (microseconds; 0 for none)",
         },
     },
 }
@@ -193,13 +194,9 @@ def _known(model: str, version: str | None) -> dict[str, Any]:
 def _metadata(model: str, version: str | None = None) -> Response:
     row = _known(model, version)
     outputs = [{"name": name, "datatype": item.datatype, "shape": [-1, -1]} for name, item in answers.OUTPUTS.items()]
-    inputs = [
-        {"name": "image", "datatype": "BYTES", "shape": [-1]},
-        {"name": "pixels", "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
-    ]
     platform = ",".join(row["runtimes"]) or "none"
     return reply(
-        {"name": model, "versions": [row["version"]], "platform": platform, "inputs": inputs, "outputs": outputs}
+        {"name": model, "versions": [row["version"]], "platform": platform, "inputs": [INPUT], "outputs": outputs}
     )
 
 
@@ -254,12 +251,14 @@ def _submissions(model: str, wanted: InferRequest) -> Iterator[Submission]:
 def _parameters(model: str, wanted: InferRequest) -> dict[str, Any]:
     given = wanted.parameters
     classes = max((output.classes for output in wanted.outputs), default=0)
-    found = {"model_type": model, "top_k": given.get("top_k") or max(classes, 1 if classes else 5)}
+    found = {"model_type": model, "top_k": given.get("top_k")}
+    if found["top_k"] is None and classes:
+        found["top_k"] = classes
     if (priority := given.get("priority")) is not None:
         number = isinstance(priority, int) and not isinstance(priority, bool)
         found["priority"] = PRIORITIES.get(priority, priority) if number else priority
-    if (timeout := given.get("timeout")) is not None:
-        found["deadline"] = timeout / 1e6 if isinstance(timeout, int) else timeout
+    if microseconds := tensors.natural(given.get("timeout"), "timeout", "must be a whole number of microseconds"):
+        found["deadline"] = microseconds / 1e6
     return found
 
 
@@ -280,16 +279,10 @@ def _run(submissions: Sequence[Submission]) -> list[Request]:
     """The ended requests, in order.
 
     Raises:
-        Problem, TaskError: the first thing that kept one of them from being answered.
+        Problem, TaskError: the first thing that kept one of them from being answered. What refuses them refuses all,
+            before one is accepted: a caller of this protocol has no other way to learn of the rest.
     """
-    gateway, ends = engine().gateway, time.monotonic() + engine().settings.max_wait
-    if len(submissions) == 1:
-        accepted, record = gateway.submit_and_wait(submissions[0], engine().settings.max_wait)
-        records = [record or gateway.get(accepted.id)]
-    else:
-        ids = [_accepted(outcome).id for outcome in gateway.submit_many(submissions)]
-        gateway.wait_many(ids, ends - time.monotonic())
-        records = gateway.records.get_many(ids)
+    records = engine().gateway.submit_all_and_wait(submissions, engine().settings.max_wait)
     for record in records:
         if not record.state.terminal:
             raise Problem(
@@ -298,9 +291,3 @@ def _run(submissions: Sequence[Submission]) -> list[Request]:
         if record.state is not State.SUCCEEDED:
             raise from_outcome(record)
     return records
-
-
-def _accepted(outcome: Any) -> Any:
-    if isinstance(outcome, TaskError):
-        raise outcome
-    return outcome

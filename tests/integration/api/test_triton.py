@@ -96,6 +96,34 @@ def test_the_classification_extension(client: object, cat: np.ndarray) -> None:
     assert found[0, 0].decode().count(":") >= 2
 
 
+def test_a_client_that_sends_what_the_metadata_lists_is_answered(client: object, cat: np.ndarray) -> None:
+    listed = client.get_model_metadata(MODEL)["inputs"]
+    assert [(tensor["name"], tensor["datatype"]) for tensor in listed] == [("image", "BYTES")]
+    assert client.infer(MODEL, [images(as_jpeg(cat))], timeout=0, priority=1).as_numpy("label").shape == (1, 5)
+
+
+@pytest.mark.parametrize("scale", [255.0, -1.0])
+def test_pixels_on_another_scale_are_refused(client: object, cat: np.ndarray, scale: float) -> None:
+    tensor = triton.InferInput("pixels", [1, *cat.shape], "FP32")
+    tensor.set_data_from_numpy((cat[np.newaxis] / 255 * scale).astype(np.float32))
+    with pytest.raises(triton.InferenceServerException, match=r"0\.0 to 1\.0") as caught:
+        client.infer(MODEL, [tensor])
+    assert caught.value.status() == "422"
+
+
+def test_a_failure_of_the_worker_is_told_in_words(client: object, cat: np.ndarray) -> None:
+    with pytest.raises(triton.InferenceServerException) as caught:
+        client.infer(MODEL, [images(as_jpeg(cat)[:-400])])
+    assert isinstance(caught.value.message(), str), "an object would not be a message"
+    assert caught.value.status() == "422"
+
+
+def test_a_compressed_body_is_refused(client: object, cat: np.ndarray) -> None:
+    with pytest.raises(triton.InferenceServerException, match="gzip") as caught:
+        client.infer(MODEL, [images(as_jpeg(cat))], request_compression_algorithm="gzip")
+    assert caught.value.status() == "415"
+
+
 def test_errors_reach_the_caller_in_words(client: object) -> None:
     with pytest.raises(triton.InferenceServerException, match="not a JPEG") as caught:
         client.infer(MODEL, [images(b"hello")])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import pytest
 import redis
 
-from tasks.errors import IdempotencyConflict, LaneFull, TaskError
+from tasks.errors import IdempotencyConflict, LaneFull, TaskError, TooManyWaiters
 from tasks.keys import Keys
 from tasks.monitor import Monitor
-from tasks.submit import Accepted, Gateway, Submission
+from tasks.requests import State
+from tasks.submit import Accepted, Entry, Gateway, Submission
 from tests.support.stack import Stack
 
 
@@ -54,6 +56,47 @@ def test_soon_after_a_refusal_what_was_accepted_before_is_known(small: Gateway) 
     assert small.submit(photo(fingerprint="a", request_id=name)).replayed
     with pytest.raises(IdempotencyConflict):
         small.submit(photo(fingerprint="b", request_id=name))
+
+
+@pytest.mark.parametrize("chunk", [2, 16])
+def test_all_are_accepted_or_none(stack: Stack, monitor: Monitor, chunk: int) -> None:
+    with closing(Gateway(stack.settings(MAX_QUEUE=20, BATCH_CHUNK=chunk))) as gateway:
+        accepted = gateway.submit_all_and_wait([photo() for _ in range(15)], 0)
+        assert [request.state for request in accepted] == [State.QUEUED] * 15
+        with pytest.raises(LaneFull) as caught:
+            gateway.submit_all_and_wait([photo() for _ in range(5)], 0)
+        assert caught.value.retry_after
+        assert monitor.ledger()["high.resnet18"]["accepted"] == 15
+        assert len(gateway.submit_all_and_wait([photo() for _ in range(3)], 0)) == 3
+
+
+def test_what_was_accepted_before_others_took_the_room_is_canceled(
+    stack: Stack, small: Gateway, monitor: Monitor
+) -> None:
+    class Late(Gateway):
+        """Another caller comes between its question and its images."""
+
+        def _seal(self, entries: Sequence[Entry]) -> str:
+            if not small.records.client.exists("come"):
+                small.records.client.set("come", 1)
+                fill(small, "high", "high")
+            return super()._seal(entries)
+
+    with closing(Late(stack.settings(MAX_QUEUE=20, BATCH_CHUNK=1))) as gateway:
+        small.submit_many([photo() for _ in range(12)])
+        with pytest.raises(LaneFull):
+            gateway.submit_all_and_wait([photo() for _ in range(4)], 0)
+    row = monitor.ledger()["high.resnet18"]
+    assert row["queued"] == 18, "of the others"
+    assert row["accepted"] == row["queued"] + row["canceled"]
+
+
+def test_without_a_place_to_wait_nothing_is_accepted(stack: Stack, monitor: Monitor) -> None:
+    with closing(Gateway(stack.settings(MAX_WAITERS=1))) as gateway, gateway._place():
+        for count in (1, 3):
+            with pytest.raises(TooManyWaiters):
+                gateway.submit_all_and_wait([photo() for _ in range(count)], 0)
+    assert not monitor.ledger()
 
 
 def photo(**fields: str) -> Submission:

@@ -78,6 +78,11 @@ class FakeQueue:
         self.ping()
         return [self._outcome(item) for item in items]
 
+    def submit_all_and_wait(self, items: Sequence[Submission], timeout: float) -> list[Request]:  # noqa: ARG002
+        if not self.places:
+            raise TooManyWaiters("all places taken")
+        return [self.kept[self.submit(item).id] for item in items]
+
     def _outcome(self, item: Submission) -> Accepted | TaskError:
         try:
             return self.submit(item)

@@ -108,13 +108,11 @@ def test_metadata_health_and_readiness(client: FlaskClient, queue: FakeQueue) ->
     assert client.get("/v2/health/live").get_json() == {"live": True}
     assert client.get("/v2/health/ready").status_code == 200
     model = client.get("/v2/models/answers/versions/1").get_json()
-    assert [tensor["name"] for tensor in model["inputs"] + model["outputs"]] == [
-        "image",
-        "pixels",
-        "label",
-        "index",
-        "confidence",
-    ]
+    assert [tensor["name"] for tensor in model["outputs"]] == ["label", "index", "confidence"]
+    # A client that sends every input the metadata lists is answered.
+    listed = {"image": IMAGE, "pixels": PIXELS}
+    sent = [listed[tensor["name"]] for tensor in model["inputs"]]
+    assert client.post("/v2/models/answers/infer", json={"inputs": sent}).status_code == 200
     assert client.get("/v2/models/answers/ready").get_json() == {"name": "answers", "ready": True}
     assert client.get("/v2/models/any/ready").status_code == 200
     assert client.get("/v2/models/sleeps/ready").status_code == 503
@@ -156,7 +154,12 @@ PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": [1, 1, 1, 3], "data": 
         (PIXELS | {"data": ["a", "b", "c"]}, 422, "invalid_parameters"),
         (PIXELS | {"datatype": "FP64"}, 422, "invalid_parameters"),
         (PIXELS | {"shape": [1, 90_000, 90_000, 3]}, 422, "invalid_parameters"),
-        (PIXELS | {"datatype": "FP32", "data": [1, 2, float("nan")]}, 422, "invalid_parameters"),
+        (PIXELS | {"datatype": "FP32", "data": [1, 0, float("nan")]}, 422, "invalid_parameters"),
+        (PIXELS | {"datatype": "FP32", "data": [1, 0, 1.001]}, 422, "invalid_parameters"),
+        (PIXELS | {"datatype": "FP32", "data": [1, 0, -0.001]}, 422, "invalid_parameters"),
+        (PIXELS | {"datatype": "FP32", "data": [0, 0, 255]}, 422, "invalid_parameters"),
+        (PIXELS | {"datatype": "FP32", "data": [0, 0, True]}, 422, "invalid_parameters"),
+        (PIXELS | {"data": [1, 2, True]}, 422, "invalid_parameters"),
     ],
 )
 def test_malformed_tensors_are_refused(
@@ -174,13 +177,74 @@ def test_malformed_tensors_are_refused(
         {"outputs": [{"name": "label", "parameters": {"classification": -1}}]},
         {"parameters": {"priority": 9}},
         {"parameters": {"timeout": -1}},
+        {"parameters": {"timeout": True}},
+        {"parameters": {"timeout": 1.5}},
+        {"parameters": {"timeout": "3000000"}},
         {"parameters": {"top_k": "x"}},
+        {"parameters": {"top_k": 0}},
+        {"parameters": {"top_k": False}},
+        {"parameters": {"priority": True}},
+        {"parameters": {"binary_data_output": 1}},
+        {"outputs": [{"name": "label", "parameters": {"binary_data": "yes"}}]},
+        {"outputs": [{"name": "label", "parameters": {"classification": True}}]},
+        {"outputs": ""},
+        {"id": 7},
         {"inputs": [IMAGE, PIXELS]},
     ],
 )
 def test_malformed_requests_are_refused(client: FlaskClient, queue: FakeQueue, more: dict[str, Any]) -> None:
-    refused(as_json(client, IMAGE, **more), 422, "invalid_parameters")
+    problem = refused(as_json(client, IMAGE, **more), 422, "invalid_parameters")
+    assert isinstance(problem["error"], str)
     assert not queue.submitted
+
+
+@pytest.mark.parametrize("timeout", [0, None])
+def test_no_timeout_is_the_default(client: FlaskClient, queue: FakeQueue, timeout: int | None) -> None:
+    outputs(as_json(client, IMAGE, parameters={"timeout": timeout}))
+    assert queue.submitted[0].deadline is None
+
+
+@pytest.mark.parametrize(
+    ("tensor", "tail"),
+    [
+        (image_input(PNG)[0][0], image_input(PNG)[1] + b"x"),  # behind the last input
+        (IMAGE, b"x"),  # which is in the JSON
+        (image_input(PNG)[0][0] | {"data": ["x"]}, image_input(PNG)[1]),  # given twice
+    ],
+)
+def test_bytes_that_belong_to_no_input_are_refused(
+    client: FlaskClient, queue: FakeQueue, tensor: dict[str, Any], tail: bytes
+) -> None:
+    refused(binary(client, [tensor], tail), 422, "invalid_parameters")
+    assert not queue.submitted
+
+
+@pytest.mark.parametrize("model", ["answers", "full"])
+def test_overload_refuses_before_anything_is_accepted(client: FlaskClient, queue: FakeQueue, model: str) -> None:
+    queue.places = 0 if model == "answers" else 1
+    response = binary(client, *image_input(PNG, PNG), model=model)
+    refused(response, 503, "too_many_waiters" if model == "answers" else "lane_full")
+    assert int(response.headers["Retry-After"]) >= 1
+    assert not queue.kept
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v2/models/fails/infer", {"inputs": [IMAGE]}),
+        ("POST", "/v2/models/full/infer", {"inputs": [IMAGE]}),
+        ("POST", "/v2/models/gpt/infer", {"inputs": [IMAGE]}),
+        ("POST", "/v2/models/sleeps/infer", {"inputs": [IMAGE]}),
+        ("POST", "/v2/models/answers/infer", None),
+        ("POST", "/v2/models/answers/infer", [1]),
+        ("POST", "/v2/models/answers/infer", {"inputs": [IMAGE], "parameters": {"top_k": []}}),
+        ("DELETE", "/v2/models/answers/infer", None),
+        ("GET", "/v2/nothing", None),
+    ],
+)
+def test_error_is_a_string_everywhere(client: FlaskClient, method: str, path: str, body: Any) -> None:
+    found = client.open(path, method=method, json=body).get_json()
+    assert found["error"] == found["detail"]
 
 
 @pytest.mark.parametrize("length", ["x", "0", "9999", "-1", ""])
