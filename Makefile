@@ -255,6 +255,10 @@ lock: ## Write constraints.txt from the versions installed now, and locks/ with 
 screenshots: setup-dev ## Take the pictures of the dashboard in docs/screenshots again
 	@$(PYTHON) -m scripts.screenshots
 
+.PHONY: recording
+recording: setup-dev ## Record docs/images/crash.svg again: a worker killed with requests in its hands
+	@$(PYTHON) -m scripts.recording
+
 .PHONY: clean
 clean: ## Delete caches of tools and compiled files; requests and models stay
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -47,6 +47,7 @@ def _kill_under_load(stage: Stage) -> tuple[Mapping[str, Any], list[Mapping[str,
     """Hand in requests, kill a worker that runs some; that worker, and all requests once they have ended."""
     batch = stage.client.submit_batch([PHOTO] * QUEUED, stage.model)
     jobs = [stage.client.job(f"{batch.id}.{index}") for index in range(QUEUED)]
+    stage.console.print(f"Sent a batch of {QUEUED} photos.")
     victim = _worker(stage, _who_runs_one(jobs))
     os.kill(int(victim["pid"]), signal.SIGKILL)
     stage.console.print(f"Killed {victim['id']} (pid {victim['pid']}) while it worked.")
