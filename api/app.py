@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None, *, connections: Connections | N
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
     if settings.webhook_secret:
-        signing.secret_bytes(settings.webhook_secret)
+        signing.signer(settings.webhook_secret)
     app.extensions[EXTENSION] = Engine(settings, connections or real_connections(settings))
     if settings.otel_enabled:
         from api import tracing

@@ -1,7 +1,18 @@
--- Take the webhook that is due first, for a while: whoever took it and dies leaves it to the next.
--- KEYS: the webhooks by the time they are due. ARGV: seconds it is taken for. Returns its request id, or nil.
+-- Take the webhook that is due first, for a while: one whose taker has died comes up again.
+-- KEYS: the webhooks by the time they are due; those taken, by the time until which. ARGV: seconds it is taken for.
+-- Returns its entry, or nil.
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)[1]
-if due then redis.call('ZADD', KEYS[1], now + tonumber(ARGV[1]), due) end
-return due
+for _, entry in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 100)) do
+  redis.call('ZREM', KEYS[2], entry)
+  redis.call('ZADD', KEYS[1], now, entry)
+end
+for _, entry in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1000)) do
+  -- One that was promised anew while it is taken waits until that call has been made.
+  if not redis.call('ZSCORE', KEYS[2], entry) then
+    redis.call('ZREM', KEYS[1], entry)
+    redis.call('ZADD', KEYS[2], now + tonumber(ARGV[1]), entry)
+    return entry
+  end
+end
+return nil

@@ -107,7 +107,7 @@ def _ring_at_the_end(accepted: Accepted) -> None:
     with suppress(Unavailable):
         state = engine().gateway.records.watch(accepted.id, outbox.bell)
         if state is None or state.terminal:
-            outbox.later(accepted.id, 0)
+            outbox.ring(accepted.id)
 
 
 def _share(draft: Draft, wanted: Submission, wish: Preference) -> Response | None:

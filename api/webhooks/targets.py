@@ -47,10 +47,15 @@ class Url:
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The addresses of ``host`` as the system's resolver tells them."""
+    """The addresses of ``host`` as the system's resolver tells them.
+
+    Raises:
+        OSError: it does not tell any, which may pass.
+        TargetRefused: no name can look like that.
+    """
     try:
         return [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    except (OSError, UnicodeError) as error:
+    except UnicodeError as error:
         raise TargetRefused(f"{host} cannot be resolved: {error}") from None
 
 
@@ -83,6 +88,7 @@ def check(text: str, exempt: Collection[str], resolver: Resolver = resolve) -> T
 
     Raises:
         TargetRefused: see :func:`parse`; or one of its addresses is not public.
+        OSError: the resolver does not tell any.
     """
     url = parse(text, exempt)
     addresses = [ipaddress.ip_address(found.partition("%")[0]) for found in resolver(url.host, url.port)]

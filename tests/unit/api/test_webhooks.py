@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, ClassVar
 
@@ -16,7 +18,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from api.webhooks import sending, signing, targets
+from api.webhooks import receivers, sending, signing, targets
 from settings import SettingsError
 from tests.unit.api.test_inference import BASE64, post, refused
 
@@ -51,12 +53,12 @@ def receiver() -> Iterator[HTTPServer]:
 
 
 def test_the_reference_library_verifies_our_signature() -> None:
-    body = json.dumps({"type": "inference.succeeded", "data": {"x": "ä"}}).encode()
-    headers = signing.headers(signing.secret_bytes(SECRET), "msg_1", int(time.time()), body)
+    body = json.dumps({"type": "inference.succeeded", "data": {"x": "ä"}}, ensure_ascii=False)
+    headers = signing.headers(signing.signer(SECRET), "msg_1", int(time.time()), body)
     assert Webhook(SECRET).verify(body, headers)["type"] == "inference.succeeded"
     with pytest.raises(WebhookVerificationError):
-        Webhook(SECRET).verify(body + b" ", headers)
-    old = signing.headers(signing.secret_bytes(SECRET), "msg_1", int(time.time()) - 3600, body)
+        Webhook(SECRET).verify(body + " ", headers)
+    old = signing.headers(signing.signer(SECRET), "msg_1", int(time.time()) - 3600, body)
     with pytest.raises(WebhookVerificationError):
         Webhook(SECRET).verify(body, old)
 
@@ -110,10 +112,13 @@ def test_urls_that_are_wrong_in_themselves_are_refused_before_anything_is_resolv
 
 
 def test_a_name_without_an_address_is_refused() -> None:
-    with pytest.raises(targets.TargetRefused, match="cannot be resolved"):
-        targets.check("https://no-such-host.invalid/", ())
     with pytest.raises(targets.TargetRefused, match="no address"):
         targets.check("https://hooks.example.org/", (), resolver())
+
+
+def test_an_error_of_the_resolver_may_pass_so_it_is_no_refusal() -> None:
+    with pytest.raises(OSError, match=r"resolution|known|associated"):
+        targets.check("https://no-such-host.invalid/", ())
 
 
 def test_localhost_by_name_is_refused_by_the_real_resolver() -> None:
@@ -131,6 +136,80 @@ def test_a_name_is_resolved_once_so_rebinding_it_changes_nothing(receiver: HTTPS
     assert (path, body) == ("/hook", b"{}")
     assert headers["Host"] == f"rebind.example.org:{receiver.server_port}"
     assert next(answers) == "192.0.2.1", "the second answer of the resolver was never asked for"
+
+
+#: What a server drips: the beginning of an answer, or of a TLS record that is never whole.
+DRIPS = {False: b"HTTP/1.1 200 OK\r\nX-Header: " + b"x" * 1000, True: b"\x16\x03\x03\x3f\xff" + bytes(1000)}
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_receiver_that_drips_is_hung_up_on(monkeypatch: pytest.MonkeyPatch, secure: bool) -> None:
+    monkeypatch.setattr(sending, "TOTAL", 0.5)
+    with dripping(DRIPS[secure]) as port:
+        target = targets.Target(secure, "localhost", port, "/", "127.0.0.1")
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match=r"within 0\.5 s"):
+            sending.send(target, b"{}", {})
+        assert time.monotonic() - began < 3
+
+
+@contextmanager
+def dripping(data: bytes) -> Iterator[int]:
+    """A server on the port it yields that sends a byte of ``data`` every twentieth of a second to who connects."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                for byte in data:
+                    connection.send(bytes([byte]))
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join()
+
+
+class TestReceivers:
+    def test_one_that_has_not_answered_gets_one_at_a_time(self) -> None:
+        found = receivers.Receivers()
+        assert found.enter("a") == 0
+        assert found.enter("a") > 0
+        assert found.enter("b") == 0
+
+    @pytest.mark.parametrize(("seconds", "most"), [(0.01, receivers.TO_QUICK), (4.0, receivers.TO_SLOW)])
+    def test_how_many_it_gets_depends_on_its_last_answer(self, seconds: float, most: int) -> None:
+        found = receivers.Receivers()
+        found.enter("a")
+        found.leave("a", seconds)
+        assert [found.enter("a") == 0 for _ in range(most + 1)] == [True] * most + [False]
+
+    def test_slow_ones_leave_threads_for_the_quick(self) -> None:
+        found = receivers.Receivers()
+        found.enter("quick")
+        found.leave("quick", 0.01)
+        entered = [found.enter(f"slow-{number}") == 0 for number in range(receivers.MOST)]
+        assert sum(entered) == receivers.MOST_SLOW
+        assert found.enter("quick") == 0
+
+    def test_what_is_put_off_comes_up_one_after_the_other_and_not_too_late(self) -> None:
+        found = receivers.Receivers(lambda: 0.0)
+        found.enter("a")
+        found.leave("a", 4.0)
+        waits = [found.enter("a") for _ in range(100)][receivers.TO_SLOW :]
+        assert waits[:3] == [2.0, 4.0, 6.0]
+        assert max(waits) == receivers.LONGEST
+
+    def test_idle_ones_are_forgotten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(receivers, "KEPT", 3)
+        found = receivers.Receivers()
+        found.enter("busy")
+        for number in range(20):
+            found.enter(f"{number}")
+            found.leave(f"{number}", 0.1)
+        assert len(found._known) <= 4
+        found.leave("busy", 0.1)
 
 
 def test_a_redirect_is_not_followed(receiver: HTTPServer) -> None:
