@@ -75,7 +75,7 @@ FROM base AS worker-code
 COPY settings.py logs.py celeryconfig.py ./
 COPY worker_models/ worker_models/
 COPY tasks/ tasks/
-COPY scripts/__init__.py scripts/alive.py scripts/
+COPY scripts/__init__.py scripts/alive.py scripts/flower.py scripts/
 USER 10001:10001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "scripts.alive"]

@@ -11,7 +11,7 @@ from typing import Any
 from settings import Settings
 from tasks import connections, envelope
 from tasks.connections import translated
-from tasks.fleet import expected_wait, read_queued, read_register, read_workers
+from tasks.fleet import expected_wait, read_paused, read_queued, read_register, read_workers
 from tasks.history import DAY, STAGES, History, summary
 from tasks.keys import Keys
 from tasks.lanes import Lane, all_lanes
@@ -117,7 +117,7 @@ class Monitor:
                 "oldest_age": ages.get(name),
                 "rate_in": rates[name, "in"],
                 "rate_out": rates[name, "out"],
-                "eta": expected_wait(queued, Lane.parse(name).model, Lane.parse(name).priority, workers),
+                "eta": expected_wait(queued, Lane.parse(name).model, Lane.parse(name).priority, workers, paused),
                 "paused": name in paused,
             }
             for name in names
@@ -211,11 +211,11 @@ class Monitor:
         return max(1, int(own) - int(first) + 1) if own and first else 1
 
     def eta(self, request: Request) -> float | None:
-        """Seconds until a queued request is expected to start; None when unknown or not queued."""
+        """Seconds until a queued request is expected to start; None when unknown, not queued, or its lane is paused."""
         if request.state is not State.QUEUED:
             return None
-        queued = read_queued(self._client, self._keys)
-        return expected_wait(queued, Lane.parse(request.lane).model, request.priority, self.workers())
+        queued, paused = read_queued(self._client, self._keys), read_paused(self._client, self._keys)
+        return expected_wait(queued, Lane.parse(request.lane).model, request.priority, self.workers(), paused)
 
 
 def _first_id(message: bytes) -> str:

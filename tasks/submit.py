@@ -379,7 +379,8 @@ class Gateway:
             return IdempotencyConflict(f"request {entry.id} was accepted before with another body")
         if code == NO_ROOM:
             wait = self._fleet.expected_wait(entry.model, entry.submission.priority) or UNMEASURED
-            return LaneFull(f"the lanes of {entry.model} are full for {entry.submission.priority}").after(wait / 2)
+            why = f", and {entry.lane} is paused" if self._fleet.paused(entry.lane) else ""
+            return LaneFull(f"the lanes of {entry.model} are full for {entry.submission.priority}{why}").after(wait / 2)
         return Accepted(entry.id, code == REPLAYED, State(state.decode()))
 
 

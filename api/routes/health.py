@@ -48,7 +48,10 @@ def get_livez() -> Response:
     operation_id="readyz", role="public",
 )  # fmt: skip
 def get_readyz() -> Response:
-    """Tell whether requests can be accepted and answered, with the reason for each condition."""
+    """Tell whether requests can be accepted, with the reason for each condition.
+
+    Workers are none: what is accepted without them is kept until there are some, and :func:`get_health` says so.
+    """
     checks = _checks()
     ready = all(check["ok"] for check in checks)
     headers = {} if ready else {"Retry-After": "1"}
@@ -57,14 +60,10 @@ def get_readyz() -> Response:
 
 def _checks() -> list[dict[str, Any]]:
     try:
-        workers = engine().monitor.workers()
+        engine().monitor.ping()
     except Unavailable as error:
         return [_check("broker", ok=False, detail=str(error))]
-    taking = [worker for worker in workers if worker["state"] != "draining"]
-    return [
-        _check("broker", ok=True, detail="Redis answers"),
-        _check("workers", ok=bool(taking), detail=f"{len(taking)} of {len(workers)} live workers take work"),
-    ]
+    return [_check("broker", ok=True, detail="Redis answers")]
 
 
 def _check(name: str, *, ok: bool, detail: str) -> dict[str, Any]:
@@ -79,27 +78,20 @@ def _check(name: str, *, ok: bool, detail: str) -> dict[str, Any]:
 def get_health() -> Response:
     """Sum the system up in one word.
 
-    ``unhealthy``: Redis does not answer or no worker takes work. ``degraded``: requests are answered, but a configured
-    model has no worker, or a lane is far behind or paused. ``healthy``: none of that.
+    ``unhealthy``: Redis does not answer. ``degraded``: requests are accepted, but a configured model has no worker that
+    takes work, or a lane is far behind or paused. ``healthy``: none of that.
     """
     try:
         workers, lanes, ledger = engine().monitor.workers(), engine().monitor.lanes(), engine().monitor.ledger()
     except Unavailable as error:
-        return _unhealthy(_body("unhealthy", [str(error)], "down", _workers([]), {}))
-    word, reasons = verdict(workers, lanes)
-    body = _body(word, reasons, "up", _workers(workers), totals(ledger))
-    return _unhealthy(body) if word == "unhealthy" else reply(body)
-
-
-def _unhealthy(body: dict[str, Any]) -> Response:
-    return reply(body, 503, {"Retry-After": "1"})
+        return reply(_body("unhealthy", [str(error)], "down", _workers([]), {}), 503, {"Retry-After": "1"})
+    return reply(_body(*verdict(workers, lanes), "up", _workers(workers), totals(ledger)))
 
 
 def verdict(workers: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
-    """``healthy``, ``degraded`` or ``unhealthy``, and why it is not healthy; for when Redis answers."""
+    """``healthy`` or ``degraded``, and why; for when Redis answers."""
     reasons = _reasons(workers, lanes)
-    taking = any(worker["state"] != "draining" for worker in workers)
-    return "unhealthy" if not taking else "degraded" if reasons else "healthy", reasons
+    return "degraded" if reasons else "healthy", reasons
 
 
 def _reasons(workers: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -47,9 +47,9 @@ def snapshot(client: FlaskClient) -> dict[str, Any]:
     return body
 
 
-def test_an_empty_system_is_said_to_be_unhealthy_and_empty(client: FlaskClient) -> None:
+def test_an_empty_system_is_said_to_be_degraded_and_empty(client: FlaskClient) -> None:
     body = snapshot(client)
-    assert (body["status"], body["workers"], body["requests"], body["dead_letters"]) == ("unhealthy", [], [], 0)
+    assert (body["status"], body["workers"], body["requests"], body["dead_letters"]) == ("degraded", [], [], 0)
     assert len(body["history"]) == 60
     assert {row["lane"] for row in body["lanes"]} >= {"high", "normal", "low", "high.resnet18", "low.mobilenet"}
 

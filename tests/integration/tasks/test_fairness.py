@@ -77,13 +77,39 @@ def test_a_paused_lane_accepts_and_waits(
 ) -> None:
     toy("toy-1")
     controls = Controls(stack.settings())
+    gateway.wait(send(), 10)  # so that how long one takes is known
+    wait_until(lambda: _etas(monitor)["normal.toy"] is not None, what="a measured service time")
     controls.pause("normal.toy", "somebody")
     waiting = send()
+    assert monitor.eta(gateway.get(waiting)) is None  # nobody knows when it starts
+    # Nothing of the paused lane is ahead of what is less urgent.
+    assert [_etas(monitor)[lane] for lane in ("normal.toy", "low.toy")] == [None, 0]
     assert gateway.wait(send(priority="high"), 10).state is State.SUCCEEDED
     assert gateway.get(waiting).state is State.QUEUED
     assert monitor.paused()["normal.toy"]["by"] == "somebody"
     controls.resume("normal.toy")
     assert gateway.wait(waiting, 5).state is State.SUCCEEDED
+
+
+def _etas(monitor: Monitor) -> dict[str, float | None]:
+    return {row["lane"]: row["eta"] for row in monitor.lanes()}
+
+
+def test_a_deadline_is_not_judged_by_the_backlog_of_a_paused_lane(
+    toy: Toy, gateway: Gateway, monitor: Monitor, stack: Stack
+) -> None:
+    """How long a pause lasts is unknown: the request is accepted, and expires if the lane is not resumed in time."""
+    toy("toy-1")
+    gateway.wait(gateway.submit(Submission(image=b"sleep 0.5", model_type="toy")).id, 10)
+    wait_until(lambda: _etas(monitor)["normal.toy"] is not None, what="a measured service time")
+    Controls(stack.settings()).pause("normal.toy", "somebody")
+    backlog = [Submission(image=b"ok", model_type="toy") for _ in range(20)]
+    fresh = Gateway(stack.settings(MODELS="toy"))
+    try:
+        fresh.submit_many(backlog)
+        assert fresh.submit(Submission(image=b"ok", model_type="toy", deadline=1.0)).state is State.QUEUED
+    finally:
+        fresh.close()
 
 
 def test_a_drained_worker_finishes_and_takes_nothing_until_it_may(

@@ -47,16 +47,15 @@ def test_degraded_names_the_models_nobody_serves(client: FlaskClient) -> None:
     assert "no worker serves sleeps" in client.get("/health").get_json()["reasons"]
 
 
-def test_without_a_worker_that_takes_work_it_is_unhealthy_and_not_ready(client: FlaskClient, queue: FakeQueue) -> None:
+def test_without_a_worker_that_takes_work_it_is_degraded_and_ready_to_accept(
+    client: FlaskClient, queue: FakeQueue
+) -> None:
     queue.rows = everyone(state="draining")
     response = client.get("/health")
-    assert (response.status_code, response.get_json()["status"]) == (503, "unhealthy")
+    assert (response.status_code, response.get_json()["status"]) == (200, "degraded")
     ready = client.get("/readyz")
-    assert ready.status_code == 503
-    assert [(check["name"], check["ok"]) for check in ready.get_json()["checks"]] == [
-        ("broker", True),
-        ("workers", False),
-    ]
+    assert ready.status_code == 200
+    assert [(check["name"], check["ok"]) for check in ready.get_json()["checks"]] == [("broker", True)]
 
 
 def test_with_redis_down_only_livez_is_well(client: FlaskClient, queue: FakeQueue) -> None:

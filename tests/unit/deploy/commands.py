@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 
-from tests.unit.deploy.files import defaults, dockerfile, own_services, pods, vscode
+from tests.unit.deploy.files import ancestry, defaults, dockerfile, own_services, pods, vscode
 
 
 def in_the_dockerfile() -> dict[str, list[str]]:
@@ -66,3 +67,52 @@ def normal(command: list[str]) -> tuple[str, ...]:
 
 def distinct(program: str) -> list[tuple[str, ...]]:
     return sorted({normal(command) for command in COMMANDS.values() if normal(command)[0] == program})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A container that keeps running: the image and the environment it has, its command, and what tells its health."""
+
+    image: str
+    command: tuple[str, ...]
+    environ: dict[str, str] = field(default_factory=dict)
+    checks: tuple[tuple[str, ...], ...] = ()
+    paths: tuple[str, ...] = ()
+
+
+def containers() -> dict[str, Run]:
+    """Every container of the compose file and the manifests that has an image of ours."""
+    return {**_of_compose(), **_of_kubernetes()}
+
+
+def _of_compose() -> dict[str, Run]:
+    found = {}
+    for name, service in own_services().items():
+        image = service["image"].removeprefix("inferlane-")
+        command = COMMANDS.get(f"compose {name}") or COMMANDS[f"image {_with(image, 'CMD')}"]
+        check = COMMANDS.get(f"compose {name} health") or COMMANDS[f"image {_with(image, 'HEALTHCHECK')} health"]
+        environ = {key: defaults(value) for key, value in service["environment"].items()}
+        found[f"compose {name}"] = Run(image, tuple(command), environ, (tuple(check),))
+    return found
+
+
+def _with(image: str, keyword: str) -> str:
+    """The stage that an image has the last ``keyword`` from."""
+    return next(stage.name for stage in ancestry(image) if stage.all(keyword))
+
+
+def _of_kubernetes() -> dict[str, Run]:
+    found = {}
+    for name, pod in pods().items():
+        (container,) = pod["spec"]["containers"]
+        if not container["image"].startswith("inferlane-"):
+            continue
+        probes = [probe for key, probe in container.items() if key.endswith("Probe")]
+        found[f"k8s {name}"] = Run(
+            container["image"].removeprefix("inferlane-"),
+            tuple(container["command"]),
+            {item["name"]: item["value"] for item in container.get("env", []) if "value" in item},
+            tuple(tuple(probe["exec"]["command"]) for probe in probes if "exec" in probe),
+            tuple(probe["httpGet"]["path"] for probe in probes if "httpGet" in probe),
+        )
+    return found

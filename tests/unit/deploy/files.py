@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -112,6 +113,28 @@ def image_sources(name: str) -> list[str]:
     return [
         source for stage in ancestry(name) for origin, sources in stage.copies if origin is None for source in sources
     ]
+
+
+def image_tree(name: str, folder: Path) -> Path:
+    """A copy in ``folder`` of the files that the working directory of the image ``name`` has."""
+    for stage in reversed(ancestry(name)):
+        for words in (shlex.split(rest) for rest in stage.all("COPY")):
+            *sources, target = words
+            if not words[0].startswith("--from=") and not target.startswith("/"):
+                for source in sources:
+                    _copy(source, folder / target)
+    return folder
+
+
+def _copy(source: str, target: Path) -> None:
+    """As COPY does into a folder: a folder's content, or a file."""
+    path = ROOT / source
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    for file in files:
+        if not left_out(file.relative_to(ROOT).as_posix()):
+            to = target / (file.relative_to(path) if path.is_dir() else file.name)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, to)
 
 
 def left_out(path: str) -> bool:

@@ -98,7 +98,11 @@ if "tasks.celery" in sys.argv:
             "api",
             ["api.app", "api.keys", "dashboard.app", "inferlane", "granian", "api.__main__", "dashboard.__main__"],
         ),
-        ("worker", "worker", ["worker_models.onnx_runtime", "scripts.alive", "flower", "tasks.celery"]),
+        (
+            "worker",
+            "worker",
+            ["worker_models.onnx_runtime", "scripts.alive", "scripts.flower", "flower", "tasks.celery"],
+        ),
         ("worker-cuda", "torch", ["worker_models.torch_runtime", "worker_models.export", "tasks.celery"]),
         ("models", "torch", ["worker_models.prepare", "worker_models.export"]),
     ],
