@@ -105,6 +105,7 @@ class Settings:
     flower_port: int = _setting(5555, _port)
     flower_basic_auth: str = _setting("")
     redis_port: int = _setting(6390, _port)
+    redis_server: str = _setting("")
     run_dir: str = _setting(".run")
     log_level: str = _setting("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     log_format: str = _setting("console", _one_of("console", "json"))

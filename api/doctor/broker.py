@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from api.doctor.facts import Check, Checks, Facts, Look, judged, release
+from api.doctor.facts import Check, Checks, Facts, Look, judged
+from tasks.servers import SUPPORTED
 
-OLDEST = (6, 2)
 #: Share of its memory above which Redis should get more before a burst fills it.
 NEARLY_FULL = 0.8
 #: Seconds by which two clocks may differ; deadlines, expiry and ages are computed from both.
@@ -20,13 +20,12 @@ FSYNC = {
 
 
 def answers(facts: Facts) -> Checks:
-    """Redis answers, and is not too old for the scripts."""
+    """Redis answers, and is one that can be used."""
     if facts.vitals is None:
         yield Check("redis", False, facts.outage or "Redis does not answer", "start Redis, or correct REDIS_URL")
         return
-    version = facts.vitals.version
-    old = [f"Redis {version} lacks what the scripts use"] if release(version) < OLDEST else []
-    yield judged("redis", old, fine=f"Redis {version}", remedy="run Redis 6.2 or later, or Valkey")
+    refused = [facts.vitals.refusal] if facts.vitals.refusal else []
+    yield judged("redis", refused, fine=facts.vitals.server, remedy=f"run {SUPPORTED}")
 
 
 def eviction(facts: Facts) -> Checks:

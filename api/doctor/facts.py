@@ -66,16 +66,6 @@ def installed(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def release(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: ``5.7.0rc1`` -> ``(5, 7)``; what is no number ends it."""
-    numbers: list[int] = []
-    for part in text.split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
-
-
 def judged(name: str, wrong: Sequence[str], *, fine: str, remedy: str) -> Check:
     """A check that is well unless something in ``wrong`` was found."""
     return Check(name, not wrong, "; ".join(wrong) if wrong else fine, remedy if wrong else "")

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api.doctor.facts import Check, Checks, Facts, Look, judged, release
+from api.doctor.facts import Check, Checks, Facts, Look, judged
+from tasks.servers import release
 from tasks.vitals import shared
 
 NEEDED: Mapping[str, tuple[int, ...]] = {"celery": (5, 7), "kombu": (5, 7)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 import redis
 
 from scripts import broker
+from tasks import servers
 from tests.support.ports import free_port
 from tests.support.processes import Process
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, redis_executable
 from tests.support.waiting import wait_until
 
 
@@ -79,11 +81,39 @@ def test_an_unreachable_redis_elsewhere_ends_with_one_line_and_no_password(start
     assert "secret" not in lines[0]
 
 
-def test_the_packaged_server_runs_with_our_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REDIS_SERVER", "embedded")
-    server = RedisServer(tmp_path / "embedded")
-    try:
-        with redis.Redis.from_url(server.url) as client:
-            assert client.info("server")["redis_version"].startswith("6.2.")
-    finally:
-        server.stop()
+def test_the_bundled_valkey_runs_unless_another_program_is_asked_for(tmp_path: Path, own_redis: RedisServer) -> None:
+    assert broker.executable() == broker.bundled_executable()
+    with redis.Redis.from_url(own_redis.url) as client:
+        running = " ".join(servers.identity(client.info("server")))
+    said = subprocess.run([redis_executable(), "--version"], capture_output=True, text=True, check=True).stdout
+    assert running.split()[0] == said.split()[0]
+    assert f"v={running.split()[1]}" in said
+
+
+def program(folder: Path, name: str, version: str) -> Path:
+    """Something that says what a server program of this version says."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\necho '{version} sha=00000000:0 malloc=libc bits=64'\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_without_the_bundled_one_an_old_program_on_the_path_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "bundled_executable", lambda: "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program(tmp_path, "valkey-server", "Valkey server v=7.1.0")
+    new = program(tmp_path, "redis-server", "Redis server v=7.0.15")
+    assert broker.executable() == str(new)
+    program(tmp_path, "redis-server", "Redis server v=6.2.14")
+    with pytest.raises(broker.BrokerError, match=r"install Redis 7\.0 or later, or Valkey 7\.2 or later"):
+        broker.executable()
+
+
+def test_a_program_that_was_asked_for_must_be_there_and_new_enough(tmp_path: Path) -> None:
+    old = program(tmp_path, "redis-server", "Redis server v=6.2.14")
+    with pytest.raises(broker.BrokerError, match=r"Redis 6\.2\.14 is too old: run Redis 7\.0 or later"):
+        broker.executable(str(old))
+    with pytest.raises(broker.BrokerError, match="REDIS_SERVER names no program"):
+        broker.executable(str(tmp_path / "none"))

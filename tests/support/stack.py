@@ -54,8 +54,10 @@ class Stack:
     def environ(self, **extra: object) -> dict[str, str]:
         """The environment of a process of this stack; variables of a developer's shell do not leak in."""
         kept = {key: value for key, value in os.environ.items() if key not in variables()}
-        # A developer's .env is read too, and an empty variable keeps the default: so state every one.
-        return kept | dict.fromkeys(variables(), "") | self._extra | _texts(extra)
+        # A developer's .env is read too, and an empty variable keeps the default: so state every one. Only the server
+        # program that the tests were asked to run is passed on.
+        server = {"REDIS_SERVER": os.environ.get("REDIS_SERVER", "")}
+        return kept | dict.fromkeys(variables(), "") | server | self._extra | _texts(extra)
 
     def settings(self, **extra: object) -> Settings:
         """The settings its processes see."""

@@ -267,8 +267,8 @@ class FakeExaminer:
     def vitals(self) -> Vitals:
         self.queue.ping()
         return Vitals(
-            version="7.2.4", policy="noeviction", appendonly=True, fsync="everysec", limit=1_000_000, used=100_000,
-            workers_ahead={row["id"]: 0.001 for row in self.queue.rows},
+            server="Valkey 9.1.2", policy="noeviction", appendonly=True, fsync="everysec", limit=1_000_000,
+            used=100_000, workers_ahead={row["id"]: 0.001 for row in self.queue.rows},
         )  # fmt: skip
 
 
