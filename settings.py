@@ -127,6 +127,8 @@ class Settings:
     # -- images
     max_image_bytes: int = _setting(10 * 1024 * 1024, _integer(1))
     max_image_pixels: int = _setting(50_000_000, _integer(1))
+    max_image_side: int = _setting(65_535, _integer(1))
+    decode_memory: int = _setting(384 * 1024 * 1024, _integer(1024 * 1024))
 
     # -- requests
     max_body_bytes: int = _setting(32 * 1024 * 1024, _integer(1))

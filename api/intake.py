@@ -25,7 +25,7 @@ from tasks.submit import Submission
 if TYPE_CHECKING:
     from flask import Request, Response
 
-    from settings import Settings
+    from worker_models.limits import Limits
 
 ACCEPT_POST = ", ".join(("application/json", "multipart/form-data", *images.MEDIA_TYPES, "application/octet-stream"))
 MAX_TOP_K = 1000
@@ -100,19 +100,6 @@ FIELDS: Mapping[str, Callable[[Any], Any]] = {
 DECISIVE: Mapping[str, Any] = {
     name: Submission.__dataclass_fields__[name].default for name in ("model_type", "priority", "top_k")
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The largest image accepted: bytes as sent, pixels as its header says."""
-
-    max_bytes: int
-    max_pixels: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> Limits:
-        """The limits that ``settings`` ask for."""
-        return cls(settings.max_image_bytes, settings.max_image_pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +231,7 @@ def draft(image: bytes, checked: Mapping[str, Any], limits: Limits) -> Draft:
     Raises:
         Problem: the image is empty, too large, or not an image.
     """
-    images.check(image, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+    images.check(image, limits)
     return Draft(image, checked)
 
 
@@ -282,7 +269,7 @@ def decode_base64(data: Any, limits: Limits) -> bytes:
     if data[:5].lower() == "data:":
         data = _data_url_payload(data)
     if len(data) * 3 // 4 > limits.max_bytes * 1.1 + 1024:  # room for line breaks; the exact check follows
-        raise images.too_large(len(data) * 3 // 4, limits.max_bytes)
+        images.check_bytes(len(data) * 3 // 4, limits)
     try:
         return binascii.a2b_base64(data, strict_mode=True)
     except ValueError:

@@ -170,6 +170,7 @@ BY_CODE: Mapping[str, type[Problem]] = {
     **dict.fromkeys(
         (
             "unsupported_image", "truncated_image", "too_many_pixels", "image_too_large", "empty_image",
+            "side_too_long", "too_many_scans", "decode_too_large",
             "invalid_input", "invalid_base64",
         ),
         InvalidImage,

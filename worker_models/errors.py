@@ -4,9 +4,14 @@
 
     ModelError                  model_error
     ├── InvalidInput            invalid_input         the image's fault: permanent, never retried
-    │   ├── UnsupportedImage    unsupported_image     not an image of a known format
+    │   ├── EmptyImage          empty_image           no bytes
+    │   ├── UnsupportedImage    unsupported_image     not an image of a known format, or a variant that is not decoded
     │   ├── TruncatedImage      truncated_image       begins like one, but is cut short or damaged
-    │   └── ImageTooLarge       image_too_large       over the limit in bytes or pixels
+    │   └── ImageTooLarge       image_too_large       over the limit in bytes
+    │       ├── TooManyPixels   too_many_pixels       over the limit in pixels
+    │       ├── SideTooLong     side_too_long         over the limit in width or height
+    │       ├── TooManyScans    too_many_scans        a JPEG that would be gone over too often
+    │       └── DecodeTooLarge  decode_too_large      needs more memory than a worker may decode with
     ├── UnknownModel            unknown_model         no such name, or a factory that cannot be imported
     ├── WeightsUnavailable      weights_unavailable   no source of weights could be used
     ├── InferenceFailed         inference_failed      the runtime raised: may work when tried again
@@ -32,8 +37,14 @@ class InvalidInput(ModelError):
     code: ClassVar[str] = "invalid_input"
 
 
+class EmptyImage(InvalidInput):
+    """There are no bytes."""
+
+    code: ClassVar[str] = "empty_image"
+
+
 class UnsupportedImage(InvalidInput):
-    """The bytes are no image of a format this project decodes."""
+    """The bytes are no image of a format, or of a variant of one, that this project decodes."""
 
     code: ClassVar[str] = "unsupported_image"
 
@@ -45,9 +56,33 @@ class TruncatedImage(InvalidInput):
 
 
 class ImageTooLarge(InvalidInput):
-    """The image is over the limit in bytes or in pixels."""
+    """The image is over a limit; this class itself means the limit in bytes."""
 
     code: ClassVar[str] = "image_too_large"
+
+
+class TooManyPixels(ImageTooLarge):
+    """The image has more pixels than are decoded."""
+
+    code: ClassVar[str] = "too_many_pixels"
+
+
+class SideTooLong(ImageTooLarge):
+    """The image is wider or higher than is decoded."""
+
+    code: ClassVar[str] = "side_too_long"
+
+
+class TooManyScans(ImageTooLarge):
+    """The JPEG comes in so many scans that decoding it would take too long."""
+
+    code: ClassVar[str] = "too_many_scans"
+
+
+class DecodeTooLarge(ImageTooLarge):
+    """Decoding the image needs more memory than a worker's decoders may take."""
+
+    code: ClassVar[str] = "decode_too_large"
 
 
 class UnknownModel(ModelError):

@@ -17,8 +17,9 @@ from settings import Settings
 from worker_models.errors import InferenceFailed, UnknownModel, WeightsUnavailable
 from worker_models.graphs import drop_graph, graph_key, obtain_graph
 from worker_models.labels import imagenet_labels
+from worker_models.limits import Limits
 from worker_models.onnx_runtime import GraphUnusable, OnnxRuntime
-from worker_models.preprocess import Limits, decode
+from worker_models.preprocess import decode
 from worker_models.registry import ModelCard, describe
 from worker_models.runtimes import Pixels, Probabilities, Runtime, choose
 from worker_models.weights import Weights, first_usable
@@ -79,7 +80,7 @@ class Classifier:
     def __init__(self, weights: Weights, runtime: Runtime, settings: Settings) -> None:
         self._card = weights.card
         self._runtime = runtime
-        self._limits = Limits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+        self._limits = Limits.of_worker(settings)
         self._labels = self._card.labels or imagenet_labels()
         self.max_batch = min(settings.max_batch, runtime.useful_batch or settings.max_batch)
         self.passes = runtime.passes

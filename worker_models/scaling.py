@@ -28,6 +28,10 @@ else:
 
 Pixels = NDArray[np.uint8]
 
+_REACH = 2
+"""How far bicubic filtering reads beyond the box, in pixels of the result; bilinear reads half as far."""
+_STRIP = 1_000_000
+"""Pixels of 16 bits that are shortened at a time."""
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -40,8 +44,10 @@ def scale_pixels(pixels: Pixels, box: Box, transform: Transform) -> Pixels:
     if not VECTORIZED:
         return scale_image(Image.fromarray(pixels), box, transform)
     height, width = pixels.shape[:2]
+    (first, above, last, below), box = cut_box((width, height), box, transform)
+    read = pixels[above:below, first:last]
     left, top, right, bottom = box
-    source = ImageData(width, height, PixelType.U8x3, pixels.tobytes())
+    source = ImageData(last - first, below - above, PixelType.U8x3, read.tobytes())
     scaled = ImageData(transform.crop, transform.crop, PixelType.U8x3)
     options = ResizeOptions(_ALGORITHMS[transform.interpolation], False, CropBox(left, top, right - left, bottom - top))
     try:
@@ -52,7 +58,73 @@ def scale_pixels(pixels: Pixels, box: Box, transform: Transform) -> Pixels:
 
 
 def scale_image(image: Image.Image, box: Box, transform: Transform) -> Pixels:
-    """The same of an RGB image of Pillow's."""
-    crop = transform.crop
-    scaled = image.resize((crop, crop), _FILTERS[transform.interpolation], box=box)
-    return np.frombuffer(scaled.tobytes(), dtype=np.uint8).reshape(crop, crop, 3)
+    """The same of an image of Pillow's in any mode; transparency is dropped, 16 bits keep their upper eight.
+
+    Channel by channel where that saves an RGB copy of the whole image, which takes four bytes a pixel.
+    """
+    if image.mode == "RGB":
+        return _pixels(_resized(image, box, transform))
+    if channels := _resized_channels(image, box, transform):
+        return _pixels(Image.merge("RGB", channels * (3 // len(channels))))
+    cut, box = _cut(image, box, transform)
+    return _pixels(_resized(cut.convert("RGB"), box, transform))
+
+
+def _resized(image: Image.Image, box: Box, transform: Transform) -> Image.Image:
+    return image.resize((transform.crop, transform.crop), _FILTERS[transform.interpolation], box=box)
+
+
+def _resized_channels(image: Image.Image, box: Box, transform: Transform) -> list[Image.Image]:
+    """Gray, or red, green and blue, resized one after the other; empty for a mode that has to be converted first."""
+    if image.mode in {"RGBA", "RGBX"}:
+        return [_resized(image.getchannel(band), box, transform) for band in "RGB"]
+    if image.mode == "P":
+        return [_resized(image.point(table, "L"), box, transform) for table in _palette(image)]
+    gray = _gray(image)
+    return [_resized(gray, box, transform)] if gray else []
+
+
+def _gray(image: Image.Image) -> Image.Image | None:
+    """The gray of an image without colours; None for others."""
+    if image.mode == "L":
+        return image
+    if image.mode == "LA":
+        return image.getchannel("L")
+    if image.mode.startswith("I;16"):
+        return _upper_bits(image)
+    return image.convert("L") if image.mode == "1" else None
+
+
+def _palette(image: Image.Image) -> list[list[int]]:
+    """For red, green and blue what each index means."""
+    colours = (image.getpalette("RGB") or []) + [0] * 768
+    return [colours[band:768:3] for band in range(3)]
+
+
+def _upper_bits(image: Image.Image) -> Image.Image:
+    """The upper eight of 16 bits, a few rows at a time: Pillow would clip them, and NumPy needs several copies."""
+    width, height = image.size
+    upper = Image.new("L", image.size)
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        strip = np.asarray(image.crop((0, top, width, min(top + rows, height))))
+        upper.paste(Image.fromarray((strip >> 8).astype(np.uint8)), (0, top))
+    return upper
+
+
+def cut_box(size: tuple[int, int], box: Box, transform: Transform) -> tuple[tuple[int, int, int, int], Box]:
+    """The pixels of an image of this ``size`` that scaling ``box`` reads, and where in them the box lies."""
+    left, top, right, bottom = box
+    reach = [_REACH * max(1.0, side / transform.crop) + 1 for side in (right - left, bottom - top)]
+    first = max(0, int(left - reach[0])), max(0, int(top - reach[1]))
+    last = min(size[0], int(right + reach[0]) + 1), min(size[1], int(bottom + reach[1]) + 1)
+    return (*first, *last), (left - first[0], top - first[1], right - first[0], bottom - first[1])
+
+
+def _cut(image: Image.Image, box: Box, transform: Transform) -> tuple[Image.Image, Box]:
+    read, box = cut_box(image.size, box, transform)
+    return image.crop(read), box
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    return np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(image.height, image.width, 3)

@@ -40,6 +40,7 @@ from api.webhooks.outbox import batch_entry
 from api.webhooks.promise import promise
 from tasks.errors import AlreadyFinished, PurgedRequest, TaskError, TooManyWaiters, Unavailable, UnknownRequest
 from tasks.submit import uuid7
+from worker_models.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -134,7 +135,7 @@ def _from_json(body: Mapping[str, Any]) -> tuple[list[Draft | Problem], str | No
     if not isinstance(items, list):
         raise wrong_value("requests", "must be a list")
     _check_count("requests", len(items))
-    limits = intake.Limits.of(engine().settings)
+    limits = Limits.of(engine().settings)
     defaults = intake.parameters({name: body.get(name) for name in (*SHARED, "callback_url")})
     callback_url = defaults.pop("callback_url", None)
     return [_attempt(partial(intake.from_json, item, limits, defaults), item) for item in items], callback_url
@@ -144,7 +145,7 @@ def _from_form() -> tuple[list[Draft | Problem], str | None]:
     form = multipart.read(intake.body(request), request.mimetype_params.get("boundary", ""))
     uploads = [part for part in form.files if part.name in {"image", "images"}]
     _check_count("image", len(uploads))
-    limits = intake.Limits.of(engine().settings)
+    limits = Limits.of(engine().settings)
     values = {**request.args, **form.values()}
     shared = intake.parameters({name: values[name] for name in (*SHARED, "callback_url") if name in values})
     callback_url = shared.pop("callback_url", None)
@@ -157,7 +158,7 @@ def _from_form() -> tuple[list[Draft | Problem], str | None]:
     return found, callback_url
 
 
-def _from_upload(image: bytes, more: Mapping[str, Any], limits: intake.Limits) -> Draft:
+def _from_upload(image: bytes, more: Mapping[str, Any], limits: Limits) -> Draft:
     return intake.draft(image, intake.parameters(more), limits)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from flask import Response
 
 from api.engine import engine
-from api.images import sniff
+from api.images import media_type
 from api.openapi import Answer, Operations
 from api.problems import Problem
 from api.routes.inference import ONE
@@ -34,11 +34,4 @@ def get_image(request_id: str) -> Response:
     image = gateway.records.image(request_id)
     if not image:
         raise Problem("purged_request", f"The image of {request_id} is deleted: the request has ended.")
-    return Response(image, mimetype=_media_type(image), headers=HEADERS)
-
-
-def _media_type(image: bytes) -> str:
-    try:
-        return f"image/{sniff(image).format}"
-    except Problem:
-        return "application/octet-stream"
+    return Response(image, mimetype=media_type(image), headers=HEADERS)

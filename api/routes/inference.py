@@ -24,6 +24,7 @@ from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
 from tasks.recent import Wanted
 from tasks.requests import State
 from tasks.submit import uuid7
+from worker_models.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,8 @@ blueprint = Operations("inference", __name__, description="Classify an image and
 IMAGE_PROBLEMS = (
     "invalid_json", "invalid_base64", "invalid_multipart", "bad_request", "empty_body", "body_too_large",
     "image_too_large", "unsupported_media_type", "invalid_parameters", "empty_image", "unsupported_image",
-    "truncated_image", "too_many_pixels", "unknown_model", "idempotency_conflict",
+    "truncated_image", "too_many_pixels", "side_too_long", "too_many_scans", "decode_too_large", "unknown_model",
+    "idempotency_conflict",
 )  # fmt: skip
 REFUSALS = ("lane_full", "deadline_hopeless", "broker_unavailable")
 PREFER = header("Prefer", "`wait=n` waits up to n seconds for the end, `respond-async` does not wait (RFC 7240)")
@@ -80,7 +82,7 @@ def post_inference() -> Response:
     on.
     """
     settings = engine().settings
-    draft = intake.read(request, intake.Limits.of(settings))
+    draft = intake.read(request, Limits.of(settings))
     wish, wanted = preference(), submission(draft)
     if cache.applies(settings, wanted, request.headers.get("Cache-Control", "")) and (
         answer := _share(draft, wanted, wish)

@@ -28,6 +28,7 @@ from api.version import VERSION
 from tasks.errors import Unavailable
 from tasks.lanes import ANY
 from tasks.requests import State
+from worker_models.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -235,7 +236,7 @@ def _header_length() -> int | None:
 
 def _submissions(model: str, wanted: InferRequest) -> Iterator[Submission]:
     """One submission per image, with ids of its own: the protocol's id is for the caller only."""
-    limits = intake.Limits.of(engine().settings)
+    limits = Limits.of(engine().settings)
     checked = intake.parameters(_parameters(model, wanted))
     group, parent = secrets.token_hex(16), traceparent()
     found = list(_images(wanted.inputs, limits))
@@ -262,7 +263,7 @@ def _parameters(model: str, wanted: InferRequest) -> dict[str, Any]:
     return found
 
 
-def _images(inputs: Sequence[Tensor], limits: intake.Limits) -> Iterator[bytes]:
+def _images(inputs: Sequence[Tensor], limits: Limits) -> Iterator[bytes]:
     if len(inputs) != 1 or inputs[0].name not in {"image", "pixels"}:
         raise tensors.wrong("inputs", "must have exactly one tensor, named image or pixels")
     tensor = inputs[0]

@@ -22,20 +22,21 @@ def _chunk(named: tuple[bytes, bytes]) -> bytes:
 
 
 def jpeg(width: int, height: int, *, frame: int = 0xC0, before: bytes = b"") -> bytes:
-    """A JPEG's segments up to its frame header, after an APP0 and ``before``."""
+    """A JPEG's segments up to its only scan, after an APP0 and ``before``."""
     app0 = b"\xff\xe0" + struct.pack(">H", 16) + b"JFIF\0" + bytes(9)
-    sof = bytes([0xFF, frame]) + struct.pack(">HBHHB", 11, 8, height, width, 1) + bytes(3)
-    return b"\xff\xd8" + app0 + before + sof
+    sof = bytes([0xFF, frame]) + struct.pack(">HBHHB", 11, 8, height, width, 1) + b"\1\x11\0"
+    scan = b"\xff\xda" + struct.pack(">HBBBBBB", 8, 1, 1, 0, 0, 63, 0)
+    return b"\xff\xd8" + app0 + before + sof + scan
 
 
 def gif(width: int, height: int) -> bytes:
-    return b"GIF89a" + struct.pack("<HH", width, height) + bytes(3)
+    return b"GIF89a" + struct.pack("<HH", width, height) + bytes(3) + b"," + struct.pack("<HHHH", 0, 0, width, height)
 
 
 def bmp(width: int, height: int, *, core: bool = False) -> bytes:
     if core:
-        return b"BM" + bytes(12) + struct.pack("<IHH", 12, width, height)
-    return b"BM" + bytes(12) + struct.pack("<Iii", 40, width, height) + bytes(28)
+        return b"BM" + bytes(12) + struct.pack("<IHHHH", 12, width, height, 1, 24)
+    return b"BM" + bytes(12) + struct.pack("<IiiHH", 40, width, height, 1, 24) + bytes(24)
 
 
 def webp_lossy(width: int, height: int) -> bytes:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import struct
 import subprocess
 import sys
@@ -13,9 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.support import bombs
 from tests.unit.worker_models.reference import reference_pixels
-from worker_models.errors import ImageTooLarge, InvalidInput, TruncatedImage, UnsupportedImage
-from worker_models.preprocess import HEADROOM, Limits, check, decode, jpeg_scale
+from worker_models import preprocess
+from worker_models.errors import DecodeTooLarge, ImageTooLarge, InvalidInput, TruncatedImage, UnsupportedImage
+from worker_models.limits import Limits
+from worker_models.preprocess import HEADROOM, decode, jpeg_scale
 from worker_models.registry import Transform
 
 BILINEAR = Transform()
@@ -104,6 +108,80 @@ def test_a_turned_photo_is_set_upright(photos, encoded, orientation: int, kind: 
     assert difference(data) <= (24 if shrunk else 2)
 
 
+@pytest.mark.parametrize("how", bombs.TURNED)
+def test_a_photo_turned_in_any_format_is_set_upright(how: str):
+    data = bombs.TURNED[how]()
+    with Image.open(io.BytesIO(data)) as stored:  # converted without what its metadata say
+        upright = bombs.encoded(stored.convert("RGB").transpose(Image.Transpose.ROTATE_270), "PNG")
+    assert np.abs(decode(data, BILINEAR, LIMITS).astype(int) - reference_pixels(upright, BILINEAR)).max() <= 2
+
+
+@pytest.mark.parametrize("what", bombs.ODD_METADATA)
+def test_metadata_that_cannot_be_used_are_ignored(what: str):
+    data = bombs.ODD_METADATA[what]()
+    plain = bombs.png_with() if data.startswith(b"\x89PNG") else bombs.jpeg_with()
+    assert np.array_equal(decode(data, BILINEAR, LIMITS), decode(plain, BILINEAR, LIMITS))
+    odd = decode_by_pillow(data)
+    assert np.array_equal(odd, decode_by_pillow(plain))
+
+
+def decode_by_pillow(data: bytes) -> np.ndarray:
+    """As if libjpeg-turbo had objected."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preprocess, "_decode_jpeg", _object)
+        return decode(data, BILINEAR, LIMITS)
+
+
+def _object(*_: object) -> None:
+    raise ValueError("as told")
+
+
+def test_a_damaged_critical_chunk_is_damage():
+    data = bombs.encoded(bombs.photo(), "PNG")
+    with pytest.raises(TruncatedImage):
+        decode(data[:29] + bytes([data[29] ^ 1]) + data[30:], BILINEAR, LIMITS)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+def test_no_message_shows_an_object_of_python(kind: str):
+    data = bombs.encoded(bombs.photo(), kind)
+    for end in range(1, len(data), max(1, len(data) // 60)):
+        said = refusal(data[:end])
+        assert not set("<>@[]{}_") & set(said), said
+
+
+def refusal(data: bytes) -> str:
+    """What is said when this is decoded; empty when it is an image."""
+    try:
+        decode(data, BILINEAR, LIMITS)
+    except InvalidInput as error:
+        return str(error)
+    return ""
+
+
+def test_images_wait_for_one_another_when_they_need_much(monkeypatch: pytest.MonkeyPatch):
+    """Eight at once, of which two fit: each is decoded, and no more memory is in use than there is."""
+    data = bombs.flat_png(2000, 2000, 8, 6)
+    limits = Limits(10**7, 10**7, memory=70_000_000)
+    most, decode_one = [], preprocess._decode
+
+    def spied(*args):
+        most.append(preprocess._memory.used)
+        return decode_one(*args)
+
+    monkeypatch.setattr(preprocess, "_decode", spied)
+    with ThreadPoolExecutor(8) as pool:
+        pixels = list(pool.map(lambda _: decode(data, BILINEAR, limits), range(8)))
+    assert [each.shape for each in pixels] == [(224, 224, 3)] * 8
+    assert max(most) <= limits.memory
+    assert preprocess._memory.used == 0
+
+
+def test_an_image_that_never_fits_is_refused_in_words():
+    with pytest.raises(DecodeTooLarge, match="needs 27 MiB to be decoded; at most 20 MiB are available"):
+        decode(bombs.flat_png(2000, 2000, 8, 6), BILINEAR, Limits(10**7, 10**7, memory=20 << 20))
+
+
 def test_the_first_frame_of_an_animation_is_used(photos, encoded):
     frames = [photos["chelsea"].convert("P"), photos["coffee"].convert("P")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
@@ -121,7 +199,8 @@ def test_odd_shapes_decode_as_the_reference_does(photos, encoded, size: tuple[in
 DECODE = """
 import re, sys
 from worker_models.errors import InvalidInput
-from worker_models.preprocess import Limits, decode
+from worker_models.limits import Limits
+from worker_models.preprocess import decode
 from worker_models.registry import Transform
 try:
     print(decode(sys.stdin.buffer.read(), Transform(), Limits(20_000_000, 50_000_000)).mean(axis=(0, 1)).tolist())
@@ -168,7 +247,7 @@ def test_a_jpeg_with_bytes_between_its_segments_is_read_all_the_same(photos, enc
     assert difference(data[:second] + b"\0\0\0" + data[second:]) <= 1
 
 
-@pytest.mark.parametrize("data", [b"", b"not an image", b"<html></html>", bytes(1000)])
+@pytest.mark.parametrize("data", [b"not an image", b"<html></html>", bytes(1000)])
 def test_what_is_no_image_is_unsupported(data: bytes):
     with pytest.raises(UnsupportedImage):
         decode(data, BILINEAR, LIMITS)
@@ -183,7 +262,7 @@ def test_a_bitmap_without_pixels_is_unsupported(encoded):
 
 def test_too_many_bytes_are_refused_before_anything_is_read():
     with pytest.raises(ImageTooLarge, match="101 bytes; at most 100"):
-        check(bytes(101), Limits(max_bytes=100, max_pixels=1))
+        Limits(max_bytes=100, max_pixels=1).check(bytes(101))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
