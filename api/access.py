@@ -2,20 +2,23 @@
 
 Each route declares its role where it is defined; :func:`roles` collects them into the one table that a test walks. A
 ``public`` route asks for nothing. A ``user`` route asks for a key unless the installation runs without (``AUTH``),
-which it may do on a loopback address only. An ``admin`` route always asks for an admin's key.
+which it may do on a loopback address only, and then for calls that name it as such. An ``admin`` route always asks for
+an admin's key.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from flask import current_app, g, request
 
 from api.correlation import add_headers
 from api.engine import engine
+from api.guesses import Guesses
 from api.keys import Keys
 from api.problems import Problem
+from serving import answers_to, loopback
 from settings import SettingsError
 
 if TYPE_CHECKING:
@@ -27,23 +30,30 @@ if TYPE_CHECKING:
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="inferlane"'}
 #: Routes of others (Swagger UI, the document) that declare nothing.
 ELSEWHERE = "public"
+#: What a plain ADMIN_KEY must have where others reach the API: characters, and different ones.
+LENGTH, DIFFERENT = 16, 8
 
 
 def register(app: Flask, settings: Settings) -> None:
     """Check the caller of every request of ``app``.
 
     Raises:
-        SettingsError: the API would be open to other machines.
+        SettingsError: the API would be open to other machines, or to those that guess.
     """
     keys = Keys.of(settings)
     asked = needs_key(settings, keys)
+    _refuse_weak_key(settings)
+    guesses = Guesses(keys)
+    names = {*settings.allowed_hosts, *map(_host_of, (settings.api_url, settings.dashboard_api_url))} - {""}
 
     def check() -> None:
+        if not asked and not answers_to(request.headers.get("Host"), settings.api_host, names):
+            raise Problem("misdirected", f"This API does not answer to the name {request.host}; see ALLOWED_HOSTS.")
         role = g.role = role_of(request.endpoint)
         if role == "public":
             return
         key = _key()
-        caller = keys.caller(key) if key else None
+        caller = guesses.caller(key, request.remote_addr or "") if key else None
         if caller is None and (asked or role == "admin" or key):
             raise _unknown(role, keys)
         if role == "admin" and (caller is None or caller.role != "admin"):
@@ -65,7 +75,7 @@ def needs_key(settings: Settings, keys: Keys) -> bool:
         if not keys:
             raise SettingsError("AUTH: is on, but there is neither an ADMIN_KEY nor an entry in API_KEYS")
         return True
-    if not _loopback(settings.api_host):
+    if not loopback(settings.api_host):
         raise SettingsError(
             f"AUTH: the API would be open to everybody who reaches {settings.api_host}; add API_KEYS"
             " (`python -m api.keys NAME`), or set API_HOST to a loopback address"
@@ -73,11 +83,20 @@ def needs_key(settings: Settings, keys: Keys) -> bool:
     return False
 
 
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _refuse_weak_key(settings: Settings) -> None:
+    """Refuse an ADMIN_KEY that can be guessed where others may try; one that is kept hashed cannot be judged."""
+    key = settings.admin_key
+    if not key or key.startswith("sha256:") or (loopback(settings.api_host) and loopback(settings.dashboard_host)):
+        return
+    if len(key) < LENGTH or len(set(key)) < DIFFERENT:
+        raise SettingsError(
+            f"ADMIN_KEY: others reach this address, so it needs {LENGTH} characters, {DIFFERENT} of them different;"
+            " `python -m api.keys admin admin` makes one that nobody guesses"
+        )
+
+
+def _host_of(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 def role_of(endpoint: str | None) -> str:

@@ -11,6 +11,7 @@ from api.engine import EXTENSION, Connections, Engine, real_connections
 from api.routes import BLUEPRINTS
 from api.version import VERSION
 from api.webhooks import signing
+from serving import behind
 from settings import get_settings
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None, *, connections: Connections | N
         from api import tracing
 
         tracing.register(app)
+    behind(app, settings.trusted_proxies)
     app.after_request(intake.drain)
     correlation.register(app)
     access.register(app, settings)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROUTE = TypeVar("ROUTE", bound=Callable[..., Any])
 ASSETS = Path(flask_swagger_ui.__file__).parent / "dist"
 ASSETS_PATH = "/docs/assets/"
-EVERYWHERE = ("internal_error",)
+EVERYWHERE = ("misdirected", "internal_error")
 #: Per role, the schemes of which one must be satisfied; the empty one is for installations that use no keys.
 SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
     "public": [],

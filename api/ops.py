@@ -240,13 +240,14 @@ def register(app: Flask) -> None:
 def _record(response: Response) -> Response:
     if g.get("role") == "admin" and response.status_code < 400 and request.method not in {"GET", "HEAD", "OPTIONS"}:
         try:
-            _board().journal.write(_told(request.get_json(silent=True)), str(g.get("who", request.remote_addr)))
+            _board().journal.write(_told(), str(g.get("who", request.remote_addr)))
         except Unavailable as error:  # the order was obeyed: losing its line must not make it look refused
             log.warning("not in the activity log: %s %s: %s", request.method, request.path, error)
     return response
 
 
-def _told(body: Mapping[str, Any] | None) -> str:
-    """The call in words: method and path, and the short members of its body."""
-    said = {name: value for name, value in (body or {}).items() if isinstance(value, str | int | float)}
+def _told() -> str:
+    """The call in words: method and path, and the short members of the body that its route has read."""
+    body: Mapping[str, Any] = g.get("body", {})
+    said = {name: value for name, value in body.items() if isinstance(value, str | int | float)}
     return f"{request.method} {request.path} {json.dumps(said) if said else ''}"[:300].strip()

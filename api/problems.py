@@ -52,6 +52,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "body_too_large": ProblemType(413, "The body is too large"),
     "image_too_large": ProblemType(413, "The image is too large"),
     "unsupported_media_type": ProblemType(415, "The body has a media type that is not supported"),
+    "misdirected": ProblemType(421, "This API does not answer to that host name"),
     "invalid_parameters": ProblemType(422, "Some parameters are missing or invalid"),
     "empty_image": ProblemType(422, "The image is empty"),
     "unsupported_image": ProblemType(422, "The data is not an image of a supported format"),

@@ -5,6 +5,7 @@ The API decides whether it may be done, and writes down that it was.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -46,8 +47,18 @@ def _worker(verb: str) -> Callable[[Mapping[str, Any]], Call]:
 
 def _chaos(order: Mapping[str, Any]) -> Call:
     body: dict[str, Any] = {"mode": _part(order, "mode")}
-    body |= {name: float(order[name]) for name in ("seconds", "rate") if order.get(name) is not None}
+    body |= {name: _number(order[name], name) for name in ("seconds", "rate") if order.get(name) is not None}
     return "POST", f"/admin/workers/{_part(order, 'worker')}/chaos", body
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UnknownAction(f"{name} must be a number")
+    return number
 
 
 def _purge(order: Mapping[str, Any]) -> Call:
@@ -75,9 +86,9 @@ def call_of(order: Mapping[str, Any]) -> Call:
         UnknownAction: no such verb, or it lacks a member.
     """
     verb = order.get("verb")
-    if verb not in ACTIONS:
-        raise UnknownAction(f"no action {verb!r}")
-    return ACTIONS[str(verb)](order)
+    if not isinstance(verb, str) or verb not in ACTIONS:
+        raise UnknownAction("there is no such action")
+    return ACTIONS[verb](order)
 
 
 def perform(upstream: Upstream, order: Mapping[str, Any], key: str) -> Answer:

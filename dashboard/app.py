@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dash import Dash
+from flask import request
+from markupsafe import escape
 
 from dashboard import routes
 from dashboard.page.shell import layout
 from dashboard.wiring import wire
+from serving import answers_to, behind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask import Response
 
     from dashboard.routes import Backend
@@ -53,9 +58,22 @@ def create_app(settings: Settings, backend: Backend | None = None) -> Dash:
     app.layout = layout(settings)
     wire(app)
     app.server.config["MAX_CONTENT_LENGTH"] = settings.max_image_bytes + 64 * 1024
+    app.server.before_request(_check_host(settings))
     app.server.after_request(_guarded)
+    behind(app.server, settings.trusted_proxies)
     routes.register(app.server, backend or routes.backend_for(settings))
     return app
+
+
+def _check_host(settings: Settings) -> Callable[[], tuple[str, int] | None]:
+    """Refuse calls under a name that is not this dashboard's: it orders with the keys of whoever has logged in."""
+
+    def check() -> tuple[str, int] | None:
+        if answers_to(request.headers.get("Host"), settings.dashboard_host, settings.allowed_hosts):
+            return None
+        return f"This dashboard does not answer to the name {escape(request.host)}; see ALLOWED_HOSTS.", 421
+
+    return check
 
 
 def _guarded(response: Response) -> Response:

@@ -59,9 +59,8 @@ class Plan:
         Raises:
             ValueError: a number is out of bounds or missing; says which.
         """
-        models = tuple(str(model) for model in given.get("models") or ["any"])[:20]
         requests = _whole(given, "requests", MOST_REQUESTS)
-        return cls(requests, _whole(given, "concurrency", MOST_CONCURRENT), models, _priority(given))
+        return cls(requests, _whole(given, "concurrency", MOST_CONCURRENT), _models(given), _priority(given))
 
 
 def _whole(given: Mapping[str, Any], name: str, most: int) -> int:
@@ -69,6 +68,17 @@ def _whole(given: Mapping[str, Any], name: str, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
         raise ValueError(f"{name} must be a whole number from 1 to {most}")
     return value
+
+
+def _models(given: Mapping[str, Any]) -> tuple[str, ...]:
+    models = given.get("models") or ["any"]
+    if not isinstance(models, list) or not all(map(_is_name, models)):
+        raise ValueError("models must be a list of names")
+    return tuple(models[:20])
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 1 <= len(value) <= 200 and value.isprintable()
 
 
 def _priority(given: Mapping[str, Any]) -> str:

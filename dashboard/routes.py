@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
+from werkzeug.exceptions import HTTPException
 
 from dashboard import actions, rows
 from dashboard.drill import Drills
@@ -34,6 +35,7 @@ FILTERS = ("status", "model_type", "model", "worker", "request_id", "since", "un
 #: What a dashboard that only looks may still do.
 HARMLESS = frozenset({"ui.login", "ui.logout"})
 GONE = 410
+LONGEST_KEY = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +104,28 @@ def _wrong(error: ValueError) -> tuple[Response, int]:
     return _error(str(error), 422)
 
 
+@blueprint.errorhandler(HTTPException)
+def _malformed(error: HTTPException) -> tuple[Response, int]:
+    return _error(error.description or error.name, error.code or 500)
+
+
 def _error(detail: str, status: int, **more: Any) -> tuple[Response, int]:
     return jsonify({"detail": detail, "status": status, **more}), status
 
 
 def _given() -> dict[str, Any]:
-    """The JSON body of this request; empty when it is none."""
-    body = request.get_json(silent=True)
-    return body if isinstance(body, dict) else {}
+    """The JSON object in the body of this request.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        body = request.get_json(silent=True)
+    except RecursionError:  # which a deep nesting of brackets costs
+        body = None
+    if not isinstance(body, dict):
+        raise ValueError("send a JSON object")  # noqa: TRY004 - what is wrong with a body is a ValueError
+    return body
 
 
 def _passed_on(answer: Answer) -> Response:
@@ -144,6 +160,8 @@ def infer() -> Response:
     """Send the image in the body to the API; answers at once with the id."""
     wanted = {name: request.args[name] for name in ("model_type", "priority", "top_k") if name in request.args}
     headers = {"Content-Type": request.content_type or "application/octet-stream", "Prefer": "respond-async"}
+    if coding := request.headers.get("Content-Encoding"):
+        headers["Content-Encoding"] = coding
     return _passed_on(
         _backend().upstream.call(
             "POST", "/inference", key=_key(), headers=headers, params=wanted, content=request.get_data()
@@ -187,8 +205,9 @@ def dead_letters() -> Response:
 def act() -> Response:
     """Do what the operator ordered."""
     order = _given()
+    method, path, _ = actions.call_of(order)
     answer = actions.perform(_backend().upstream, order, _key())
-    log.info("operator: %s", {name: order[name] for name in order if name != "key"})
+    log.info("operator: %s %s", method, path)
     canceled = answer.body.get("canceled") if isinstance(answer.body, dict) else None
     return jsonify({"done": True, "status": answer.status, "canceled": canceled})
 
@@ -212,17 +231,19 @@ def start_drill() -> Response:
     """Start a fault drill."""
     given = _given()
     worker, number = given.get("worker"), given.get("requests")
-    if not isinstance(worker, str) or not worker or not isinstance(number, int):
-        raise ValueError("a drill needs a worker and a number of requests")
-    _backend().drills.start(worker, number, _key())
+    actions.part(worker, "worker")
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ValueError("a drill needs a number of requests")  # noqa: TRY004 - what is wrong with a body is a ValueError
+    _backend().drills.start(str(worker), number, _key())
     return jsonify({"started": True})
 
 
 @blueprint.post("/login")
 def login() -> tuple[Response, int] | Response:
     """Keep an API key for this browser, if the API accepts it."""
-    key = str(_given().get("key") or "").strip()
-    if not key or not key.isascii() or not key.isprintable():
+    key = _given().get("key")
+    key = key.strip() if isinstance(key, str) else ""
+    if not 1 <= len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable():
         return _error("Give the API key.", 422)
     _backend().upstream.call("GET", "/ops/snapshot", key=key)
     response = jsonify({"logged_in": True})

@@ -202,7 +202,8 @@ def set_chaos(worker_id: str) -> Response:
 def _json_body() -> dict[str, Any]:
     if request.mimetype != "application/json":
         raise Problem("unsupported_media_type", "Send JSON.", headers={"Accept-Post": "application/json"})
-    return load_json(request)
+    g.body = load_json(request)
+    return g.body  # type: ignore[no-any-return]
 
 
 def _number(body: dict[str, Any], name: str, most: float) -> float:

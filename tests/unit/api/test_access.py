@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from api import access, create_app, keys
+from api import access, create_app, guesses, keys
 from api.engine import EXTENSION, Connections, Engine
+from api.problems import Problem
 from settings import SettingsError, load_settings
 from tests.unit.api.conftest import BASE
 from tests.unit.api.fakes import FakeQueue
@@ -137,6 +138,9 @@ def test_the_admin_key_may_be_kept_hashed(make_app: Make) -> None:
         {"API_KEYS": "ann:user:short"},
         {"API_KEYS": f"ann:root:{'0' * 64}"},
         {"ADMIN_KEY": "sha256:xyz"},
+        {"API_HOST": EVERYWHERE, "AUTH": "on", "ADMIN_KEY": "changeme"},
+        {"API_HOST": EVERYWHERE, "AUTH": "on", "ADMIN_KEY": "a" * 40},
+        {"DASHBOARD_HOST": EVERYWHERE, "ADMIN_KEY": "changeme"},
     ],
 )
 def test_it_does_not_start_open_to_others_or_with_broken_keys(make_app: Make, environ: dict[str, str]) -> None:
@@ -147,7 +151,12 @@ def test_it_does_not_start_open_to_others_or_with_broken_keys(make_app: Make, en
 
 @pytest.mark.parametrize(
     "environ",
-    [{"API_HOST": "::1"}, {"API_HOST": "localhost"}, {"API_HOST": EVERYWHERE, "AUTH": "on", "ADMIN_KEY": "x"}],
+    [
+        {"API_HOST": "::1"},
+        {"API_HOST": "localhost", "ADMIN_KEY": "x"},
+        {"API_HOST": EVERYWHERE, "AUTH": "on", "ADMIN_KEY": "il_Zk3vQ9sLw0aB7"},
+        {"API_HOST": EVERYWHERE, "AUTH": "on", "ADMIN_KEY": "sha256:" + "0" * 64},
+    ],
 )
 def test_it_starts_on_loopback_or_with_keys(make_app: Make, environ: dict[str, str]) -> None:
     assert make_app(**environ)
@@ -166,6 +175,74 @@ def test_every_known_key_is_compared_in_constant_time(monkeypatch: pytest.Monkey
     caller = known.caller(USER)
     assert caller == keys.Caller("ann", "user")
     assert len(compared) == 3
+
+
+def test_without_keys_it_answers_only_to_names_of_its_own(make_app: Make) -> None:
+    client = make_app(ALLOWED_HOSTS="inferlane.test", API_URL="http://api.test:8000").test_client()
+    for host in ("localhost:8000", "127.0.0.1", "inferlane.test", "api.test"):
+        assert client.get("/inference", headers={"Host": host}).status_code == 200
+    for path in ("/inference", "/health", "/livez", "/openapi.json", "/nope"):
+        problem = refused(client.get(path, headers={"Host": "evil.example:8000"}), 421, "misdirected")
+        assert "ALLOWED_HOSTS" in problem["detail"]
+
+
+def test_with_keys_the_name_does_not_matter(make_app: Make) -> None:
+    client = make_app(API_KEYS=USER_ENTRY).test_client()
+    assert client.get("/inference", headers={"Host": "any.example", **bearer(USER)}).status_code == 200
+
+
+class TestGuessing:
+    def test_wrong_keys_are_limited_and_those_that_were_good_are_not(self, make_app: Make) -> None:
+        client = make_app(API_KEYS=f"{USER_ENTRY},{OTHER_ENTRY}").test_client()
+        assert client.get("/inference", headers=bearer(USER)).status_code == 200
+        answers = [client.get("/inference", headers=bearer(f"guess-{n}")) for n in range(guesses.MOST + 2)]
+        assert [answer.status_code for answer in answers] == [401] * guesses.MOST + [429] * 2
+        refused(answers[-1], 429, "rate_limited")
+        assert 1 <= int(answers[-1].headers["Retry-After"]) <= guesses.STEP
+        assert client.get("/inference", headers=bearer(USER)).status_code == 200
+        # A right guess tells nothing, and another address is another matter.
+        assert client.get("/inference", headers=bearer(OTHER)).status_code == 429
+        elsewhere = {"environ_base": {"REMOTE_ADDR": "192.0.2.1"}}
+        assert client.get("/inference", headers=bearer(OTHER), **elsewhere).status_code == 200
+
+    def test_the_address_behind_a_proxy_counts_only_where_one_is_trusted(self, make_app: Make) -> None:
+        for proxies, last in ((0, 429), (1, 401)):
+            client = make_app(API_KEYS=USER_ENTRY, TRUSTED_PROXIES=proxies).test_client()
+            statuses = [
+                client.get("/inference", headers=bearer("x") | {"X-Forwarded-For": f"192.0.2.{n}"}).status_code
+                for n in range(guesses.MOST + 1)
+            ]
+            assert statuses[-1] == last
+
+    def test_tries_come_back_with_time_and_right_keys_cost_none(self) -> None:
+        now = [0.0]
+        found = guesses.Guesses(keys.Keys.of(load_settings({"API_KEYS": USER_ENTRY})), lambda: now[0])
+        for _ in range(guesses.MOST * 2):
+            assert found.caller(USER, "192.0.2.1")
+        for _ in range(guesses.MOST):
+            assert found.caller("wrong", "192.0.2.2") is None
+        with pytest.raises(Problem):
+            found.caller("wrong", "192.0.2.2")
+        now[0] = guesses.STEP + 0.01
+        assert found.caller("wrong", "192.0.2.2") is None
+        with pytest.raises(Problem):
+            found.caller("wrong", "192.0.2.2")
+
+    def test_a_network_of_version_6_is_one_address(self) -> None:
+        found = guesses.Guesses(keys.Keys.of(load_settings({"API_KEYS": USER_ENTRY})))
+        for number in range(guesses.MOST):
+            found.caller("wrong", f"2001:db8::{number:x}")
+        with pytest.raises(Problem):
+            found.caller("wrong", "2001:db8::ffff")
+        assert found.caller("wrong", "2001:db8:0:1::1") is None
+
+    def test_what_is_remembered_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(guesses, "KEPT", 5)
+        found = guesses.Guesses(keys.Keys.of(load_settings({"API_KEYS": USER_ENTRY})))
+        for number in range(50):
+            found.caller("wrong", f"192.0.2.{number}")
+            found.caller(USER, f"192.0.2.{number}")
+        assert (len(found._full_at), len(found._good)) == (5, 5)
 
 
 def test_keys_do_not_get_into_logs_or_answers(make_app: Make, caplog: pytest.LogCaptureFixture) -> None:

@@ -35,6 +35,15 @@ def test_orders_are_given(boss: FlaskClient, controls: FakeControls, path: str, 
     assert controls.orders == [order]
 
 
+@pytest.mark.parametrize("body", [b"[1]", b"7", b"[" * 100_000, b"\xff", b"x" * 399_000])
+def test_a_body_that_an_order_does_not_need_changes_nothing(
+    boss: FlaskClient, controls: FakeControls, body: bytes
+) -> None:
+    answer = boss.post("/admin/lanes/normal/pause", data=body, content_type="application/json", headers=KEY)
+    assert answer.status_code == 200
+    assert controls.orders == [("pause", "normal", "admin")]
+
+
 def test_a_purge_says_how_many_it_ended(boss: FlaskClient, controls: FakeControls) -> None:
     answer = boss.post("/admin/lanes/normal/purge", json={"confirm": "normal"}, headers=KEY)
     assert (answer.status_code, answer.get_json()["canceled"]) == (200, 3)

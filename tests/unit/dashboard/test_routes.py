@@ -157,3 +157,90 @@ def test_a_listing_has_rows_for_the_grid(client: FlaskClient, api: Api) -> None:
 def test_a_load_test_out_of_bounds_is_refused(client: FlaskClient, api: Api, given: dict[str, object]) -> None:
     assert client.post("/ui/load", json=given, headers=PAGE).status_code == 422
     assert api.calls == []
+
+
+JUNK: list[Any] = [
+    None, True, -1, 0, 2.5, 10**400, float("nan"), float("inf"), [], ["x"], [[]], {}, {"a": 1},
+    "", "x", "..", "\ud800", "9" * 400, "x" * 5000,
+]  # fmt: skip
+ORDERS: dict[str, dict[str, Any]] = {
+    "actions": {"verb": "chaos", "worker": "w@h", "mode": "slow", "seconds": 1, "rate": 1, "lane": "low", "id": "x"},
+    "load": {"requests": 1, "concurrency": 1, "models": ["any"], "priority": "normal"},
+    "drill": {"worker": "w@h", "requests": 1},
+    "login": {"key": "wrong"},
+}
+
+
+@pytest.mark.parametrize("path", ORDERS)
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"7", b"null", b'"x"', b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b"{" + b" " * 100_000],
+)
+def test_what_is_no_json_object_is_refused(client: FlaskClient, api: Api, path: str, body: bytes) -> None:
+    answer = client.post(f"/ui/{path}", data=body, content_type="application/json", headers=PAGE)
+    assert answer.status_code in {413, 422}
+    assert answer.json["detail"]
+    assert api.calls == []
+
+
+@pytest.mark.parametrize(("path", "name"), [(path, name) for path, order in ORDERS.items() for name in order])
+@pytest.mark.parametrize("verb", ["chaos", "pause", "purge", "cancel"])
+def test_no_order_is_so_malformed_that_the_dashboard_fails(
+    client: FlaskClient, path: str, name: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.loadtest.LoadTests.start", lambda *_: None)
+    monkeypatch.setattr("dashboard.drill.Drills.start", lambda *_: None)
+    client.post("/ui/login", json={"key": KEY}, headers=PAGE)
+    for value in JUNK:
+        order = ORDERS[path] | ({"verb": verb} if path == "actions" else {}) | {name: value}
+        answer = client.post(f"/ui/{path}", json=order, headers=PAGE)
+        assert answer.status_code < 500, (order, answer.text)
+        assert answer.status_code == 200 or answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "given"),
+    [
+        ("actions", {"verb": ["pause"]}),
+        ("actions", {"verb": "chaos", "worker": "w@h", "mode": "slow", "seconds": [1]}),
+        ("actions", {"verb": "chaos", "worker": "w@h", "mode": "slow", "seconds": True}),
+        ("actions", {"verb": "chaos", "worker": "w@h", "mode": "slow", "rate": float("inf")}),
+        ("load", {"requests": 1, "concurrency": 1, "models": 7}),
+        ("load", {"requests": 1, "concurrency": 1, "models": {"a": 1}}),
+        ("load", {"requests": 1, "concurrency": 1, "models": [7]}),
+        ("load", {"requests": 1, "concurrency": 1, "models": ["\ud800"]}),
+        ("drill", {"worker": "w@h", "requests": True}),
+        ("drill", {"worker": "..", "requests": 1}),
+        ("drill", {"worker": "x" * 5000, "requests": 1}),
+        ("login", {"key": {"a": 1}}),
+        ("login", {"key": "x" * 5000}),
+    ],
+)
+def test_malformed_orders_are_refused_before_anything_is_asked(
+    client: FlaskClient, api: Api, path: str, given: dict[str, Any]
+) -> None:
+    assert client.post(f"/ui/{path}", json=given, headers=PAGE).status_code == 422
+    assert api.calls == []
+
+
+def test_it_answers_only_to_names_of_its_own(client: FlaskClient, api: Api) -> None:
+    for path in ("/", "/ui/snapshot", "/_dash-layout", "/assets/nothing.js"):
+        answer = client.get(path, headers={"Host": "evil.example:8050"})
+        assert (answer.status_code, "ALLOWED_HOSTS" in answer.text) == (421, True)
+    assert api.calls == []
+    assert client.get("/ui/snapshot", headers={"Host": "127.0.0.1:8050"}).status_code == 200
+
+
+@pytest.mark.parametrize(("proxies", "secure"), [(0, False), (1, True)])
+def test_behind_a_proxy_with_tls_the_cookie_is_for_https_only(api: Api, proxies: int, secure: bool) -> None:
+    settings = load_settings({"TRUSTED_PROXIES": str(proxies)})
+    upstream = Upstream(settings.base_url, transport=httpx.MockTransport(api))
+    client = create_app(settings, backend_for(settings, upstream)).server.test_client()
+    answer = client.post("/ui/login", json={"key": KEY}, headers={**PAGE, "X-Forwarded-Proto": "https"})
+    assert ("Secure" in answer.headers["Set-Cookie"]) is secure
+
+
+def test_an_encoded_image_is_passed_on_as_such(client: FlaskClient, api: Api) -> None:
+    headers = {**PAGE, "Content-Encoding": "gzip"}
+    client.post("/ui/infer", data=b"bytes", content_type="image/png", headers=headers)
+    assert api.calls[0].headers["Content-Encoding"] == "gzip"
