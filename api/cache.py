@@ -1,9 +1,11 @@
 """Identical images: the answer to one is the answer to all, and twins that arrive together run once.
 
-The key is what an answer depends on: image, model, weights served now, ``top_k``; and the priority, so that nobody
-waits in a lower lane than asked for. Whoever comes first claims the key for a request id; everybody submits under it,
-and the queue accepts that once and replays it to the others. So there is no lock, and nobody to wait for who may be
-dead. Off unless ``CACHE_TTL`` is set. Calls with an identity of their own or a deadline are left alone.
+The key is what an answer depends on: image, model, weights served now, ``top_k``; the priority, so that nobody waits in
+a lower lane than asked for; and the caller's API key, whose requests are nobody else's to look at. Whoever comes first
+claims it for a request id; everybody submits under that, and the queue accepts it once and replays it to the others. So
+there is no lock, and nobody to wait for who may be dead. An answer is shared, a request is not: only its first caller
+is given its id while it can be canceled; the others wait for its end, or get a request of their own. Off unless
+``CACHE_TTL`` is set. Calls with an identity of their own or a deadline are left alone.
 """
 
 from __future__ import annotations
@@ -36,26 +38,24 @@ def applies(settings: Settings, submission: Submission, cache_control: str) -> b
     return bool(settings.cache_ttl) and not own and "no-cache" not in cache_control
 
 
-def key(submission: Submission, weights: str) -> str:
-    """What the answer depends on, as 64 hexadecimal digits."""
-    said = [submission.model_type, weights, submission.top_k, submission.priority]
+def key(submission: Submission, weights: str, caller: str) -> str:
+    """What the answer depends on and whose it is, as 64 hexadecimal digits."""
+    said = [submission.model_type, weights, submission.top_k, submission.priority, caller]
     return hashlib.sha256(json.dumps(said).encode() + b"\0" + submission.image).hexdigest()
 
 
-def shared(submission: Submission) -> Submission:
+def shared(submission: Submission, caller: str) -> Submission:
     """The submission under the id that everybody with the same key uses, and with the key as its fingerprint."""
-    digest = key(submission, Served.of().weights(submission.model_type))
+    digest = key(submission, Served.of().weights(submission.model_type), caller)
     settings = engine().settings
     owner = engine().store.claim(digest, str(uuid7()), min(settings.cache_ttl, settings.result_ttl))
     return replace(submission, request_id=owner, fingerprint=digest)
 
 
-def settle(submission: Submission, record: Request | None) -> bool:
-    """Forget an id under which no answer was found; whether ``record`` is an answer or may still become one."""
-    if record is None or not record.state.terminal or record.state is State.SUCCEEDED:
-        return True
-    engine().store.release(str(submission.fingerprint), str(submission.request_id))
-    return False
+def settle(submission: Submission, record: Request | None) -> None:
+    """Forget an id under which no answer was found; one that may still come is waited for."""
+    if record is not None and record.state.terminal and record.state is not State.SUCCEEDED:
+        engine().store.release(str(submission.fingerprint), str(submission.request_id))
 
 
 class Served:

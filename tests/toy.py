@@ -19,6 +19,9 @@ from typing import Any
 from settings import Settings
 from worker_models.errors import InferenceFailed, UnsupportedImage
 
+#: A GIF of one pixel up to its frame, which is all that the API looks at; orders follow it.
+GIF = b"GIF89a\1\0\1\0 \0\0,\0\0\0\0\1\0\1\0;"
+
 
 class Toy:
     name = "toy"

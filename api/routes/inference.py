@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, g, request
@@ -84,10 +86,11 @@ def post_inference() -> Response:
     settings = engine().settings
     draft = intake.read(request, Limits.of(settings))
     wish, wanted = preference(), submission(draft)
-    if cache.applies(settings, wanted, request.headers.get("Cache-Control", "")) and (
-        answer := _share(draft, wanted, wish)
-    ):
-        return answer
+    if cache.applies(settings, wanted, request.headers.get("Cache-Control", "")):
+        began = time.monotonic()
+        if answer := _share(draft, wanted, wish):
+            return answer
+        wish = replace(wish, wait=max(0.0, wish.wait - (time.monotonic() - began)))
     accepted, record = _submit(wanted, wish)
     if accepted.replayed:
         add_headers({"Idempotent-Replayed": "true"})
@@ -113,10 +116,14 @@ def _ring_at_the_end(accepted: Accepted) -> None:
 
 
 def _share(draft: Draft, wanted: Submission, wish: Preference) -> Response | None:
-    """An answer that others may have, too; None when theirs was none, so this call needs its own request."""
-    shared = cache.shared(wanted)
+    """An answer that others may have, too; None when there is none yet, so this call needs its own request.
+
+    The request of another call is never answered with: to cancel it would cancel that call's.
+    """
+    shared = cache.shared(wanted, g.key_name)
     accepted, record = _submit(shared, wish)
-    if not cache.settle(shared, record) and accepted.replayed:
+    cache.settle(shared, record)
+    if accepted.replayed and (record is None or record.state is not State.SUCCEEDED):
         return None
     return _conclude(draft, accepted, record, cached=accepted.replayed)
 

@@ -15,6 +15,7 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
+from tests.toy import GIF
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 HEADINGS = "\n".join(re.findall(r"^### (.*)$", PAGE, re.MULTILINE))
@@ -94,7 +95,7 @@ CASES: dict[str, Provoke] = {
     "unknown_model": lambda api, _kept, _toy: post(api, model_type="clairvoyant"),
     "lane_full": lambda api, _kept, _toy: [post(api, model_type="resnet18") for _ in range(2)][-1],
     "unsupported_image": lambda api, _kept, _toy: post(api, b"Meow.", model_type="toy"),
-    "expired": lambda _api, kept, _toy: post(kept, b"GIF89a\1\0\1\0 ;sleep 1", model_type="toy", deadline="0.001"),
+    "expired": lambda _api, kept, _toy: post(kept, GIF + b"sleep 1", model_type="toy", deadline="0.001"),
     "Administrative routes are closed: no ADMIN_KEY is set.": (
         lambda api, _kept, _toy: api.client.post("/admin/lanes/high.toy/pause")
     ),

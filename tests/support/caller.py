@@ -19,9 +19,10 @@ from tasks.submit import Gateway
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.stack import ApiProcess, Stack
 from tests.support.waiting import wait_until
+from tests.toy import GIF
 
 #: One pixel, then an order for the toy model.
-GIF = b"GIF89a\1\0\1\0 ;ok"
+OK = GIF + b"ok"
 
 
 def jpeg() -> bytes:
@@ -63,7 +64,7 @@ class Caller:
             headers["Prefer"] = "respond-async"
         parameters = {"model_type": model, "priority": priority}
         sent, began = time.time(), time.monotonic()
-        body = self._photo if photo else GIF
+        body = self._photo if photo else OK
         response = self._http.post("/inference", content=body, params=parameters, headers=headers)
         if response.status_code in (200, 202):
             self.accepted.append(response.json()["request_id"])

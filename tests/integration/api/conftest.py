@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
+from tests.toy import GIF
 
 TOY = "tests.toy:toy"
 MODELS = "toy,resnet18"
@@ -15,7 +16,7 @@ MODELS = "toy,resnet18"
 
 def image(order: str = "ok") -> bytes:
     """A GIF header of one pixel, with an order for the toy model behind it."""
-    return b"GIF89a\1\0\1\0 ;" + order.encode()
+    return GIF + order.encode()
 
 
 @pytest.fixture(scope="module")

@@ -225,3 +225,20 @@ def test_fifty_identical_photos_at_once_run_once(stack: Stack, tmp_path: Path) -
     assert [answer.status_code for answer in answers] == [200] * 50
     assert sum(answer.json()["cached"] for answer in answers) == 49
     assert len(ran.read_text().splitlines()) == 1
+
+
+def test_canceling_one_of_identical_photos_cancels_no_others(stack: Stack, tmp_path: Path) -> None:
+    stack.start_worker(TOY, name="toy-1", MODELS=MODELS, MAX_BATCH=1)
+    api = stack.start_api(workers=2, MODELS=MODELS, CACHE_TTL=60)
+    order = f"until {tmp_path / 'go'}"
+    with httpx.Client(base_url=api.url, timeout=40) as http, ThreadPoolExecutor(4) as pool:
+        leader, other = (send(http, order, Prefer="respond-async").json()["request_id"] for _ in range(2))
+        waiting = [pool.submit(send, http, order) for _ in range(3)]
+        assert leader != other
+        assert http.delete(f"/inference/{other}").status_code in {200, 202}
+        assert http.get(f"/inference/{leader}").json()["state"] in {"queued", "running"}
+        assert http.delete(f"/inference/{leader}").status_code in {200, 202}
+        (tmp_path / "go").touch()
+        answers = [found.result() for found in waiting]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert not {leader, other} & {answer.json()["request_id"] for answer in answers}

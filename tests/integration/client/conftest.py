@@ -9,6 +9,7 @@ import pytest
 from inferlane import Client
 from tests.support.restoring import restore
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
+from tests.toy import GIF
 
 MODELS = "toy,resnet18"
 ADMIN_KEY = "open-sesame"
@@ -16,7 +17,7 @@ ADMIN_KEY = "open-sesame"
 
 def image(order: str = "ok") -> bytes:
     """A GIF header of one pixel with an order for the toy model behind it."""
-    return b"GIF89a\1\0\1\0 ;" + order.encode()
+    return GIF + order.encode()
 
 
 @pytest.fixture(scope="module")

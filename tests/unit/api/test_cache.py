@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from api import keys
 from tasks.requests import State
 from tests.unit.api import samples
 from tests.unit.api.fakes import FakeQueue, ended, worker_row
@@ -83,7 +84,31 @@ def test_a_twin_whose_leader_was_canceled_runs_by_itself(caching: FlaskClient, q
     assert second.get_json()["request_id"] != leader.id
 
 
-def test_async_twins_get_the_same_request(caching: FlaskClient) -> None:
+def test_async_twins_get_requests_that_each_may_cancel(caching: FlaskClient, queue: FakeQueue) -> None:
     wishes = {"headers": {"Prefer": "respond-async"}}
-    first, second = (post(caching, {"model_type": "sleeps"}, **wishes).get_json() for _ in range(2))
-    assert first["request_id"] == second["request_id"]
+    names = [post(caching, {"model_type": "sleeps"}, **wishes).get_json()["request_id"] for _ in range(3)]
+    assert len(set(names)) == 3
+    for canceled in names[1:]:
+        assert caching.delete(f"/inference/{canceled}").get_json()["state"] == "canceled"
+    assert queue.kept[names[0]].state is State.QUEUED
+
+
+def test_a_twin_that_has_waited_in_vain_gets_its_own_request(caching: FlaskClient, queue: FakeQueue) -> None:
+    first = post(caching, {"model_type": "sleeps"}, headers={"Prefer": "wait=1"}).get_json()["request_id"]
+    second = post(caching, {"model_type": "sleeps"}, headers={"Prefer": "wait=1"}).get_json()["request_id"]
+    caching.delete(f"/inference/{second}")
+    assert (queue.kept[first].state, queue.kept[second].state) == (State.QUEUED, State.CANCELED)
+
+
+def test_an_answer_that_is_there_is_given_to_async_callers_too(caching: FlaskClient, queue: FakeQueue) -> None:
+    post(caching)
+    assert cached(caching, headers={"Prefer": "respond-async"})
+    assert len(queue.submitted) == 1
+
+
+def test_the_answers_of_one_key_are_not_anothers(make_app: Callable[..., Flask], queue: FakeQueue) -> None:
+    (ann, ann_entry), (bob, bob_entry) = keys.make("ann", "user"), keys.make("bob", "user")
+    client = make_app(CACHE_TTL=60, API_KEYS=f"{ann_entry},{bob_entry}").test_client()
+    found = [cached(client, headers={"X-API-Key": key}) for key in (ann, bob, ann, bob)]
+    assert found == [False, False, True, True]
+    assert len(queue.submitted) == 2
