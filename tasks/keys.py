@@ -34,6 +34,10 @@ class Keys:
         """The record of a request."""
         return f"{self.prefix}request:{request_id}"
 
+    def gone(self, request_id: str) -> str:
+        """The mark of a request whose id does not tell that it was given out; it outlives the record."""
+        return f"{self.prefix}gone:{request_id}"
+
     def image(self, request_id: str) -> str:
         """The stored image of a request."""
         return f"{self.prefix}image:{request_id}"

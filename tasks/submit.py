@@ -303,9 +303,21 @@ class Gateway:
         try:
             yield
         except UnknownRequest:
-            if _was_ours(request_id, self._settings):
+            if self._was_ours(request_id):
                 raise PurgedRequest(f"the record of request {request_id} has expired") from None
             raise
+
+    def _was_ours(self, request_id: str) -> bool:
+        """Whether an unknown id was given out long enough ago for its record to be gone: it says so, or a mark does."""
+        try:
+            parsed = UUID(request_id.partition(".")[0])  # an item's id is its batch's, a dot and a number
+        except ValueError:
+            parsed = UUID(int=0)
+        if parsed.version == 7:
+            age = time.time() - (parsed.int >> 80) / 1000
+            return min(self._settings.result_ttl, self._settings.failure_ttl) <= age
+        with translated():
+            return bool(self._client.exists(self._keys.gone(request_id)))
 
     def close(self) -> None:
         """Close the connections."""
@@ -407,13 +419,3 @@ def uuid7() -> UUID:
     stamp = time.time_ns() // 1_000_000
     value = stamp << 80 | int.from_bytes(os.urandom(10), "big")
     return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
-
-
-def _was_ours(request_id: str, settings: Settings) -> bool:
-    """Whether an unknown id is one this system could have given out long enough ago for its record to be gone."""
-    try:
-        parsed = UUID(request_id.partition(".")[0])  # an item's id is its batch's, a dot and a number
-    except ValueError:
-        return False
-    age = time.time() - (parsed.int >> 80) / 1000
-    return parsed.version == 7 and min(settings.result_ttl, settings.failure_ttl) <= age

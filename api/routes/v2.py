@@ -7,7 +7,6 @@ answered when all its images are, or with 504 after ``MAX_WAIT``.
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
@@ -28,6 +27,7 @@ from api.version import VERSION
 from tasks.errors import Unavailable
 from tasks.lanes import ANY
 from tasks.requests import State
+from tasks.submit import uuid7
 from worker_models.limits import Limits
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def _submissions(model: str, wanted: InferRequest) -> Iterator[Submission]:
     """One submission per image, with ids of its own: the protocol's id is for the caller only."""
     limits = Limits.of(engine().settings)
     checked = intake.parameters(_parameters(model, wanted))
-    group, parent = secrets.token_hex(16), traceparent()
+    group, parent = uuid7(), traceparent()
     found = list(_images(wanted.inputs, limits))
     most = engine().settings.max_batch_items
     if not 1 <= len(found) <= most:

@@ -91,6 +91,12 @@ local function finish(id, key, lane, from, to, at, ttl, keep, model)
     redis.call('DEL', image_key(id))
   end
   redis.call('PEXPIRE', key, ttl * 1000)
+  -- An id that is a UUID of version 7 tells by itself that its record has gone; another leaves a mark for as long again,
+  -- an hour at least.
+  local name = string.match(id, '^[^.]*')
+  if #name ~= 36 or not string.match(name, '^%x+%-%x+%-7%x+%-%x+%-%x+$') then
+    redis.call('SET', prefix .. 'gone:' .. id, '', 'PX', (ttl + math.max(ttl, 3600)) * 1000)
+  end
   notify(key, id)
 end
 

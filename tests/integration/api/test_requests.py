@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from tasks.submit import uuid7
 from tests.integration.api.conftest import MODELS, TOY, image
 from tests.support.stack import ApiProcess, Stack
 from tests.support.waiting import wait_until
@@ -176,13 +177,23 @@ def test_what_has_expired_is_gone_and_what_never_was_is_unknown(stack: Stack) ->
     http = stack.start_api(MODELS=MODELS, RESULT_TTL=1).client
     one = send(http).json()["request_id"]
     files = [("image", ("a.gif", image())), ("image", ("b.gif", image()))]
-    of_a_batch = http.post("/batch_inference", files=files).json()["results"][1]["request_id"]
-    for request_id in (one, of_a_batch):
+    key = {"Idempotency-Key": "k"}
+    of_batches = [
+        http.post("/batch_inference", files=files, headers=more).json()["results"][1]["request_id"]
+        for more in ({}, key)
+    ]
+    keyed = send(http, **key).json()["request_id"]
+    chosen = http.post("/inference?model_type=toy&request_id=mine", content=image(), headers=RAW).json()["request_id"]
+    canceled = send(http, "sleep 5", **{"Idempotency-Key": "c", "Prefer": "respond-async"}).json()["request_id"]
+    http.delete(f"/inference/{canceled}")
+    for request_id in (one, *of_batches, keyed, chosen, canceled):
         path = f"/inference/{request_id}"
         wait_until(lambda path=path: http.get(path).status_code == 410, 10, what="the record expires")
         for answer in (http.get(path), http.delete(path), http.get(f"{path}/events")):
             assert (answer.status_code, answer.json()["code"]) == (410, "purged_request")
-    assert http.get("/inference/never").json()["code"] == "unknown_request"
+    for never in ("never", f"{keyed}.7", f"{uuid7()}"):
+        assert http.get(f"/inference/{never}").json()["code"] == "unknown_request"
+    assert send(http, **key).json()["request_id"] == keyed, "after that the key stands for another request"
 
 
 def test_sixty_four_waiters_do_not_delay_livez(http: httpx.Client, toy_api: ApiProcess, tmp_path: Path) -> None:
