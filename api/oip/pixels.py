@@ -5,14 +5,18 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from api.oip.tensors import Tensor, numbers, wrong
+
+if TYPE_CHECKING:
+    from worker_models.limits import Limits
 
 #: Floats are converted one by one, so their images are bounded: 0.2 s of one core.
 MAX_FLOAT_PIXELS = 640 * 640
 
 
-def images(tensor: Tensor, max_pixels: int) -> Iterator[bytes]:
+def images(tensor: Tensor, limits: Limits) -> Iterator[bytes]:
     """One PNG per image of a tensor of shape ``(n, height, width, 3)``, RGB.
 
     UINT8 is 0 to 255, FP32 is 0.0 to 1.0 and is rounded to 8 bits. FP32 outside of that is refused: it is another scale
@@ -24,9 +28,11 @@ def images(tensor: Tensor, max_pixels: int) -> Iterator[bytes]:
     if len(tensor.shape) != 4 or tensor.shape[3] != 3 or 0 in tensor.shape:
         raise wrong(tensor.name, "must have the shape (images, height, width, 3)")
     _, height, width, _ = tensor.shape
-    limit = min(max_pixels, MAX_FLOAT_PIXELS) if tensor.datatype == "FP32" else max_pixels
+    limit = min(limits.max_pixels, MAX_FLOAT_PIXELS) if tensor.datatype == "FP32" else limits.max_pixels
     if height * width > limit:
         raise wrong(tensor.name, f"has {height} x {width} pixels, more than {limit}")
+    if max(height, width) > limits.max_side:
+        raise wrong(tensor.name, f"has {height} x {width} pixels; a side may have at most {limits.max_side}")
     data = _bytes(tensor)
     size = height * width * 3
     return (png(width, height, data[at : at + size]) for at in range(0, len(data), size))
@@ -45,11 +51,22 @@ def _bytes(tensor: Tensor) -> bytes:
 
 def png(width: int, height: int, rgb: bytes) -> bytes:
     """A PNG of 8-bit RGB rows; hardly compressed, because it lives for one trip through the queue."""
-    row = width * 3
-    rows = b"".join(b"\0" + rgb[at : at + row] for at in range(0, height * row, row))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(_rows(width, height, rgb), 1)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
+
+
+def _rows(width: int, height: int, rgb: bytes) -> bytearray:
+    """Each row behind the byte of its filter, which is none; moved by columns where there are fewer of those."""
+    row = width * 3
+    rows = bytearray(height * (row + 1))
+    if row < height:
+        for column in range(row):
+            rows[column + 1 :: row + 1] = rgb[column::row]
+    else:
+        for line in range(height):
+            rows[line * (row + 1) + 1 : (line + 1) * (row + 1)] = rgb[line * row : (line + 1) * row]
+    return rows
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

@@ -268,7 +268,7 @@ def _images(inputs: Sequence[Tensor], limits: Limits) -> Iterator[bytes]:
         raise tensors.wrong("inputs", "must have exactly one tensor, named image or pixels")
     tensor = inputs[0]
     if tensor.name == "pixels":
-        yield from pixels.images(tensor, limits.max_pixels)
+        yield from pixels.images(tensor, limits)
         return
     if tensor.datatype != "BYTES":
         raise tensors.wrong("image", "must be BYTES")

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import struct
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from api.problems import Problem
 from tests.unit.api import samples
 from tests.unit.api.fakes import FakeQueue
 from tests.unit.api.test_inference import refused
+from worker_models.limits import Limits
 
 PNG = samples.png()
 LENGTH = "Inference-Header-Content-Length"
@@ -289,6 +291,32 @@ def test_any_json_ends_in_tensors_or_a_problem(body: dict[str, Any]) -> None:
     try:
         for tensor in tensors.parse(json.dumps(body).encode(), None).inputs:
             tensors.elements(tensor)
-            list(pixels.images(tensor, 1000))
+            list(pixels.images(tensor, Limits(1000, 1000)))
     except Problem:
         return  # anything else that is raised fails the test
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.randoms(use_true_random=False))
+def test_any_pixels_become_a_png_of_them(width: int, height: int, dice: Any) -> None:
+    rgb = dice.randbytes(width * height * 3)
+    with Image.open(io.BytesIO(pixels.png(width, height, rgb))) as image:
+        assert (image.size, image.tobytes()) == ((width, height), rgb)
+
+
+def test_a_column_of_pixels_costs_little_memory() -> None:
+    """A bytes object for each row would take twenty times the tensor."""
+    rgb = bytes(65_535 * 3)
+    tracemalloc.start()
+    try:
+        pixels.png(1, 65_535, rgb)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * len(rgb)
+
+
+@pytest.mark.parametrize("shape", [(1, 70_000, 1, 3), (1, 1, 70_000, 3)])
+def test_a_tensor_with_too_long_a_side_is_refused_before_it_is_converted(shape: tuple[int, ...]) -> None:
+    tensor = tensors.Tensor("pixels", "UINT8", shape, bytes(210_000))
+    with pytest.raises(Problem, match="a side may have at most 65535"):
+        pixels.images(tensor, Limits(10**6, 10**6))

@@ -67,6 +67,22 @@ def test_each_kind_of_pixel_decodes_as_the_reference_does(photos, encoded, mode:
     assert difference(encoded(photos["coffee"].convert(mode), kind)) <= 1
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}], ids=str)
+def test_a_large_cmyk_jpeg_is_decoded_small_too(photos, encoded, options: dict):
+    """As small as an RGB one, and as close to the reference."""
+    data = encoded(photos["coffee"].resize((2400, 1600)).convert("CMYK"), "JPEG", **options)
+    assert jpeg_scale(1600, BILINEAR) == 2
+    assert difference(data) <= 24
+
+
+@pytest.mark.parametrize("size", [(1, 90), (90, 1), (40, 3000), (700, 900)])
+@pytest.mark.parametrize(("mode", "kind"), [("P", "PNG"), ("RGBA", "PNG"), ("LA", "PNG"), ("1", "BMP"), ("P", "GIF")])
+def test_only_what_the_network_sees_is_converted(photos, encoded, mode: str, kind: str, size: tuple[int, int]):
+    image = photos["rocket"].resize(size)
+    image = image.quantize(200) if mode == "P" else image.convert(mode)
+    assert difference(encoded(image, kind)) <= 1
+
+
 def test_the_colours_of_a_palette_with_transparency_are_kept(photos, encoded):
     image = photos["chelsea"].quantize(16)
     opaque = decode(encoded(image, "PNG"), BILINEAR, LIMITS)
