@@ -63,7 +63,7 @@ worker_prefetch_multiplier = 1  # what is delivered is performed in that order: 
 
 # -- worker
 # By alias, too: ``--pool threads`` stays what people type.
-POOL_ALIASES["threads"] = "tasks.pool:TaskPool"
+POOL_ALIASES["threads"] = "tasks.inference:TaskPool"
 imports = ("tasks.inference", "tasks.worker")
 worker_pool = "threads"
 worker_concurrency = 16

@@ -44,7 +44,8 @@ class Event:
 
     def text(self) -> str:
         """As it goes over the wire."""
-        return f"id: {self.place}\nevent: {self.name}\ndata: {json.dumps(self.data, separators=(',', ':'))}\n\n"
+        data = json.dumps(self.data, separators=(",", ":"), allow_nan=False)
+        return f"id: {self.place}\nevent: {self.name}\ndata: {data}\n\n"
 
 
 #: ``look(seen, wait)``: the events after place ``seen``, waiting up to ``wait`` seconds for one; whether it is over.

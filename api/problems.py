@@ -160,7 +160,7 @@ def wrong_value(name: str, detail: str) -> Problem:
 
 def render(problem: Problem) -> Response:
     """The HTTP answer for ``problem``, with ``Retry-After`` on every 429 and 503."""
-    response = Response(json.dumps(problem.document()), problem.status, mimetype=MEDIA_TYPE)
+    response = Response(json.dumps(problem.document(), allow_nan=False), problem.status, mimetype=MEDIA_TYPE)
     response.headers.update(problem.headers)
     if problem.retry_after is not None or problem.status in {429, 503}:
         seconds = problem.retry_after if problem.retry_after is not None else DEFAULT_RETRY_AFTER

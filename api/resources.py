@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 #: ``json.dumps`` makes an encoder for each call that wants other separators than its own.
-_compact = json.JSONEncoder(separators=(",", ":")).encode
+_compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def timestamp(epoch: float | None) -> str | None:

@@ -94,7 +94,7 @@ class Shift:
         owner = self.lease._owner  # noqa: SLF001
         self._attempts.clear()
         for tag, request_id in self._held:
-            self._attempts += self.records.begin([request_id], owner.boot, tag, "mobilenet")
+            self._attempts += self.records.begin([request_id], owner.boot, tag, "mobilenet").attempts
             owner.settle(tag)
 
     def commit(self, number: int) -> None:
@@ -106,6 +106,19 @@ class Shift:
         for attempt in self._attempts:
             outcome = Outcome(state=State.SUCCEEDED, result=text, decode=0.005, infer=0.01, batch=1)
             self.records.commit(owner.boot, attempt, outcome)
+
+
+class Nothing:
+    """A pipeline with nothing in it."""
+
+    busy_since: float | None = None
+    slow: bool = False
+
+    def __init__(self, owner: Ownership) -> None:
+        self.owner = owner
+
+    def tick(self, idle: frozenset[str]) -> None:
+        """Nothing to look after."""
 
 
 def idle_lease(settings: Settings, name: str, client: Any) -> Lease:
@@ -120,7 +133,7 @@ def idle_lease(settings: Settings, name: str, client: Any) -> Lease:
     def describe() -> dict[str, Any]:
         return described | {"boot": owner.boot, "started_at": time.time(), "last_heartbeat": time.time()}
 
-    lease = Lease(settings, owner, describe=describe, obey=lambda _: None, busy_since=lambda: None)
+    lease = Lease(settings, Nothing(owner), describe=describe, obey=lambda _: None)
     lease._client = lease._deliveries.client = lease._records.client = client  # noqa: SLF001
     lease._renew(register=True)  # noqa: SLF001
     return lease

@@ -63,7 +63,7 @@ class Deliveries:
         if held is None:
             return False
         lane, text, _, ids = _open(held)
-        return bool(self._run("give_back", lane, [boot, tag, text, *ids]))
+        return bool(self._run("give_back", lane, [boot, tag, text, "0", *ids]))
 
     # -- a dead worker's
 

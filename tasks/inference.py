@@ -1,42 +1,45 @@
-"""The one Celery task: a delivery of one or more requests.
+"""The one Celery task, a delivery of one or more requests, and the pool that performs it.
 
-Thin on purpose: :class:`tasks.engine.Engine` performs, mostly in :mod:`tasks.stages` before the task runs, and Celery
-retries. Whatever happens to a request is written in its record, so the task has no result.
+Celery runs a task from its beginning to its end in one place. Here :mod:`tasks.pipeline` performs a delivery before its
+task runs, and the task only says how that went. So everything that Celery does around a task stays Celery's: events,
+the number of tries, retries, acknowledgements. What became of a request is in its record, so the task has no result.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from celery.concurrency import thread
+from celery.concurrency.base import apply_target
 from celery.exceptions import Reject
 
 from settings import get_settings
 from tasks.celery import app
-from tasks.engine import Delivery
 from tasks.envelope import TASK
 from tasks.errors import TransientFailure
-from tasks.lanes import urgency
+from tasks.pipeline import Delivery
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tasks.engine import Engine
-    from tasks.stages import Work
+    from tasks.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
 _settings = get_settings()
 
+Callback = Callable[..., Any]
+
+#: The delivery whose task runs in this thread.
+_performed = threading.local()
+
 
 class InferenceTask(app.Task):  # type: ignore[name-defined]
-    """Holds the engine of this worker process; :mod:`tasks.worker` sets it before anything is consumed.
-
-    ``performed`` has the deliveries that have been through the stages and whose task is about to run, by tag.
-    """
-
-    engine: Engine
-    performed: ClassVar[dict[str, Work]] = {}
+    """A task whose retry is never lost."""
 
     def retry(self, *args: Any, **kwargs: Any) -> Any:
         """Celery's retry; when the message cannot be published, the delivery is given back."""
@@ -58,27 +61,69 @@ class InferenceTask(app.Task):  # type: ignore[name-defined]
     retry_backoff_max=_settings.retry_backoff_max,
     retry_jitter=_settings.retry_jitter,
 )
-def infer(self: Any, ids: list[str]) -> None:
-    """Perform the requests of one delivery, or tell how that went.
+def infer(_: Any, ids: list[str]) -> None:
+    """Say how the delivery went that :class:`TaskPool` has performed.
 
     Raises:
-        TransientFailure: some want another attempt; Celery's autoretry publishes it.
+        TransientFailure: some requests want another attempt; Celery's autoretry publishes it.
         Reject: something outside the requests went wrong, Redis for too long or a bug; the delivery is given back.
     """
-    request = self.request
-    delivery = delivery_of(ids, request.properties, request.delivery_info, request.retries)
-    work = self.performed.get(delivery.tag)
     try:
-        failures = work.outcome() if work else self.engine.perform(delivery)
+        _performed.delivery.check()
+    except TransientFailure:
+        raise
     except Exception as error:
         log.exception("a delivery of %d request(s) could not be performed; it is given back", len(ids))
         raise Reject(error, requeue=True) from error
-    delivery.check(failures)
 
 
-def delivery_of(
-    ids: Sequence[str], properties: Mapping[str, Any], delivery_info: Mapping[str, Any], retries: int
-) -> Delivery:
+class TaskPool(thread.TaskPool):
+    """``--pool threads`` of an Inferlane worker; ``pipeline`` is set once the model is loaded."""
+
+    pipeline: Pipeline | None = None
+
+    def on_apply(
+        self, target: Callback, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None,
+        callback: Callback | None = None, accept_callback: Callback | None = None, **options: Any,
+    ) -> Any:  # fmt: skip
+        """Perform a delivery in the pipeline; run any other task as Celery does."""
+        if self.pipeline is None or callback is None or args is None or args[0] != TASK:
+            return super().on_apply(target, args, kwargs, callback, accept_callback, **options)
+        began = time.monotonic()
+        if accept_callback is not None:
+            accept_callback(os.getpid(), began)
+        self.pipeline.put(_delivery(args[2], partial(_run, target, args, callback, began)))
+        return None
+
+    def on_stop(self) -> None:
+        """What has been taken ends before the worker does."""
+        if self.pipeline is not None:
+            self.pipeline.close()
+        super().on_stop()
+
+
+def _delivery(request: Mapping[str, Any], ended: Callable[[Delivery], object]) -> Delivery:
     """The delivery that a task is about, from what Celery knows of the message."""
-    rank = urgency(delivery_info["routing_key"])
-    return Delivery(ids, properties["delivery_tag"], rank, last_try=retries >= infer.max_retries)
+    retries = request["retries"]
+    return Delivery(
+        ids=request["args"][0],
+        tag=request["properties"]["delivery_tag"],
+        lane=request["delivery_info"]["routing_key"],
+        retries=retries,
+        last_try=retries >= infer.max_retries,
+        ended=ended,
+    )
+
+
+def _run(target: Callback, args: tuple[Any, ...], callback: Callback, began: float, delivery: Delivery) -> None:
+    """Let Celery run the task of a delivery that has been performed; its time counts from when it was taken."""
+
+    def ended(result: tuple[int, Any, float]) -> None:
+        failed, value, _ = result
+        callback((failed, value, time.monotonic() - began))
+
+    _performed.delivery = delivery
+    try:
+        apply_target(target, args, callback=ended)
+    except Exception:
+        log.exception("Celery could not end the task of a delivery")

@@ -58,9 +58,9 @@ class Keys:
         """What an operator wants of the worker of this node name."""
         return f"{self.prefix}orders:{node}"
 
-    def suspect(self, boot: str) -> str:
-        """The request that a worker is running alone."""
-        return f"{self.prefix}suspect:{boot}"
+    def death(self, boot: str) -> str:
+        """How a worker ended, written by its guardian; unknown when there is nothing."""
+        return f"{self.prefix}death:{boot}"
 
     def reply(self, process: str) -> str:
         """The reply list of a process that waits for answers."""

@@ -1,25 +1,28 @@
 """The lease: a worker's proof of life, renewed from its own thread, so that no inference can delay it.
 
 The same thread does what every worker owes the others and nobody owns alone: rescuing the dead, ending requests whose
-deadline has passed, giving back deliveries that got lost on the way. It also watches its own process: a forward pass
-longer than HARD_TIMEOUT ends it, and the rescue and poison rules do the rest.
+deadline has passed, giving back deliveries that got lost on the way. It also watches its own process: a decoding, a
+forward pass or anything else that a model is asked for ends it after HARD_TIMEOUT, and the rescue and poison rules do
+the rest; so does a stop that waits for a Redis that is gone.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from redis.exceptions import RedisError
 
 from tasks import connections, scripts
 from tasks.deliveries import Deliveries, Watchfulness, uptime
 from tasks.errors import Unavailable
+from tasks.exits import end_process
+from tasks.fleet import read_workers
+from tasks.keys import Keys
 from tasks.requests import Records
 
 if TYPE_CHECKING:
@@ -28,8 +31,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Exit status of a worker that gave up on itself (EX_TEMPFAIL): a supervisor starts it again.
-HUNG = 75
+#: Seconds for which a worker that was told to stop waits for a Redis that does not answer.
+STOP_GRACE = 5.0
+
+
+class Watched(Protocol):
+    """What the lease looks after: a :class:`tasks.pipeline.Pipeline`."""
+
+    owner: Ownership
+
+    @property
+    def busy_since(self) -> float | None:
+        """``time.monotonic()`` when the model was given what it has worked on for longest."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether that is long ago, so that requests may wait behind it."""
+
+    def tick(self, idle: frozenset[str]) -> None:
+        """Look after those requests, given the models with an idle worker."""
 
 
 class Lease:
@@ -38,23 +58,24 @@ class Lease:
     def __init__(
         self,
         settings: Settings,
-        owner: Ownership,
+        pipeline: Watched,
         *,
         describe: Callable[[], dict[str, Any]],
         obey: Callable[[dict[str, Any]], None],
-        busy_since: Callable[[], float | None],
     ) -> None:
         self._settings = settings
-        self._owner = owner
+        self._pipeline = pipeline
+        self._owner = pipeline.owner
         self._describe = describe
         self._obey = obey
-        self._busy_since = busy_since
         client = connections.prompt(settings.redis_url)
         self._client = client
         self._deliveries = Deliveries(client, settings)
         self._records = Records(client, settings)
         self._watch: Watchfulness | None = None
         self._stop = threading.Event()
+        self._stopping: float | None = None
+        self._reached = time.monotonic()
         self._ticks = 0
         self._thread = threading.Thread(target=self._live, name="lease", daemon=True)
 
@@ -62,6 +83,10 @@ class Lease:
         """Register, before anything is consumed; then keep the lease."""
         self._renew(register=True)
         self._thread.start()
+
+    def stopping(self) -> None:
+        """The worker was told to stop; from now on it does not wait for Redis for ever."""
+        self._stopping = self._stopping or time.monotonic()
 
     def stop(self) -> None:
         """Give back what is left and say goodbye, so that nobody has to wait for the lease to run out."""
@@ -79,7 +104,8 @@ class Lease:
             while not self._stop.wait(self._settings.lease_renew / 2):
                 self._check_watchdog()
                 self._tick(renew=self._ticks % 2 == 0)
-        except Exception:
+                self._check_stop()
+        except BaseException:
             # A worker that cannot prove it lives must not go on looking as if it did.
             log.critical("the lease thread failed: this worker exits", exc_info=True)
             end_process()
@@ -90,7 +116,9 @@ class Lease:
         try:
             if renew:
                 self._renew(register=False)
+            self._pipeline.tick(self._idle() if self._pipeline.slow else frozenset())
             self._care()
+            self._reached = time.monotonic()
         except (RedisError, Unavailable, OSError) as error:
             self._interrupted(str(error))
             return
@@ -107,6 +135,12 @@ class Lease:
             self._renew(register=True)
             return
         self._obey({name.decode(): json.loads(value) for name, value in zip(orders[::2], orders[1::2], strict=True)})
+
+    def _idle(self) -> frozenset[str]:
+        """Models with another worker that has nothing to do."""
+        workers = read_workers(self._client, Keys(self._settings.key_prefix))
+        others = [worker for worker in workers if worker["boot"] != self._owner.boot]
+        return frozenset(worker["model"] for worker in others if worker["state"] == "idle")
 
     def _care(self) -> None:
         """What every worker does for all."""
@@ -134,17 +168,18 @@ class Lease:
             self._watch.interrupted()
 
     def _check_watchdog(self) -> None:
-        since = self._busy_since()
+        since = self._pipeline.busy_since
         if since is None or time.monotonic() - since < self._settings.hard_timeout:
             return
         log.critical(
-            "a forward pass has run for more than HARD_TIMEOUT (%.0f s): this worker exits, its requests are rescued",
+            "the model has worked for more than HARD_TIMEOUT (%.0f s): this worker exits, its requests are rescued",
             self._settings.hard_timeout,
         )
         end_process()
 
-
-def end_process() -> None:
-    """End the process from a thread, whatever the others are doing."""
-    logging.shutdown()
-    os._exit(HUNG)
+    def _check_stop(self) -> None:
+        now = time.monotonic()
+        if self._stopping is None or now - max(self._stopping, self._reached) < STOP_GRACE:
+            return
+        log.critical("told to stop while Redis does not answer: this worker exits, its requests are rescued")
+        end_process()

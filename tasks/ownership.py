@@ -22,10 +22,13 @@ class Ownership:
         self.boot = f"{re.sub(r'[^A-Za-z0-9@._-]', '_', node)}/{uuid4().hex[:8]}"
         self._held: dict[str, int] = {}
         self.batch = 1
-        """How many requests run at a time, and so how many more are worth having in hand; the model decides."""
+        """How many requests run at a time; the model decides."""
+        self.most: Callable[[], int] = lambda: 2 * self.batch
+        """How many requests are worth having in hand: those of a batch that runs and of one ahead of it."""
         self.on_room: Callable[[], object] = lambda: None
         """Called from any thread when a part of a delivery has ended and another may be taken because of it."""
         self._settled: deque[str] = deque()
+        self._full = False
         self._numbers = count(1)
         self._lock = threading.Lock()
         self.taking = True
@@ -40,26 +43,28 @@ class Ownership:
             self._held[tag] = requests
 
     def room(self) -> int:
-        """How many more requests are worth taking: one batch that runs and one ahead of it.
+        """How many more requests are worth taking.
 
         What counts is the requests that have not ended. With more in hand, what is urgent would wait behind it, and
         nothing would be answered sooner.
         """
         with self._lock:
-            return max(0, 2 * self.batch - sum(self._held.values()))
+            return max(0, self.most() - sum(self._held.values()))
 
     def has_room(self, places: int) -> bool:
         """Whether one more delivery may be taken when there are to be ``places`` of them at most."""
-        return len(self._held) < places and self.room() > 0
+        room = self.room()
+        self._full = room == 0
+        return len(self._held) < places and room > 0
 
     def ended(self, tag: str) -> None:
         """One request of a delivery has ended; the delivery is still held."""
         with self._lock:
             if tag not in self._held:
                 return
-            before = sum(self._held.values())
             self._held[tag] -= 1
-        if before == 2 * self.batch:
+        if self._full and self.room():
+            self._full = False
             self.on_room()
 
     def settle(self, tag: str) -> None:

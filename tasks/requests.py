@@ -90,16 +90,18 @@ class Attempt:
     id: str
     model: str
     number: int
-    crashes: int
     spec: dict[str, Any]
     image: bytes
     created_at: float
     started_at: float
 
-    @property
-    def solo(self) -> bool:
-        """Whether it must run alone because a worker died with it."""
-        return self.crashes > 0
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What of a delivery may run: the attempts that began, and the ids of those that must run alone and did not."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    suspects: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,29 +213,34 @@ class Records:
 
     # -- for the worker that holds a delivery
 
-    def begin(self, ids: Iterable[str], boot: str, tag: str, model: str) -> list[Attempt]:
-        """Start those of ``ids`` that this delivery may run; the others have ended or run elsewhere.
+    def begin(self, ids: Iterable[str], boot: str, tag: str, model: str, *, alone: bool = False) -> Started:
+        """Start those of ``ids`` that this delivery may run; the others have ended, run elsewhere or must run alone.
 
         Args:
             ids: the requests of the delivery.
             boot: the holder's boot id.
             tag: the delivery's tag.
             model: the holder's model, under whose name a shared lane's latencies are counted.
+            alone: whether nothing else runs in the holder until they have ended.
         """
-        return self.begin_all([(list(ids), tag)], boot, model)[0]
+        return self.begin_all([(list(ids), tag)], boot, model, alone=alone)[0]
 
-    def begin_all(self, held: Sequence[tuple[Sequence[str], str]], boot: str, model: str) -> list[list[Attempt]]:
+    def begin_all(
+        self, held: Sequence[tuple[Sequence[str], str]], boot: str, model: str, *, alone: bool = False
+    ) -> list[Started]:
         """As :meth:`begin` for several deliveries, each with its ids and its tag, in one round trip."""
         wanted = [(request_id, tag) for ids, tag in held for request_id in ids]
-        more = (self._ttl[State.FAILED], MOST_ATTEMPTS, model)
+        more = (self._ttl[State.FAILED], MOST_ATTEMPTS, model, int(alone))
         calls = [((), (self._prefix, boot, tag, request_id, *more)) for request_id, tag in wanted]
         keys = [self.keys.image(request_id) for request_id, _ in wanted]
         with translated():
             answers, images = scripts.run_and_get(self.kept, "begin", calls, keys)
-        started: dict[str, list[Attempt]] = {tag: [] for _, tag in held}
+        started = {tag: Started() for _, tag in held}
         for (request_id, tag), answer, image in zip(wanted, answers, images, strict=True):
             if answer[0] > 0:
-                started[tag].append(_attempt(request_id, model, answer, image))
+                started[tag].attempts.append(_attempt(request_id, model, answer, image))
+            elif answer[1] == b"alone":
+                started[tag].suspects.append(request_id)
         return list(started.values())
 
     def commit(self, boot: str, attempt: Attempt, outcome: Outcome) -> bool:
@@ -253,6 +260,12 @@ class Records:
         args = [self._prefix, boot, attempt.id, attempt.number, str(outcome.state), outcome.result, ttl, *spent]
         return [*args, int(outcome.dead_letter), outcome.batch, attempt.model]
 
+    def give_back(self, boot: str, tag: str, lane: str, message: str, ids: Sequence[str]) -> bool:
+        """Return requests of a delivery that have not run to the head of their lane, in ``message``; False for none."""
+        call = [self._prefix, boot, tag, message, 1, *ids]
+        with translated():
+            return bool(scripts.run(self.kept, "give_back", self.keys.lane_and_bell(lane), call))
+
     def requeue(self, boot: str, attempt: Attempt, error: Mapping[str, Any]) -> bool:
         """Back to queued after a transient failure; False when fenced."""
         return bool(self._run("requeue", [boot, attempt.id, attempt.number, json.dumps(error)]) == 1)
@@ -267,12 +280,11 @@ class Records:
 
 def _attempt(request_id: str, model: str, answer: Sequence[Any], image: bytes | None) -> Attempt:
     """``image`` is None when the request was canceled in between; its answer will be fenced."""
-    number, crashes, spec, created, started = answer
+    number, spec, created, started = answer
     return Attempt(
         id=request_id,
         model=model,
         number=number,
-        crashes=crashes,
         spec=json.loads(spec),
         image=image or b"",
         created_at=float(created),

@@ -1,28 +1,25 @@
 """OpenTelemetry, when ``OTEL_ENABLED`` asks for it: one trace from the HTTP request to the forward pass.
 
 Imported only then, so an installation without it neither needs the packages (``requirements-otel.txt``) nor pays for
-them. OpenTelemetry's instrumentation makes the spans of the HTTP request and of the running task. It cannot see the
-publishing, because the accept script pushes the message itself and Celery's publish signals never fire, nor into the
-batcher, whose one thread answers many requests at once: those spans, and the trace context in the message, come from
-here.
+them. OpenTelemetry's instrumentation makes the spans of the HTTP request. It cannot see the publishing, because the
+accept script pushes the message itself and Celery's publish signals never fire: that span comes from here, a worker's
+spans from :mod:`tasks.spans`. The trace context travels in the request's record.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING
 
 from settings import SettingsError
 
 try:
-    from opentelemetry import context, propagate, trace
+    from opentelemetry import propagate, trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.instrumentation.celery import CeleryInstrumentor
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -30,13 +27,9 @@ except ImportError as error:
     raise SettingsError(f"OTEL_ENABLED: pip install -r requirements-otel.txt ({error})") from error
 
 from tasks import envelope
-from tasks.celery import app
-from tasks.submit import Accepted, Entry, Gateway, Submission
-from worker_models.batcher import Batcher, Slot
+from tasks.submit import Accepted, Gateway, Submission
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Tracer
-
     from tasks.errors import TaskError
 
 NAME = "inferlane"
@@ -73,11 +66,6 @@ class TracedGateway(Gateway):
         with _publishing(len(items)) as carried:
             return super()._submit_all([replace(item, traceparent=carried) for item in items])
 
-    def _seal(self, entries: Sequence[Entry]) -> str:
-        """All requests of a message come from one call, so one context is right for all of them."""
-        parent = entries[0].submission.traceparent or ""
-        return envelope.seal(app, entries[0].lane, [entry.id for entry in entries], traceparent=parent)
-
 
 @contextmanager
 def _publishing(count: int) -> Iterator[str]:
@@ -92,64 +80,3 @@ def _publishing(count: int) -> Iterator[str]:
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
         yield carrier["traceparent"]
-
-
-class TracedModel:
-    """A model whose decoding is a span; everything else is the model's own."""
-
-    def __init__(self, model: Any, tracer: Tracer) -> None:
-        self._model = model
-        self._tracer = tracer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def decode(self, data: bytes) -> Any:
-        """The network's input for one encoded image."""
-        with self._tracer.start_as_current_span("decode", attributes={"image.bytes": len(data)}):
-            return self._model.decode(data)
-
-
-class TracedBatcher(Batcher[Any, Any]):
-    """A batcher that remembers which trace each item came with, and gives each a span of its forward pass."""
-
-    def __init__(self, infer: Callable[[Sequence[Any]], Sequence[Any]], *shape: int, tracer: Tracer) -> None:
-        super().__init__(partial(_infer, infer, tracer), *shape)
-
-    def submit(
-        self, item: Any, *, rank: int = 0, solo: bool = False, then: Callable[[Slot[Any, Any]], object] | None = None
-    ) -> Slot[Any, Any]:
-        """As :meth:`worker_models.batcher.Batcher.submit`."""
-        return super().submit((item, context.get_current()), rank=rank, solo=solo, then=then)
-
-
-def _infer(infer: Callable[[Sequence[Any]], Sequence[Any]], tracer: Tracer, batch: Sequence[Any]) -> Sequence[Any]:
-    began = time.time_ns()
-    try:
-        values = infer([item for item, _ in batch])
-    except Exception as error:
-        _tell(tracer, batch, began, error)
-        raise
-    _tell(tracer, batch, began, None)
-    return values
-
-
-def _tell(tracer: Tracer, batch: Sequence[Any], began: int, error: Exception | None) -> None:
-    """The same forward pass once in the trace of every request that was in it."""
-    ended = time.time_ns()
-    for _, parent in batch:
-        span = tracer.start_span("infer", parent, start_time=began, attributes={"batch.size": len(batch)})
-        if error is not None:
-            span.record_exception(error)
-            span.set_status(trace.StatusCode.ERROR, str(error))
-        span.end(ended)
-
-
-def trace_worker(model: Any) -> tuple[Any, Callable[..., Batcher[Any, Any]]]:
-    """Have this worker's tasks traced; the model and the batcher to use instead of the plain ones."""
-    spans = provider("worker")
-    CeleryInstrumentor().instrument(  # type: ignore[no-untyped-call]
-        tracer_provider=spans
-    )
-    tracer = spans.get_tracer(NAME)
-    return TracedModel(model, tracer), partial(TracedBatcher, tracer=tracer)

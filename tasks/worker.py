@@ -29,14 +29,11 @@ from settings import get_settings
 from tasks import connections, ownership
 from tasks.celery import app
 from tasks.chaos import Chaos
-from tasks.engine import Engine
-from tasks.inference import InferenceTask
 from tasks.lanes import lanes_of
 from tasks.lease import Lease
+from tasks.pipeline import Pipeline
 from tasks.requests import Records
-from tasks.stages import Stages
 from tasks.vitals import shared
-from worker_models.batcher import Batcher
 from worker_models.errors import ModelError
 from worker_models.machine import intra_op_threads, usable_cores
 from worker_models.memory import return_large_buffers
@@ -46,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from settings import Settings
+    from tasks.pipeline import Delivery
     from worker_models.model import Model
 
 log = logging.getLogger(__name__)
@@ -82,7 +80,6 @@ class PinnedModel(bootsteps.StartStopStep):
         self._name = model or ""
         self._chaos_mode = chaos
         self.lease: Lease | None = None
-        self.batcher: Batcher[Any, Any] | None = None
         super().__init__(parent, **kwargs)
 
     def start(self, parent: Any) -> None:
@@ -98,33 +95,36 @@ class PinnedModel(bootsteps.StartStopStep):
             raise SystemExit(1) from error
         chaos = Chaos(settings)
         infer = chaos.around(model.infer) if settings.chaos_enabled else model.infer
-        make_batcher: Callable[..., Batcher[Any, Any]] = Batcher
-        if settings.otel_enabled:
-            from tasks.tracing import trace_worker
-
-            model, make_batcher = trace_worker(model)
         shape = batcher_shape(model, settings)
         owner.batch = shape.max_batch * shape.passes
-        owner.on_room = lambda: parent.hub.call_soon(_look_again)
-        self.batcher = make_batcher(infer, *shape)
         records = Records(connections.patient(settings.redis_url), settings)
-        engine = Engine(model, self.batcher, records, owner)
-        InferenceTask.engine = engine
-        if not settings.otel_enabled:  # its spans want a task to run where its work is done
-            parent.pool.stages = Stages(engine, decoders=usable_cores())
+        pipeline = Pipeline(model, infer, shape, records, owner, decoders=usable_cores(), trace=_trace(settings))
+        owner.most, owner.on_room = pipeline.most, lambda: parent.hub.call_soon(_look_again)
+        parent.pool.pipeline = pipeline
         parent.chaos = chaos if settings.chaos_enabled else None
         # What is there now stays: the collector need not look at it again and again, nor count it, see serving.settle.
         gc.collect()
         gc.freeze()
         gc.collect()
-        self.lease = _lease(engine, _lane_name(self._name), parent)
+        self.lease = lease = _lease(pipeline, _lane_name(self._name), parent)
+        signals.worker_shutting_down.connect(lambda **_: lease.stopping(), weak=False)
         _register(self.lease)
         if self._chaos_mode != "off":
             chaos.set(self._chaos_mode)
 
     def stop(self, parent: Any) -> None:
-        """Nothing yet: Celery stops its steps in reverse, and the pool still has work; see :func:`_goodbye`."""
+        """Almost nothing yet: Celery stops its steps in reverse, and the pool still has work; see :func:`_goodbye`."""
         parent.pinned = self
+        if self.lease is not None:
+            self.lease.stopping()
+
+
+def _trace(settings: Settings) -> Callable[[Delivery], None] | None:
+    if not settings.otel_enabled:
+        return None
+    from tasks.spans import trace_worker
+
+    return trace_worker()
 
 
 def _look_again() -> None:
@@ -163,13 +163,13 @@ def _register(lease: Lease) -> None:
         pause = min(2 * pause, 5.0)
 
 
-def _lease(engine: Engine, lane_name: str, parent: Any) -> Lease:
+def _lease(pipeline: Pipeline, lane_name: str, parent: Any) -> Lease:
     process = psutil.Process()
-    model = engine.model
+    model, owner = pipeline.model, pipeline.owner
     settings = get_settings()
     fixed = {
         "id": parent.hostname,
-        "boot": engine.owner.boot,
+        "boot": owner.boot,
         "model": lane_name,
         "version": model.version,
         "weights": model.weights,
@@ -179,18 +179,18 @@ def _lease(engine: Engine, lane_name: str, parent: Any) -> Lease:
         "pid": os.getpid(),
         "concurrency": parent.concurrency,
         "started_at": time.time(),
-        "max_batch": engine.owner.batch,
+        "max_batch": owner.batch,
         **_setup(settings),
     }
 
     def describe() -> dict[str, Any]:
-        tally = engine.tally
-        taking = engine.owner.taking
-        state = ("busy" if tally.in_flight else "idle") if taking else "draining"
+        tally, in_flight = pipeline.tally, pipeline.in_flight
+        taking = owner.taking
+        state = ("busy" if in_flight else "idle") if taking else "draining"
         cpu = process.cpu_times()
         return fixed | {
             "state": state,
-            "in_flight": tally.in_flight,
+            "in_flight": in_flight,
             "processed": tally.processed,
             "failed": tally.failed,
             "service_seconds": round(tally.service_seconds, 6),
@@ -203,17 +203,16 @@ def _lease(engine: Engine, lane_name: str, parent: Any) -> Lease:
     ending = threading.Event()
 
     def obey(orders: dict[str, Any]) -> None:
-        engine.owner.taking = not orders.get("drain", False)
+        owner.taking = not orders.get("drain", False)
         if parent.chaos:
             parent.chaos.order(orders.get("chaos"))
-        meant = orders.get("restart", {}).get("boot") == engine.owner.boot
+        meant = orders.get("restart", {}).get("boot") == owner.boot
         if meant and not ending.is_set():
             ending.set()  # Celery would take a second signal for impatience
             log.warning("ordered to restart: this worker finishes what it has and ends")
             os.kill(os.getpid(), signal.SIGTERM)
 
-    busy_since = lambda: engine.batcher.busy_since  # noqa: E731 - one attribute, read late
-    return Lease(settings, engine.owner, describe=describe, obey=obey, busy_since=busy_since)
+    return Lease(settings, pipeline, describe=describe, obey=obey)
 
 
 def _setup(settings: Settings) -> dict[str, Any]:
@@ -233,8 +232,6 @@ def _goodbye(sender: Any, **_: Any) -> None:
     pinned: PinnedModel | None = getattr(sender, "pinned", None)
     if pinned is None:
         return
-    if pinned.batcher is not None:
-        pinned.batcher.close(timeout=1.0)
     if pinned.lease is not None:
         pinned.lease.stop()
 

@@ -5,12 +5,21 @@ pass), ``error`` (fails every time), ``strange`` (its answer cannot be written d
 counted in the file PATH), ``ran PATH`` (appends a line to PATH each time it is inferred), ``until PATH`` (runs until
 there is a file PATH, a minute at most). Several orders may be joined by ``;``.
 
+What else a model may do, with ``in decode`` or ``in predictions`` behind it also there: ``quit`` (SystemExit),
+``interrupt`` (KeyboardInterrupt), ``panic`` (raised is no ``Exception``, as Rust's are), ``mute`` (raised is what
+cannot say what it is), ``hang``, ``gil 4`` (keeps Python's interpreter for four seconds), ``exit``, ``segfault``.
+``nan``, ``infinity``, ``huge``: a confidence of that kind.
+
 ``tests.toy:photo`` takes any image; a forward pass takes TOY_BASE seconds (environment) and TOY_SECONDS for each.
 """
 
 from __future__ import annotations
 
+import ctypes
+import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,18 +43,21 @@ class Toy:
         text = data.decode()
         if "bad" in text.split():
             raise UnsupportedImage("told to be bad")
+        _obey_all(text, "decode")
         return text
 
     def infer(self, batch: Sequence[str]) -> Sequence[str]:
         for text in batch:
-            for order in text.split(";"):
-                _obey(order.split())
+            _obey_all(text)
         return batch
 
     def predictions(self, output: str, top_k: int) -> list[dict[str, Any]]:
         if "strange" in output.split():
             return [{"class": object()}]
-        return [{"class": output.replace(";", " ").split(maxsplit=1)[0], "index": 0, "confidence": 1.0}][:top_k]
+        _obey_all(output, "predictions")
+        first = output.replace(";", " ").split(maxsplit=1)[0]
+        confidence = {"nan": math.nan, "infinity": math.inf, "huge": 1e300}.get(first, 1.0)
+        return [{"class": first, "index": 0, "confidence": confidence}][:top_k]
 
     def warm_up(self) -> None:
         pass
@@ -54,14 +66,57 @@ class Toy:
         pass
 
 
+class Panic(BaseException):
+    """What a panic in an extension written in Rust becomes."""
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def _obey_all(text: str, place: str = "infer") -> None:
+    """Obey the orders that are meant for this place."""
+    for order in text.split(";"):
+        words, _, there = order.partition(" in ")
+        if (there.strip() or "infer") == place:
+            _obey(words.split())
+
+
+RAISED = {
+    "quit": SystemExit(3),
+    "interrupt": KeyboardInterrupt(),
+    "panic": Panic("told to panic"),
+    "mute": MuteError(),
+    "error": InferenceFailed("told to fail"),
+}
+
+
 def _obey(order: list[str]) -> None:
+    if order and order[0] in RAISED:
+        raise RAISED[order[0]]
+    _act(order)
+    _misbehave(order)
+
+
+def _misbehave(order: list[str]) -> None:
+    match order:
+        case ["exit"]:
+            os._exit(1)
+        case ["hang"]:
+            threading.Event().wait()
+        case ["gil", seconds]:
+            ctypes.PyDLL(None).usleep(int(float(seconds) * 1e6))
+        case ["segfault"]:
+            signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGSEGV)
+            time.sleep(60)
+
+
+def _act(order: list[str]) -> None:
     match order:
         case ["sleep", seconds]:
             time.sleep(float(seconds))
-        case ["exit"]:
-            os._exit(1)
-        case ["error"]:
-            raise InferenceFailed("told to fail")
         case ["flaky", path, times]:
             if _append(path) <= int(times):
                 raise InferenceFailed("told to fail for now")

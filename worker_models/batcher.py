@@ -4,7 +4,7 @@ An inference thread takes what waits, the most urgent first and up to ``max_batc
 worker a batch is one item and waits for nothing; under load the items that arrive during one forward pass are the next
 batch. Inference threads wait neither for one another, so none stands idle while there is work, nor does what is urgent
 wait for the slowest of them. A batch that raises is split in halves until the item to blame is alone: only its caller
-sees the error.
+sees the error. Whatever ``infer`` raises is such an error, ``SystemExit`` too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -43,14 +43,15 @@ class Result(Generic[R]):
 class Slot(Generic[T, R]):
     """One item on its way through; ``done`` is held until the item has its answer or its error."""
 
-    __slots__ = ("answer", "done", "error", "item", "solo", "then")
+    __slots__ = ("answer", "began", "done", "error", "item", "since", "then")
 
-    def __init__(self, item: T, solo: bool, then: Callable[[Slot[T, R]], object] | None) -> None:
+    def __init__(self, item: T, then: Callable[[Slot[T, R]], object] | None) -> None:
         self.item = item
-        self.solo = solo
         self.then = then
+        self.since = self.began = time.monotonic()
+        """When it came, and when its last forward pass began, by the monotonic clock."""
         self.answer: Result[R] | None = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         # A bare lock costs a tenth of an Event or a Future, and there is one for every request.
         self.done = threading.Lock()
         self.done.acquire()
@@ -60,7 +61,7 @@ class Slot(Generic[T, R]):
 
         Raises:
             BatcherClosed: an inference thread ended before the item had its turn.
-            Exception: whatever ``infer`` raises for this item alone.
+            BaseException: whatever ``infer`` raises for this item alone.
         """
         self.done.acquire()
         if self.error is not None:
@@ -84,10 +85,16 @@ class Batcher(Generic[T, R]):
         max_batch: the most items of one forward pass.
         capacity: the most items that wait; :meth:`submit` blocks while it is reached.
         passes: how many forward passes may run side by side; ``infer`` is called from as many threads.
+        lost: called from an inference thread that ends though nobody closed the batcher: a fault of this class.
     """
 
     def __init__(
-        self, infer: Callable[[Sequence[T]], Sequence[R]], max_batch: int, capacity: int, passes: int = 1
+        self,
+        infer: Callable[[Sequence[T]], Sequence[R]],
+        max_batch: int,
+        capacity: int,
+        passes: int = 1,
+        lost: Callable[[], object] = lambda: None,
     ) -> None:
         if min(max_batch, capacity, passes) < 1:
             raise ValueError("max_batch, capacity and passes must be at least 1")
@@ -95,6 +102,7 @@ class Batcher(Generic[T, R]):
         self._max_batch = max_batch
         self._capacity = capacity
         self._passes = passes
+        self._lost = lost
         self._waiting: list[tuple[int, int, Slot[T, R]]] = []
         self._order = count()
         self._closed = False
@@ -102,8 +110,6 @@ class Batcher(Generic[T, R]):
         self._filled = threading.Condition(lock)
         self._emptied = threading.Condition(lock)
         self._running = 0
-        self._solo = False
-        """Whether the pass that runs is a solo item's."""
         self._since: list[float | None] = [None] * passes
         self._threads = [
             threading.Thread(target=self._serve, args=(number,), name=f"inference-{number}", daemon=True)
@@ -117,18 +123,26 @@ class Batcher(Generic[T, R]):
         """``time.monotonic()`` at the start of the oldest forward pass that runs now; None while none does."""
         return min((since for since in self._since if since is not None), default=None)
 
-    def run(self, item: T, *, rank: int = 0, solo: bool = False) -> Result[R]:
-        """Infer one item; blocks until it is done. Nothing else runs while a ``solo`` item does.
+    @property
+    def room(self) -> int:
+        """How many items would be in a forward pass at once if they came now."""
+        return max(0, (self._passes - self._running) * self._max_batch - len(self._waiting))
+
+    @property
+    def waiting(self) -> int:
+        """How many items are in no forward pass yet."""
+        return len(self._waiting)
+
+    def run(self, item: T, *, rank: int = 0) -> Result[R]:
+        """Infer one item; blocks until it is done.
 
         Raises:
             BatcherClosed: closed before the item was accepted.
-            Exception: whatever ``infer`` raises for this item alone.
+            BaseException: whatever ``infer`` raises for this item alone.
         """
-        return self.submit(item, rank=rank, solo=solo).result()
+        return self.submit(item, rank=rank).result()
 
-    def submit(
-        self, item: T, *, rank: int = 0, solo: bool = False, then: Callable[[Slot[T, R]], object] | None = None
-    ) -> Slot[T, R]:
+    def submit(self, item: T, *, rank: int = 0, then: Callable[[Slot[T, R]], object] | None = None) -> Slot[T, R]:
         """Hand one item in and go on; blocks only while ``capacity`` items wait. Read it with ``.result()``.
 
         Items of a lower ``rank`` go first, those of the same in the order they came. ``then`` is called with the slot
@@ -137,9 +151,19 @@ class Batcher(Generic[T, R]):
         Raises:
             BatcherClosed: closed before the item was accepted.
         """
-        slot: Slot[T, R] = Slot(item, solo, then)
+        slot: Slot[T, R] = Slot(item, then)
         self._accept(slot, rank)
         return slot
+
+    def withdraw(self, seconds: float) -> list[Slot[T, R]]:
+        """Take out the items that have waited for more than ``seconds``; they get neither a pass nor an answer."""
+        before = time.monotonic() - seconds
+        with self._filled:
+            out = [slot for _, _, slot in sorted(self._waiting) if slot.since < before]
+            self._waiting = [entry for entry in self._waiting if entry[-1].since >= before]
+            heapify(self._waiting)
+            self._emptied.notify(len(out))
+        return out
 
     def close(self, timeout: float | None = None) -> None:
         """Accept nothing more, finish what was accepted, stop; wait for that at most ``timeout`` seconds."""
@@ -162,11 +186,15 @@ class Batcher(Generic[T, R]):
 
     def _serve(self, number: int) -> None:
         batch: list[Slot[T, R]] = []
+        ended = False
         try:
             while batch := self._take(finished=bool(batch)):
                 self._settle(number, batch)
+            ended = True
         finally:
             self._abandon(batch)
+            if not ended:
+                self._lost()
 
     def _take(self, *, finished: bool) -> list[Slot[T, R]]:
         """What this thread runs next; empty when closed and nothing is left.
@@ -177,32 +205,23 @@ class Batcher(Generic[T, R]):
         with self._filled:
             if finished:
                 self._running -= 1
-                self._solo = False
-            while not self._waiting or self._must_wait():
-                if self._closed and not self._waiting:
+            while not self._waiting:
+                if self._closed:
                     self._filled.notify()
                     return []
                 self._filled.wait()
             batch = self._next()
             self._running += 1
-            self._solo = batch[0].solo
             self._emptied.notify(len(batch))
             if self._waiting or self._closed:
-                self._filled.notify()  # another may have waited because of a solo item
+                self._filled.notify()
             return batch
 
-    def _must_wait(self) -> bool:
-        """Whether a solo item runs, or is next while something else runs."""
-        return self._solo or (self._running > 0 and self._waiting[0][-1].solo)
-
     def _next(self) -> list[Slot[T, R]]:
-        """This thread's share of what waits: as much for every thread that is free, and no solo item beside another."""
+        """This thread's share of what waits: as much for every thread that is free."""
         free = self._passes - self._running
         share = min(self._max_batch, -(-len(self._waiting) // free))
-        batch = [heappop(self._waiting)[-1]]
-        while len(batch) < share and not batch[0].solo and not self._waiting[0][-1].solo:
-            batch.append(heappop(self._waiting)[-1])
-        return batch
+        return [heappop(self._waiting)[-1] for _ in range(share)]
 
     def _settle(self, number: int, batch: list[Slot[T, R]]) -> None:
         """Give every slot of ``batch`` its result or its own error."""
@@ -210,25 +229,26 @@ class Batcher(Generic[T, R]):
         passes = self._running
         try:
             values = self._values(batch)
-        except Exception as error:  # noqa: BLE001 - this is the inference thread's outermost loop; the error goes to its caller
-            self._blame(number, batch, error)
-            return
-        finally:
+        except BaseException as error:  # noqa: BLE001 - a model may raise anything; it goes to its caller
             self._since[number] = None
+            self._blame(number, batch, error, started)
+            return
+        self._since[number] = None
         seconds = time.monotonic() - started
         for slot, value in zip(batch, values, strict=True):
+            slot.began = started
             slot.answer = Result(value, len(batch), seconds, passes)
             slot.release()
 
-    def _values(self, batch: list[Slot[T, R]]) -> Sequence[R]:
-        values = self._infer([slot.item for slot in batch])
+    def _values(self, batch: list[Slot[T, R]]) -> list[R]:
+        values = list(self._infer([slot.item for slot in batch]))
         if len(values) != len(batch):
             raise InferenceFailed(f"the model answered {len(values)} results for {len(batch)} items")
         return values
 
-    def _blame(self, number: int, batch: list[Slot[T, R]], error: Exception) -> None:
+    def _blame(self, number: int, batch: list[Slot[T, R]], error: BaseException, began: float) -> None:
         if len(batch) == 1:
-            batch[0].error = error
+            batch[0].error, batch[0].began = error, began
             batch[0].release()
             return
         middle = len(batch) // 2

@@ -49,7 +49,7 @@ def answer(request: InferRequest, head: Mapping[str, Any], rows: Rows) -> tuple[
         members, raw = _output(wanted, rows)
         outputs.append(members)
         tail.append(raw)
-    text = json.dumps({**head, "outputs": outputs}, separators=(",", ":")).encode()
+    text = json.dumps({**head, "outputs": outputs}, separators=(",", ":"), allow_nan=False).encode()
     if not any(wanted.binary for wanted in request.outputs) and not (request.binary and not request.outputs):
         return text, None
     return text + b"".join(tail), len(text)

@@ -267,7 +267,7 @@ def get_results(batch_id: str) -> Response:
 
 def _lines(members: Sequence[Member], records: Records) -> Iterator[str]:
     for member in members:
-        yield json.dumps(item_resource(member, records), separators=(",", ":")) + "\n"
+        yield json.dumps(item_resource(member, records), separators=(",", ":"), allow_nan=False) + "\n"
 
 
 @blueprint.operation(

@@ -187,7 +187,7 @@ class Courier:
 
     def _call(self, entry: str, letter: _Letter) -> str | None:
         """Make the call; what went wrong in a way that may pass, None when there is nothing more to do."""
-        body = json.dumps(letter.about, separators=(",", ":"))
+        body = json.dumps(letter.about, separators=(",", ":"), allow_nan=False)
         try:
             target = targets.check(letter.url, self._exempt)
             headers = signing.headers(self._key, letter.id, int(time.time()), body)

@@ -1,9 +1,12 @@
 -- queued -> running, for the worker that holds the delivery. The caller reads the image with a GET of its own in the
 -- same round trip: through Lua it would be copied four times.
--- ARGV: prefix, boot id, tag of the delivery, request id, failure TTL, most attempts, model.
--- Returns {attempt, crashes, spec, created, attempt start}, or {0, why} when this delivery must not run the
--- request: 'not_held' (this worker was declared dead and the delivery given away), 'finished', 'unknown',
--- 'elsewhere' (another live delivery runs it), 'expired', 'image_lost', 'given_up'.
+-- A request that a worker has died with runs only where nothing else runs. The record says so from this step on: a
+-- death counts against it only while it does.
+-- ARGV: prefix, boot id, tag of the delivery, request id, failure TTL, most attempts, model, '1' when nothing else runs
+--   in this worker until the request has ended.
+-- Returns {attempt, spec, created, attempt start}, or {0, why} when this delivery must not run the request now:
+-- 'not_held' (this worker was declared dead and the delivery given away), 'finished', 'unknown', 'elsewhere' (another
+-- live delivery runs it), 'expired', 'image_lost', 'given_up', 'alone' (it is still queued and must run alone).
 allow_when_full()
 local boot, tag, id, ttl = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local key = request_key(id)
@@ -11,11 +14,11 @@ if redis.call('HEXISTS', prefix .. 'unacked:' .. boot, tag) == 0 then
   tally('fenced')
   return {0, 'not_held'}
 end
-local r = redis.call('HMGET', key, 'state', 'lane', 'deadline', 'attempt', 'crashes', 'spec', 'created', 'owner', 'tag', 'eta', 'started')
+local r = redis.call('HMGET', key, 'state', 'lane', 'deadline', 'attempt', 'deaths', 'spec', 'created', 'owner', 'tag', 'eta', 'started')
 local state, lane = r[1], r[2]
 if not state then return {0, 'unknown'} end
 local at = now()
-local attempt, crashes = tonumber(r[4]), tonumber(r[5] or 0)
+local attempt, suspect = tonumber(r[4]), tonumber(r[5] or 0) > 0
 if state == 'running' and r[8] and redis.call('HEXISTS', prefix .. 'unacked:' .. r[8], r[9]) == 0 then
   -- Its delivery was acknowledged without an answer, which only a fault outside this protocol can do: take it over.
   move(lane, 'running', 'queued')
@@ -42,11 +45,13 @@ else
     bury(id, key, lane, 'queued', at, ttl, '{"code":"given_up","message":"started too often without an end","retryable":false}')
     return {0, 'given_up'}
   end
+  if suspect and ARGV[8] ~= '1' then return {0, 'alone'} end
   attempt = attempt + 1
+  if suspect then redis.call('HSET', key, 'alone', '1') end
   move(lane, 'queued', 'running')
   redis.call('HSET', key, 'state', 'running', 'owner', boot, 'tag', tag, 'attempt', attempt, 'started', stamp(at))
   note(key, at, 'started', ',"worker":"' .. boot .. '","attempt":' .. attempt)
-  if attempt == 1 then
+  if attempt == 1 and not r[11] then
     local waited = at - tonumber(r[7])
     local by = served(lane, ARGV[7])
     observe(by, 'queue', waited, at)
@@ -54,4 +59,4 @@ else
   end
   r[11] = stamp(at)
 end
-return {attempt, crashes, r[6], r[7], r[11]}
+return {attempt, r[6], r[7], r[11]}

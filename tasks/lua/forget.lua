@@ -11,5 +11,5 @@ if described then
 end
 redis.call('HDEL', prefix .. 'workers', boot)
 redis.call('HDEL', prefix .. 'casualties', boot)
-redis.call('DEL', prefix .. 'lease:' .. boot, prefix .. 'suspect:' .. boot)
+redis.call('DEL', prefix .. 'lease:' .. boot, prefix .. 'death:' .. boot)
 return 1

@@ -1,24 +1,25 @@
 -- Give one delivery of a dead worker back to the head of its lane. Idempotent: the HDEL lets one rescuer through.
 -- KEYS: lane, doorbell. ARGV: prefix, boot id of the dead worker, tag, message marked as redelivered, MAX_DELIVERIES,
 --   failure TTL, then the request ids of the message.
--- A request that was running counts a crash if it was the suspect (running alone) or on its first attempt since a crash;
--- at MAX_DELIVERIES crashes it becomes a dead letter.
+-- A request that was running runs alone from now on. It counts a crash only if it was alone already and the worker ended
+-- by itself, or nobody knows (`death:BOOT`); at MAX_DELIVERIES crashes it becomes a dead letter.
 -- Returns {requests given back, dead letters}, or {-1, 0} when the worker lives after all or another rescuer was first.
 allow_when_full()
 local boot, tag, most, ttl = ARGV[2], ARGV[3], tonumber(ARGV[5]), tonumber(ARGV[6])
 if redis.call('EXISTS', prefix .. 'lease:' .. boot) == 1 then return {-1, 0} end
 if redis.call('HDEL', prefix .. 'unacked:' .. boot, tag) == 0 then return {-1, 0} end
-local suspect = redis.call('GET', prefix .. 'suspect:' .. boot)
+local by_itself = redis.call('GET', prefix .. 'death:' .. boot) ~= 'killed'
 local at, open, dead = now(), 0, 0
 for i = 7, #ARGV do
   local id = ARGV[i]
   local key = request_key(id)
-  local r = redis.call('HMGET', key, 'state', 'owner', 'lane', 'crashes', 'tag')
+  local r = redis.call('HMGET', key, 'state', 'owner', 'lane', 'crashes', 'tag', 'alone')
   if r[1] == 'queued' then
     open = open + 1
   elseif r[1] == 'running' and r[2] == boot and r[5] == tag then
     local crashes = tonumber(r[4] or 0)
-    if crashes == 0 or suspect == id then crashes = redis.call('HINCRBY', key, 'crashes', 1) end
+    if by_itself and r[6] then crashes = redis.call('HINCRBY', key, 'crashes', 1) end
+    redis.call('HINCRBY', key, 'deaths', 1)
     note(key, at, 'worker_died', ',"worker":"' .. boot .. '","crashes":' .. crashes)
     if crashes >= most then
       bury(id, key, r[3], 'running', at, ttl,

@@ -215,7 +215,7 @@ def test_an_answer_that_cannot_be_written_down_is_the_requests_failure(
     request = gateway.wait(send("strange"), 10)
     assert request.state is State.FAILED
     assert request.error is not None
-    assert request.error["code"] == "internal_error"
+    assert request.error["code"] == "inference_failed"
     check_books(monitor, [request])
 
 

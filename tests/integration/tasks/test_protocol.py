@@ -105,12 +105,12 @@ class Protocol(RuleBasedStateMachine):
         assert sum(len(ids) for *_, ids in found[:-1]) < wanted
         return multiple(*found)
 
-    @rule(delivery=tags)
-    def begin(self, delivery: tuple[int, str, list[str]]) -> None:
+    @rule(delivery=tags, alone=st.booleans())
+    def begin(self, delivery: tuple[int, str, list[str]], alone: bool) -> None:
         number, tag, ids = delivery
         worker = self.workers[number]
         worker.looked.add(tag)
-        for attempt in self.records.begin(ids, worker.owner.boot, tag, "toy"):
+        for attempt in self.records.begin(ids, worker.owner.boot, tag, "toy", alone=alone).attempts:
             worker.begun.append((tag, attempt))
 
     @rule(number=st.integers(0, WORKERS - 1), data=st.data(), succeed=st.booleans())
@@ -255,7 +255,7 @@ class Protocol(RuleBasedStateMachine):
             if len(answer) < 2:  # type: ignore[arg-type]
                 break
             ids = envelope.requests_in(json.loads(answer[1]))  # type: ignore[index]
-            for attempt in self.records.begin(ids, survivor.owner.boot, tag, "toy"):
+            for attempt in self.records.begin(ids, survivor.owner.boot, tag, "toy", alone=True).attempts:
                 self.records.commit(survivor.owner.boot, attempt, Outcome(state=State.SUCCEEDED, result="{}"))
         assert all(request.state.terminal for request in self.records.get_many(self.ids))
         self.books_balance()

@@ -169,3 +169,37 @@ def test_work_that_ends_while_redis_is_away_is_committed_and_frees_its_place(
 def _held(url: str) -> int:
     with redis.Redis.from_url(url) as client:
         return sum(client.hlen(key) for key in client.scan_iter("*unacked:*"))
+
+
+def test_a_worker_that_is_told_to_stop_while_redis_is_gone_ends_and_its_requests_run_after_the_restart(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, own_redis: RedisServer
+) -> None:
+    worker = toy("leaver")
+    ids = [send("sleep 1"), send("sleep 1;ok")]
+    wait_until(lambda: gateway.get(ids[0]).state is State.RUNNING)
+    own_redis.kill()
+    told = time.monotonic()
+    worker.send(signal.SIGTERM)
+    worker.wait(15)
+    assert time.monotonic() - told < 12
+    own_redis.start()
+    toy("next")
+    requests = all_ended(gateway, ids, 20)
+    assert {request.state for request in requests} == {State.SUCCEEDED}
+    check_books(monitor, requests)
+
+
+def test_workers_killed_while_redis_is_full_use_up_no_attempts_that_never_began(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, own_redis: RedisServer
+) -> None:
+    victim = toy("victim")
+    ids = [send("sleep 1") for _ in range(8)]
+    wait_until(lambda: gateway.get(ids[-1]).state is State.RUNNING)
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("maxmemory", 1)
+        victim.kill()
+        toy("other")
+        requests = all_ended(gateway, ids, 30)
+        client.config_set("maxmemory", 0)
+    assert {(request.state, request.attempts) for request in requests} == {(State.SUCCEEDED, 2)}
+    check_books(monitor, requests)

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from heapq import heappush
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker_models.batcher import Batcher, Result
+from worker_models.batcher import Batcher, Result, Slot
 from worker_models.errors import BatcherClosed, InferenceFailed, InvalidInput
 
 
@@ -106,13 +107,17 @@ def test_one_caller_may_hand_in_many_items_and_read_them_later():
         assert slots[2].result().value == 6
 
 
-def test_a_solo_item_shares_its_pass_with_no_other():
-    recorder = Recorder()
-    with held(recorder) as (batcher, pool):
-        futures = submit(pool, batcher, [1, 2]) + submit(pool, batcher, [3], solo=True) + submit(pool, batcher, [4, 5])
+def test_what_has_waited_too_long_can_be_withdrawn_in_its_order():
+    with held(recorder := Recorder(), max_batch=2) as (batcher, _):
+        for item, rank in ((1, 1), (2, 0), (3, 1)):
+            batcher.submit(item, rank=rank)
+        assert batcher.withdraw(60) == []
+        assert (batcher.waiting, batcher.room) == (3, 0)
+        assert [slot.item for slot in batcher.withdraw(-1)] == [2, 1, 3]
+        assert batcher.waiting == 0
         recorder.gate.set()
-        assert [future.result(5).value for future in futures] == [2, 4, 6, 8, 10]
-    assert recorder.passes == [[0], [1, 2], [3], [4, 5]]
+        assert batcher.run(4).value == 8
+    assert recorder.passes == [[0], [4]]
 
 
 def test_an_error_reaches_the_guilty_item_only():
@@ -167,13 +172,47 @@ def test_busy_since_is_set_only_during_a_pass():
         until(lambda: batcher.busy_since is None)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_nobody_waits_for_an_inference_thread_that_died():
-    def dies(batch: Sequence[int]) -> Sequence[int]:
-        raise SystemExit
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit, BaseException])
+def test_whatever_a_model_raises_reaches_the_guilty_item_only(raised: type[BaseException]):
+    def picky(batch: Sequence[int]) -> Sequence[int]:
+        if 3 in batch:
+            raise raised("three")
+        return batch
 
-    with serving(dies) as batcher, pytest.raises(BatcherClosed):
+    with serving(picky) as batcher:
+        slots = [batcher.submit(item) for item in (1, 2, 3, 4)]
+        with pytest.raises(raised, match="three"):
+            slots[2].result()
+        assert [slots[at].result().value for at in (0, 1, 3)] == [1, 2, 4]
+
+
+@pytest.mark.parametrize("values", [None, 7, iter([])], ids=["none", "number", "iterator"])
+def test_an_answer_that_is_no_sequence_of_results_fails_its_item(values: object):
+    with serving(lambda _: values) as batcher, pytest.raises((TypeError, InferenceFailed)):
         batcher.run(1)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_lost_inference_thread_is_reported_and_nobody_waits_for_it():
+    lost = threading.Event()
+
+    def fails(_: object) -> None:
+        raise RuntimeError("a fault of the caller")
+
+    batcher: Batcher[int, int] = Batcher(list, 1, 4, lost=lost.set)
+    batcher.submit(1, then=fails)
+    assert lost.wait(5)
+    batcher._threads[0].join(5)
+    with pytest.raises(BatcherClosed):
+        batcher.run(2)
+
+
+def test_closing_loses_no_thread():
+    lost = threading.Event()
+    batcher: Batcher[int, int] = Batcher(list, 1, 4, 2, lost.set)
+    assert batcher.run(1).value == 1
+    batcher.close(5)
+    assert not lost.is_set()
 
 
 @pytest.mark.parametrize("shape", [(0, 1), (1, 0), (1, 1, 0)])
@@ -235,64 +274,47 @@ def test_passes_run_side_by_side_and_neither_waits_for_the_other():
 
 def test_what_comes_together_is_shared_among_the_threads_that_are_free():
     with lanes(max_batch=8) as (gates, batcher):
-        alone = batcher.submit(0, solo=True)  # keeps both threads from taking what comes next
-        gates.until_running([0])
-        slots = [batcher.submit(item) for item in (1, 2, 3, 4, 5)]
-        gates.release(0)
+        with batcher._filled:  # keeps both threads from taking what comes next
+            for item in (1, 2, 3, 4, 5):
+                heappush(batcher._waiting, (0, item, Slot(item, None)))
+            slots = [slot for *_, slot in sorted(batcher._waiting)]
+            batcher._filled.notify(2)
         gates.until_running([1, 2, 3], [4, 5])
         gates.release(1)
         gates.release(4)
-        assert [slot.result().value for slot in (alone, *slots)] == [0, 1, 2, 3, 4, 5]
-
-
-def test_nothing_runs_beside_a_solo_item():
-    with lanes(max_batch=2) as (gates, batcher):
-        slots = [batcher.submit(1), batcher.submit(2)]
-        gates.until_running([1], [2])
-        slots += [batcher.submit(3, solo=True), batcher.submit(4), batcher.submit(5)]
-        gates.release(1)
-        slots[0].result()
-        gates.until_running([2])
-        gates.release(2)
-        gates.until_running([3])
-        gates.release(3)
-        gates.until_running([4], [5])
-        gates.release(4)
-        gates.release(5)
-        assert [slot.result().value for slot in slots[1:]] == [2, 3, 4, 5]
+        assert [slot.result().value for slot in slots] == [1, 2, 3, 4, 5]
 
 
 def test_close_waits_for_every_pass_and_ends_every_thread():
     with lanes(max_batch=1) as (gates, batcher):
-        slots = [batcher.submit(1), batcher.submit(2, solo=True), batcher.submit(3)]
-        gates.until_running([1])
+        slots = [batcher.submit(item) for item in (1, 2, 3)]
+        gates.until_running([1], [2])
         batcher.close(0)
-        for item in (1, 2, 3):
-            gates.until_running([item])
-            gates.release(item)
+        gates.release(1)
+        gates.until_running([2], [3])
+        gates.release(2)
+        gates.release(3)
         assert [slot.result().value for slot in slots] == [1, 2, 3]
         until(lambda: not any(thread.is_alive() for thread in batcher._threads))
 
 
-ITEMS = st.lists(st.tuples(st.integers(-20, 200), st.booleans()), min_size=1, max_size=40)
+ITEMS = st.lists(st.integers(-20, 200), min_size=1, max_size=40)
 
 
 @given(items=ITEMS, max_batch=st.integers(1, 9), capacity=st.integers(1, 12), passes=st.integers(1, 4))
 @settings(max_examples=100, deadline=None)
-def test_every_item_gets_its_own_answer_exactly_once(
-    items: list[tuple[int, bool]], max_batch: int, capacity: int, passes: int
-):
+def test_every_item_gets_its_own_answer_exactly_once(items: list[int], max_batch: int, capacity: int, passes: int):
     recorder = Recorder()
     with ThreadPoolExecutor(16) as pool, serving(recorder, max_batch, capacity, passes) as batcher:
-        futures = [pool.submit(batcher.run, item, solo=solo) for item, solo in items]
-        for (item, solo), future in zip(items, futures, strict=True):
+        futures = [pool.submit(batcher.run, item) for item in items]
+        for item, future in zip(items, futures, strict=True):
             if item < 0:
                 with pytest.raises(InvalidInput, match=f"^{item} is negative"):
                     future.result(10)
                 continue
             result = future.result(10)
             assert result.value == 2 * item
-            assert 1 <= result.batch_size <= (1 if solo else max_batch)
+            assert 1 <= result.batch_size <= max_batch
     assert max(map(len, recorder.passes)) <= max_batch
     succeeded = sorted(item for batch in recorder.passes if min(batch) >= 0 for item in batch)
-    assert succeeded == sorted(item for item, _ in items if item >= 0)
+    assert succeeded == sorted(item for item in items if item >= 0)
