@@ -9,10 +9,13 @@ It imports nothing of the project, so every layer may use it. It never writes a 
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
@@ -77,6 +80,9 @@ def _rate(text: str) -> tuple[int, float]:
 
 _port = _integer(1, 65535)
 
+#: Bytes of a Unix socket's path: the kernels' limits are 103 and 107.
+SOCKET_PATH_LIMIT = 100
+
 
 def _setting(default: Any, parser: Parser = str) -> Any:
     """A dataclass field read from the variable of the same name in upper case."""
@@ -88,7 +94,7 @@ class Settings:
     """All settings of one process. Durations are seconds, sizes are bytes, unless the name says otherwise."""
 
     # -- where things are
-    redis_url: str = _setting("redis://127.0.0.1:6390/0")
+    redis_url: str = _setting("")
     sentinel_master: str = _setting("mymaster")
     key_prefix: str = _setting("inferlane:")
     api_host: str = _setting("127.0.0.1")
@@ -104,8 +110,8 @@ class Settings:
     dashboard_grafana_url: str = _setting("")
     flower_port: int = _setting(5555, _port)
     flower_basic_auth: str = _setting("")
-    redis_port: int = _setting(6390, _port)
     redis_server: str = _setting("")
+    redis_maxmemory: int = _setting(0, _integer(0))
     run_dir: str = _setting(".run")
     log_level: str = _setting("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     log_format: str = _setting("console", _one_of("console", "json"))
@@ -166,12 +172,33 @@ class Settings:
     webhook_hosts: tuple[str, ...] = _setting((), _names)
 
     def __post_init__(self) -> None:
+        if not self.redis_url:
+            object.__setattr__(self, "redis_url", _socket_url(self.broker_socket))
         if self.lease_renew * 2 > self.lease_ttl:
             raise SettingsError("LEASE_RENEW: must be at most half of LEASE_TTL, or one late renewal ends the lease")
         if len(self.lane_weights) != 3 or min(self.lane_weights) < 1:
             raise SettingsError("LANE_WEIGHTS: give three positive integers, high,normal,low, for example 6,3,1")
         if not self.models:
             raise SettingsError("MODELS: name at least one model")
+
+    @property
+    def broker_folder(self) -> Path:
+        """Where the broker that `make start` runs keeps its data."""
+        return (Path(self.run_dir) / "redis").resolve()
+
+    @property
+    def broker_socket(self) -> Path:
+        """Where it listens: in that folder, or where the path is short enough for the operating system."""
+        socket = self.broker_folder / "redis.sock"
+        if len(os.fsencode(socket)) <= SOCKET_PATH_LIMIT:
+            return socket
+        name = hashlib.sha256(os.fsencode(self.broker_folder)).hexdigest()[:16]
+        return Path(f"/tmp/inferlane-{os.geteuid()}-{name}/{socket.name}")  # noqa: S108 # nosec B108 # a folder is private
+
+    @property
+    def embeds_broker(self) -> bool:
+        """Whether ``REDIS_URL`` is that of the broker that `make start` runs."""
+        return self.redis_url == _socket_url(self.broker_socket)
 
     @property
     def base_url(self) -> str:
@@ -205,10 +232,12 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     if environ is None:
         environ = {key: value or "" for key, value in dotenv_values(".env").items()} | dict(os.environ)
-    given = {item.name: _parse(item, text) for item in fields(Settings) if (text := _text(item, environ))}
-    # The broker that `make start` runs is the default, wherever REDIS_PORT puts it.
-    given.setdefault("redis_url", f"redis://127.0.0.1:{given.get('redis_port', 6390)}/0")
-    return Settings(**given)
+    return Settings(**{item.name: _parse(item, text) for item in fields(Settings) if (text := _text(item, environ))})
+
+
+def _socket_url(socket: Path) -> str:
+    """As redis-py and, under another scheme, kombu read it. Flower decodes nothing, so only what must be is encoded."""
+    return "unix://" + re.sub("[%?#;]", lambda found: f"%{ord(found[0]):02X}", str(socket))
 
 
 def _text(item: Field[Any], environ: Mapping[str, str]) -> str:

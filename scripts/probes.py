@@ -59,26 +59,15 @@ def listeners(settings: Settings) -> list[Listener]:
 
 
 def taken_ports(settings: Settings, names: set[str]) -> list[str]:
-    """One line for each port that something else holds; a Redis that answers at ``REDIS_URL`` is welcome."""
+    """One line for each port that something else holds, and one when there can be no broker."""
     lines = [
         f"port {item.port} is taken: free it, or set {item.variable}"
         for item in listeners(settings)
         if item.name in names and _taken(item.host, item.port)
     ]
-    if "broker" in names and not broker.answers(settings.redis_url):
-        lines += _broker_problems(settings)
+    if "broker" in names and (obstacle := broker.obstacle(settings)):
+        lines.append(obstacle)
     return lines
-
-
-def _broker_problems(settings: Settings) -> list[str]:
-    try:
-        port = broker.local_port(settings.redis_url)
-        broker.executable(settings.redis_server)
-    except broker.BrokerError as error:
-        return [str(error)]
-    if _taken("127.0.0.1", port):
-        return [f"port {port} is taken by something that is no Redis we may use: free it, or set REDIS_URL"]
-    return []
 
 
 def _taken(host: str, port: int) -> bool:

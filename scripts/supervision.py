@@ -33,6 +33,7 @@ HEADER = """\
 ; Written by `make start` from the Procfile; changes here are lost.
 [supervisord]
 nodaemon=false
+umask=077
 silent=true
 directory={root}
 logfile={folder}/logs/supervisord.log

@@ -21,7 +21,9 @@ import redis
 from hiredis import pack_command
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
+    ClusterCrossSlotError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -40,7 +42,7 @@ from tasks.errors import Unavailable
 Client = Any
 
 #: Conditions of the server that end without anybody changing the call.
-PASSING = (OutOfMemoryError, ReadOnlyError)
+PASSING = (OutOfMemoryError, ReadOnlyError, AskError, ClusterCrossSlotError)
 PASSING_CODES = re.compile(r"(^|-)(OOM|LOADING|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MISCONF)\b")
 
 #: What an outage or a failover looks like to a client that waits for its end.

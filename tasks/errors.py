@@ -13,6 +13,7 @@
     │   ├── LaneFull           the lane holds all it may                    lane_full
     │   └── DeadlineHopeless   the expected wait exceeds the deadline       deadline_hopeless
     ├── Unavailable            Redis does not answer                        broker_unavailable
+    │   └── UnsupportedServer  it is too old, or a cluster                  broker_unavailable
     └── TransientFailure       inference failed in a way that may pass      transient_failure
 
 Each class takes one message; ``code`` and ``retryable`` belong to the class. They survive pickling and Celery's
@@ -98,6 +99,10 @@ class Unavailable(TaskError):
     code = "broker_unavailable"
     retryable = True
     retry_after = 1.0
+
+
+class UnsupportedServer(Unavailable):
+    """The server that answers cannot hold the queue; the message says why and what to do."""
 
 
 class TransientFailure(TaskError):

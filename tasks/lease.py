@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from redis.exceptions import RedisError
 
-from tasks import connections, scripts
+from tasks import connections, scripts, servers
 from tasks.deliveries import Deliveries, Watchfulness, uptime
 from tasks.errors import Unavailable
 from tasks.exits import end_process
@@ -80,7 +80,12 @@ class Lease:
         self._thread = threading.Thread(target=self._live, name="lease", daemon=True)
 
     def start(self) -> None:
-        """Register, before anything is consumed; then keep the lease."""
+        """Register, before anything is consumed; then keep the lease.
+
+        Raises:
+            UnsupportedServer: Redis answers, and cannot hold the queue.
+        """
+        servers.check(self._client)
         self._renew(register=True)
         self._thread.start()
 

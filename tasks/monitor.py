@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from settings import Settings
-from tasks import connections, envelope
+from tasks import connections, envelope, servers
 from tasks.connections import translated
 from tasks.fleet import expected_wait, read_paused, read_queued, read_register, read_workers
 from tasks.history import DAY, STAGES, History, summary
@@ -41,9 +41,9 @@ class Monitor:
         self._recent = Recent(self._client, self._keys, self._records)
 
     def ping(self) -> None:
-        """Whether Redis answers and takes writes."""
+        """Whether Redis answers and is one that can hold the queue."""
         with translated():
-            self._client.ping()
+            servers.check(self._client)
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers that hold a lease, by name."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tasks.errors import UnsupportedServer
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -43,3 +45,14 @@ def refusal(info: Mapping[str, Any]) -> str:
             f"{name} runs as a cluster, which cannot hold the queue: run one without cluster-enabled, or with Sentinel"
         )
     return ""
+
+
+def check(client: Any) -> None:
+    """Ask the server of a redis-py client what it is.
+
+    Raises:
+        UnsupportedServer: it cannot be used.
+        redis.RedisError: it does not answer.
+    """
+    if refused := refusal(client.info("server")):
+        raise UnsupportedServer(refused)

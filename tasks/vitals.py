@@ -36,7 +36,6 @@ class Vitals:
 
     Attributes:
         server: its name and version, for example ``Valkey 9.1.2``.
-        refusal: why it cannot be used; empty when it can.
         policy: what it does when its memory is full: ``noeviction``, ``allkeys-lru``, ...
         appendonly: whether it writes an append-only file.
         write_error: whether its last write to that file failed.
@@ -49,7 +48,6 @@ class Vitals:
     """
 
     server: str
-    refusal: str = ""
     policy: str | None = None
     appendonly: bool | None = None
     write_error: bool = False
@@ -78,7 +76,6 @@ class Examiner:
             info = self._client.info()
             return Vitals(
                 server=" ".join(servers.identity(info)),
-                refusal=servers.refusal(info),
                 policy=info.get("maxmemory_policy"),
                 appendonly=_switch(info.get("aof_enabled")),
                 write_error=info.get("aof_last_write_status", "ok") != "ok",

@@ -29,6 +29,7 @@ from settings import get_settings
 from tasks import connections, ownership
 from tasks.celery import app
 from tasks.chaos import Chaos
+from tasks.errors import UnsupportedServer
 from tasks.lanes import lanes_of
 from tasks.lease import Lease
 from tasks.pipeline import Pipeline
@@ -154,6 +155,9 @@ def _register(lease: Lease) -> None:
     while True:
         try:
             lease.start()
+        except UnsupportedServer as error:
+            log.critical("%s", error)
+            raise SystemExit(1) from error
         except (RedisError, OSError) as error:
             log.error("not registered yet: %s; again in %.1f s", connections.why(error), pause)  # noqa: TRY400 - says it all
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from api.doctor.facts import Check, Checks, Facts, Look, judged
-from tasks.servers import SUPPORTED
 
 #: Share of its memory above which Redis should get more before a burst fills it.
 NEARLY_FULL = 0.8
@@ -24,8 +23,7 @@ def answers(facts: Facts) -> Checks:
     if facts.vitals is None:
         yield Check("redis", False, facts.outage or "Redis does not answer", "start Redis, or correct REDIS_URL")
         return
-    refused = [facts.vitals.refusal] if facts.vitals.refusal else []
-    yield judged("redis", refused, fine=facts.vitals.server, remedy=f"run {SUPPORTED}")
+    yield Check("redis", True, facts.vitals.server)
 
 
 def eviction(facts: Facts) -> Checks:
@@ -71,7 +69,7 @@ def memory(facts: Facts) -> Checks:
     share = vitals.used / room
     of = "of maxmemory" if vitals.limit else "of its host's memory, without a maxmemory"
     said = f"{vitals.used / 1e6:.0f} MB, {share:.0%} {of}"
-    remedy = "raise maxmemory, lower MAX_QUEUE or RESULT_TTL, or add workers"
+    remedy = "raise maxmemory (REDIS_MAXMEMORY for that of `make start`), lower MAX_QUEUE or RESULT_TTL, or add workers"
     yield judged("memory", [said] if share > NEARLY_FULL else [], fine=said, remedy=remedy)
 
 

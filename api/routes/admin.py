@@ -84,6 +84,7 @@ def _facts() -> doctor.Facts:
     }
     try:
         monitor = engine().monitor
+        monitor.ping()
         found: dict[str, Any] = {
             "vitals": engine().examiner.vitals(),
             "workers": monitor.workers(),

@@ -78,10 +78,11 @@ def _check(name: str, *, ok: bool, detail: str) -> dict[str, Any]:
 def get_health() -> Response:
     """Sum the system up in one word.
 
-    ``unhealthy``: Redis does not answer. ``degraded``: requests are accepted, but a configured model has no worker that
-    takes work, or a lane is far behind or paused. ``healthy``: none of that.
+    ``unhealthy``: Redis does not answer, or is one that cannot be used. ``degraded``: requests are accepted, but a
+    configured model has no worker that takes work, or a lane is far behind or paused. ``healthy``: none of that.
     """
     try:
+        engine().monitor.ping()
         workers, lanes, ledger = engine().monitor.workers(), engine().monitor.lanes(), engine().monitor.ledger()
     except Unavailable as error:
         return reply(_body("unhealthy", [str(error)], "down", _workers([]), {}), 503, {"Retry-After": "1"})

@@ -87,12 +87,11 @@ def own_system(settings: Settings, model: str, workers: int = WORKERS) -> Iterat
 
 def environment(settings: Settings, model: str, folder: str) -> dict[str, str]:
     """The environment of the tour's own system: nothing of the user's but where weights and graphs are."""
-    ports = {name: str(port) for name, port in zip(("API_PORT", "REDIS_PORT"), free_ports(2), strict=True)}
     # An empty variable keeps the default and hides what .env says.
     return {
         **os.environ,
         **dict.fromkeys(variables(), ""),
-        **ports,
+        "API_PORT": str(free_port()),
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "MODELS": model,
         "RUN_DIR": folder,
@@ -101,13 +100,11 @@ def environment(settings: Settings, model: str, folder: str) -> dict[str, str]:
     }
 
 
-def free_ports(number: int) -> list[int]:
-    """So many loopback ports that were free a moment ago, all different."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _scripts(environ: Mapping[str, str], *arguments: str) -> None:

@@ -108,8 +108,8 @@ def answers(url: str) -> bool:
 
 def test_the_editors_broker_is_a_redis_at_the_address_of_the_settings(tmp_path: Path) -> None:
     (command,) = distinct("scripts.broker")
-    url = f"redis://127.0.0.1:{free_port()}/0"
-    environ = Stack(url, tmp_path).environ()
+    stack = Stack("", tmp_path)
+    environ, url = stack.environ(), stack.settings().redis_url
     process = Process([sys.executable, "-m", *command], name="broker", folder=tmp_path, environ=environ)
     try:
         wait_until(lambda: process.check_alive() or broker.answers(url), 20, what="the broker answers")

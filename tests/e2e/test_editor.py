@@ -29,7 +29,7 @@ def full_system() -> list[dict[str, Any]]:
 
 
 def test_the_full_system_of_the_editor_answers_and_ends(tmp_path: Path) -> None:
-    ports = {f"{name}_PORT": free_port() for name in ("API", "DASHBOARD", "FLOWER", "REDIS")}
+    ports = {f"{name}_PORT": free_port() for name in ("API", "DASHBOARD", "FLOWER")}
     stack = Stack("", tmp_path, MODELS="efficientnet_lite0", **ports)
     settings = stack.settings()
     with contextlib.ExitStack() as ending:

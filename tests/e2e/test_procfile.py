@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from scripts import probes
 from scripts.supervision import ProcessRow
@@ -31,7 +32,7 @@ class Installation:
     """One running Inferlane and the commands a person gives it."""
 
     def __init__(self, folder: Path) -> None:
-        ports = {f"{name}_PORT": free_port() for name in ("API", "DASHBOARD", "FLOWER", "REDIS")}
+        ports = {f"{name}_PORT": free_port() for name in ("API", "DASHBOARD", "FLOWER")}
         stack = Stack("", folder, MODELS=MODEL, **ports)
         self.environ: dict[str, str] = stack.environ()
         self.settings: Settings = stack.settings()
@@ -107,6 +108,13 @@ def test_scaling_adds_workers_and_takes_them_away_while_the_first_runs_on(inferl
     inferlane.run("-m", "scripts", "scale", f"{MODEL}=1")
     wait_until(lambda: inferlane.workers() == {f"{MODEL}-1"}, what="one worker")
     assert inferlane.rows()[WORKER].pid == first
+
+
+def test_no_process_was_refused_a_command_and_no_file_is_for_others(inferlane: Installation) -> None:
+    with redis.Redis.from_url(inferlane.settings.redis_url) as client:
+        assert client.info("stats").get("acl_access_denied_cmd", 0) == 0
+    files = [item for item in inferlane.folder.rglob("*") if item.lstat().st_mode & 0o077]
+    assert [str(item) for item in files] == []
 
 
 def test_stop_ends_every_process_and_frees_every_port(inferlane: Installation) -> None:

@@ -102,14 +102,14 @@ def test_a_taken_port_is_one_line_and_exit_code_1(stack: Stack) -> None:
     assert not probes.own_processes(stack.folder)
 
 
-def test_a_port_held_by_something_else_than_redis_is_said_to_be_taken(stack: Stack) -> None:
+def test_a_redis_url_that_leads_to_something_else_is_one_line(stack: Stack) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         others = ("worker", "api", "dashboard", "flower")
         without = [part for name in others for part in ("--without", name)]
         done = scripts(stack, "start", *without, REDIS_URL=f"redis://127.0.0.1:{port}/0")
     assert done.returncode == 1
-    assert f"port {port} is taken by something that is no Redis" in done.stderr
+    assert f"nothing answers at REDIS_URL (redis://127.0.0.1:{port}/0): start that Redis" in done.stderr
 
 
 def test_status_of_a_system_that_does_not_run_says_so(stack: Stack) -> None:

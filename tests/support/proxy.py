@@ -6,6 +6,7 @@ import contextlib
 import socket
 import socketserver
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +27,8 @@ class Proxy(socketserver.ThreadingTCPServer):
         self.target = target
         self.port = int(self.server_address[1])
         self.broken = False
+        #: What a test may put in between: it sees all bytes of both directions, as they come.
+        self.translate: Callable[[bytes], bytes] = lambda data: data
         self.flowing = threading.Event()
         self.flowing.set()
         self._lines: set[socket.socket] = set()
@@ -108,7 +111,7 @@ class _Line(socketserver.BaseRequestHandler):
         with contextlib.suppress(OSError):  # an end that was hung up: the line is over
             while data := source.recv(65536):
                 self.server.flowing.wait()
-                sink.sendall(data)
+                sink.sendall(self.server.translate(data))
         hang_up(source)
         hang_up(sink)
 

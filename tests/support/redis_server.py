@@ -37,8 +37,10 @@ class RedisServer:
         return self._client or f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        command = broker.command(self.port, self.folder, redis_executable())
-        command[1] = str(self._own_configuration())
+        command = [
+            redis_executable(), str(self._own_configuration()), "--port", str(self.port), "--bind", "127.0.0.1",
+            "--dir", str(self.folder),
+        ]  # fmt: skip
         command += [option.format(port=self.port) for option in self._options]
         self.process = Process(command, name="redis", folder=self.folder, environ=os.environ)
         wait_until(self._answers, timeout=10, what="redis-server answers")

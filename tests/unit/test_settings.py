@@ -115,6 +115,8 @@ def test_every_setting_has_a_parser() -> None:
     assert [item.name for item in fields(Settings) if "parser" not in item.metadata] == []
 
 
-def test_the_own_broker_is_the_default_redis_wherever_its_port_is() -> None:
-    assert load_settings({"REDIS_PORT": "7000"}).redis_url == "redis://127.0.0.1:7000/0"
-    assert load_settings({"REDIS_PORT": "7000", "REDIS_URL": "redis://r:1/2"}).redis_url == "redis://r:1/2"
+def test_without_an_address_redis_is_the_broker_of_the_run_directory(tmp_path: Path) -> None:
+    own = load_settings({"RUN_DIR": str(tmp_path)})
+    assert own.redis_url == f"unix://{tmp_path}/redis/redis.sock"
+    assert own.embeds_broker
+    assert not load_settings({"REDIS_URL": "redis://r:1/2"}).embeds_broker

@@ -45,7 +45,6 @@ def test_a_sound_installation_has_nothing_to_mend() -> None:
 @pytest.mark.parametrize(
     ("name", "vitals", "says"),
     [
-        ("redis", {"refusal": "Redis 6.2.14 is too old"}, "6.2.14 is too old"),
         ("eviction", {"policy": "allkeys-lru"}, "allkeys-lru"),
         ("persistence", {"appendonly": False}, "lost when Redis ends"),
         ("persistence", {"write_error": True}, "write"),

@@ -26,7 +26,7 @@ def test_kubernetes_has_the_same_redis_configuration() -> None:
 
 @pytest.mark.parametrize(("name", "pod"), pods().items(), ids=pods())
 def test_pods_run_as_nobody_in_particular_and_get_no_service_links(name: str, pod: dict[str, Any]) -> None:
-    """A Service called redis would set REDIS_PORT to an address, and the settings would refuse it."""
+    """A Service called api would set API_PORT to an address, and the settings would refuse it."""
     spec, container = pod["spec"], pod["spec"]["containers"][0]
     assert spec["enableServiceLinks"] is False
     assert spec["securityContext"]["runAsNonRoot"]
