@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from api.keys import Caller, Keys
 
-MOST, WINDOW = 10, 60.0
+MOST, WINDOW = 30, 60.0
 STEP = WINDOW / MOST  # seconds after which one more may be tried
 KEPT = 10_000  # addresses, and good keys
 
