@@ -17,6 +17,7 @@ from typing import Any
 from api.problems import Problem
 
 LENGTH = 4  # bytes of the length in front of each BYTES element
+MAX_LENGTH = 2**31 - 1  # of one dimension
 MAX_DEPTH = 8  # of nested JSON lists; no tensor here has more dimensions
 _BEHIND = "must be a number of bytes that follow the inference header"
 
@@ -157,10 +158,13 @@ def natural(value: Any, name: str, complaint: str) -> int:
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    complaint = f"must be a list of 1 to {MAX_DEPTH} lengths"
-    if not isinstance(value, list) or not 1 <= len(value) <= MAX_DEPTH:
+    complaint = f"must be a list of 1 to {MAX_DEPTH} lengths from 0 to {MAX_LENGTH}"
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_DEPTH or None in value:
         raise wrong("shape", complaint)
-    return tuple(natural(-1 if length is None else length, "shape", complaint) for length in value)
+    lengths = tuple(natural(length, "shape", complaint) for length in value)
+    if max(lengths) > MAX_LENGTH:
+        raise wrong("shape", complaint)
+    return lengths
 
 
 def elements(tensor: Tensor) -> list[bytes | str]:

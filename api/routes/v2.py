@@ -41,6 +41,7 @@ blueprint = Operations("open inference protocol", __name__, description="KServe 
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 PRIORITIES = {0: "normal", 1: "high", 2: "normal", 3: "low"}  # Triton counts from 1, the highest
+LONGEST_TIMEOUT = 10**15  # microseconds; far beyond what a deadline may be
 #: What the metadata lists. Clients send every input they find there, so ``pixels``, which may take its place, is not.
 INPUT = {"name": "image", "datatype": "BYTES", "shape": [-1]}
 UNKNOWN = ("model_not_found", *REDIS)
@@ -64,7 +65,7 @@ INFER_SCHEMA: dict[str, Any] = {
         "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
         "parameters": {
             "type": "object",
-            "description": "top_k, priority (1 to 3, or high, normal, low), timeout (microseconds; 0 for none)",
+            "description": "top_k, priority (1 to 3, or high, normal, low), timeout (microseconds; 0 for MAX_WAIT)",
         },
     },
 }
@@ -258,8 +259,9 @@ def _parameters(model: str, wanted: InferRequest) -> dict[str, Any]:
     if (priority := given.get("priority")) is not None:
         number = isinstance(priority, int) and not isinstance(priority, bool)
         found["priority"] = PRIORITIES.get(priority, priority) if number else priority
-    if microseconds := tensors.natural(given.get("timeout"), "timeout", "must be a whole number of microseconds"):
-        found["deadline"] = microseconds / 1e6
+    # Nobody comes back for an answer that takes longer than a call may wait, so that is the deadline of each.
+    microseconds = tensors.natural(given.get("timeout"), "timeout", "must be a whole number of microseconds")
+    found["deadline"] = min(microseconds, LONGEST_TIMEOUT) / 1e6 or min(engine().settings.max_wait, intake.MAX_DEADLINE)
     return found
 
 

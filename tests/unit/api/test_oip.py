@@ -139,6 +139,8 @@ PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": [1, 1, 1, 3], "data": 
         (IMAGE | {"shape": [2]}, 422, "invalid_parameters"),
         (IMAGE | {"shape": []}, 422, "invalid_parameters"),
         (IMAGE | {"shape": [-1]}, 422, "invalid_parameters"),
+        (IMAGE | {"shape": [None]}, 422, "invalid_parameters"),
+        (IMAGE | {"shape": [10**4000] * 8}, 422, "invalid_parameters"),
         (IMAGE | {"shape": [0], "data": []}, 422, "invalid_parameters"),
         (IMAGE | {"name": "other"}, 422, "invalid_parameters"),
         (IMAGE | {"datatype": "FP32"}, 422, "invalid_parameters"),
@@ -180,6 +182,8 @@ def test_malformed_tensors_are_refused(
         {"parameters": {"priority": 9}},
         {"parameters": {"timeout": -1}},
         {"parameters": {"timeout": True}},
+        {"parameters": {"timeout": 10**400}},
+        {"parameters": {"top_k": 10**400}},
         {"parameters": {"timeout": 1.5}},
         {"parameters": {"timeout": "3000000"}},
         {"parameters": {"top_k": "x"}},
@@ -200,10 +204,12 @@ def test_malformed_requests_are_refused(client: FlaskClient, queue: FakeQueue, m
     assert not queue.submitted
 
 
-@pytest.mark.parametrize("timeout", [0, None])
-def test_no_timeout_is_the_default(client: FlaskClient, queue: FakeQueue, timeout: int | None) -> None:
-    outputs(as_json(client, IMAGE, parameters={"timeout": timeout}))
-    assert queue.submitted[0].deadline is None
+@pytest.mark.parametrize("more", [{}, {"parameters": {"timeout": 0}}, {"parameters": {"timeout": None}}])
+def test_without_a_timeout_the_deadline_is_how_long_a_call_may_wait(
+    client: FlaskClient, queue: FakeQueue, more: dict[str, Any]
+) -> None:
+    outputs(as_json(client, IMAGE, **more))
+    assert queue.submitted[0].deadline == queue.settings.max_wait
 
 
 @pytest.mark.parametrize(
