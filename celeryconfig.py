@@ -40,6 +40,7 @@ broker_transport_options = {
 }
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+broker_channel_error_retry = True  # whatever Redis refuses, it may allow later: a worker waits and does not exit
 broker_pool_limit = 32  # Flower's inspectors take two connections each, and hang for good when there are too few
 
 # -- lanes

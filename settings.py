@@ -145,6 +145,7 @@ class Settings:
     result_ttl: int = _setting(3600, _integer(1))
     failure_ttl: int = _setting(86_400, _integer(1))
     max_queue: int = _setting(10_000, _integer(1))
+    max_queue_bytes: int = _setting(0, _integer(0))
     any_strategy: str = _setting("least_loaded")
     lane_order: str = _setting("weighted", _one_of("weighted", "strict"))
     lane_weights: tuple[int, ...] = _setting((6, 3, 1), _integers)

@@ -49,6 +49,7 @@ class Store:
         self._redis = prompt(settings.redis_url)
         self._prefix = f"{settings.key_prefix}api:"
         self._spend = self._redis.register_script((LUA / "spend.lua").read_text())
+        self._keep = self._redis.register_script((LUA / "keep.lua").read_text())
         self._release = self._redis.register_script((LUA / "release.lua").read_text())
         self._ttl = max(settings.result_ttl, settings.failure_ttl)
 
@@ -80,8 +81,9 @@ class Store:
 
     def save_batch(self, batch_id: str, batch: Batch) -> None:
         """Remember a batch for as long as the longest-lived of its requests is remembered."""
+        args = [json.dumps(asdict(batch)), self._ttl]
         with translated():
-            self._redis.set(f"{self._prefix}batch:{batch_id}", json.dumps(asdict(batch)), ex=self._ttl)
+            self._keep(keys=[f"{self._prefix}batch:{batch_id}"], args=args)
 
     def batch(self, batch_id: str) -> Batch | None:
         """The batch; None when it is not known."""

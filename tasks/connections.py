@@ -24,6 +24,8 @@ from redis.exceptions import (
     AskError,
     AuthenticationError,
     ClusterCrossSlotError,
+    MasterDownError,
+    NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -36,17 +38,20 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from settings import get_settings
-from tasks.errors import Unavailable
+from tasks.errors import Full, Unavailable
 
 #: A redis-py client whose replies are bytes; redis-py's own annotations leave every reply ``bytes | str``.
 Client = Any
 
-#: Conditions of the server that end without anybody changing the call.
-PASSING = (OutOfMemoryError, ReadOnlyError, AskError, ClusterCrossSlotError)
-PASSING_CODES = re.compile(r"(^|-)(OOM|LOADING|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MISCONF)\b")
+#: Answers of a server that takes no writes: a primary that became a replica while somebody waited, one without enough
+#: replicas, one whose disk is full, one that runs a script for too long. Others have exceptions of their own.
+NOT_NOW = re.compile(r"(UNBLOCKED|NOREPLICAS|MISCONF|BUSY)\b")
+
+#: Refusals that no repetition changes but an operator may: a missing permission, a cluster.
+REFUSALS = (NoPermissionError, AskError, ClusterCrossSlotError)
 
 #: What an outage or a failover looks like to a client that waits for its end.
-WORTH_WAITING = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError)
+WORTH_WAITING = (RedisConnectionError, RedisTimeoutError, OSError)
 
 SENTINEL_PORT = 26379
 
@@ -80,7 +85,9 @@ def blocking(url: str, longest: float) -> Client:
 def _connect(url: str, **options: Any) -> Client:
     """A client for ``redis://``, ``rediss://``, ``unix://`` or ``sentinel://a:26379;sentinel://b:26379/0``."""
     if not url.startswith("sentinel://"):
-        return redis.Redis.from_url(url, **options)
+        client = redis.Redis.from_url(url, **options)
+        client.connection_pool.connection_class = leaving(client.connection_pool.connection_class)
+        return client
     parts = [urlsplit(part) for part in url.split(";")]
     sentinels: Any = Sentinel(  # type: ignore[no-untyped-call]
         [(part.hostname or "127.0.0.1", part.port or SENTINEL_PORT) for part in parts],
@@ -90,13 +97,43 @@ def _connect(url: str, **options: Any) -> Client:
         password=parts[0].password,
         **options,
     )
-    return sentinels.master_for(get_settings().sentinel_master)
+    client = sentinels.master_for(get_settings().sentinel_master)
+    client.connection_pool.connection_class = leaving(client.connection_pool.connection_class)
+    return client
+
+
+class NotNow(RedisConnectionError):
+    """The server answers, but takes no writes now; the connection has been closed."""
+
+
+def leaving(connection_class: type[Any]) -> type[Any]:
+    """The connection class, but one that leaves a server which takes no writes.
+
+    The reader of such an answer gets a :class:`NotNow`, a connection error. So what copes with a lost connection copes
+    with a demoted primary, and the next connection leads to the new one, also where a proxy stands for both.
+    """
+
+    class Leaving(connection_class):  # type: ignore[misc]
+        def read_response(self, *args: Any, **options: Any) -> Any:
+            try:
+                return super().read_response(*args, **options)
+            except ResponseError as error:
+                if not isinstance(error, ReadOnlyError | MasterDownError) and not NOT_NOW.match(str(error)):
+                    raise
+                self.disconnect()
+                raise NotNow(f"it takes no writes now: {error}") from error
+
+    return Leaving
 
 
 def why(error: Exception) -> str:
     """What is wrong with Redis, in one line for an operator; no password is ever in it."""
     if isinstance(error, AuthenticationError):  # redis-py's own words are about the protocol
         return "Redis refuses us: REDIS_URL has no password, or not the right one"
+    if isinstance(error, NoPermissionError):
+        return "Redis refuses us: the user in REDIS_URL lacks a permission: " + " ".join(str(error).split())
+    if isinstance(error, NotNow):
+        return "Redis cannot take this now: " + " ".join(str(error).split())
     return "Redis does not answer: " + " ".join(str(error).split())
 
 
@@ -123,6 +160,14 @@ class Kept:
 
     def pipeline(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """The replies to several commands in one round trip; an unknown script's error is in the place of its reply."""
+        replies = self.replies(commands)
+        for reply in replies:
+            if isinstance(reply, Exception) and not isinstance(reply, NoScriptError):
+                raise reply
+        return replies
+
+    def replies(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The replies to several commands in one round trip, with a server's error in the place of its reply."""
         return list(self._retry.call_with_retry(lambda: self._all(commands), self._lost)) if commands else []
 
     def close(self) -> None:
@@ -139,11 +184,7 @@ class Kept:
         connection = self._connection()
         parts = [pack_command(tuple(command)) for command in commands]
         connection.send_packed_command(parts if len(max(parts, key=len)) > LARGE else [b"".join(parts)])
-        replies = [_reply_or_error(connection) for _ in commands]
-        for reply in replies:
-            if isinstance(reply, Exception) and not isinstance(reply, NoScriptError):
-                raise reply
-        return replies
+        return [_reply_or_error(connection) for _ in commands]
 
     def _connection(self) -> Any:
         held: _Held | None = getattr(self._thread, "held", None)
@@ -184,13 +225,11 @@ def translated() -> Iterator[None]:
     """Turn redis-py's errors into :class:`tasks.errors.Unavailable`; a script's own error stays what it is."""
     try:
         yield
-    except (RedisConnectionError, RedisTimeoutError) as error:
+    except (RedisConnectionError, RedisTimeoutError, *REFUSALS) as error:
         raise Unavailable(why(error)) from error
-    except PASSING as error:
-        raise Unavailable(f"Redis cannot take this now: {error}") from error
-    except ResponseError as error:
-        if not PASSING_CODES.search(str(error)):
-            raise
-        raise Unavailable(f"Redis cannot take this now: {error}") from error
+    except OutOfMemoryError as error:
+        raise Full(f"Redis is full: {error}") from error
+    except ResponseError:
+        raise
     except RedisError as error:
         raise Unavailable(f"Redis failed: {error}") from error

@@ -14,6 +14,7 @@ from settings import Settings
 from tasks import connections, envelope, scripts
 from tasks.connections import Kept, translated
 from tasks.keys import Keys
+from tasks.requests import ttls
 
 #: Messages that one round trip of a purge takes out.
 CHUNK = 200
@@ -25,7 +26,7 @@ class Controls:
     def __init__(self, settings: Settings) -> None:
         self._keys = Keys(settings.key_prefix)
         self._client = connections.prompt(settings.redis_url)
-        self._ttl = settings.result_ttl
+        self._ttls = ttls(settings)
 
     def pause(self, lane: str, who: str) -> None:
         """Take nothing from this lane until it is resumed; it still accepts."""
@@ -48,7 +49,7 @@ class Controls:
         with translated():
             left = int(self._client.llen(key))
             while left > 0 and (messages := self._client.lrange(key, -min(left, CHUNK), -1)):
-                head = [self._keys.prefix, self._ttl, json.dumps(who)]
+                head = [self._keys.prefix, self._ttls, json.dumps(who)]
                 calls = [([key], [*head, text, *envelope.requests_in(json.loads(text))]) for text in reversed(messages)]
                 canceled += sum(scripts.run_and_get(kept, "purge", calls, [])[0])
                 left -= len(messages)

@@ -18,6 +18,7 @@ from tasks import envelope, scripts
 from tasks.connections import Client
 from tasks.keys import Keys
 from tasks.ownership import Ownership
+from tasks.requests import ttls
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class Deliveries:
     def _rescue(self, boot: str, tag: str, held: bytes) -> int:
         lane, _, message, ids = _open(held)
         args = [boot, tag, envelope.mark_redelivered(message), self._settings.max_deliveries]
-        open_requests, dead = self._run("rescue", lane, [*args, self._settings.failure_ttl, *ids])
+        open_requests, dead = self._run("rescue", lane, [*args, ttls(self._settings), *ids])
         if dead:
             log.error("%d request(s) of %s became dead letters", dead, boot)
         return max(0, int(open_requests))

@@ -13,7 +13,8 @@
     │   ├── LaneFull           the lane holds all it may                    lane_full
     │   └── DeadlineHopeless   the expected wait exceeds the deadline       deadline_hopeless
     ├── Unavailable            Redis does not answer                        broker_unavailable
-    │   └── UnsupportedServer  it is too old, or a cluster                  broker_unavailable
+    │   ├── UnsupportedServer  it is too old, or a cluster                  broker_unavailable
+    │   └── Full               Redis has no memory: nothing was stored
     └── TransientFailure       inference failed in a way that may pass      transient_failure
 
 Each class takes one message; ``code`` and ``retryable`` belong to the class. They survive pickling and Celery's
@@ -103,6 +104,10 @@ class Unavailable(TaskError):
 
 class UnsupportedServer(Unavailable):
     """The server that answers cannot hold the queue; the message says why and what to do."""
+
+
+class Full(Unavailable):
+    """Redis has no memory for it; nothing of it was stored."""
 
 
 class TransientFailure(TaskError):

@@ -78,6 +78,7 @@ class Fleet:
         self._queued: dict[str, int] = {}
         self._models: list[str] = []
         self._paused: set[str] = set()
+        self._memory = 0
         self._waits: dict[tuple[str, str], float | None] = {}
 
     def workers(self) -> list[dict[str, Any]]:
@@ -98,6 +99,11 @@ class Fleet:
             waits[model, priority] = expected_wait(self._queued, model, priority, self._workers, self._paused)
         return waits[model, priority]
 
+    def memory(self) -> int:
+        """Bytes that Redis may hold; 0 for no limit."""
+        self._refresh()
+        return self._memory
+
     def paused(self, name: str) -> bool:
         """Whether nothing is taken from this lane."""
         self._refresh()
@@ -111,6 +117,8 @@ class Fleet:
         try:
             self._workers = read_workers(self._client, self._keys)
             self._queued = read_queued(self._client, self._keys)
+            with translated():
+                self._memory = int(self._client.info("memory").get("maxmemory", 0))
             self._paused = read_paused(self._client, self._keys)
             self._models = sorted({worker["model"] for worker in self._workers if worker["state"] != "draining"})
             self._waits = {}

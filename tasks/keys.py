@@ -17,6 +17,7 @@ class Keys:
         self.fleet = f"{prefix}fleet"
         self.batches = f"{prefix}batches"
         self.dead_letters = f"{prefix}dead_letters"
+        self.image_bytes = f"{prefix}image_bytes"
 
     def lane(self, name: str) -> str:
         """The list of messages of a lane."""

@@ -128,8 +128,7 @@ class Records:
         self.kept = Kept(client)
         self.keys = Keys(settings.key_prefix)
         self._prefix = settings.key_prefix
-        self._ttl = {State.SUCCEEDED: settings.result_ttl, State.FAILED: settings.failure_ttl}
-        self._default_ttl = settings.result_ttl
+        self._ttls = ttls(settings)
 
     # -- for everybody
 
@@ -144,14 +143,14 @@ class Records:
             record = _texts(self.kept.execute_command("HGETALL", self.keys.request(request_id)))
         if not record:
             raise UnknownRequest(f"no request {request_id}")
-        return self._parse(request_id, record)
+        return parse(request_id, record)
 
     def get_many(self, ids: Sequence[str]) -> list[Request]:
         """The records that exist among ``ids``, in order, in one round trip."""
         with translated():
             records = self.kept.pipeline([("HGETALL", self.keys.request(request_id)) for request_id in ids])
         found = zip(ids, map(_texts, records), strict=True)
-        return [self._parse(request_id, record) for request_id, record in found if record]
+        return [parse(request_id, record) for request_id, record in found if record]
 
     def hear(self, reply: str, seconds: float, *, most: int = 1) -> dict[str, Request | None]:
         """Wait up to ``seconds`` for words on a reply list: which requests have ended, with the record if asked for."""
@@ -165,7 +164,7 @@ class Records:
     def _word(self, word: bytes) -> tuple[str, Request | None]:
         name, _, record = word.partition(b"\n")
         request_id = name.decode()
-        return request_id, self._parse(request_id, _pairs(json.loads(record.decode()))) if record else None
+        return request_id, parse(request_id, _pairs(json.loads(record.decode()))) if record else None
 
     def image(self, request_id: str) -> bytes | None:
         """The image of a request that may still run; None when it is deleted."""
@@ -180,7 +179,7 @@ class Records:
             UnknownRequest: no record has this id.
             AlreadyFinished: it has succeeded, failed or expired.
         """
-        found = self._run("cancel", [request_id, self._default_ttl])
+        found = self._run("cancel", [request_id, self._ttls])
         if found is None:
             raise UnknownRequest(f"no request {request_id}")
         state = State(found.decode())
@@ -209,7 +208,7 @@ class Records:
 
     def expire(self) -> int:
         """End queued requests whose deadline has passed; how many."""
-        return int(self._run("expire", [self._default_ttl]))
+        return int(self._run("expire", [self._ttls]))
 
     # -- for the worker that holds a delivery
 
@@ -230,7 +229,7 @@ class Records:
     ) -> list[Started]:
         """As :meth:`begin` for several deliveries, each with its ids and its tag, in one round trip."""
         wanted = [(request_id, tag) for ids, tag in held for request_id in ids]
-        more = (self._ttl[State.FAILED], MOST_ATTEMPTS, model, int(alone))
+        more = (self._ttls, MOST_ATTEMPTS, model, int(alone))
         calls = [((), (self._prefix, boot, tag, request_id, *more)) for request_id, tag in wanted]
         keys = [self.keys.image(request_id) for request_id, _ in wanted]
         with translated():
@@ -255,9 +254,8 @@ class Records:
         return [answer != 0 for answer in answers]
 
     def _commit_arguments(self, boot: str, attempt: Attempt, outcome: Outcome) -> list[Any]:
-        ttl = self._ttl.get(outcome.state, self._default_ttl)
         spent = [f"{outcome.decode:.6f}", f"{outcome.infer:.6f}"]
-        args = [self._prefix, boot, attempt.id, attempt.number, str(outcome.state), outcome.result, ttl, *spent]
+        args = [self._prefix, boot, attempt.id, attempt.number, str(outcome.state), outcome.result, self._ttls, *spent]
         return [*args, int(outcome.dead_letter), outcome.batch, attempt.model]
 
     def give_back(self, boot: str, tag: str, lane: str, message: str, ids: Sequence[str]) -> bool:
@@ -269,9 +267,6 @@ class Records:
     def requeue(self, boot: str, attempt: Attempt, error: Mapping[str, Any]) -> bool:
         """Back to queued after a transient failure; False when fenced."""
         return bool(self._run("requeue", [boot, attempt.id, attempt.number, json.dumps(error)]) == 1)
-
-    def _parse(self, request_id: str, record: Mapping[str, str]) -> Request:
-        return parse(request_id, record, self._ttl.get(State(record["state"]), self._default_ttl))
 
     def _run(self, name: str, args: Sequence[Any]) -> Any:
         with translated():
@@ -292,8 +287,13 @@ def _attempt(request_id: str, model: str, answer: Sequence[Any], image: bytes | 
     )
 
 
-def parse(request_id: str, text: Mapping[str, str], kept: float) -> Request:
-    """A stored hash as a :class:`Request`, which is kept for so many seconds after its end."""
+def ttls(settings: Settings) -> str:
+    """How long finished records stay, as the scripts take it: ``RESULT_TTL/FAILURE_TTL``; they know the rule."""
+    return f"{settings.result_ttl:g}/{settings.failure_ttl:g}"
+
+
+def parse(request_id: str, text: Mapping[str, str]) -> Request:
+    """A stored hash as a :class:`Request`."""
     spec = json.loads(text["spec"])
     state = State(text["state"])
     outcome = json.loads(text["outcome"]) if "outcome" in text else {}
@@ -311,7 +311,7 @@ def parse(request_id: str, text: Mapping[str, str], kept: float) -> Request:
         created_at=float(text["created"]),
         started_at=_float(text.get("started")),
         completed_at=completed,
-        expires_at=None if completed is None else completed + kept,
+        expires_at=_float(text.get("expires")),
         deadline=_float(text.get("deadline")),
         attempts=int(text["attempt"]),
         worker_id=_worker(timeline),

@@ -47,9 +47,15 @@ def run(client: Client | Kept, name: str, keys: Sequence[str], args: Sequence[An
 def run_after(
     client: Kept, before: Sequence[Sequence[Any]], name: str, keys: Sequence[str], args: Sequence[Any]
 ) -> Any:
-    """Run a script behind other commands in one round trip and return its answer; they are not one step."""
-    *_, answer = client.pipeline([*before, command(name, keys, args)])
-    return _second_try(client, name, (keys, args), answer)
+    """Run a script behind other commands in one round trip and return its answer; they are not one step.
+
+    An error of a command before it is the script's to find: it looks for what they have left.
+    """
+    *_, answer = client.replies([*before, command(name, keys, args)])
+    answer = _second_try(client, name, (keys, args), answer)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def run_and_get(

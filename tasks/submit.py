@@ -25,6 +25,7 @@ from tasks.connections import translated
 from tasks.errors import (
     AlreadyFinished,
     DeadlineHopeless,
+    Full,
     IdempotencyConflict,
     LaneFull,
     PurgedRequest,
@@ -52,10 +53,17 @@ WARY = 2.0
 RECHECK = 5.0
 
 #: What ``accept.lua`` answers.
-ACCEPTED, REPLAYED, ANOTHER_BODY, NO_ROOM, WOULD = 1, 0, -1, -2, 2
+ACCEPTED, REPLAYED, ANOTHER_BODY, NO_ROOM, NO_ROOM_FOR_IMAGE, WOULD = 1, 0, -1, -2, -3, 2
+REFUSALS = frozenset({NO_ROOM, NO_ROOM_FOR_IMAGE})
 
 #: Seconds for which an image waits to be accepted; only a producer that dies right there leaves one to expire.
 UPLOAD = 60
+
+#: Bytes of an image from which asking whether its request is known costs less than sending it for nothing.
+ASK_FIRST = 262_144
+
+#: What a caller has to know when Redis went away in the middle.
+UNKNOWN = "Whether it was accepted is unknown: send it again with the same request_id or Idempotency-Key"
 
 #: Seconds to come back after, when nothing has been measured yet.
 UNMEASURED = 5.0
@@ -152,7 +160,8 @@ class Gateway:
         """Accept many, each with its own outcome; those of one lane travel as one task per BATCH_CHUNK requests.
 
         Raises:
-            Unavailable: Redis does not answer; what was accepted before stays accepted and its ids are safe to resend.
+            Full: Redis has no memory; nothing was accepted. Where some were, the others have it as their outcome.
+            Unavailable: Redis does not answer: which were accepted is unknown, and their ids are safe to send again.
         """
         outcomes: dict[int, Accepted | TaskError] = {}
         lanes: dict[str, list[tuple[int, Entry]]] = defaultdict(list)
@@ -166,7 +175,12 @@ class Gateway:
         for members in lanes.values():
             for start in range(0, len(members), self._settings.batch_chunk):
                 chunk = members[start : start + self._settings.batch_chunk]
-                answers = self._accept([entry for _, entry in chunk])
+                try:
+                    answers = self._accept([entry for _, entry in chunk])
+                except Full as error:
+                    if not any(isinstance(outcome, Accepted) for outcome in outcomes.values()):
+                        raise
+                    answers = [error] * len(chunk)
                 outcomes.update(zip((index for index, _ in chunk), answers, strict=True))
         return [outcomes[index] for index in range(len(items))]
 
@@ -208,7 +222,7 @@ class Gateway:
     def _raise_refusal(self, entries: Sequence[Entry], answers: Sequence[Any]) -> None:
         """Raise what refuses the first of these, if one is refused."""
         for entry, (code, state) in zip(entries, answers, strict=True):
-            if code in {NO_ROOM, ANOTHER_BODY} and isinstance(error := self._outcome(entry, code, state), TaskError):
+            if code in {*REFUSALS, ANOTHER_BODY} and isinstance(error := self._outcome(entry, code, state), TaskError):
                 raise error
 
     def _withdraw(self, ids: Sequence[str]) -> None:
@@ -354,14 +368,17 @@ class Gateway:
             self._client.hincrby(self._keys.counters, "refused")
 
     def _accept(self, entries: Sequence[Entry], reply: str = "") -> list[Accepted | TaskError]:
-        """Store and publish entries of one lane as one message; soon after a refusal, only if there is room."""
+        """Store and publish entries of one lane as one message.
+
+        Soon after a refusal, and for an id that may be known already, room is asked for before images are sent.
+        """
         where = entries[0].lane
         answers: list[Any] = []
-        if time.monotonic() < self._wary.get(where, 0.0):
+        if time.monotonic() < self._wary.get(where, 0.0) or any(_may_be_known(entry.submission) for entry in entries):
             answers = self._run_accept(entries)
         if not answers or any(code == WOULD for code, _ in answers):
             answers = self._run_accept(entries, self._seal(entries), reply)
-        if any(code == NO_ROOM for code, _ in answers):
+        if any(code in REFUSALS for code, _ in answers):
             self._wary[where] = time.monotonic() + WARY
         return [self._outcome(entry, *answer) for entry, answer in zip(entries, answers, strict=True)]
 
@@ -371,16 +388,28 @@ class Gateway:
         backlog = [lane(priority, first.model) for priority in PRIORITIES]
         room = self._settings.max_queue
         bound, reserved = ceil(room * ROOM[first.submission.priority]), int(room * RESERVED)
-        args: list[Any] = [self._keys.prefix, first.lane, message, bound, reserved, reply, len(backlog), *backlog]
+        limits = [bound, reserved, self._bytes_bound()]
+        args: list[Any] = [self._keys.prefix, first.lane, message, *limits, reply, len(backlog), *backlog]
         images = []
         for entry in entries:
             upload = self._keys.upload(os.urandom(16).hex()) if message else ""
             if upload:
                 images.append(("SET", upload, entry.submission.image, "EX", UPLOAD))
             args += [*_fields(entry), upload]
-        with translated():
-            keys = self._keys.lane_and_bell(first.lane)
-            return list(scripts.run_after(self.records.kept, images, "accept", keys, args))
+        keys = self._keys.lane_and_bell(first.lane)
+        try:
+            with translated():
+                return list(scripts.run_after(self.records.kept, images, "accept", keys, args))
+        except Full:
+            raise
+        except Unavailable as error:
+            if not message:
+                raise
+            raise Unavailable(f"{error}. {UNKNOWN}") from error
+
+    def _bytes_bound(self) -> int:
+        """Bytes of images that open requests may hold; 0 for no limit."""
+        return self._settings.max_queue_bytes or self._fleet.memory() // 2
 
     def _seal(self, entries: Sequence[Entry]) -> str:
         """The message over entries of one lane."""
@@ -389,6 +418,9 @@ class Gateway:
     def _outcome(self, entry: Entry, code: int, state: bytes) -> Accepted | TaskError:
         if code == ANOTHER_BODY:
             return IdempotencyConflict(f"request {entry.id} was accepted before with another body")
+        if code == NO_ROOM_FOR_IMAGE:
+            wait = self._fleet.expected_wait(entry.model, entry.submission.priority) or UNMEASURED
+            return LaneFull("open requests hold as many bytes of images as they may (MAX_QUEUE_BYTES)").after(wait / 2)
         if code == NO_ROOM:
             wait = self._fleet.expected_wait(entry.model, entry.submission.priority) or UNMEASURED
             why = f", and {entry.lane} is paused" if self._fleet.paused(entry.lane) else ""
@@ -411,7 +443,13 @@ def _fields(entry: Entry) -> list[Any]:
         submission.fingerprint or "",
         "" if submission.deadline is None else submission.deadline,
         "" if entry.wait is None else round(entry.wait, 3),
+        len(submission.image),
     ]
+
+
+def _may_be_known(submission: Submission) -> bool:
+    """Whether it may have been sent before, with an image worth asking about first."""
+    return submission.request_id is not None and len(submission.image) > ASK_FIRST
 
 
 def uuid7() -> UUID:

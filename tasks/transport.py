@@ -42,6 +42,7 @@ from kombu.utils.json import dumps
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from tasks import envelope, ownership, scripts
+from tasks.connections import NotNow, leaving
 from tasks.keys import Keys
 
 if TYPE_CHECKING:
@@ -121,6 +122,11 @@ class OwnedChannel(kombu_redis.Channel):
         super().__init__(*args, **kwargs)
         self.keys = Keys(self.global_keyprefix)
         self._no_ack: set[str] = set()
+
+    def _connparams(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """A connection that leaves a server which takes no writes is a lost one: Celery connects again."""
+        params: dict[str, Any] = super()._connparams(*args, **kwargs)
+        return params | {"connection_class": leaving(params["connection_class"])}
 
     @property
     def takes(self) -> bool:
@@ -208,10 +214,10 @@ class OwnedChannel(kombu_redis.Channel):
         except NoScriptError:
             self.client.connection.send_command(*scripts.command("take", *call, full=True))
             return self.client.connection.read_response()
-        except ResponseError:
-            # The server is up but refuses (loading, out of memory, a replica): wait a bell's time and ask again.
-            self._awaiting_bell = True
-            raise Empty from None
+        except ResponseError as error:
+            # The server is up but refuses (a permission is missing, say): connect again, which waits between attempts.
+            self.client.connection.disconnect()
+            raise NotNow(str(error)) from error
 
     def _deliver_taken(self, sent: _Sent, answer: list[Any]) -> bool:
         """Hand out what came; all of it is held before the first is handed out."""

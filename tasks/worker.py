@@ -29,7 +29,7 @@ from settings import get_settings
 from tasks import connections, ownership
 from tasks.celery import app
 from tasks.chaos import Chaos
-from tasks.errors import UnsupportedServer
+from tasks.errors import Unavailable, UnsupportedServer
 from tasks.lanes import lanes_of
 from tasks.lease import Lease
 from tasks.pipeline import Pipeline
@@ -269,4 +269,22 @@ class Consumer(CeleryConsumer):
             tell, None, interval_start=0.2, interval_step=0.2, interval_max=1.0, callback=celery_state.maybe_shutdown
         )
         self.first_connection_attempt = False
+        self._wait_for_writes(tell)
         return conn
+
+    @staticmethod
+    def _wait_for_writes(tell: Callable[[Exception, float], None]) -> None:
+        """Return once Redis takes writes: a replica lets us connect, and refuses all that a consumer begins with."""
+        settings = get_settings()
+        client, pause = connections.prompt(settings.redis_url), 0.2
+        while True:
+            try:
+                with connections.translated():
+                    client.delete(f"{settings.key_prefix}none")
+            except Unavailable as error:
+                tell(error, pause)
+            else:
+                return
+            celery_state.maybe_shutdown()
+            time.sleep(pause)
+            pause = min(pause + 0.2, 1.0)

@@ -201,8 +201,6 @@ def _member(index: int, item: Draft | Problem, outcome: Any) -> Member:
     if isinstance(item, Problem):
         return Member(index, item.members["custom_id"], None, item.brief())
     name = item.parameters.get("custom_id")
-    if isinstance(outcome, Unavailable):
-        raise outcome
     if isinstance(outcome, TaskError):
         return Member(index, name, None, from_task(outcome).brief())
     return Member(index, name, outcome.id)

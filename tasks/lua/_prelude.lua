@@ -16,6 +16,8 @@ local function stamp(seconds) return string.format('%.6f', seconds) end
 
 local function request_key(id) return prefix .. 'request:' .. id end
 local function image_key(id) return prefix .. 'image:' .. id end
+-- Bytes of the images of open requests.
+local image_bytes = prefix .. 'image_bytes'
 
 local function tally(name, by) redis.call('HINCRBY', prefix .. 'counters', name, by or 1) end
 
@@ -76,14 +78,23 @@ local function served(lane, model)
   return lane .. '.' .. model
 end
 
+-- Seconds for which a finished record stays: `ttls` is RESULT_TTL/FAILURE_TTL, and the state says which. The one rule.
+local function kept_for(ttls, state)
+  local result, failure = string.match(ttls, '^(.*)/(.*)$')
+  return tonumber(state == 'failed' and failure or result)
+end
+
 -- The one way a request ends. `keep` holds the image for a person who may want to run it again; `model` is the one that
 -- had it at the end, if one had.
-local function finish(id, key, lane, from, to, at, ttl, keep, model)
-  redis.call('HSET', key, 'state', to, 'completed', stamp(at))
+local function finish(id, key, lane, from, to, at, ttls, keep, model)
+  local ttl = kept_for(ttls, to)
+  redis.call('HSET', key, 'state', to, 'completed', stamp(at), 'expires', stamp(at + ttl))
   redis.call('HDEL', key, 'owner', 'tag')
   move(lane, from, to)
   minute(lane, to, at)
-  observe(served(lane, model), 'total', at - tonumber(redis.call('HGET', key, 'created')), at)
+  local r = redis.call('HMGET', key, 'created', 'bytes')
+  observe(served(lane, model), 'total', at - tonumber(r[1]), at)
+  if r[2] then redis.call('DECRBY', image_bytes, r[2]) end
   redis.call('ZREM', prefix .. 'deadlines', id)
   if keep then
     redis.call('PEXPIRE', image_key(id), ttl * 1000)
@@ -101,12 +112,12 @@ local function finish(id, key, lane, from, to, at, ttl, keep, model)
 end
 
 -- Given up on, kept for a person.
-local function bury(id, key, lane, from, at, ttl, failure, model)
+local function bury(id, key, lane, from, at, ttls, failure, model)
   redis.call('HSET', key, 'outcome', failure)
   note(key, at, 'dead_lettered', ',"error":' .. failure)
   redis.call('ZADD', prefix .. 'dead_letters', stamp(at), id)
   tally('dead_lettered')
-  finish(id, key, lane, from, 'failed', at, ttl, true, model)
+  finish(id, key, lane, from, 'failed', at, ttls, true, model)
 end
 
 -- Never more doorbells than messages, and never more than a hundred: each wakes one idle worker once.

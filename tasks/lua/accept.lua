@@ -1,46 +1,68 @@
--- Accept one message's requests: record, image, ledger and message in one step, so a request is either wholly there
--- or was never accepted.
+-- Accept one message's requests: record, image, ledger and message in one step, all of them or none.
 -- KEYS: lane list, doorbell. ARGV: prefix, lane, message, most that may be queued for the model ahead of this, most of
---   this lane that may be queued all the same, reply list or '', number of backlog lanes m, their names, then per request:
---   id, spec, fingerprint, deadline in seconds or '', expected wait in seconds or '', upload.
+--   this lane that may be queued all the same, most bytes of images that open requests may hold (0: no limit), reply list
+--   or '', number of backlog lanes m, their names, then per request: id, spec, fingerprint, deadline in seconds or '',
+--   expected wait in seconds or '', bytes of the image, upload.
 -- An upload is a key that was set just before, with a short time to live: through Lua its image would be copied three
--- times. It becomes the request's image here, or is left to expire. With '' for every upload this only asks: nothing is
--- accepted, 2 stands for a request that would be.
--- Alone among the scripts it is refused when Redis is out of memory: nothing new comes in, what is in gets out.
--- Returns per request {code, state}: 1 accepted, 2 would be, 0 replayed, -1 same id with another body, -2 no room.
+-- times. It becomes the request's image here, or is deleted. With '' for every upload this only asks: nothing is accepted,
+-- 2 stands for a request that would be.
+-- Alone among the scripts it is refused when Redis is out of memory: nothing new comes in, what is in gets out. Its first
+-- write needs memory for that reason. Redis may have had no memory for an upload and some again for this: then nothing is
+-- accepted either.
+-- Returns per request {code, state}: 1 accepted, 2 would be, 0 replayed, -1 same id with another body, -2 no room, -3 no
+-- room for its image.
 local lane, message, bound, reserved = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local reply, m = ARGV[6], tonumber(ARGV[7])
+local bytes_bound, reply, m = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
+local FIELDS = 7
 local asking = ARGV[#ARGV] == ''
 local function queued(name) return tonumber(redis.call('HGET', ledger, name .. ':queued') or 0) end
-local backlog, own, refused = 0, queued(lane), 0
-for i = 1, m do backlog = backlog + queued(ARGV[7 + i]) end
-local before = tonumber(redis.call('HGET', ledger, lane .. ':accepted') or 0)
-local at = now()
-local answers, fresh = {}, 0
-for i = 8 + m, #ARGV, 6 do
-  local id, spec, fingerprint = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local deadline, eta, upload = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
-  local key = request_key(id)
-  local known = redis.call('HMGET', key, 'state', 'fingerprint')
+local backlog, own = 0, queued(lane)
+for i = 1, m do backlog = backlog + queued(ARGV[8 + i]) end
+local held = bytes_bound > 0 and tonumber(redis.call('GET', image_bytes) or 0) or 0
+
+local answers, fresh, unused, refused = {}, {}, {}, 0
+local function drop_uploads()
+  for i = 9 + m, #ARGV, FIELDS do redis.call('DEL', ARGV[i + 6]) end
+end
+
+for i = 9 + m, #ARGV, FIELDS do
+  local known = redis.call('HMGET', request_key(ARGV[i]), 'state', 'fingerprint')
+  local size = tonumber(ARGV[i + 5])
+  local code = asking and 2 or 1
   if known[1] then
-    if known[2] == fingerprint then
-      answers[#answers + 1] = {0, known[1]}
-    else
-      answers[#answers + 1] = {-1, known[1]}
-    end
-  elseif backlog + fresh >= bound and own + fresh >= reserved then
-    refused = refused + 1
-    if not asking then redis.call('DEL', upload) end
-    answers[#answers + 1] = {-2, ''}
-  elseif asking then
-    fresh = fresh + 1
-    answers[#answers + 1] = {2, ''}
+    code = known[2] == ARGV[i + 2] and 0 or -1
+  elseif backlog + #fresh >= bound and own + #fresh >= reserved then
+    code = -2
+  elseif bytes_bound > 0 and held + size > bytes_bound then
+    code = -3
+  elseif not asking and redis.call('EXISTS', ARGV[i + 6]) == 0 then
+    drop_uploads()
+    return redis.error_reply('OOM an image found no memory: maxmemory was reached')
   else
-    fresh = fresh + 1
-    redis.call('RENAME', upload, image_key(id))
+    fresh[#fresh + 1] = i
+    held = held + size
+  end
+  if code < -1 then refused = refused + 1 end
+  if code < 1 and not asking then unused[#unused + 1] = ARGV[i + 6] end
+  answers[#answers + 1] = {code, known[1] or (code == 1 and 'queued' or '')}
+end
+
+if #fresh > 0 and not asking then
+  local at, before = now(), tonumber(redis.call('HGET', ledger, lane .. ':accepted') or 0)
+  local first = redis.pcall('HINCRBY', ledger, lane .. ':accepted', #fresh)
+  if type(first) == 'table' and first.err then
+    drop_uploads()
+    return first
+  end
+  credit(lane, 'queued', #fresh)
+  local bytes = 0
+  for place, i in ipairs(fresh) do
+    local id, spec, fingerprint, deadline, eta = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+    local key = request_key(id)
+    redis.call('RENAME', ARGV[i + 6], image_key(id))
     redis.call('PERSIST', image_key(id))
     redis.call('HSET', key, 'state', 'queued', 'lane', lane, 'created', stamp(at), 'spec', spec,
-      'fingerprint', fingerprint, 'attempt', 0, 'place', before + fresh)
+      'fingerprint', fingerprint, 'attempt', 0, 'place', before + place, 'bytes', ARGV[i + 5])
     if reply ~= '' then redis.call('HSET', key, 'watch', reply) end
     if eta ~= '' then redis.call('HSET', key, 'eta', eta) end
     if deadline ~= '' then
@@ -50,15 +72,13 @@ for i = 8 + m, #ARGV, 6 do
     end
     redis.call('ZADD', prefix .. 'recent', stamp(at), id)
     minute(lane, 'accepted', at)
-    answers[#answers + 1] = {1, 'queued'}
+    bytes = bytes + tonumber(ARGV[i + 5])
   end
-end
--- Who asks and is told of room comes again with everything, and is counted then.
-if refused > 0 and not (asking and fresh > 0) then tally('refused', refused) end
-if fresh > 0 and not asking then
+  redis.call('INCRBY', image_bytes, bytes)
   redis.call('ZREMRANGEBYSCORE', prefix .. 'recent', '-inf', stamp(at - 90000))
-  credit(lane, 'accepted', fresh)
-  credit(lane, 'queued', fresh)
   send(KEYS[1], KEYS[2], message)
 end
+for _, upload in ipairs(unused) do redis.call('DEL', upload) end
+-- Who asks and is answered that there is room comes again with everything, and is counted then.
+if refused > 0 and not (asking and #fresh > 0) then tally('refused', refused) end
 return answers

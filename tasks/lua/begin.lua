@@ -2,13 +2,13 @@
 -- same round trip: through Lua it would be copied four times.
 -- A request that a worker has died with runs only where nothing else runs. The record says so from this step on: a
 -- death counts against it only while it does.
--- ARGV: prefix, boot id, tag of the delivery, request id, failure TTL, most attempts, model, '1' when nothing else runs
+-- ARGV: prefix, boot id, tag of the delivery, request id, TTLs, most attempts, model, '1' when nothing else runs
 --   in this worker until the request has ended.
 -- Returns {attempt, spec, created, attempt start}, or {0, why} when this delivery must not run the request now:
 -- 'not_held' (this worker was declared dead and the delivery given away), 'finished', 'unknown', 'elsewhere' (another
 -- live delivery runs it), 'expired', 'image_lost', 'given_up', 'alone' (it is still queued and must run alone).
 allow_when_full()
-local boot, tag, id, ttl = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local boot, tag, id, ttls = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = request_key(id)
 if redis.call('HEXISTS', prefix .. 'unacked:' .. boot, tag) == 0 then
   tally('fenced')
@@ -32,17 +32,17 @@ elseif state ~= 'queued' then
 else
   if r[3] and tonumber(r[3]) <= at then
     note(key, at, 'expired')
-    finish(id, key, lane, 'queued', 'expired', at, ttl, false)
+    finish(id, key, lane, 'queued', 'expired', at, ttls, false)
     return {0, 'expired'}
   end
   if redis.call('EXISTS', image_key(id)) == 0 then
     local failure = '{"code":"image_lost","message":"the stored image is gone","retryable":false}'
     redis.call('HSET', key, 'outcome', failure)
-    finish(id, key, lane, 'queued', 'failed', at, ttl, false)
+    finish(id, key, lane, 'queued', 'failed', at, ttls, false)
     return {0, 'image_lost'}
   end
   if attempt >= tonumber(ARGV[6]) then
-    bury(id, key, lane, 'queued', at, ttl, '{"code":"given_up","message":"started too often without an end","retryable":false}')
+    bury(id, key, lane, 'queued', at, ttls, '{"code":"given_up","message":"started too often without an end","retryable":false}')
     return {0, 'given_up'}
   end
   if suspect and ARGV[8] ~= '1' then return {0, 'alone'} end

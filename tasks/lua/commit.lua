@@ -1,5 +1,5 @@
 -- running -> succeeded or failed, by the current attempt only, and once.
--- ARGV: prefix, boot id, request id, attempt, new state, outcome JSON, TTL, decode seconds, infer seconds, dead letter (1/0),
+-- ARGV: prefix, boot id, request id, attempt, new state, outcome JSON, TTLs, decode seconds, infer seconds, dead letter (1/0),
 --   batch size, model.
 -- Returns 1 done, 2 this attempt had done it already (a repeated call), 0 fenced: a later attempt or another end owns it.
 allow_when_full()
@@ -14,7 +14,7 @@ end
 local at = now()
 redis.call('HSET', key, 'outcome', ARGV[6], 'committed', boot .. '#' .. attempt)
 if ARGV[10] == '1' then
-  bury(id, key, r[4], 'running', at, tonumber(ARGV[7]), ARGV[6], ARGV[12])
+  bury(id, key, r[4], 'running', at, ARGV[7], ARGV[6], ARGV[12])
   return 1
 end
 note(key, at, to, ',"attempt":' .. attempt .. ',"batch":' .. ARGV[11])
@@ -24,5 +24,5 @@ if to == 'succeeded' then
   observe(by, 'infer', tonumber(ARGV[9]), at)
   redis.call('HINCRBY', prefix .. 'batches', by .. ':' .. ARGV[11], 1)
 end
-finish(id, key, r[4], 'running', to, at, tonumber(ARGV[7]), false, ARGV[12])
+finish(id, key, r[4], 'running', to, at, ARGV[7], false, ARGV[12])
 return 1

@@ -1,6 +1,6 @@
 -- End every queued request whose deadline has passed, at most a hundred a call.
 -- A running one is left to its worker: its answer may still come, late.
--- ARGV: prefix, TTL. Returns how many ended.
+-- ARGV: prefix, TTLs. Returns how many ended.
 allow_when_full()
 local at, ended = now(), 0
 local late = redis.call('ZRANGEBYSCORE', prefix .. 'deadlines', '-inf', stamp(at), 'LIMIT', 0, 100)
@@ -9,7 +9,7 @@ for _, id in ipairs(late) do
   local r = redis.call('HMGET', key, 'state', 'lane')
   if r[1] == 'queued' then
     note(key, at, 'expired')
-    finish(id, key, r[2], 'queued', 'expired', at, tonumber(ARGV[2]), false)
+    finish(id, key, r[2], 'queued', 'expired', at, ARGV[2], false)
     ended = ended + 1
   else
     redis.call('ZREM', prefix .. 'deadlines', id)

@@ -1,5 +1,5 @@
 -- A person throws away what waits in a lane: takes one message out and ends its queued requests.
--- KEYS: lane. ARGV: prefix, TTL, JSON text of who did it, message, then the request ids of the message.
+-- KEYS: lane. ARGV: prefix, TTLs, JSON text of who did it, message, then the request ids of the message.
 -- Returns how many requests were canceled; 0 when the message is not in the lane (any more).
 allow_when_full()
 if redis.call('LREM', KEYS[1], -1, ARGV[4]) == 0 then return 0 end
@@ -10,7 +10,7 @@ for i = 5, #ARGV do
   if r[1] == 'queued' then
     local at = now()
     note(key, at, 'canceled', ',"purged_by":' .. ARGV[3])
-    finish(ARGV[i], key, r[2], 'queued', 'canceled', at, tonumber(ARGV[2]), false)
+    finish(ARGV[i], key, r[2], 'queued', 'canceled', at, ARGV[2], false)
     canceled = canceled + 1
   end
 end

@@ -1,11 +1,11 @@
 -- Give one delivery of a dead worker back to the head of its lane. Idempotent: the HDEL lets one rescuer through.
 -- KEYS: lane, doorbell. ARGV: prefix, boot id of the dead worker, tag, message marked as redelivered, MAX_DELIVERIES,
---   failure TTL, then the request ids of the message.
+--   TTLs, then the request ids of the message.
 -- A request that was running runs alone from now on. It counts a crash only if it was alone already and the worker ended
 -- by itself, or nobody knows (`death:BOOT`); at MAX_DELIVERIES crashes it becomes a dead letter.
 -- Returns {requests given back, dead letters}, or {-1, 0} when the worker lives after all or another rescuer was first.
 allow_when_full()
-local boot, tag, most, ttl = ARGV[2], ARGV[3], tonumber(ARGV[5]), tonumber(ARGV[6])
+local boot, tag, most, ttls = ARGV[2], ARGV[3], tonumber(ARGV[5]), ARGV[6]
 if redis.call('EXISTS', prefix .. 'lease:' .. boot) == 1 then return {-1, 0} end
 if redis.call('HDEL', prefix .. 'unacked:' .. boot, tag) == 0 then return {-1, 0} end
 local by_itself = redis.call('GET', prefix .. 'death:' .. boot) ~= 'killed'
@@ -22,7 +22,7 @@ for i = 7, #ARGV do
     redis.call('HINCRBY', key, 'deaths', 1)
     note(key, at, 'worker_died', ',"worker":"' .. boot .. '","crashes":' .. crashes)
     if crashes >= most then
-      bury(id, key, r[3], 'running', at, ttl,
+      bury(id, key, r[3], 'running', at, ttls,
         '{"code":"poison","message":"ended its worker ' .. crashes .. ' times","retryable":false}')
       dead = dead + 1
     else

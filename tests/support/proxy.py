@@ -40,6 +40,10 @@ class Proxy(socketserver.ThreadingTCPServer):
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def lead_to(self, target: int) -> None:
+        """Take new connections to another port; those that are open stay where they are."""
+        self.target = target
+
     def cut(self, *, stall: bool) -> None:
         """Let nothing through until :meth:`heal`."""
         if stall:

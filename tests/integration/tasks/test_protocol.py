@@ -80,11 +80,11 @@ class Protocol(RuleBasedStateMachine):
     def accept(self, size: int) -> None:
         ids = [f"r{len(self.ids) + n}" for n in range(size)]
         self.ids += ids
-        args: list[object] = [LANE, envelope.seal(app, LANE, ids), 1_000_000, 0, "", 1, LANE]
+        args: list[object] = [LANE, envelope.seal(app, LANE, ids), 1_000_000, 0, 0, "", 1, LANE]
         for request_id in ids:
             upload = self.keys.upload(request_id)
             self.client.set(upload, b"image")
-            args += [request_id, json.dumps({"top_k": 1}), "", "", "", upload]
+            args += [request_id, json.dumps({"top_k": 1}), "", "", "", 5, upload]
         self.run_script("accept", self.keys.lane_and_bell(LANE), *args)
 
     @rule(target=tags, number=st.integers(0, WORKERS - 1), wanted=st.integers(1, 4), most=st.integers(1, 3))
@@ -200,7 +200,7 @@ class Protocol(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         if self.ids:
-            self.run_script("cancel", (), data.draw(st.sampled_from(self.ids)), 3600)
+            self.run_script("cancel", (), data.draw(st.sampled_from(self.ids)), "3600/86400")
 
     @invariant()
     def books_balance(self) -> None:
