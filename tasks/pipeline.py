@@ -26,7 +26,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -147,6 +147,13 @@ class Entry:
         if self.slot is None:
             raise self.error or AssertionError("neither handed in nor failed")
         return of_model(self.slot.result)
+
+    def forget(self) -> None:
+        """Let go of what refers back to this: a slot, and the frames of an error, which hold the image, would stay.
+
+        They are freed at once then, instead of when the garbage collector gets to them: it counts objects, not bytes.
+        """
+        self.slot = self.error = self.pixels = None
 
 
 class Pipeline:
@@ -356,6 +363,7 @@ class Pipeline:
             except ModelError as error:
                 entry.error = error
             self._since[number] = None
+            entry.attempt = replace(entry.attempt, image=b"")  # it may be large, and is not needed any more
             entry.decode_seconds = time.monotonic() - entry.since
             self._submit(entry)
 
@@ -418,7 +426,9 @@ class Pipeline:
             self._changed.notify_all()
         for entry in ended:
             delivery = entry.delivery
-            if self._trace is not None and entry.attempt is not None:
+            if self._trace is None:
+                entry.forget()
+            elif entry.attempt is not None:
                 delivery.entries.append(entry)
             self.owner.ended(delivery.tag)
             delivery.left -= 1
@@ -428,6 +438,8 @@ class Pipeline:
     def _tell(self, delivery: Delivery) -> None:
         if self._trace is not None:
             self._trace(delivery)
+            for entry in delivery.entries:
+                entry.forget()
         delivery.ended(delivery)
         with self._changed:
             self._open -= 1

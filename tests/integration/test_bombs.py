@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
 from tasks.requests import Request, State
-from tasks.submit import Gateway, Submission
+from tasks.submit import Accepted, Gateway, Submission
 from tests.support import bombs
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
 from tests.support.waiting import wait_until
@@ -54,6 +55,25 @@ def peak(process: WorkerProcess) -> int:
     found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
     assert found
     return int(found[1]) * 1024
+
+
+def resident(process: WorkerProcess) -> int:
+    return psutil.Process(process.pid).memory_info().rss
+
+
+def test_images_do_not_stay_after_they_are_decoded(worker: WorkerProcess, gateway: Gateway) -> None:
+    """Whole and torn ones of 10 MB, 36 of them: no worker has more than a few at a time, and none when it is done."""
+    whole = bombs.encoded(Image.new("RGB", (1860, 1860)), "BMP")
+    images = [whole, bombs.packed_bitmap(2000, 1900) + bytes(len(whole)), whole[:-1000]]
+    before, most = resident(worker), 0
+    submissions = [Submission(image=image, model_type=MODEL) for image in images]
+    accepted = [item for _ in range(12) for item in gateway.submit_many(submissions)]
+    for item in accepted:
+        assert isinstance(item, Accepted)
+        ended(gateway, item.id)
+        most = max(most, resident(worker))
+    assert most - before < 250e6
+    assert resident(worker) - before < 90e6
 
 
 @pytest.mark.slow

@@ -206,6 +206,21 @@ def test_the_first_frame_of_an_animation_is_used(photos, encoded):
     assert np.abs(decode(data, BILINEAR, LIMITS).astype(int) - second).max() > 50
 
 
+@pytest.mark.parametrize("options", [{}, {"transparency": 5}, {"comment": b"a" * 2000}, {"interlace": 0}], ids=str)
+def test_a_first_frame_smaller_than_its_screen_decodes_as_the_reference_does(photos, encoded, options: dict):
+    data = bytearray(encoded(photos["chelsea"].quantize(64), "GIF", **options))
+    struct.pack_into("<HH", data, 6, 600, 500)
+    assert difference(bytes(data)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("PNG", {}), ("PNG", {"default_image": True}), ("WEBP", {"lossless": True})], ids=str
+)
+def test_an_animation_decodes_as_the_reference_does(photos, encoded, kind: str, options: dict):
+    first, second = photos["chelsea"], photos["coffee"].resize(photos["chelsea"].size)
+    assert difference(encoded(first, kind, save_all=True, append_images=[second], **options)) <= 1
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 2), (223, 224), (224, 224), (2000, 30)])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_odd_shapes_decode_as_the_reference_does(photos, encoded, size: tuple[int, int], kind: str):
