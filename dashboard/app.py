@@ -59,6 +59,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> Dash:
     wire(app)
     app.server.config["MAX_CONTENT_LENGTH"] = settings.max_image_bytes + 64 * 1024
     app.server.before_request(_check_host(settings))
+    app.server.before_request(_refuse_callbacks)
     app.server.after_request(_guarded)
     behind(app.server, settings.trusted_proxies)
     routes.register(app.server, backend or routes.backend_for(settings))
@@ -74,6 +75,13 @@ def _check_host(settings: Settings) -> Callable[[], tuple[str, int] | None]:
         return f"This dashboard does not answer to the name {escape(request.host)}; see ALLOWED_HOSTS.", 421
 
     return check
+
+
+def _refuse_callbacks() -> tuple[str, int, dict[str, str]] | None:
+    """All callbacks run in the browser, so Dash's own route for them has no use but to fail on what it is sent."""
+    if request.method in routes.SAFE or request.path.startswith(f"{routes.blueprint.url_prefix}/"):
+        return None
+    return "Nothing is posted here.", 405, {"Allow": ", ".join(sorted(routes.SAFE))}
 
 
 def _guarded(response: Response) -> Response:

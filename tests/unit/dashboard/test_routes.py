@@ -223,6 +223,12 @@ def test_malformed_orders_are_refused_before_anything_is_asked(
     assert api.calls == []
 
 
+@pytest.mark.parametrize("body", [b"", b"[]", b"7", b'{"output": 7}', b'{"output": "a.b", "inputs": []}'])
+def test_nothing_is_posted_to_dash_itself(client: FlaskClient, body: bytes) -> None:
+    answer = client.post("/_dash-update-component", data=body, content_type="application/json")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+
+
 def test_it_answers_only_to_names_of_its_own(client: FlaskClient, api: Api) -> None:
     for path in ("/", "/ui/snapshot", "/_dash-layout", "/assets/nothing.js"):
         answer = client.get(path, headers={"Host": "evil.example:8050"})
