@@ -66,7 +66,25 @@ class Deliveries:
         lane, text, _, ids = _open(held)
         return bool(self._run("give_back", lane, [boot, tag, text, "0", *ids]))
 
+    def renew(self, boot: str, description: str = "", *, register: bool = False) -> dict[str, Any] | None:
+        """Prove that a worker lives; the orders that a person left for it, None when it is not registered.
+
+        Args:
+            boot: its boot id.
+            description: what others may know of it, as JSON; empty keeps what they know.
+            register: whether to register it.
+        """
+        ttl = int(self._settings.lease_ttl * 1000)
+        alive, *orders = self._run("renew", None, [boot, ttl, description, int(register)])
+        if not alive:
+            return None
+        return {name.decode(): json.loads(value) for name, value in zip(orders[::2], orders[1::2], strict=True)}
+
     # -- a dead worker's
+
+    def bury(self, boot: str, verdict: str) -> int:
+        """As :meth:`rescue` for a worker that its guardian has seen end, whatever its lease says."""
+        return self.rescue(boot) if self._run("died", None, [boot, verdict]) else 0
 
     def lapsed(self, *, ask: bool) -> list[str] | None:
         """Boot ids of registered workers whose lease has run out; None when it is not this caller's turn to look.

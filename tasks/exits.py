@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import os
 
-#: Exit status of a worker that gave up on itself (EX_TEMPFAIL): a supervisor starts it again.
+#: Exit status of a worker that gave up on its model (EX_TEMPFAIL): a supervisor starts it again.
 HUNG = 75
 
+#: Exit status of a worker that gave up for a reason outside its model (EX_UNAVAILABLE): no request is blamed.
+UNAVAILABLE = 69
 
-def end_process() -> None:
+
+def end_process(status: int = HUNG) -> None:
     """End the process from a thread, whatever the others are doing."""
     logging.shutdown()
-    os._exit(HUNG)
+    os._exit(status)

@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from redis.exceptions import RedisError
 
-from tasks import connections, scripts, servers
+from tasks import connections, servers
 from tasks.deliveries import Deliveries, Watchfulness, uptime
 from tasks.errors import Unavailable
-from tasks.exits import end_process
+from tasks.exits import UNAVAILABLE, end_process
 from tasks.fleet import read_workers
+from tasks.guardian import LEFT, SERVING, STOPPING
 from tasks.keys import Keys
 from tasks.requests import Records
 
 if TYPE_CHECKING:
     from settings import Settings
+    from tasks.guardian import Pulse
     from tasks.ownership import Ownership
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,15 @@ class Watched(Protocol):
 
 
 class Lease:
-    """Keeps one worker registered: ``describe`` says what others may know of it, ``obey`` gets its orders."""
+    """Keeps one worker registered.
+
+    Args:
+        settings: of this process.
+        pipeline: what the worker does.
+        describe: what others may know of it.
+        obey: gets its orders.
+        pulse: through which its guardian sees that it moves.
+    """
 
     def __init__(
         self,
@@ -62,8 +72,10 @@ class Lease:
         *,
         describe: Callable[[], dict[str, Any]],
         obey: Callable[[dict[str, Any]], None],
+        pulse: Pulse | None = None,
     ) -> None:
         self._settings = settings
+        self._pulse = pulse
         self._pipeline = pipeline
         self._owner = pipeline.owner
         self._describe = describe
@@ -87,11 +99,13 @@ class Lease:
         """
         servers.check(self._client)
         self._renew(register=True)
+        self._beat(SERVING)
         self._thread.start()
 
     def stopping(self) -> None:
         """The worker was told to stop; from now on it does not wait for Redis for ever."""
         self._stopping = self._stopping or time.monotonic()
+        self._beat(STOPPING)
 
     def stop(self) -> None:
         """Give back what is left and say goodbye, so that nobody has to wait for the lease to run out."""
@@ -100,6 +114,7 @@ class Lease:
         try:
             self._deliveries.give_back_all(self._owner)
             self._deliveries.forget(self._owner.boot)
+            self._beat(LEFT)
         except RedisError as error:
             log.warning("could not say goodbye, the others will notice: %s", error)
 
@@ -107,13 +122,18 @@ class Lease:
         """Renew every second time: looking after the others twice as often finds the dead sooner."""
         try:
             while not self._stop.wait(self._settings.lease_renew / 2):
+                self._beat()
                 self._check_watchdog()
                 self._tick(renew=self._ticks % 2 == 0)
                 self._check_stop()
         except BaseException:
             # A worker that cannot prove it lives must not go on looking as if it did.
             log.critical("the lease thread failed: this worker exits", exc_info=True)
-            end_process()
+            end_process(UNAVAILABLE)
+
+    def _beat(self, stage: int | None = None) -> None:
+        if self._pulse is not None:
+            self._pulse.beat(stage)
 
     def _tick(self, *, renew: bool) -> None:
         self._ticks += 1
@@ -131,15 +151,12 @@ class Lease:
             self._interrupted("Redis answered late")
 
     def _renew(self, *, register: bool) -> None:
-        settings = self._settings
-        description = json.dumps(self._describe())
-        args = [settings.key_prefix, self._owner.boot, int(settings.lease_ttl * 1000), description, int(register)]
-        alive, *orders = scripts.run(self._client, "renew", (), args)
-        if not alive:
+        orders = self._deliveries.renew(self._owner.boot, json.dumps(self._describe()), register=register)
+        if orders is None:
             log.warning("this worker was declared dead while it could not renew its lease; it registers again")
             self._renew(register=True)
             return
-        self._obey({name.decode(): json.loads(value) for name, value in zip(orders[::2], orders[1::2], strict=True)})
+        self._obey(orders)
 
     def _idle(self) -> frozenset[str]:
         """Models with another worker that has nothing to do."""
@@ -187,4 +204,4 @@ class Lease:
         if self._stopping is None or now - max(self._stopping, self._reached) < STOP_GRACE:
             return
         log.critical("told to stop while Redis does not answer: this worker exits, its requests are rescued")
-        end_process()
+        end_process(UNAVAILABLE)

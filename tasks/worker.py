@@ -30,6 +30,7 @@ from tasks import connections, ownership
 from tasks.celery import app
 from tasks.chaos import Chaos
 from tasks.errors import Unavailable, UnsupportedServer
+from tasks.guardian import guard
 from tasks.lanes import lanes_of
 from tasks.lease import Lease
 from tasks.pipeline import Pipeline
@@ -38,16 +39,20 @@ from tasks.vitals import shared
 from worker_models.errors import ModelError
 from worker_models.machine import intra_op_threads, usable_cores
 from worker_models.memory import return_large_buffers
-from worker_models.model import batcher_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from settings import Settings
+    from tasks.guardian import Pulse
     from tasks.pipeline import Delivery
     from worker_models.model import Model
 
 log = logging.getLogger(__name__)
+
+
+#: Through which this worker's guardian sees that it moves; None before it has one, or where there is none.
+_pulse: Pulse | None = None
 
 
 @signals.setup_logging.connect
@@ -63,7 +68,12 @@ def _pin(sender: str, conf: Any, options: Mapping[str, Any], **_: Any) -> None:
         sys.exit("a worker serves one model: say which with --model, for example --model resnet18")
     if options.get("chaos", "off") != "off" and not get_settings().chaos_enabled:
         sys.exit("--chaos needs CHAOS_ENABLED=1")
-    ownership.claim(sender)
+    owner = ownership.claim(sender)
+    global _pulse  # noqa: PLW0603 - a process has one
+    try:
+        _pulse = guard(owner.boot, model, get_settings())
+    except OSError as error:  # Celery would log it and go on with every lane there is
+        sys.exit(f"this worker cannot have a guardian: {error}")
     conf.task_queues = [Queue(name, routing_key=name) for name in lanes_of(_lane_name(model))]
 
 
@@ -85,6 +95,8 @@ class PinnedModel(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Bring the model up, or end the process with one line that says what to do."""
+        from worker_models.model import batcher_shape  # NumPy starts threads: not before the fork
+
         settings = get_settings()
         owner = ownership.current()
         assert owner is not None  # noqa: S101 - celeryd_init came first
@@ -216,7 +228,7 @@ def _lease(pipeline: Pipeline, lane_name: str, parent: Any) -> Lease:
             log.warning("ordered to restart: this worker finishes what it has and ends")
             os.kill(os.getpid(), signal.SIGTERM)
 
-    return Lease(settings, pipeline, describe=describe, obey=obey)
+    return Lease(settings, pipeline, describe=describe, obey=obey, pulse=_pulse)
 
 
 def _setup(settings: Settings) -> dict[str, Any]:

@@ -29,6 +29,16 @@ def memory_bytes(proc: Path = _PROC) -> int:
     return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits])
 
 
+def memory_kills(proc: Path = _PROC) -> int:
+    """How many processes of this process's control group the kernel has killed for their memory so far."""
+    group = next(_groups("memory", proc), None)
+    if group is None:
+        return 0
+    lines = _lines(group.folder / ("memory.events" if group.unified else "memory.oom_control"))
+    counts = dict(words for line in lines if len(words := line.split()) == 2)
+    return int(counts.get("oom_kill", 0))
+
+
 def intra_op_threads(settings: Settings) -> int:
     """Threads for one forward pass: as set, or this worker's share of the cores.
 

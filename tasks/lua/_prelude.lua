@@ -14,6 +14,11 @@ end
 
 local function stamp(seconds) return string.format('%.6f', seconds) end
 
+-- Whether a worker holds its lease and its guardian has not said that it is dead.
+local function lives(boot)
+  return redis.call('EXISTS', prefix .. 'lease:' .. boot) == 1 and redis.call('EXISTS', prefix .. 'death:' .. boot) == 0
+end
+
 local function request_key(id) return prefix .. 'request:' .. id end
 local function image_key(id) return prefix .. 'image:' .. id end
 -- Bytes of the images of open requests.

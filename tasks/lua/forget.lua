@@ -2,7 +2,7 @@
 -- Returns 1 when it is gone, 0 when it lives or still holds deliveries.
 allow_when_full()
 local boot = ARGV[2]
-if ARGV[3] ~= '1' and redis.call('EXISTS', prefix .. 'lease:' .. boot) == 1 then return 0 end
+if ARGV[3] ~= '1' and lives(boot) then return 0 end
 if redis.call('HLEN', prefix .. 'unacked:' .. boot) > 0 then return 0 end
 local described = redis.call('HGET', prefix .. 'workers', boot)
 if described then

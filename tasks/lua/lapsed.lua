@@ -10,6 +10,6 @@ end
 local boots = redis.call('HKEYS', workers)
 local lapsed = {1, #boots}
 for _, boot in ipairs(boots) do
-  if redis.call('EXISTS', prefix .. 'lease:' .. boot) == 0 then lapsed[#lapsed + 1] = boot end
+  if not lives(boot) then lapsed[#lapsed + 1] = boot end
 end
 return lapsed

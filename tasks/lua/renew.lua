@@ -1,4 +1,5 @@
--- Prove that a worker lives. ARGV: prefix, boot id, lease TTL in ms, description JSON, '1' to register.
+-- Prove that a worker lives. ARGV: prefix, boot id, lease TTL in ms, description JSON or '' to keep the last, '1' to
+-- register.
 -- Returns {1, name, value, ...}, the orders (JSON) left for this node by a person; or {0} when the worker is not (or no
 -- longer) registered and did not ask to be.
 allow_when_full()
@@ -8,6 +9,6 @@ if redis.call('HEXISTS', workers, boot) == 0 then
   if ARGV[5] ~= '1' then return {0} end
   chronicle('joined', boot, cjson.decode(ARGV[4]).model or '')
 end
-redis.call('HSET', workers, boot, ARGV[4])
+if ARGV[4] ~= '' then redis.call('HSET', workers, boot, ARGV[4]) end
 redis.call('SET', prefix .. 'lease:' .. boot, '1', 'PX', ARGV[3])
 return {1, unpack(redis.call('HGETALL', prefix .. 'orders:' .. string.match(boot, '^(.*)/')))}

@@ -2,13 +2,13 @@
 -- KEYS: lane, doorbell. ARGV: prefix, boot id of the dead worker, tag, message marked as redelivered, MAX_DELIVERIES,
 --   TTLs, then the request ids of the message.
 -- A request that was running runs alone from now on. It counts a crash only if it was alone already and the worker ended
--- by itself, or nobody knows (`death:BOOT`); at MAX_DELIVERIES crashes it becomes a dead letter.
+-- by itself, which its guardian wrote down; at MAX_DELIVERIES crashes it becomes a dead letter.
 -- Returns {requests given back, dead letters}, or {-1, 0} when the worker lives after all or another rescuer was first.
 allow_when_full()
 local boot, tag, most, ttls = ARGV[2], ARGV[3], tonumber(ARGV[5]), ARGV[6]
-if redis.call('EXISTS', prefix .. 'lease:' .. boot) == 1 then return {-1, 0} end
+if lives(boot) then return {-1, 0} end
 if redis.call('HDEL', prefix .. 'unacked:' .. boot, tag) == 0 then return {-1, 0} end
-local by_itself = redis.call('GET', prefix .. 'death:' .. boot) ~= 'killed'
+local by_itself = redis.call('GET', prefix .. 'death:' .. boot) == 'itself'
 local at, open, dead = now(), 0, 0
 for i = 7, #ARGV do
   local id = ARGV[i]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import random
 import signal
@@ -149,7 +150,10 @@ class Soak:
         self.report.faults[kind] += 1
         if kind == "kill":
             self.killed_at[rows[victim.pid]] = time.time()
-            victim.kill()
+            if self.random.random() < 0.5:
+                victim.kill()
+            else:
+                os.kill(victim.pid, signal.SIGKILL)  # without its guardian
         elif kind == "freeze":
             victim.send(signal.SIGSTOP)
             threading.Timer(FREEZE, _wake, [victim]).start()
@@ -177,6 +181,8 @@ class Soak:
                 check()
             except AssertionError as error:
                 report.broken.append(str(error)[:300])
+        if innocent := report.states.get("failed", 0):
+            report.broken.append(f"{innocent} innocent requests failed")
         if report.lost or report.doubled:
             report.broken.append(f"{report.lost} lost, {report.doubled} doubled")
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,8 +64,9 @@ class Process:
     def stop(self, timeout: float = 10.0) -> int:
         """SIGTERM, then SIGKILL to what is left of its group after ``timeout`` seconds; returns the exit code."""
         if self.alive:
-            self.send(signal.SIGCONT)  # a test may have paused it
-            self.send(signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                self.send(signal.SIGCONT)  # a test may have paused it
+            self._popen.send_signal(signal.SIGTERM)
         try:
             self._popen.wait(timeout)
         except subprocess.TimeoutExpired:

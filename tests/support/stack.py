@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import psutil
 
 from settings import Settings, load_settings, variables
 from tests.support.hosts import Host
@@ -24,10 +25,25 @@ from tests.support.waiting import wait_until
 
 
 class WorkerProcess(Process):
-    """A Celery worker; ``node`` is its full name, as the lease and the responses give it."""
+    """A Celery worker; ``node`` is its full name, as the lease and the responses give it.
+
+    What was started is its guardian, which ends as the worker ends; ``pid`` is the worker's own.
+    """
 
     node: str
     model: str
+    _worker: int = 0
+
+    @property
+    def pid(self) -> int:
+        if not self._worker:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._worker = next((child.pid for child in psutil.Process(self.guardian).children()), 0)
+        return self._worker or self.guardian
+
+    @property
+    def guardian(self) -> int:
+        return self._popen.pid
 
 
 class ApiProcess(Process):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 
 import pytest
@@ -85,7 +83,7 @@ def test_a_killed_worker_is_lost_with_what_it_had_and_the_timeline_tells_it_all(
     victim = toy("victim")
     ids = [send("sleep 2"), send("sleep 2")]
     wait_until(lambda: {gateway.get(i).state for i in ids} == {State.RUNNING}, what="the victim has both")
-    os.kill(victim.pid, signal.SIGKILL)
+    victim.kill()  # with its guardian, who would bury it at once
     wait_until(lambda: [worker["id"] for worker in monitor.silent()] == [victim.node], what="it falls silent")
     rescuer = toy("rescuer")
     all_ended(gateway, ids, 30)
