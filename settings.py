@@ -84,9 +84,13 @@ _port = _integer(1, 65535)
 SOCKET_PATH_LIMIT = 100
 
 
-def _setting(default: Any, parser: Parser = str) -> Any:
-    """A dataclass field read from the variable of the same name in upper case."""
-    return field(default=default, metadata={"parser": parser})
+def _seconds_or_none(text: str) -> float:
+    return 0.0 if float(text) == 0 else _seconds(text)
+
+
+def _setting(default: Any, parser: Parser = str, alias: str = "") -> Any:
+    """A dataclass field read from the variable of the same name in upper case, or from ``alias``."""
+    return field(default=default, metadata={"parser": parser, "alias": alias})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +132,8 @@ class Settings:
     runtime: str = _setting("auto", _one_of("auto", "onnxruntime", "torch"))
     intra_op_threads: int = _setting(0, _integer(0))
     workers_on_host: int = _setting(1, _integer(1))
-    max_batch: int = _setting(16, _integer(1, 1024))
+    max_batch: int = _setting(16, _integer(1, 1024), alias="BATCH_SIZE")
+    batch_timeout: float = _setting(0.0, _seconds_or_none)
 
     # -- images
     max_image_bytes: int = _setting(10 * 1024 * 1024, _integer(1))
@@ -144,17 +149,20 @@ class Settings:
     max_waiters: int = _setting(96, _integer(1))
     result_ttl: int = _setting(3600, _integer(1))
     failure_ttl: int = _setting(86_400, _integer(1))
-    max_queue: int = _setting(10_000, _integer(1))
+    max_queue: int = _setting(10_000, _integer(1), alias="QUEUE_SIZE")
     max_queue_bytes: int = _setting(0, _integer(0))
-    any_strategy: str = _setting("least_loaded")
+    metrics_window: float = _setting(300.0, _seconds)
+    any_strategy: str = _setting(
+        "least_loaded", _one_of("least_loaded", "round_robin", "random"), alias="LOAD_BALANCE_STRATEGY"
+    )
     lane_order: str = _setting("weighted", _one_of("weighted", "strict"))
     lane_weights: tuple[int, ...] = _setting((6, 3, 1), _integers)
 
     # -- reliability
-    lease_ttl: float = _setting(2.0, _seconds)
-    lease_renew: float = _setting(0.5, _seconds)
+    lease_ttl: float = _setting(2.0, _seconds, alias="WORKER_TIMEOUT")
+    lease_renew: float = _setting(0.5, _seconds, alias="HEALTH_CHECK_INTERVAL")
     max_retries: int = _setting(3, _integer(0))
-    retry_backoff: int = _setting(1, _integer(1))
+    retry_backoff: int = _setting(1, _integer(1), alias="RETRY_DELAY")
     retry_backoff_max: int = _setting(60, _integer(1))
     retry_jitter: bool = _setting(True, _switch)
     max_deliveries: int = _setting(3, _integer(1))
@@ -219,8 +227,8 @@ class Settings:
 
 
 def variables() -> list[str]:
-    """The name of every environment variable this project reads."""
-    return [item.name.upper() for item in fields(Settings)]
+    """The name of every environment variable this project reads, aliases included."""
+    return [name for item in fields(Settings) for name in _names_of(item)]
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -233,7 +241,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     if environ is None:
         environ = {key: value or "" for key, value in dotenv_values(".env").items()} | dict(os.environ)
-    return Settings(**{item.name: _parse(item, text) for item in fields(Settings) if (text := _text(item, environ))})
+    return Settings(**{name: value for item in fields(Settings) for name, value in _given(item, environ).items()})
 
 
 def _socket_url(socket: Path) -> str:
@@ -241,15 +249,25 @@ def _socket_url(socket: Path) -> str:
     return "unix://" + re.sub("[%?#;]", lambda found: f"%{ord(found[0]):02X}", str(socket))
 
 
-def _text(item: Field[Any], environ: Mapping[str, str]) -> str:
-    return environ.get(item.name.upper(), "").strip()
+def _names_of(item: Field[Any]) -> list[str]:
+    """The variables that set it: its own, and the alias if it has one."""
+    return [item.name.upper(), *filter(None, [item.metadata["alias"]])]
 
 
-def _parse(item: Field[Any], text: str) -> Any:
+def _given(item: Field[Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Its value by name, where a variable gives one."""
+    values = {name: _parse(item, name, text) for name in _names_of(item) if (text := environ.get(name, "").strip())}
+    if len(set(values.values())) > 1:
+        own, alias = values
+        raise SettingsError(f"{alias}: another name of {own}, which says otherwise; set one of them")
+    return dict.fromkeys([item.name], next(iter(values.values()))) if values else {}
+
+
+def _parse(item: Field[Any], name: str, text: str) -> Any:
     try:
         return item.metadata["parser"](text)
     except ValueError as error:
-        raise SettingsError(f"{item.name.upper()}: {error} (got {text!r})") from error
+        raise SettingsError(f"{name}: {error} (got {text!r})") from error
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from api.resources import seed_status, timestamp
+from api.resources import latency_ms, retries, seed_status, timestamp
 from tasks.requests import State
 
 if TYPE_CHECKING:
@@ -54,12 +54,15 @@ def item_resource(member: Member, records: Records, *, seed: bool = False) -> di
     }
     names = ("model_type", "model", "weights", "worker_id")
     if record is None:
-        return found | dict.fromkeys((*names, "processing_time"))
+        return found | dict.fromkeys((*names, "processing_time", "latency_ms", "timestamp")) | {"retries": 0}
     found |= {name: getattr(record, name) for name in names}
     return found | {
         "error": record.error or _end(record),
         "predictions": record.predictions or [],
         "processing_time": record.timings.get("total"),
+        "latency_ms": latency_ms(record),
+        "retries": retries(record),
+        "timestamp": timestamp(record.completed_at or record.created_at),
     }
 
 

@@ -110,6 +110,8 @@ ANSWERED: dict[str, Any] = {
     "error": None,
     "worker_id": "resnet18-1@host",
     "processing_time": 0.041,
+    "latency_ms": 41.0,
+    "retries": 0,
     "created_at": "2026-01-05T12:00:00.000Z",
     "started_at": "2026-01-05T12:00:00.004Z",
     "completed_at": "2026-01-05T12:00:00.041Z",

@@ -71,6 +71,8 @@ def request_resource(
         "error": record.error,
         "worker_id": record.worker_id,
         "processing_time": record.timings.get("total"),
+        "latency_ms": latency_ms(record),
+        "retries": retries(record),
         "timestamp": timestamp(record.completed_at or record.created_at),
         "created_at": timestamp(record.created_at),
         "started_at": timestamp(record.started_at),
@@ -101,6 +103,17 @@ def seed_status(state: State) -> str:
     if not state.terminal:
         return state.value
     return "success" if state is State.SUCCEEDED else "failed"
+
+
+def latency_ms(record: Request) -> float | None:
+    """Milliseconds from acceptance to the end; None for what has not ended."""
+    total = record.timings.get("total")
+    return None if total is None else round(1000 * total, 3)
+
+
+def retries(record: Request) -> int:
+    """How often it has been started again."""
+    return max(0, record.attempts - 1)
 
 
 def trace_id(traceparent: str | None) -> str | None:

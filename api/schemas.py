@@ -122,6 +122,8 @@ class RequestSchema(Open):
     error = fields.Nested(FailureSchema, required=True, allow_none=True)
     worker_id = _maybe_text("The worker that has it or answered it")
     processing_time = _maybe_number("Seconds from acceptance to the end")
+    latency_ms = _maybe_number("The same in milliseconds")
+    retries = _count("How often it has been started again")
     timestamp = _time("When it ended, or was accepted if it has not")
     created_at = _time("When it was accepted")
     started_at = _time("When the current attempt began")
@@ -193,6 +195,9 @@ class BatchItemSchema(Open):
     error = fields.Nested(FailureSchema, required=True, allow_none=True)
     worker_id = _maybe_text("The worker that answered")
     processing_time = _maybe_number("Seconds from acceptance to the end")
+    latency_ms = _maybe_number("The same in milliseconds")
+    retries = _count("How often it has been started again")
+    timestamp = _time("When it ended, or was accepted if it has not; null for what was never accepted")
 
 
 class BatchUrlsSchema(Open):
@@ -242,6 +247,16 @@ class ReadinessSchema(Open):
     checks = _many(CheckSchema, "Every condition")
 
 
+class StatsSchema(Open):
+    """The numbers of the first version of this API."""
+
+    workers_active = _count("Live workers")
+    requests_total = _count("Requests accepted")
+    requests_success = _count("Requests answered")
+    requests_failed = _count("Requests that failed or expired")
+    avg_latency = _maybe_number("Mean seconds from acceptance to the end over METRICS_WINDOW; null before the first")
+
+
 class HealthSchema(Open):
     """The state of the whole system in one word, with the numbers behind it."""
 
@@ -256,6 +271,7 @@ class HealthSchema(Open):
     total_requests = _count("Requests accepted since the records began")
     successful_requests = _count("Requests answered")
     failed_requests = _count("Requests that failed or expired")
+    stats = fields.Nested(StatsSchema, required=True)
 
 
 class WorkerSchema(Open):
@@ -264,11 +280,14 @@ class WorkerSchema(Open):
     id = _text("Its name")
     url = fields.String(required=True, metadata={"description": "Empty: workers have no address, they pull"})
     model = _text("The model it serves")
-    status = _text("healthy, or draining", enum=["healthy", "draining"])
-    state = _text("idle, busy or draining")
+    status = _text("healthy while it holds its lease", enum=["healthy", "unhealthy"])
+    state = _text("idle, busy, draining, or silent when its lease has run out")
     share = fields.Float(
-        data_key="load", required=True, metadata={"description": "Share of its places in use", "minimum": 0}
-    )
+        data_key="load", required=True,
+        metadata={"description": "Share of its places in use", "minimum": 0, "maximum": 1},
+    )  # fmt: skip
+    errors = _count("Requests that failed in it")
+    avg_latency = _maybe_number("Recent mean seconds of inference per request; null before the first")
     started_at = _time("When it began to serve")
     last_heartbeat = _time("When its lease was last renewed")
     in_flight = _count("Requests it has")
@@ -292,9 +311,11 @@ class WorkerSchema(Open):
 
 
 class WorkersSchema(Open):
-    """All live workers."""
+    """All live workers, and those that have gone silent and whose requests nobody has rescued yet."""
 
     workers = _many(WorkerSchema, "By name")
+    total_active = _count("How many hold their lease")
+    total_requests = _count("Requests that they have answered or that failed in them")
     total_workers = _count("How many")
     healthy_workers = _count("How many take work")
     timestamp = _time("When this was looked at")
@@ -338,6 +359,14 @@ class MetricsSchema(Open):
     requests_per_second = _maybe_number("Requests ended per second, recently")
     queue_size = _count("Requests waiting")
     active_workers = _count("Live workers")
+    requests_total = _count("As total_requests")
+    requests_success = _count("As successful_requests")
+    requests_failed = _count("As failed_requests")
+    workers_active = _count("As active_workers")
+    avg_latency = _maybe_number("Mean seconds from acceptance to the end over METRICS_WINDOW; null before the first")
+    latency_p50 = _maybe_number("Median of these seconds")
+    latency_p95 = _maybe_number("95th percentile of these seconds")
+    latency_p99 = _maybe_number("99th percentile of these seconds")
     uptime = _number("Seconds this API process has run")
     timestamp = _time("When this was looked at")
     ledger = fields.Dict(required=True, metadata={"description": "lane -> state -> requests"})

@@ -48,6 +48,12 @@ class History:
         self._kept = {span: row for span, row in (kept | over).items() if span[-1] > current - DAY}
         return [kept.get(span) or read[span] for span in wanted]
 
+    def total(self, minutes: int) -> dict[str, float]:
+        """The summary of stage ``total`` over the last ``minutes``, the one that still runs and one before included."""
+        current = int(time.time() // 60)
+        row: dict[str, float] = _row(0, self.read(range(current - minutes, current + 1)))["total"]
+        return row
+
     def _sum(self, spans: Sequence[Span]) -> dict[Span, Row]:
         minutes = [minute for span in spans for minute in span]
         entries = dict(zip(minutes, self.read(minutes), strict=True))
@@ -70,7 +76,7 @@ def _row(at: int, minutes: Sequence[Mapping[bytes, bytes]]) -> Row:
         if lane:
             events[name] = events.get(name, 0) + int(value)
         elif stage in stages:
-            stages[stage][bucket] += int(value)
+            stages[stage][bucket] += int(value) / (1_000_000 if bucket == "sum" else 1)
     return {"at": at, **events, **{stage: summary(buckets) for stage, buckets in stages.items()}}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -168,6 +169,14 @@ class Monitor:
     def latencies(self) -> dict[str, dict[str, float]]:
         """Per stage: p50, p95, p99 in seconds (upper bound of the bucket that holds it), mean and count."""
         return {stage: summary(buckets) for stage, buckets in self._by_stage().items()}
+
+    def window(self, seconds: float) -> dict[str, float]:
+        """Latency from acceptance to the end of what has ended in the last ``seconds``, rounded up to whole minutes.
+
+        p50, p95 and p99 in seconds (upper bound of the bucket that holds it), mean and count; empty when nothing has.
+        """
+        found = self._history.total(max(1, math.ceil(seconds / 60)))
+        return found if found["count"] else {}
 
     def histograms(self) -> dict[tuple[str, str], dict[str, float]]:
         """(lane, stage) -> bucket number (as text) -> count, and ``sum`` in seconds; see :data:`BOUNDS`.

@@ -86,6 +86,7 @@ class Batcher(Generic[T, R]):
         capacity: the most items that wait; :meth:`submit` blocks while it is reached.
         passes: how many forward passes may run side by side; ``infer`` is called from as many threads.
         lost: called from an inference thread that ends though nobody closed the batcher: a fault of this class.
+        gather: seconds for which a batch that is not full waits for more items.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Batcher(Generic[T, R]):
         max_batch: int,
         capacity: int,
         passes: int = 1,
+        gather: float = 0.0,
         lost: Callable[[], object] = lambda: None,
     ) -> None:
         if min(max_batch, capacity, passes) < 1:
@@ -103,6 +105,7 @@ class Batcher(Generic[T, R]):
         self._capacity = capacity
         self._passes = passes
         self._lost = lost
+        self._gather = gather
         self._waiting: list[tuple[int, int, Slot[T, R]]] = []
         self._order = count()
         self._closed = False
@@ -205,17 +208,25 @@ class Batcher(Generic[T, R]):
         with self._filled:
             if finished:
                 self._running -= 1
-            while not self._waiting:
+            while (pause := self._pause()) != 0:
                 if self._closed:
                     self._filled.notify()
                     return []
-                self._filled.wait()
+                self._filled.wait(pause)
             batch = self._next()
             self._running += 1
             self._emptied.notify(len(batch))
             if self._waiting or self._closed:
                 self._filled.notify()
             return batch
+
+    def _pause(self) -> float | None:
+        """Seconds to wait before the next batch is taken; None until there is an item."""
+        if not self._waiting:
+            return None
+        if not self._gather or self._closed or len(self._waiting) >= self._max_batch:
+            return 0
+        return max(0.0, min(slot.since for _, _, slot in self._waiting) + self._gather - time.monotonic())
 
     def _next(self) -> list[Slot[T, R]]:
         """This thread's share of what waits: as much for every thread that is free."""

@@ -84,9 +84,10 @@ def get_health() -> Response:
     try:
         engine().monitor.ping()
         workers, lanes, ledger = engine().monitor.workers(), engine().monitor.lanes(), engine().monitor.ledger()
+        window = engine().monitor.window(engine().settings.metrics_window)
     except Unavailable as error:
-        return reply(_body("unhealthy", [str(error)], "down", _workers([]), {}), 503, {"Retry-After": "1"})
-    return reply(_body(*verdict(workers, lanes), "up", _workers(workers), totals(ledger)))
+        return reply(_body("unhealthy", [str(error)], "down", _workers([]), {}, {}), 503, {"Retry-After": "1"})
+    return reply(_body(*verdict(workers, lanes), "up", _workers(workers), totals(ledger), window))
 
 
 def verdict(workers: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
@@ -121,7 +122,12 @@ def totals(ledger: Mapping[str, Mapping[str, int]]) -> Counter[str]:
 
 
 def _body(
-    status: str, reasons: Sequence[str], broker: str, workers: Mapping[str, Any], total: Mapping[str, int]
+    status: str,
+    reasons: Sequence[str],
+    broker: str,
+    workers: Mapping[str, Any],
+    total: Mapping[str, int],
+    window: Mapping[str, float],
 ) -> dict[str, Any]:
     return {
         "status": status,
@@ -135,4 +141,16 @@ def _body(
         "total_requests": total.get("accepted", 0),
         "successful_requests": total.get("succeeded", 0),
         "failed_requests": total.get("failed", 0) + total.get("expired", 0),
+        "stats": stats(workers["total"], total, window),
+    }
+
+
+def stats(workers: int, total: Mapping[str, int], window: Mapping[str, float]) -> dict[str, Any]:
+    """The numbers of the first version of this API, under its names."""
+    return {
+        "workers_active": workers,
+        "requests_total": total.get("accepted", 0),
+        "requests_success": total.get("succeeded", 0),
+        "requests_failed": total.get("failed", 0) + total.get("expired", 0),
+        "avg_latency": window.get("mean"),
     }

@@ -10,7 +10,7 @@ from api import exposition
 from api.engine import engine
 from api.openapi import Answer, Operations
 from api.resources import now, reply, timestamp
-from api.routes.health import totals, uptime
+from api.routes.health import stats, totals, uptime
 from api.schemas import MetricsSchema, QueueSchema, WorkersSchema
 
 if TYPE_CHECKING:
@@ -31,19 +31,29 @@ TEXT: Mapping[str, Any] = {"type": "string"}
 )
 def get_workers() -> Response:
     """List the live workers, from their leases."""
-    rows = [worker_row(worker) for worker in engine().monitor.workers()]
-    healthy = sum(row["status"] == "healthy" for row in rows)
-    return reply({"workers": rows, "total_workers": len(rows), "healthy_workers": healthy, "timestamp": now()})
+    live, silent = engine().monitor.workers(), engine().monitor.silent()
+    rows = [worker_row(worker) for worker in live] + [worker_row(worker, silent=True) for worker in silent]
+    return reply({
+        "workers": rows,
+        "total_workers": len(live),
+        "total_active": len(live),
+        "healthy_workers": sum(worker["state"] != "draining" for worker in live),
+        "total_requests": sum(int(row["processed"]) + int(row["failed"]) for row in rows),
+        "timestamp": now(),
+    })  # fmt: skip
 
 
-def worker_row(worker: Mapping[str, Any]) -> dict[str, Any]:
-    """A worker as the contract has it; one whose lease has run out is not listed at all."""
+def worker_row(worker: Mapping[str, Any], *, silent: bool = False) -> dict[str, Any]:
+    """A worker as the contract has it; ``silent`` when its lease has run out."""
     shown = {name: value for name, value in worker.items() if name not in {"boot", "cpu_mask"}}
     return {
         **shown,
         "url": "",
-        "status": "draining" if worker["state"] == "draining" else "healthy",
-        "load": load(worker),
+        "status": "unhealthy" if silent else "healthy",
+        "state": "silent" if silent else worker["state"],
+        "load": min(1.0, load(worker)),
+        "errors": worker["failed"],
+        "avg_latency": worker.get("service_seconds") or None,
         "started_at": timestamp(worker.get("started_at")),
         "last_heartbeat": timestamp(worker["last_heartbeat"]),
     }
@@ -112,7 +122,10 @@ def _metrics() -> dict[str, Any]:
     ledger, lanes, latencies = monitor.ledger(), monitor.lanes(), monitor.latencies()
     total = totals(ledger)
     good, bad = total["succeeded"], total["failed"] + total["expired"]
+    window = monitor.window(engine().settings.metrics_window)
     return {
+        **stats(len(monitor.workers()), total, window),
+        **{f"latency_{name}": window.get(name) for name in ("p50", "p95", "p99")},
         "total_requests": total["accepted"],
         "successful_requests": good,
         "failed_requests": bad,

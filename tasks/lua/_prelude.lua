@@ -74,7 +74,9 @@ local function observe(lane, stage, seconds, at)
   if bucket > 40 then bucket = 40 end
   redis.call('HINCRBY', prefix .. 'latency', lane .. ':' .. stage .. ':' .. bucket, 1)
   minute('', stage .. ':' .. bucket, at)
-  redis.call('HINCRBY', prefix .. 'latency', lane .. ':' .. stage .. ':sum', math.floor(seconds * 1000000 + 0.5))
+  local micro = math.floor(seconds * 1000000 + 0.5)
+  if stage == 'total' then redis.call('HINCRBY', prefix .. 'minute:' .. math.floor(at / 60), ':total:sum', micro) end
+  redis.call('HINCRBY', prefix .. 'latency', lane .. ':' .. stage .. ':sum', micro)
 end
 
 -- Whose latencies these are: a shared lane's name does not say which model served a request.

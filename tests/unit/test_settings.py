@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from settings import Settings, SettingsError, load_settings, variables
+from tasks.lanes import STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / ".env.example"
@@ -57,6 +58,37 @@ def test_no_variable_has_a_name_that_only_the_celery_command_line_reads(name: st
 
 def test_an_empty_or_missing_variable_keeps_its_default() -> None:
     assert load_settings({}) == load_settings({"API_PORT": "", "LOG_LEVEL": "  "}) == Settings()
+
+
+ALIASES = [
+    ("WORKER_TIMEOUT", "3.5", "lease_ttl", 3.5),
+    ("HEALTH_CHECK_INTERVAL", "0.25", "lease_renew", 0.25),
+    ("MAX_RETRIES", "7", "max_retries", 7),
+    ("RETRY_DELAY", "2", "retry_backoff", 2),
+    ("BATCH_SIZE", "4", "max_batch", 4),
+    ("QUEUE_SIZE", "50", "max_queue", 50),
+    ("BATCH_TIMEOUT", "0.05", "batch_timeout", 0.05),
+    ("LOAD_BALANCE_STRATEGY", "random", "any_strategy", "random"),
+    ("METRICS_WINDOW", "60", "metrics_window", 60.0),
+    ("LOG_LEVEL", "DEBUG", "log_level", "DEBUG"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "field", "value"), ALIASES, ids=[alias[0] for alias in ALIASES])
+def test_the_names_of_the_first_version_set_what_they_set_then(name: str, text: str, field: str, value: object) -> None:
+    assert getattr(load_settings({name: text}), field) == value
+    with pytest.raises(SettingsError, match=f"^{name}: "):
+        load_settings({name: "nonsense"})
+
+
+def test_a_strategy_is_one_of_those_there_are() -> None:
+    assert all(load_settings({"ANY_STRATEGY": name}).any_strategy == name for name in STRATEGIES)
+
+
+def test_an_alias_may_agree_with_its_setting_and_not_contradict_it() -> None:
+    assert load_settings({"QUEUE_SIZE": "50", "MAX_QUEUE": "50"}).max_queue == 50
+    with pytest.raises(SettingsError, match="QUEUE_SIZE: another name of MAX_QUEUE, which says otherwise"):
+        load_settings({"QUEUE_SIZE": "50", "MAX_QUEUE": "60"})
 
 
 def test_values_are_parsed_to_their_types() -> None:

@@ -49,6 +49,7 @@ class FakeQueue:
         self.batches: dict[str, Batch] = {}
         self.places = 1000
         self.down = False
+        self.silent_rows: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = [worker_row("answers-1@host", "answers")]
         self.lane_rows: list[dict[str, Any]] = [lane_row("normal", depth=3), lane_row("high.answers", depth=1)]
         self.closed = False
@@ -181,6 +182,13 @@ class FakeQueue:
     def history(self, minutes: int, step: int = 1) -> list[dict[str, Any]]:
         self.ping()
         return [{"at": 60 * step * number} for number in range(minutes // step)]
+
+    def silent(self) -> list[dict[str, Any]]:
+        self.ping()
+        return list(self.silent_rows)
+
+    def window(self, _seconds: float) -> dict[str, float]:
+        return {"p50": 0.02, "p95": 0.1, "p99": 0.2, "mean": 0.03, "count": 4}
 
     def latencies(self) -> dict[str, Any]:
         return {"total": {"p50": 0.04, "p95": 0.2, "p99": 0.4, "count": 8}}

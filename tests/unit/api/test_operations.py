@@ -83,6 +83,16 @@ def test_workers_have_the_fields_of_old_callers(client: FlaskClient, queue: Fake
     assert (body["total_workers"], body["healthy_workers"]) == (6, 5)
 
 
+def test_a_silent_worker_is_unhealthy_until_its_requests_are_rescued(client: FlaskClient, queue: FakeQueue) -> None:
+    queue.rows, queue.silent_rows = everyone(), [worker_row("mute@host", "answers", in_flight=99, failed=2)]
+    body = client.get("/workers/status").get_json()
+    row = body["workers"][-1]
+    assert (row["id"], row["status"], row["state"], row["load"]) == ("mute@host", "unhealthy", "silent", 1.0)
+    assert (row["errors"], row["avg_latency"]) == (2, 0.02)
+    assert (body["total_active"], body["total_workers"]) == (5, 5)
+    assert body["total_requests"] == 5 * (7 + 1) + 7 + 2
+
+
 def test_queue_has_the_fields_of_old_callers_and_every_lane(client: FlaskClient) -> None:
     body = client.get("/queue/status").get_json()
     assert [body[name] for name in ("size", "high_priority", "normal_priority", "low_priority")] == [4, 1, 3, 0]

@@ -318,3 +318,22 @@ def test_every_item_gets_its_own_answer_exactly_once(items: list[int], max_batch
     assert max(map(len, recorder.passes)) <= max_batch
     succeeded = sorted(item for batch in recorder.passes if min(batch) >= 0 for item in batch)
     assert succeeded == sorted(item for item in items if item >= 0)
+
+
+def test_a_batch_waits_for_more_only_as_long_as_it_may() -> None:
+    sizes: list[int] = []
+
+    def infer(items: Sequence[int]) -> list[int]:
+        sizes.append(len(items))
+        return list(items)
+
+    batcher = Batcher(infer, 3, 12, gather=60.0)
+    slots = [batcher.submit(number) for number in range(3)]
+    assert [slot.result().value for slot in slots] == [0, 1, 2]
+    assert sizes == [3]
+    late = batcher.submit(3)
+    batcher.close()
+    assert late.result().value == 3
+    short = Batcher(infer, 3, 12, gather=0.01)
+    assert short.run(4).value == 4
+    short.close()
