@@ -6,6 +6,7 @@ import ctypes
 
 #: Allocations from this size on are mapped on their own, and unmapped when they are freed; bytes.
 LARGE = 4 * 1024 * 1024
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 
@@ -17,7 +18,9 @@ def return_large_buffers(size: int = LARGE) -> bool:
     32 MB) from its arenas, of which a process with many threads has many, and what is scattered there stays: under
     thousands of damaged images a worker grew by some 80 MB, with a fixed threshold by none.
     """
-    return _set(_M_MMAP_THRESHOLD, size)
+    # A fixed threshold also fixes that the end of an arena is given back from 128 KB on: the next image would fetch it
+    # again, page by page, which took as long as decoding a photograph.
+    return _set(_M_TRIM_THRESHOLD, 2 * size) and _set(_M_MMAP_THRESHOLD, size)
 
 
 def share_one_arena() -> bool:

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.support.processes import ROOT
+
 #: Buffers of 5 to 30 MB in many threads, with small ones that stay in between, as decoding leaves them behind.
 CODE = """
 import random, sys, psutil
@@ -64,3 +66,30 @@ def test_threads_share_one_arena_when_told_to() -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is meant")
 def test_large_buffers_leave_nothing_behind() -> None:
     assert growth("fixed") < 15e6
+
+
+FAULTS = """
+import resource
+from tests.support.bombs import encoded, photo
+from worker_models.limits import Limits
+from worker_models.memory import return_large_buffers
+from worker_models.preprocess import decode
+from worker_models.registry import Transform
+assert return_large_buffers()
+data, limits = encoded(photo(640, 427), "JPEG"), Limits(10**7, 10**7)
+def faults(images):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(images):
+        decode(data, Transform(), limits)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults(50)
+print(faults(100) / 100)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is meant")
+def test_the_memory_of_one_photo_serves_the_next() -> None:
+    """Given back and fetched again, page by page, it took as long as decoding: 150 page faults a photo and more."""
+    command = [sys.executable, "-c", FAULTS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=ROOT)
+    assert float(done.stdout) < 50
