@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from dotenv import dotenv_values
 
@@ -65,6 +65,53 @@ def _one_of(*choices: str) -> Parser:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+class ModelName(str):
+    """The name of a model: ``resnet18``, ``NAME=package.module:factory`` or ``package.module:factory``.
+
+    As text it is the name alone. A model of your own has a ``factory``. Without a name in front, it goes by the factory
+    until it has been loaded, and then by the model's ``name``.
+    """
+
+    __slots__ = ("factory",)
+    factory: str
+
+    def __new__(cls, text: str) -> Self:
+        """Read an entry of ``MODELS``.
+
+        Raises:
+            ValueError: the name cannot be one.
+        """
+        name, named, factory = text.partition("=")
+        if not named and ":" in name:
+            factory = name
+        elif not MODEL_NAME.fullmatch(name) or name in RESERVED:
+            raise ValueError(
+                f"{name!r} cannot name a model: use letters, digits, - and _, and none of any, high, normal, low"
+            )
+        elif named and not re.fullmatch(r"[\w.]+:\w+", factory):
+            raise ValueError(f"{factory!r} is no package.module:factory")
+        entry = super().__new__(cls, name)
+        entry.factory = factory
+        return entry
+
+    @property
+    def spelled(self) -> str:
+        """As it is written in ``MODELS``."""
+        return self if self.factory in {"", self} else f"{self}={self.factory}"
+
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+#: Words of lanes.
+RESERVED = frozenset({"any", "high", "normal", "low"})
+
+
+def _models(text: str) -> tuple[ModelName, ...]:
+    found = tuple(map(ModelName, _names(text)))
+    if twice := sorted({name for name in found if found.count(name) > 1}):
+        raise ValueError(f"two models are called {twice[0]}: name one of them, as in OTHER=package.module:factory")
+    return found
 
 
 def _integers(text: str) -> tuple[int, ...]:
@@ -122,8 +169,8 @@ class Settings:
     otel_enabled: bool = _setting(False, _switch)
 
     # -- models
-    models: tuple[str, ...] = _setting(
-        ("mobilenet", "resnet18", "efficientnet", "squeezenet", "efficientnet_lite0"), _names
+    models: tuple[ModelName, ...] = _setting(
+        tuple(map(ModelName, ("mobilenet", "resnet18", "efficientnet", "squeezenet", "efficientnet_lite0"))), _models
     )
     weights_dir: str = _setting("")
     model_cache_dir: str = _setting(".cache/models")
@@ -189,6 +236,18 @@ class Settings:
             raise SettingsError("LANE_WEIGHTS: give three positive integers, high,normal,low, for example 6,3,1")
         if not self.models:
             raise SettingsError("MODELS: name at least one model")
+
+    def model(self, text: str) -> ModelName:
+        """The model that ``--model`` or a command names: with its factory, where ``MODELS`` gives it one.
+
+        Raises:
+            SettingsError: it cannot be a name.
+        """
+        try:
+            wanted = ModelName(text)
+        except ValueError as error:
+            raise SettingsError(f"--model: {error}") from error
+        return next((entry for entry in self.models if entry == wanted and not wanted.factory), wanted)
 
     @property
     def broker_folder(self) -> Path:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from scripts import probes
 from scripts.programs import ROOT, WORKER, Program, programs, worker_name
 from scripts.supervision import ProcessRow, Supervisor, wait_for
+from settings import ModelName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,7 +57,7 @@ class System:
             print("skipped dashboard: not part of this version yet")
             without = [*without, "dashboard"]
         models = [] if WORKER in without else ready_models(self.settings)
-        replicas = {model: self._replicas().get(model, 1) for model in models}
+        replicas = {str(model): self._replicas().get(model, 1) for model in models}
         wanted = programs(replicas, without=without)
         if problems := probes.taken_ports(self.settings, {program.name for program in wanted}):
             raise OperationError("\n".join(problems))
@@ -124,11 +125,11 @@ class System:
         lines = [f"{item.name:<10} {item.url}" for item in probes.listeners(self.settings) if item.name in names]
         return [*lines, f"{'API docs':<10} {probes.listeners(self.settings)[0].url}/docs"]
 
-    def _environ(self, models: Sequence[str]) -> dict[str, str]:
+    def _environ(self, models: Sequence[ModelName]) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         own = {probes.MARK: str(self.folder), "FLOWER_PORT": str(self.settings.flower_port), "PATH": path}
         # A request for a model that no worker here can load must be refused, not kept until it expires.
-        served = {"MODELS": ",".join(models)} if models else {}
+        served = {"MODELS": ",".join(model.spelled for model in models)} if models else {}
         return {**os.environ, **own, **served}
 
     def _wait_until_up(self, wanted: Sequence[Program]) -> None:
@@ -192,24 +193,24 @@ def _as_program(worker: str) -> str:
     return worker_name(worker, 0).removeprefix(f"{WORKER}-").removesuffix("-0")
 
 
-def ready_models(settings: Settings) -> list[str]:
+def ready_models(settings: Settings) -> tuple[ModelName, ...]:
     """The models of ``MODELS`` that have weights and a graph, made now if need be; says which have none and why.
 
-    A model of one's own (``package.module:factory``) finds its weights itself and always counts as ready.
+    A model of your own is loaded once for its name.
 
     Raises:
-        OperationError: none is ready.
+        OperationError: none is ready, or two have the same name.
     """
-    built_in = [name for name in settings.models if ":" not in name]
-    outcome = _prepare(built_in) if built_in else {"ready": {}, "skipped": {}}
+    outcome = _prepare([entry.spelled for entry in settings.models])
     for name, reason in outcome["skipped"].items():
         print(f"skipped {reason.partition('. Ways out')[0] or name}")
     if outcome["skipped"]:
         print("docs/models.md says where weights may come from. Requests for skipped models will be refused.")
-    ready = [name for name in settings.models if name in outcome["ready"] or name not in built_in]
-    if not ready:
+    order = {entry.factory or str(entry): place for place, entry in enumerate(settings.models)}
+    found = sorted(map(ModelName, outcome["ready"]), key=lambda entry: order[entry.factory or str(entry)])
+    if not found:
         raise OperationError("no model is ready, so there is nothing to serve")
-    return ready
+    return tuple(found)
 
 
 def _prepare(names: Sequence[str]) -> dict[str, dict[str, str]]:

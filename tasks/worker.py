@@ -31,7 +31,7 @@ from tasks.celery import app
 from tasks.chaos import Chaos
 from tasks.errors import Unavailable, UnsupportedServer
 from tasks.guardian import guard
-from tasks.lanes import lanes_of
+from tasks.lanes import Lane, lanes_of
 from tasks.lease import Lease
 from tasks.pipeline import Pipeline
 from tasks.requests import Records
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+
+#: Stands in the lanes of a model whose factory has not said its name yet; nothing is taken from them.
+UNNAMED = "unnamed"
 
 #: Through which this worker's guardian sees that it moves; None before it has one, or where there is none.
 _pulse: Pulse | None = None
@@ -71,15 +74,16 @@ def _pin(sender: str, conf: Any, options: Mapping[str, Any], **_: Any) -> None:
     owner = ownership.claim(sender)
     global _pulse  # noqa: PLW0603 - a process has one
     try:
-        _pulse = guard(owner.boot, model, get_settings())
+        settings = get_settings()
+        wanted = settings.model(model)
+        _pulse = guard(owner.boot, wanted.factory or wanted, settings)
     except OSError as error:  # Celery would log it and go on with every lane there is
         sys.exit(f"this worker cannot have a guardian: {error}")
-    conf.task_queues = [Queue(name, routing_key=name) for name in lanes_of(_lane_name(model))]
+    conf.task_queues = _queues(UNNAMED if wanted == wanted.factory else wanted)
 
 
-def _lane_name(model: str) -> str:
-    """``package.module:factory`` goes by the factory's name, because dots separate the parts of a lane."""
-    return model.rpartition(":")[2]
+def _queues(model: str) -> list[Queue]:
+    return [Queue(name, routing_key=name) for name in lanes_of(model)]
 
 
 class PinnedModel(bootsteps.StartStopStep):
@@ -119,7 +123,9 @@ class PinnedModel(bootsteps.StartStopStep):
         gc.collect()
         gc.freeze()
         gc.collect()
-        self.lease = lease = _lease(pipeline, _lane_name(self._name), parent)
+        if UNNAMED in map(_model_of, parent.app.amqp.queues.consume_from):
+            _consume(parent.app, model.name)
+        self.lease = lease = _lease(pipeline, model.name, parent)
         signals.worker_shutting_down.connect(lambda **_: lease.stopping(), weak=False)
         _register(self.lease)
         if self._chaos_mode != "off":
@@ -138,6 +144,18 @@ def _trace(settings: Settings) -> Callable[[Delivery], None] | None:
     from tasks.spans import trace_worker
 
     return trace_worker()
+
+
+def _model_of(lane_name: str) -> str:
+    return Lane.parse(lane_name).model
+
+
+def _consume(application: Any, model: str) -> None:
+    """Take from the lanes of this model, whose name may not have been known before it was loaded."""
+    queues = application.amqp.queues
+    queues.deselect(list(queues.consume_from))
+    for queue in _queues(model):
+        queues.select_add(queue)
 
 
 def _look_again() -> None:

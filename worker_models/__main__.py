@@ -21,6 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     outcomes = _shown(prepare(options.names or settings.models, settings), quiet=options.json)
+    names = [outcome.name.partition("=")[0] for outcome in outcomes]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        remedy = "name one of them, as in OTHER=package.module:factory"
+        sys.stderr.write(f"MODELS: two models are called {twice[0]}: {remedy}\n")
+        return 2
     ready = {outcome.name: outcome.weights for outcome in outcomes if outcome.weights is not None}
     skipped = {outcome.name: outcome.reason for outcome in outcomes if outcome.weights is None}
     if options.json:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from settings import Settings
+from settings import ModelName, Settings
 from worker_models.errors import InferenceFailed, UnknownModel, WeightsUnavailable
 from worker_models.graphs import drop_graph, graph_key, obtain_graph
 from worker_models.labels import imagenet_labels
@@ -141,15 +141,38 @@ def batcher_shape(model: Model, settings: Settings) -> BatcherShape:
 
 
 def load_model(name: str, settings: Settings) -> Model:
-    """The model called ``name``: a registry name, or ``package.module:factory``, called with the settings.
+    """The model called ``name``: one of the registry, or what a factory makes of the settings.
 
     Raises:
-        UnknownModel: no such name, or the factory cannot be imported.
+        UnknownModel: no such name, the factory cannot be imported, or its model has a name that cannot be one.
         WeightsUnavailable: no source of weights could be used; the message names the ways out.
     """
-    if ":" in name:
-        return cast("Model", _factory(name)(settings))
-    return load_card(describe(name), settings)
+    wanted = settings.model(name)
+    if not wanted.factory:
+        return load_card(describe(wanted), settings)
+    model = cast("Model", _factory(wanted.factory)(settings))
+    if wanted == wanted.factory:
+        return _checked(model, wanted.factory)
+    return model if model.name == wanted else cast("Model", Renamed(model, wanted))
+
+
+def _checked(model: Model, factory: str) -> Model:
+    try:
+        ModelName(f"{model.name}={factory}")
+    except ValueError as error:
+        raise UnknownModel(f"the model of {factory}: {error}") from error
+    return model
+
+
+class Renamed:
+    """A model under the name that ``MODELS`` or ``--model`` gives it."""
+
+    def __init__(self, model: Model, name: str) -> None:
+        self._model = model
+        self.name = str(name)
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._model, attribute)
 
 
 def load_card(card: ModelCard, settings: Settings) -> Classifier:

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from settings import Settings
+from settings import ModelName, Settings
 from worker_models.errors import ModelError
 from worker_models.graphs import obtain_graph
 from worker_models.machine import usable_cores
+from worker_models.model import load_model
 from worker_models.registry import ModelCard, describe
 from worker_models.runtimes import choose
 from worker_models.weights import WAYS_OUT, Weights, first_usable
@@ -34,17 +35,35 @@ class Outcome:
 
 
 def prepare(names: Sequence[str], settings: Settings) -> Iterator[Outcome]:
-    """Prepare each built-in model named; yields an outcome as soon as it is known."""
+    """Prepare each model named; yields an outcome as soon as it is known.
+
+    A model of your own is loaded, which says its name: its outcome is about ``NAME=package.module:factory``.
+    """
     with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
         for done in as_completed([pool.submit(_outcome, name, settings) for name in names]):
             yield done.result()
 
 
 def _outcome(name: str, settings: Settings) -> Outcome:
+    wanted = settings.model(name)
     try:
-        return Outcome(name, weights=_prepare(describe(name), settings).source)
+        if wanted.factory:
+            return _load(wanted, settings)
+        return Outcome(wanted, weights=_prepare(describe(wanted), settings).source)
     except ModelError as error:
         return Outcome(name, reason=str(error).removesuffix(WAYS_OUT))
+
+
+def _load(wanted: ModelName, settings: Settings) -> Outcome:
+    try:
+        model = load_model(wanted.spelled, settings)
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - somebody's own code: what it raises is the reason
+        return Outcome(wanted.spelled, reason=f"{wanted.factory} failed: {type(error).__name__}: {error}")
+    found = Outcome(f"{model.name}={wanted.factory}", weights=model.weights)
+    model.close()
+    return found
 
 
 def _prepare(card: ModelCard, settings: Settings) -> Weights:

@@ -60,6 +60,21 @@ def test_an_empty_or_missing_variable_keeps_its_default() -> None:
     assert load_settings({}) == load_settings({"API_PORT": "", "LOG_LEVEL": "  "}) == Settings()
 
 
+def test_a_model_of_your_own_has_a_name_and_a_factory() -> None:
+    settings = load_settings({"MODELS": "resnet18, mine=my.module:make, other:factory"})
+    assert settings.models == ("resnet18", "mine", "other:factory")
+    assert [entry.factory for entry in settings.models] == ["", "my.module:make", "other:factory"]
+    assert [entry.spelled for entry in settings.models] == ["resnet18", "mine=my.module:make", "other:factory"]
+    assert settings.model("mine").factory == "my.module:make"
+    assert settings.model("mine=another:one").factory == "another:one"
+
+
+@pytest.mark.parametrize("text", ["any", "high", "a.b", "a b", "=x:y", "mine=nothing", "mine=", "a,a", "a,a=x:y"])
+def test_a_name_that_cannot_be_a_lane_or_is_given_twice_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"^MODELS: "):
+        load_settings({"MODELS": text})
+
+
 ALIASES = [
     ("WORKER_TIMEOUT", "3.5", "lease_ttl", 3.5),
     ("HEALTH_CHECK_INTERVAL", "0.25", "lease_renew", 0.25),
