@@ -26,6 +26,12 @@ def deaths(request: Request) -> list[int]:
     return [event["crashes"] for event in request.timeline if event["event"] == "worker_died"]
 
 
+def signal_both(worker: WorkerProcess, number: int) -> None:
+    """What happens to the worker's machine happens to both of its processes."""
+    os.kill(worker.guardian, number)
+    os.kill(worker.pid, number)
+
+
 @pytest.mark.parametrize("place", ["decode", "infer", "predictions"])
 def test_a_model_that_keeps_the_interpreter_for_longer_than_a_lease_is_not_declared_dead(
     place: str, toy: Toy, send: Send, gateway: Gateway, monitor: Monitor
@@ -52,13 +58,17 @@ def test_a_model_that_keeps_the_interpreter_for_too_long_is_ended(toy: Toy, send
     assert (deaths(request), (request.error or {}).get("code")) == ([0, 1], "poison")
 
 
-def test_a_worker_that_is_killed_is_blamed_on_no_request_however_often(
+def test_a_worker_that_is_killed_or_frozen_is_blamed_on_no_request_however_often(
     toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, tmp_path: Path
 ) -> None:
     request_id = send(f"ran {tmp_path / 'ran'};until {tmp_path / 'go'}")
-    for number, kill in enumerate(("worker", "guardian", "group", "worker")):
+    for number, kill in enumerate(("worker", "guardian", "group", "freeze", "worker")):
         victim = toy(f"victim-{number}", MAX_DELIVERIES=1)
         wait_until(lambda node=victim.node: gateway.get(request_id).worker_id == node)
+        if kill == "freeze":
+            frozen = victim
+            signal_both(frozen, signal.SIGSTOP)
+            continue
         if kill == "group":
             victim.kill()
         else:
@@ -68,7 +78,8 @@ def test_a_worker_that_is_killed_is_blamed_on_no_request_however_often(
     (tmp_path / "go").touch()
     toy("last")
     (request,) = all_ended(gateway, [request_id], 10)
-    assert (request.state, request.attempts, deaths(request)) == (State.SUCCEEDED, 5, [0, 0, 0, 0])
+    assert (request.state, request.attempts, deaths(request)) == (State.SUCCEEDED, 6, [0, 0, 0, 0, 0])
+    signal_both(frozen, signal.SIGCONT)
     check_books(monitor, [request])
 
 
