@@ -75,11 +75,18 @@ def test_a_real_system_answers_bursts_and_a_mix_rightly(stack: Stack, tmp_path: 
     assert "95th percentile" in strict.stdout
 
 
+def test_the_short_options_are_the_long_ones() -> None:
+    short = plan.parser().parse_args(["-r", "7", "-c", "3", "-v", "--burst"])
+    long = plan.parser().parse_args(["--requests", "7", "--concurrent", "3", "--verbose", "--burst-mode"])
+    assert short == long
+    assert (short.requests, short.concurrent, short.verbose, short.burst_mode) == (7, 3, True, True)
+
+
 def test_with_all_workers_dead_it_reports_failure(stack: Stack) -> None:
     worker = stack.start_worker("tests.toy:photo")
     api = stack.start_api(MODELS="photo")
     worker.kill()
-    done = run(api.url, "--requests", "3", "--concurrent", "3", "--timeout", "2")
+    done = run(api.url, "-r", "3", "-c", "3", "--timeout", "2")
     assert done.returncode == Exit.FAILED, done.stdout + done.stderr
     assert "not one right answer" in done.stdout
 
@@ -88,7 +95,7 @@ def test_a_wrong_answer_is_no_success(stack: Stack) -> None:
     """This model answers every photo with the same class, which is no cat."""
     stack.start_worker("tests.toy:photo", TOY_SECONDS=0.01)
     api = stack.start_api(MODELS="photo")
-    done = run(api.url, "--requests", "3", "--verbose")
+    done = run(api.url, "-r", "3", "-v")
     assert done.returncode == Exit.FAILED, done.stdout + done.stderr
     assert "wrong_answer" in done.stdout
     assert "100.0% of the requests have no right answer" in done.stdout

@@ -2,11 +2,15 @@
 
 Each promise is one function, its scenario. It must pass on this source tree, and the same function must fail on a
 system that misbehaves: a copy of the tree with one line changed, or with a setting that breaks the promise.
+
+``python tests/test_resilience.py`` runs them all, and takes pytest's options.
 """
 
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +20,17 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+if (
+    str(ROOT := Path(__file__).resolve().parents[1]) not in sys.path
+):  # run as a file, Python finds only the folder tests
+    sys.path.insert(0, str(ROOT))
+
 import pytest
 import redis
 
 from tests.support.broken_network import BrokenNetwork
 from tests.support.caller import Caller, Reply
 from tests.support.mutants import Mutation, mutant
-from tests.support.processes import ROOT
 from tests.support.redis_server import RedisServer
 from tests.support.stack import Stack, WorkerProcess
 from tests.support.waiting import wait_until
@@ -340,3 +348,21 @@ def test_graceful_degradation_notices_that_an_outage_becomes_an_error(build: Bui
 def test_graceful_degradation_notices_that_health_is_blind(build: Build) -> None:
     with pytest.raises(TimeoutError, match="/health says degraded"):
         graceful_degradation(build(BLIND_HEALTH))
+
+
+def test_it_runs_as_a_file_from_anywhere(tmp_path: Path) -> None:
+    listed = run_as_a_file("--collect-only", "--quiet", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stdout + listed.stderr
+    assert "test_worker_failure" in listed.stdout
+    assert run_as_a_file("-k", "no such test", cwd=tmp_path).returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def run_as_a_file(*options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The file as a user runs it."""
+    command = [sys.executable, str(Path(__file__).resolve()), *options]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+
+
+if __name__ == "__main__":
+    where = [f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", str(Path(__file__).resolve())]
+    sys.exit(pytest.main(["--verbose", *where, *sys.argv[1:]]))

@@ -48,12 +48,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _load(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--requests", type=_count, default=100, metavar="N", help="how many (%(default)s)")
-    group.add_argument("--concurrent", type=_count, default=10, metavar="N",
+    group.add_argument("-r", "--requests", type=_count, default=100, metavar="N", help="how many (%(default)s)")
+    group.add_argument("-c", "--concurrent", type=_count, default=10, metavar="N",
                        help="users who each wait for an answer before they ask again (%(default)s)")  # fmt: skip
     group.add_argument("--rate", type=_positive, metavar="PER_SECOND",
                        help="instead: start at random moments of this mean rate, whatever is under way")  # fmt: skip
-    group.add_argument("--burst-mode", action="store_true", help="instead: start in bursts, whatever is under way")
+    group.add_argument("--burst", "--burst-mode", action="store_true", dest="burst_mode",
+                       help="instead: start in bursts, whatever is under way")  # fmt: skip
     group.add_argument("--burst-size", type=_count, default=20, metavar="N", help="requests of a burst (%(default)s)")
     group.add_argument("--burst-interval", type=_positive, default=2.0, metavar="SECONDS",
                        help="from burst to burst (%(default)s)")  # fmt: skip
@@ -82,7 +83,7 @@ def _limits(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--max-p95", type=_positive, metavar="SECONDS", help="largest 95th percentile of latency")
     group.add_argument("--report", type=Path, action="append", default=[], metavar="FILE",
                        help="write a report, .html or .json; may be repeated")  # fmt: skip
-    group.add_argument("--verbose", action="store_true", help="a line for each request that ends badly")
+    group.add_argument("-v", "--verbose", action="store_true", help="a line for each request that ends badly")
 
 
 def photos_of(arguments: argparse.Namespace) -> list[Photo]:
