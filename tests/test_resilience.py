@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-if (
-    str(ROOT := Path(__file__).resolve().parents[1]) not in sys.path
-):  # run as a file, Python finds only the folder tests
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:  # run as a file, Python finds only the folder tests
     sys.path.insert(0, str(ROOT))
 
 import pytest
@@ -354,7 +353,7 @@ def test_it_runs_as_a_file_from_anywhere(tmp_path: Path) -> None:
     listed = run_as_a_file("--collect-only", "--quiet", cwd=tmp_path)
     assert listed.returncode == 0, listed.stdout + listed.stderr
     assert "test_worker_failure" in listed.stdout
-    assert run_as_a_file("-k", "no such test", cwd=tmp_path).returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert run_as_a_file("-k", "nothing_like_it", cwd=tmp_path).returncode == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def run_as_a_file(*options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
