@@ -24,15 +24,15 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # run as a file, Python finds only the folder tests
     sys.path.insert(0, str(ROOT))
 
-import pytest
-import redis
+import pytest  # noqa: E402
+import redis  # noqa: E402
 
-from tests.support.broken_network import BrokenNetwork
-from tests.support.caller import Caller, Reply
-from tests.support.mutants import Mutation, mutant
-from tests.support.redis_server import RedisServer
-from tests.support.stack import Stack, WorkerProcess
-from tests.support.waiting import wait_until
+from tests.support.broken_network import BrokenNetwork  # noqa: E402
+from tests.support.caller import Caller, Reply  # noqa: E402
+from tests.support.mutants import Mutation, mutant  # noqa: E402
+from tests.support.redis_server import RedisServer  # noqa: E402
+from tests.support.stack import Stack, WorkerProcess  # noqa: E402
+from tests.support.waiting import wait_until  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
