@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from flask import request
 
-from api import images, multipart
+from api import images, json_body, multipart
 from api.problems import Problem
 from tasks.lanes import ANY, PRIORITIES
 from tasks.submit import Submission
@@ -203,12 +203,7 @@ def load_json(request: Request) -> dict[str, Any]:
     raw = body(request)
     if not raw:
         raise Problem("empty_body", "Send a JSON object as the body.")
-    try:
-        parsed = json.loads(raw)
-    except RecursionError:
-        raise Problem("invalid_json", "The JSON is nested too deeply.") from None
-    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError and integers beyond the digit limit
-        raise Problem("invalid_json", f"{error}.") from None
+    parsed = json_body.parse(raw)
     if not isinstance(parsed, dict):
         raise Problem("invalid_parameters", "The JSON must be an object.")
     return parsed

@@ -29,6 +29,8 @@ blueprint = Blueprint("ui", __name__, url_prefix="/ui")
 
 EXTENSION = "inferlane-dashboard"
 HEADER = "X-Inferlane-Ui"
+#: Bytes of an order; every order of the page has a few hundred.
+MAX_ORDER = 64 * 1024
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 #: What a listing may be asked for.
 FILTERS = ("status", "model_type", "model", "worker", "request_id", "since", "until", "limit", "cursor")
@@ -119,6 +121,8 @@ def _given() -> dict[str, Any]:
     Raises:
         ValueError: there is none.
     """
+    if (request.content_length or MAX_ORDER) >= MAX_ORDER:
+        raise ValueError(f"send a JSON object of less than {MAX_ORDER} bytes")
     try:
         body = request.get_json(silent=True)
     except RecursionError:  # which a deep nesting of brackets costs

@@ -7,13 +7,13 @@ length as a little-endian 32-bit number; other tensors are their numbers, little
 
 from __future__ import annotations
 
-import json
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from api import json_body
 from api.problems import Problem
 
 LENGTH = 4  # bytes of the length in front of each BYTES element
@@ -88,11 +88,7 @@ def parse(body: bytes, header_length: int | None) -> InferRequest:
 
 
 def _json(text: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Problem("invalid_json", f"The inference header is not valid JSON: {error}.") from None
-    return _mapping(found, "the request")
+    return _mapping(json_body.parse(text, "The inference header"), "the request")
 
 
 def _mapping(value: Any, name: str) -> dict[str, Any]:
