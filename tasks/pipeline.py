@@ -17,14 +17,12 @@ It knows nothing of Celery.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,9 +34,10 @@ from tasks.celery import app
 from tasks.errors import TransientFailure
 from tasks.exits import end_process
 from tasks.lanes import ANY, Lane, urgency
+from tasks.outcomes import described, failed, of_model, succeeded
 from tasks.requests import Attempt, Outcome, Records, Started, State
 from worker_models.batcher import Batcher
-from worker_models.errors import InferenceFailed, InvalidInput, ModelError
+from worker_models.errors import InvalidInput, ModelError
 
 if TYPE_CHECKING:
     from tasks.ownership import Ownership
@@ -51,12 +50,6 @@ T = TypeVar("T")
 
 #: Seconds after which a decoding or a forward pass is slow, and a request that waits behind it is queued again.
 SLOW = 0.5
-
-#: Characters of a model's error message that are kept.
-MESSAGE = 2000
-
-#: The largest number a 32-bit float can hold: the protocol of ``/v2`` writes confidences as such.
-LARGEST_FLOAT = 3.4028234663852886e38
 
 
 @dataclass(slots=True)
@@ -471,7 +464,7 @@ class Pipeline:
         """Commit these in one round trip; those that failed for now go back to queued."""
         boot = self.owner.boot
         ends: list[tuple[Attempt, Outcome]] = []
-        failed: list[tuple[Entry, Attempt, Exception]] = []
+        again: list[tuple[Entry, Attempt, Exception]] = []
         for entry in entries:
             if (attempt := entry.attempt) is None:
                 continue
@@ -479,10 +472,10 @@ class Pipeline:
             if isinstance(end, Outcome):
                 ends.append((attempt, end))
             else:
-                failed.append((entry, attempt, end))
+                again.append((entry, attempt, end))
         try:
             self._records.commit_all(boot, ends)
-            for entry, attempt, error in failed:
+            for entry, attempt, error in again:
                 if self._records.requeue(boot, attempt, described(error)):
                     entry.delivery.failures.append(error)
         finally:
@@ -495,30 +488,15 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - as in _decode
             if not isinstance(error, InvalidInput) and not entry.delivery.last_try:
                 return error
-            return _failed(entry, attempt, error)
+            return failed(attempt, error, entry.decode_seconds)
 
     def _success(self, entry: Entry, attempt: Attempt, result: Result[Any]) -> Outcome:
-        """The answer, ready to store: predictions that cannot be written down fail here, as the model's error."""
         self._since[-1] = time.monotonic()
         try:
             predictions = of_model(self.model.predictions, result.value, attempt.spec["top_k"])
         finally:
             self._since[-1] = None
-        answer = {
-            "predictions": predictions,
-            "model": self.model.name,
-            "weights": self.model.weights,
-            "decode": round(entry.decode_seconds, 6),
-            "infer": round(result.seconds, 6),
-        }
-        return Outcome(
-            state=State.SUCCEEDED,
-            result=_written(answer),
-            decode=entry.decode_seconds,
-            infer=result.seconds,
-            batch=result.batch_size,
-            passes=result.passes,
-        )
+        return succeeded(self.model, predictions, entry.decode_seconds, result)
 
     def _learn(self, outcomes: Sequence[Outcome]) -> None:
         """Count, and keep a moving average of what one request costs the inference threads together, in seconds."""
@@ -531,69 +509,6 @@ class Pipeline:
             cost = outcome.infer / (outcome.batch * outcome.passes)
             before = tally.service_seconds
             tally.service_seconds = cost if before == 0 else before + 0.1 * (cost - before)
-
-
-def of_model(call: Callable[..., T], *args: Any) -> T:
-    """What a model answers.
-
-    Raises:
-        ModelError: the model's own, or one that says what else it raised: ``SystemExit`` must not end a thread.
-    """
-    try:
-        return call(*args)
-    except ModelError:
-        raise
-    except BaseException as error:
-        raise InferenceFailed(_message(error)) from error
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"[:MESSAGE]
-    except Exception:  # noqa: BLE001 - a model's error may fail to say what it is
-        return type(error).__name__
-
-
-def _written(answer: Mapping[str, Any]) -> str:
-    """The answer as JSON.
-
-    Raises:
-        InferenceFailed: the predictions are not what every form of the answer can carry.
-    """
-    try:
-        for prediction in answer["predictions"]:
-            _check(prediction)
-        return json.dumps(answer, separators=(",", ":"), allow_nan=False)
-    except InferenceFailed:
-        raise
-    except Exception as error:
-        raise InferenceFailed(f"the predictions of {answer['model']} cannot be written: {_message(error)}") from error
-
-
-def _check(prediction: Mapping[str, Any]) -> None:
-    label, index, confidence = prediction["class"], prediction["index"], prediction["confidence"]
-    if not isinstance(label, str) or not isinstance(index, int) or not isinstance(confidence, int | float):
-        raise InferenceFailed("a prediction needs a class (text), an index (integer) and a confidence (number)")
-    if not math.isfinite(confidence) or abs(confidence) > LARGEST_FLOAT:
-        raise InferenceFailed(f"the model returned a confidence of {confidence}: it must be finite")
-
-
-def _failed(entry: Entry, attempt: Attempt, error: Exception) -> Outcome:
-    if error.__cause__ is not None or not isinstance(error, ModelError):
-        log.error("request %s failed", attempt.id, exc_info=error)
-    retried = not isinstance(error, InvalidInput)
-    text = json.dumps(described(error))
-    return Outcome(state=State.FAILED, result=text, dead_letter=retried, decode=entry.decode_seconds)
-
-
-def described(error: Exception) -> dict[str, Any]:
-    """An error as it is stored and shown; one that is neither a model's nor the project's is called internal."""
-    known = isinstance(error, ModelError)
-    return {
-        "code": error.code if isinstance(error, ModelError) else "internal_error",
-        "message": str(error)[:MESSAGE] if known else _message(error),
-        "retryable": not isinstance(error, InvalidInput),
-    }
 
 
 def _thread(

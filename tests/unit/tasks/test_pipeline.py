@@ -247,3 +247,14 @@ def test_what_waits_behind_a_slow_pass_is_queued_again_where_no_other_worker_is_
     told["a,canceled,b"].check()
     assert bench.model.passes == [["long"], ["a", "b"]]
     assert bench.book.ended == dict.fromkeys(("long", "a", "b"), "succeeded")
+
+
+def test_a_pipeline_that_loses_a_thread_ends_its_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr("tasks.pipeline.end_process", ended.set)
+
+    def fails(_: Delivery) -> None:
+        raise SystemExit("a fault of ours")
+
+    bench.pipeline.put(Delivery(ids=["a"], tag="0", lane=LANE, ended=fails))
+    assert ended.wait(5)
