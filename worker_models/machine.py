@@ -30,13 +30,13 @@ def memory_bytes(proc: Path = _PROC) -> int:
 
 
 def memory_kills(proc: Path = _PROC) -> int:
-    """How many processes of this process's control group the kernel has killed for their memory so far."""
-    group = next(_groups("memory", proc), None)
-    if group is None:
-        return 0
-    lines = _lines(group.folder / ("memory.events" if group.unified else "memory.oom_control"))
-    counts = dict(words for line in lines if len(words := line.split()) == 2)
-    return int(counts.get("oom_kill", 0))
+    """How many processes of this process's control group, or the nearest that counts, were killed for their memory."""
+    for group in _groups("memory", proc):
+        lines = _lines(group.folder / ("memory.events" if group.unified else "memory.oom_control"))
+        counts = dict(words for line in lines if len(words := line.split()) == 2)
+        if counts.get("oom_kill", "").isdigit():
+            return int(counts["oom_kill"])
+    return 0
 
 
 def intra_op_threads(settings: Settings) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from worker_models import machine
-from worker_models.machine import intra_op_threads, memory_bytes, usable_cores
+from worker_models.machine import intra_op_threads, memory_bytes, memory_kills, usable_cores
 
 GIB = 1024**3
 CORES, INSTALLED = 64, 256 * GIB
@@ -121,3 +121,15 @@ def test_this_machine_has_cores_and_memory(monkeypatch: pytest.MonkeyPatch):
 def test_a_worker_takes_its_share_of_the_cores(settings_with, monkeypatch, variables, threads: int):
     monkeypatch.setattr(machine, "usable_cores", lambda: 8)
     assert intra_op_threads(settings_with(**variables)) == threads
+
+
+def test_kills_for_memory_are_counted_by_the_process_s_own_group(tmp_path: Path):
+    one, two = tmp_path / "memory", tmp_path / "unified"
+    mounts = mount(two, "cgroup2") + mount(one, "cgroup", options="rw,memory")
+    inside = proc(tmp_path, mounts, "4:memory:/a/b\n0::/\n")
+    assert memory_kills(inside) == 0
+    put(one / "a", memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 9")
+    put(one / "a" / "b", memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 3")
+    assert memory_kills(inside) == 3
+    put(two, memory__events="low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\noom_group_kill 0")
+    assert memory_kills(inside) == 2
