@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
 # Three images from one file: `docker build --target api|worker|worker-cuda .`; docs/deploying.md says what each has.
+# Python 3.11, 3.12, 3.13 or 3.14: `--build-arg PYTHON_IMAGE=python:3.14-slim-bookworm`.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 # ---- what all share: the interpreter and a user that owns nothing

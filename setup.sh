@@ -4,7 +4,7 @@
 #   ./setup.sh          what runs Inferlane
 #   ./setup.sh --dev    and what tests and checks it
 #
-# PYTHON  the interpreter to build with (default: python3.11 where there is one)
+# PYTHON  the interpreter to build with, of Python 3.11 to 3.14 (default: the oldest of these that is here)
 # VENV    where the environment goes (default: .venv)
 # PIP_EXTRA_INDEX_URL and pip's other variables apply as ever; a CPU-only torch comes from an index that has one.
 set -euo pipefail
@@ -17,13 +17,13 @@ case ${1-} in
 *) echo "usage: ./setup.sh [--dev]" >&2 && exit 2 ;;
 esac
 
-fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; }
+fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; }
 
 find_python() {
-  for candidate in ${PYTHON:-python3.11 python3.12 python3}; do
+  for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3.14 python3}; do
     if fits "$candidate"; then echo "$candidate" && return; fi
   done
-  echo "setup.sh: Inferlane needs Python 3.11 or 3.12; install one, or name it: PYTHON=/path/to/python3.11 ./setup.sh" >&2
+  echo "setup.sh: Inferlane needs Python 3.11, 3.12, 3.13 or 3.14; install one, or name it: PYTHON=/path/to/python3 ./setup.sh" >&2
   return 1
 }
 

@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
 HEADING = "# Written by `make lock` from an environment in which all tests pass. Used by requirements.txt.\n"
 LOCK_HEADING = "# Written by `make lock`: {source} with all it brings and the hash of every file of it.\n"
+#: What the locks are for; setup.sh takes no other. One lock has the packages of all.
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 TOOLS = {"pip", "setuptools", "wheel"}
 #: What differs by platform and index, and what comes along with it only.
 UNHASHED = re.compile(r"(torch|torchvision|triton|setuptools|nvidia-.*|cuda-.*)$")
@@ -50,7 +52,7 @@ def included(source: str) -> list[str]:
 def resolve(source: str) -> dict[str, str]:
     """Name -> its lines in a lock (version, platforms, hashes), for everything ``source`` brings on any platform."""
     command = [
-        sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11",
+        sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", PYTHONS[0],
         "--generate-hashes", "--no-annotate", "--no-header", "--no-emit-index-url", "--no-emit-find-links", source,
     ]  # fmt: skip
     text = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
