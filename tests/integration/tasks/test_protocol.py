@@ -50,6 +50,7 @@ class Worker:
     def __init__(self, number: int) -> None:
         self.owner = Ownership(f"w{number}")
         self.begun: list[tuple[str, Attempt]] = []
+        self.paused: list[tuple[str, str]] = []
         self.looked: set[str] = set()
 
 
@@ -110,8 +111,9 @@ class Protocol(RuleBasedStateMachine):
         number, tag, ids = delivery
         worker = self.workers[number]
         worker.looked.add(tag)
-        for attempt in self.records.begin(ids, worker.owner.boot, tag, "toy", alone=alone).attempts:
-            worker.begun.append((tag, attempt))
+        started = self.records.begin(ids, worker.owner.boot, tag, "toy", alone=alone)
+        worker.begun += [(tag, attempt) for attempt in started.attempts]
+        worker.paused += [(tag, name) for name in started.suspects]
 
     @rule(number=st.integers(0, WORKERS - 1), data=st.data(), succeed=st.booleans())
     def commit(self, number: int, data: st.DataObject, succeed: bool) -> None:
@@ -137,12 +139,36 @@ class Protocol(RuleBasedStateMachine):
             message = envelope.seal(app, LANE, [attempt.id])
             self.run_script("put", self.keys.lane_and_bell(LANE), message)
 
+    @rule(number=st.integers(0, WORKERS - 1), data=st.data(), stays=st.booleans())
+    def set_aside(self, number: int, data: st.DataObject, stays: bool) -> None:
+        """What waits behind something slow goes back to its lane, or is queued again with its delivery."""
+        worker = self.workers[number]
+        if not worker.begun:
+            return
+        tag, attempt = worker.begun.pop(data.draw(st.integers(0, len(worker.begun) - 1)))
+        before = self.records.get(attempt.id)
+        message = "" if stays else envelope.seal(app, LANE, [attempt.id])
+        self.records.give_back(worker.owner.boot, tag, LANE, message, [attempt.id])
+        if self.records.get(attempt.id).state is not before.state:
+            assert self.records.get(attempt.id).attempts == before.attempts - 1
+        if stays:
+            worker.paused.append((tag, attempt.id))
+
+    @rule(number=st.integers(0, WORKERS - 1), alone=st.booleans())
+    def go_on(self, number: int, alone: bool) -> None:
+        worker = self.workers[number]
+        if worker.paused:
+            tag, request_id = worker.paused.pop()
+            started = self.records.begin([request_id], worker.owner.boot, tag, "toy", alone=alone)
+            worker.begun += [(tag, attempt) for attempt in started.attempts]
+            worker.paused += [(tag, name) for name in started.suspects]
+
     @rule(delivery=consumes(tags))
     def settle(self, delivery: tuple[int, str, list[str]]) -> None:
         """Celery acknowledges when the task has returned: it asked to begin, and nothing of it is being run."""
         number, tag, _ = delivery
         worker = self.workers[number]
-        if tag in worker.looked and all(begun_tag != tag for begun_tag, _ in worker.begun):
+        if tag in worker.looked and all(busy != tag for busy, _ in (*worker.begun, *worker.paused)):
             worker.owner.settle(tag)
 
     @rule(number=st.integers(0, WORKERS - 1))
