@@ -37,10 +37,19 @@ quick-demo: setup ## Show everything in a minute or two, on a system of its own 
 demo-menu: setup ## The same, one scene at a time
 	@$(PYTHON) demo.py --menu
 
+PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile \
+  --no-loadscope-reorder --reruns 1
+# What concerns the broker, for a run on another server than the bundled Valkey.
+BROKER_TESTS := tests/integration/tasks tests/integration/test_broker.py tests/integration/test_unsupported_servers.py \
+  tests/integration/test_several_systems.py $(addprefix tests/integration/api/test_,doctor.py keys.py outages.py store.py)
+
 .PHONY: test
-test: setup-dev ## Run all tests
-	@PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
-	  --reruns 1 $(PYTEST_ARGUMENTS)
+test: setup-dev ## Run all tests, on the bundled Valkey
+	@$(PYTEST) $(PYTEST_ARGUMENTS)
+
+.PHONY: test-redis
+test-redis: setup-dev ## Run those that concern the broker on this machine's redis-server
+	@REDIS_SERVER=$(or $(REDIS_SERVER),redis-server) $(PYTEST) $(BROKER_TESTS) $(PYTEST_ARGUMENTS)
 
 .PHONY: setup
 setup: ## Make the virtual environment and install what runs Inferlane

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -33,7 +34,8 @@ def lease(settings: Settings) -> Iterator[Lease]:
             "last_heartbeat": time.time(),
         }  # fmt: skip
 
-    held = Lease(settings, owner, describe=describe, obey=lambda _orders: None, busy_since=lambda: None)
+    pipeline = cast("Any", SimpleNamespace(owner=owner, busy_since=None, slow=False, tick=lambda _idle: None))
+    held = Lease(settings, pipeline, describe=describe, obey=lambda _orders: None)
     held.start()
     yield held
     held.stop()
