@@ -6,15 +6,25 @@ new and answers what it has.
 
 from __future__ import annotations
 
+import errno
 import gc
 import ipaddress
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
+from granian.server import MPServer
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import logs
@@ -29,17 +39,25 @@ READ_BUFFER = 64 * 1024
 #: Granian's own loggers, whose lines are to come out like all others.
 LOGGERS = ("_granian", "granian.access")
 
+#: Seconds between two looks: of the master at its processes, of a process at its master.
+LOOK = 0.5
+#: A process that ends younger than this many seconds is started again after a pause of PAUSE seconds.
+YOUNG = 5.0
+PAUSE = 1.0
+#: Seconds to wait for a port: the processes of a killed master let go of it when they notice.
+PORT_TIMEOUT = 5.0
+
 
 def serve(
     target: str, *, name: str, host: str, port: int, processes: int, threads: int, patience: float,
     access_log: bool = False,
 ) -> None:  # fmt: skip
-    """Serve a WSGI application until SIGTERM or SIGINT.
+    """Serve a WSGI application until SIGTERM, SIGINT or SIGHUP.
 
     Args:
         target: ``package.module:factory``, called in each process.
         name: what the log calls the process that watches the others.
-        host: the address to listen on.
+        host: the address to listen on, or a name of it.
         port: the port to listen on.
         processes: how many; one that dies is started again.
         threads: how many requests each of them answers at a time.
@@ -47,10 +65,11 @@ def serve(
         access_log: whether to write a line per request.
     """
     logs.configure(get_settings(), f"{name}-master")
-    Granian(
+    address = _address(name, host)
+    _await_port(address, port)
+    Master(
         target,
-        factory=True,
-        address=host,
+        address=address,
         port=port,
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
@@ -59,11 +78,102 @@ def serve(
         workers=processes,
         blocking_threads=threads,
         workers_kill_timeout=int(patience),
-        respawn_failed_workers=True,
-        respawn_interval=0.5,
         log_access=access_log,
         log_dictconfig={"loggers": {logger: {"handlers": [], "propagate": True} for logger in LOGGERS}},
-    ).serve()
+    ).serve(target_loader=Child(os.getpid(), patience))
+
+
+def _address(name: str, host: str) -> str:
+    """The address that ``host`` names, of IP version 4 where it has both."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        sys.exit(f"{name.upper()}_HOST: {error.strerror} (got {host!r})")
+    return str(min(found)[4][0])
+
+
+def _await_port(address: str, port: int) -> None:
+    """End the process when something else listens there: the kernel would give each of them a share of the callers."""
+    deadline = time.monotonic() + PORT_TIMEOUT
+    while (error := _bind(address, port)) is not None:
+        if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+            sys.exit(f"cannot listen on {address} port {port}: {error.strerror}")
+        time.sleep(0.1)
+
+
+def _bind(address: str, port: int) -> OSError | None:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            return error
+    return None
+
+
+class Master(MPServer):
+    """Granian's master, for which the death of one process is no reason to end the others.
+
+    Granian ends them all when one dies twice within seconds. Here it is started again for as long as another one
+    serves or lived long enough to serve; only when none can be kept up does the master end, and its supervisor tells.
+    """
+
+    def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
+        workers: list[Any] = self.wrks
+        deaths: Counter[int] = Counter()  # of each process: how often it died young, one time after the other
+        due: dict[int, float] = {}
+        while not self.interrupt_signal:
+            self.main_loop_interrupt.wait(LOOK)
+            self.main_loop_interrupt.clear()
+            now = time.monotonic()
+            for worker in workers:
+                if worker.idx not in due and not worker.is_alive():
+                    deaths[worker.idx] = deaths[worker.idx] + 1 if now - worker.birth < YOUNG else 0
+                    due[worker.idx] = now + (PAUSE if deaths[worker.idx] > 1 else 0.0)
+            if all(deaths[worker.idx] > 1 and now - worker.birth < YOUNG for worker in workers):
+                return  # interrupt_children is not empty, so the exit status is 1
+            for index in [index for index, at in due.items() if at <= now]:
+                del due[index]
+                workers[index] = self._spawn_worker(index, spawn_target, target_loader)
+                workers[index].start()
+            if not due:
+                self.interrupt_children.clear()
+
+    def signal_handler_reload(self, *_: Any) -> None:
+        """SIGHUP ends it, too: the terminal it belongs to has gone."""
+        self.signal_handler_interrupt()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What a process does first: it sees to its own end, then makes the application.
+
+    Attributes:
+        master: the process that started it.
+        patience: as for :func:`serve`.
+    """
+
+    master: int
+    patience: float
+
+    def __call__(self, target: str) -> Callable[..., Any]:
+        """The application that ``target`` makes."""
+        # A fork has its master's handlers, which would do nothing here; Granian sets new ones when all is loaded.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        threading.Thread(target=self._end_with_master, name="end-with-master", daemon=True).start()
+        module, _, factory = target.partition(":")
+        application: Callable[..., Any] = getattr(import_module(module), factory)()
+        return application
+
+    def _end_with_master(self) -> None:
+        """Without it nobody would start this process again or end it, and its port would be lost to the next master."""
+        while os.getppid() == self.master:
+            time.sleep(LOOK)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(self.patience)
+        os._exit(1)
 
 
 def settle() -> None:

@@ -271,7 +271,7 @@ class Settings:
     @property
     def base_url(self) -> str:
         """Where clients of this host find the API: ``API_URL``, or the API's own host and port."""
-        return self.api_url.rstrip("/") or f"http://{self.api_host}:{self.api_port}"
+        return self.api_url.rstrip("/") or local_url(self.api_host, self.api_port)
 
     @property
     def public_url(self) -> str:
@@ -283,6 +283,12 @@ class Settings:
         """Where browsers find Flower; empty when nobody said so and it listens on this host alone."""
         local = self.dashboard_host in {"127.0.0.1", "localhost", "::1"}
         return self.dashboard_flower_url or (f"http://127.0.0.1:{self.flower_port}" if local else "")
+
+
+def local_url(host: str, port: int) -> str:
+    """Where a client of this host finds a server that listens on ``host``: all addresses are loopback's, too."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 # nosec B104 # no bind
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def variables() -> list[str]:

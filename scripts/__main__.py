@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -107,16 +107,18 @@ def logs(system: System, _arguments: argparse.Namespace) -> int:
 
 def reset(system: System, _arguments: argparse.Namespace) -> int:
     """End everything and delete what it kept: queued requests, records, logs."""
-    system.stop()
-    shutil.rmtree(system.folder, ignore_errors=True)
-    print(f"Stopped; {os.path.relpath(system.folder)} is gone, with all requests and logs.")
+    kept = (system.folder / "redis").exists()
+    system.erase()
+    what = "all requests and logs" if kept else "all logs; requests are in the Redis of REDIS_URL and stay there"
+    print(f"Stopped; {os.path.relpath(system.folder)} is gone, with {what}.")
     return 0
 
 
 def _show(system: System, path: str) -> int:
     url = f"{probes.listeners(system.settings)[0].url}{path}"
     try:
-        answer = httpx.get(url, headers={"Accept": "application/json", **_headers(system)}, timeout=10)
+        headers = {"Accept": "application/json", **_headers(system)}
+        answer = httpx.get(url, headers=headers, timeout=10, trust_env=False)
     except httpx.TransportError as error:
         raise OperationError(f"the API does not answer: {error}") from error
     print(json.dumps(answer.json(), indent=2))
@@ -147,6 +149,19 @@ COMMANDS: dict[str, Callable[[System, argparse.Namespace], int]] = {
 }
 
 
+#: Signals that end a command with nothing half done.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    """Let no second signal keep the command from ending what it has started."""
+    for other in ENDING:
+        signal.signal(other, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a failure is said on standard error and is exit code 1."""
     parser = argparse.ArgumentParser(prog="python -m scripts", description=__doc__)
@@ -161,11 +176,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             one.add_argument("replicas", nargs="*", metavar="MODEL=NUMBER")
     parsed = parser.parse_args(arguments)
     os.umask(0o077)  # what lies under RUN_DIR is for this user's eyes alone
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _interrupt)
     try:
         return COMMANDS[parsed.command](System(get_settings()), parsed)
     except (OperationError, SettingsError) as error:
         print(f"{error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from dataclasses import dataclass
@@ -12,16 +13,21 @@ import httpx
 import psutil
 
 from scripts import broker
+from settings import local_url
 from tasks.errors import Unavailable
 from tasks.monitor import Monitor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from settings import Settings
 
 # Every process `make start` starts inherits this variable; its value is the run directory it belongs to.
 MARK = "INFERLANE_RUN_DIR"
+# A Redis or Valkey writes its title over its environment; it is known by the folder it runs in.
+SERVERS = re.compile("redis|valkey|keydb")
+SERVER_GRACE = 30.0
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,12 @@ class Listener:
     @property
     def url(self) -> str:
         """Where a browser on this host finds it."""
-        host = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104 - compared, not bound
-        return f"http://{host}:{self.port}"
+        return local_url(self.host, self.port)
 
     def problem(self) -> str:
         """Why it does not answer yet; empty when it does."""
         try:
-            response = httpx.get(self.url + self.path, timeout=5)
+            response = httpx.get(self.url + self.path, timeout=5, trust_env=False)  # no proxy leads to this host
         except httpx.TransportError as error:
             return f"{self.name} at {self.url}: {error}"
         return "" if response.status_code == 200 else f"{self.name} at {self.url}{self.path}: {response.text[:300]}"
@@ -92,29 +97,47 @@ def workers_seen(settings: Settings) -> set[str]:
 
 def own_processes(folder: Path) -> list[psutil.Process]:
     """Every process that a ``make start`` with the run directory ``folder`` brought up, supervisord included."""
-    wanted = str(folder.resolve())
-    return [process for process in psutil.process_iter() if process.pid != os.getpid() and _mark(process) == wanted]
+    folder = folder.resolve()
+    return [process for process in psutil.process_iter() if process.pid != os.getpid() and _belongs(process, folder)]
 
 
-def _mark(process: psutil.Process) -> str | None:
+def _belongs(process: psutil.Process, folder: Path) -> bool:
     try:
-        return process.environ().get(MARK)
+        return process.environ().get(MARK) == str(folder) or (
+            _is_server(process) and process.cwd().removesuffix(" (deleted)") == str(folder / "redis")
+        )
     except (psutil.Error, OSError):  # ended meanwhile, or somebody else's
-        return None
+        return False
+
+
+def _is_server(process: psutil.Process) -> bool:
+    try:
+        return SERVERS.search(process.name()) is not None
+    except psutil.Error:
+        return False
 
 
 def end_own_processes(folder: Path, grace: float = 5.0) -> int:
-    """SIGTERM to every process of ``folder``, SIGKILL to what is left after ``grace`` seconds; how many there were."""
-    found = own_processes(folder)
+    """End every process of ``folder``, a Redis after those that need it; how many there were.
+
+    Each gets SIGTERM, and SIGKILL when it has not ended after ``grace`` seconds.
+    """
+    number = len(own_processes(folder))
+    _end(lambda: [process for process in own_processes(folder) if not _is_server(process)], grace)
+    _end(lambda: own_processes(folder), SERVER_GRACE)
+    return number
+
+
+def _end(find: Callable[[], list[psutil.Process]], grace: float) -> None:
+    found = find()
     for process in found:
         _send(process, signal.SIGTERM)
     psutil.wait_procs(found, timeout=grace)
     # Looked up again each time: a shell may have started its next command meanwhile.
-    while left := own_processes(folder):
+    while left := find():
         for process in left:
             _send(process, signal.SIGKILL)
         psutil.wait_procs(left, timeout=1)
-    return len(found)
 
 
 def _send(process: psutil.Process, number: int) -> None:

@@ -34,6 +34,12 @@ class Program:
         return STOP_SECONDS.get(self.kind, 10)
 
 
+def kinds() -> dict[str, str]:
+    """The lines of the Procfile: what each kind of process is started with."""
+    lines: dict[str, str] = parse_procfile((ROOT / "Procfile").read_text()).processes
+    return lines
+
+
 def programs(replicas: Mapping[str, int], *, without: Sequence[str] = ()) -> list[Program]:
     """Every program of this host.
 
@@ -41,9 +47,8 @@ def programs(replicas: Mapping[str, int], *, without: Sequence[str] = ()) -> lis
         replicas: how many workers each model gets.
         without: Procfile names to leave out, for example ``dashboard``.
     """
-    lines: dict[str, str] = parse_procfile((ROOT / "Procfile").read_text()).processes
     found: list[Program] = []
-    for kind, command in lines.items():
+    for kind, command in kinds().items():
         if kind in without:
             continue
         found += workers(command, replicas) if kind == WORKER else [Program(kind, kind, command)]

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xmlrpc.client import Fault, ServerProxy  # nosec B411 # our own supervisord
@@ -29,18 +30,22 @@ START_ORDER = {"broker": 1, "worker": 2, "api": 3}
 # supervisord counts failed starts and waits a second longer after each; it must never stop trying.
 ENDLESS = 1_000_000
 
+#: The variable that tells supervisord where the code is.
+CODE = "INFERLANE_ROOT"
+
+# Paths are relative to the run directory, in which supervisord runs, or in variables: a path may have characters that
+# mean something in this file.
 HEADER = """\
 ; Written by `make start` from the Procfile; changes here are lost.
 [supervisord]
 nodaemon=false
 umask=077
 silent=true
-directory={root}
-logfile={folder}/logs/supervisord.log
+logfile=logs/supervisord.log
 logfile_maxbytes=5MB
 logfile_backups=1
-pidfile={folder}/supervisord.pid
-childlogdir={folder}/logs
+pidfile=supervisord.pid
+childlogdir=logs
 identifier=inferlane
 {user}
 [unix_http_server]
@@ -54,6 +59,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 SECTION = """
 [program:{name}]
 command=/bin/sh -c {command}
+directory=%(ENV_{root})s
 environment={environ}
 priority={priority}
 autostart=true
@@ -65,20 +71,21 @@ stopwaitsecs={stop_seconds}
 stopasgroup=false
 killasgroup=true
 redirect_stderr=true
-stdout_logfile={folder}/logs/{name}.log
+stdout_logfile=logs/{name}.log
 stdout_logfile_maxbytes=20MB
 stdout_logfile_backups=3
 """
 
 
 def configuration(programs: Iterable[Program], folder: Path) -> str:
-    """The text of a supervisord configuration that runs ``programs`` with their files under ``folder``."""
+    """The text of a supervisord configuration that runs ``programs`` with their files in ``folder``."""
     user = "user=root\n" if os.geteuid() == 0 else ""  # said aloud, or supervisord warns about it
-    head = HEADER.format(root=_escaped(str(ROOT)), folder=_escaped(str(folder)), socket=_socket(folder), user=user)
-    return head + "".join(_section(program, folder) for program in programs)
+    path = _socket(folder)
+    socket = path.name if path.parent == folder else _escaped(str(path))
+    return HEADER.format(socket=socket, user=user) + "".join(map(_section, programs))
 
 
-def _section(program: Program, folder: Path) -> str:
+def _section(program: Program) -> str:
     environ = ",".join(f'{key}="{_escaped(value)}"' for key, value in program.environ.items())
     return SECTION.format(
         name=program.name,
@@ -88,7 +95,7 @@ def _section(program: Program, folder: Path) -> str:
         priority=START_ORDER.get(program.kind, 9),
         endless=ENDLESS,
         stop_seconds=program.stop_seconds,
-        folder=_escaped(str(folder)),
+        root=CODE,
     )
 
 
@@ -116,6 +123,10 @@ class ProcessRow:
     description: str
 
 
+class SupervisorError(RuntimeError):
+    """supervisord does not start, or does not answer; the message says why."""
+
+
 class Supervisor:
     """The supervisord of the run directory ``folder``."""
 
@@ -132,16 +143,20 @@ class Supervisor:
         """Start supervisord in the background; it starts all programs by itself.
 
         Raises:
-            subprocess.CalledProcessError: it refused its configuration; its words are in ``stderr``.
+            SupervisorError: it refused to start.
         """
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._file)]
-        subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True, text=True)
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", self._file.name]
+        done = subprocess.run(
+            command, cwd=self.folder, env={**environ, CODE: str(ROOT)}, check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise SupervisorError(f"supervisord does not start: {' '.join((done.stderr or done.stdout).split()[-60:])}")
 
     def running(self) -> bool:
         """Whether it answers."""
         try:
             return bool(self._call("getState")["statename"] == "RUNNING")
-        except (OSError, Fault):
+        except (SupervisorError, Fault):
             return False
 
     def rows(self) -> list[ProcessRow]:
@@ -188,8 +203,11 @@ class Supervisor:
     def _call(self, method: str, *arguments: Any) -> Any:
         # A proxy each: the transport keeps one connection and does not survive supervisord closing it.
         transport = SupervisorTransport(None, None, f"unix://{_socket(self.folder)}")
-        with ServerProxy("http://127.0.0.1", transport=transport) as proxy:
-            return getattr(proxy.supervisor, method)(*arguments)
+        try:
+            with ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
+        except (OSError, HTTPException) as error:
+            raise SupervisorError(f"the supervisor does not answer: {error}") from error
 
 
 def wait_for(condition: Callable[[], bool], timeout: float, interval: float = 0.1) -> bool:

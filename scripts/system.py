@@ -8,25 +8,31 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts import probes
-from scripts.programs import ROOT, WORKER, Program, programs, worker_name
-from scripts.supervision import ProcessRow, Supervisor, wait_for
+from scripts.programs import ROOT, WORKER, kinds, programs, worker_name
+from scripts.run_lock import RunLockError, run_lock
+from scripts.supervision import ProcessRow, Supervisor, SupervisorError, wait_for
 from settings import ModelName
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from settings import Settings
 
 START_TIMEOUT = 180.0
+STOP_TIMEOUT = 150.0  # for the lock, while another command ends what runs
+OPEN_FILES = 1024, 4096  # at least, and enough: each connection and each thread of the API may have two
 CRASHES = 3  # so many starts of one program while starting up mean that it cannot start
 
 
@@ -49,9 +55,17 @@ class System:
         Raises:
             OperationError: a port is taken, no model is ready, or a program does not come up; nothing is left running.
         """
-        if self.supervisor.running():
-            print("Already running.")
-            return
+        with self._lock("start"):
+            if self.supervisor.running():
+                print("Already running.")
+                self._wait_until_up([row.name for row in self.rows()])
+            else:
+                self._start(without)
+
+    def _start(self, without: Sequence[str]) -> None:
+        if unknown := set(without) - set(kinds()):
+            raise OperationError(f"nothing here is called {', '.join(sorted(unknown))}; there are {', '.join(kinds())}")
+        _allow_open_files()
         self._end_leftovers()
         if not (ROOT / "dashboard" / "__init__.py").exists():
             print("skipped dashboard: not part of this version yet")
@@ -63,15 +77,55 @@ class System:
             raise OperationError("\n".join(problems))
         self.supervisor.write(wanted)
         self._replicas_file.write_text(json.dumps(replicas))
-        self.supervisor.launch(self._environ(models))
         try:
-            self._wait_until_up(wanted)
-        except OperationError:
-            self.stop()
+            self.supervisor.launch(self._environ(models))
+            self._wait_until_up([program.name for program in wanted])
+        except BaseException:  # a failure, Ctrl-C or a signal
+            probes.end_own_processes(self.folder, grace=10.0)
             raise
 
     def stop(self) -> None:
-        """End everything that runs: first who accepts requests, then the workers, the broker last."""
+        """End everything that runs: first who accepts requests, then the workers, the broker last.
+
+        Raises:
+            OperationError: another command still holds the run directory.
+        """
+        if self.folder.exists():
+            with self._lock("stop", STOP_TIMEOUT):
+                self._stop()
+
+    def erase(self) -> None:
+        """End everything and delete the run directory.
+
+        Raises:
+            OperationError: what it is no folder of ours, something still runs in it, or not all of it can be deleted.
+        """
+        if self.folder in {ROOT, Path.home(), *ROOT.parents}:
+            raise OperationError(f"nothing deleted: RUN_DIR is {self.folder}, which has more than what runs here")
+        if not self.folder.exists():
+            return
+        with self._lock("reset", STOP_TIMEOUT):
+            self._stop()
+            if left := probes.own_processes(self.folder):
+                names = ", ".join(f"process {process.pid}" for process in left)
+                raise OperationError(f"nothing deleted: {names} in {self.folder} cannot be ended")
+            try:
+                shutil.rmtree(self.folder)
+            except OSError as error:
+                raise OperationError(f"not all of {self.folder} could be deleted: {error}") from error
+
+    @contextmanager
+    def _lock(self, command: str, timeout: float = 0.0) -> Iterator[None]:
+        """Be the only command that starts, changes or ends what runs in this folder."""
+        try:
+            with run_lock(self.folder, command, timeout):
+                yield
+        except (RunLockError, SupervisorError) as error:
+            raise OperationError(str(error)) from error
+        except OSError as error:
+            raise OperationError(f"RUN_DIR: {error}") from error
+
+    def _stop(self) -> None:
         if self.supervisor.running():
             for names in self._stop_order():
                 self.supervisor.stop(names)
@@ -85,6 +139,10 @@ class System:
         Raises:
             OperationError: an unknown model, or the system does not run.
         """
+        with self._lock("scale"):
+            self._scale(wanted)
+
+    def _scale(self, wanted: Mapping[str, int]) -> None:
         if not self.supervisor.running():
             raise OperationError("not running: `make start` first")
         current = self._replicas()
@@ -132,8 +190,7 @@ class System:
         served = {"MODELS": ",".join(model.spelled for model in models)} if models else {}
         return {**os.environ, **own, **served}
 
-    def _wait_until_up(self, wanted: Sequence[Program]) -> None:
-        names = {program.name for program in wanted}
+    def _wait_until_up(self, names: Sequence[str]) -> None:
         pending = [item for item in probes.listeners(self.settings) if item.name in names]
         deadline = time.monotonic() + START_TIMEOUT
         starts: defaultdict[str, set[int]] = defaultdict(set)
@@ -143,7 +200,7 @@ class System:
                 problem = pending[0].problem()
                 raise OperationError(f"{problem}\n{self.supervisor.log_tail(pending[0].name)}")
             time.sleep(0.2)
-        self._wait_for_workers([program.name for program in wanted if program.kind == WORKER])
+        self._wait_for_workers([name for name in names if name.startswith(f"{WORKER}-")])
 
     def _check_for_crashes(self, starts: defaultdict[str, set[int]]) -> None:
         for row in self.supervisor.rows():
@@ -182,11 +239,26 @@ class System:
 
     def _absent(self) -> list[str]:
         names = {row.name for row in self.supervisor.rows()}
-        return [item.name for item in probes.listeners(self.settings) if item.name not in names]
+        return [kind for kind in kinds() if kind not in {*names, WORKER}]
 
     def _end_leftovers(self) -> None:
         if number := probes.end_own_processes(self.folder):
             print(f"Ended {number} processes left over from an earlier run.")
+
+
+def _allow_open_files() -> None:
+    """Raise the limit of open files as far as it helps.
+
+    Raises:
+        OperationError: it cannot be raised far enough.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    least, enough = OPEN_FILES
+    highest = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
+    if highest < least:
+        raise OperationError(f"a process may open {highest} files here, {least} are needed: raise `ulimit -Hn`")
+    if soft != resource.RLIM_INFINITY and soft < highest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
 
 
 def _as_program(worker: str) -> str:
