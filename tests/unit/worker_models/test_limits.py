@@ -133,4 +133,5 @@ def test_decoding_takes_no_more_memory_than_foreseen_and_not_much_less():
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200, cwd=ROOT)
     for kind, (taken, foreseen) in json.loads(done.stdout).items():
         assert taken <= foreseen, kind
-        assert foreseen <= 1.7 * taken + 16 * MIB, kind
+        # A small image may be decoded in memory that the allocator has kept from the one before.
+        assert foreseen <= 1.7 * taken + 32 * MIB, kind
