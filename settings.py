@@ -12,11 +12,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from dotenv import dotenv_values
 
@@ -27,10 +28,23 @@ class SettingsError(ValueError):
 
 Parser = Callable[[str], Any]
 
+MISUSED = 2
+"""The exit code of every process that a wrong setting ends."""
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _number(text: str, kind: Callable[[str], Number], words: str) -> Number:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"must be {words}") from None
+
 
 def _integer(least: int = 0, most: int | None = None) -> Parser:
     def parse(text: str) -> int:
-        value = int(text)
+        value = _number(text, int, "a whole number")
         if value < least or (most is not None and value > most):
             raise ValueError(f"must be at least {least}" + (f" and at most {most}" if most is not None else ""))
         return value
@@ -39,7 +53,7 @@ def _integer(least: int = 0, most: int | None = None) -> Parser:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    value = _number(text, float, "a number of seconds")
     if not 0 < value < float("inf"):
         raise ValueError("must be a positive number of seconds")
     return value
@@ -115,7 +129,7 @@ def _models(text: str) -> tuple[ModelName, ...]:
 
 
 def _integers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    return tuple(_number(part, int, "whole numbers with commas between them") for part in text.split(","))
 
 
 def _rate(text: str) -> tuple[int, float]:
@@ -132,7 +146,7 @@ SOCKET_PATH_LIMIT = 100
 
 
 def _seconds_or_none(text: str) -> float:
-    return 0.0 if float(text) == 0 else _seconds(text)
+    return 0.0 if _number(text, float, "a number of seconds") == 0 else _seconds(text)
 
 
 def _setting(default: Any, parser: Parser = str, alias: str = "") -> Any:
@@ -231,7 +245,8 @@ class Settings:
         if not self.redis_url:
             object.__setattr__(self, "redis_url", _socket_url(self.broker_socket))
         if self.lease_renew * 2 > self.lease_ttl:
-            raise SettingsError("LEASE_RENEW: must be at most half of LEASE_TTL, or one late renewal ends the lease")
+            raise SettingsError("LEASE_RENEW: must be at most half of LEASE_TTL, or one late renewal ends the lease"
+                                " (their other names are HEALTH_CHECK_INTERVAL and WORKER_TIMEOUT)")  # fmt: skip
         if len(self.lane_weights) != 3 or min(self.lane_weights) < 1:
             raise SettingsError("LANE_WEIGHTS: give three positive integers, high,normal,low, for example 6,3,1")
         if not self.models:
@@ -337,5 +352,12 @@ def _parse(item: Field[Any], name: str, text: str) -> Any:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process; the environment is read at the first call only."""
-    return load_settings()
+    """The settings of this process; the environment is read at the first call only.
+
+    A wrong one ends the process, whichever it is, with one line and the exit code 2.
+    """
+    try:
+        return load_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(MISUSED) from error

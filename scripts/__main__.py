@@ -14,7 +14,7 @@ import httpx
 
 from scripts import probes
 from scripts.system import OperationError, System
-from settings import SettingsError, get_settings
+from settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(number, _interrupt)
     try:
         return COMMANDS[parsed.command](System(get_settings()), parsed)
-    except (OperationError, SettingsError) as error:
+    except OperationError as error:
         print(f"{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

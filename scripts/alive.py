@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from settings import SettingsError, get_settings
+from settings import get_settings
 from tasks.errors import Unavailable
 from tasks.monitor import Monitor
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from settings import Settings
 
-ALIVE, DEAD, MISUSED = 0, 1, 2
+ALIVE, DEAD = 0, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,8 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         status, line = look(get_settings(), options.model)
-    except SettingsError as error:
-        status, line = MISUSED, str(error)
     except Unavailable as error:
         status, line = ALIVE if options.patient else DEAD, str(error)
     print(line)

@@ -25,7 +25,7 @@ from kombu import Queue
 from redis.exceptions import RedisError
 
 import logs
-from settings import get_settings
+from settings import SettingsError, get_settings
 from tasks import connections, ownership
 from tasks.celery import app
 from tasks.chaos import Chaos
@@ -77,6 +77,8 @@ def _pin(sender: str, conf: Any, options: Mapping[str, Any], **_: Any) -> None:
         settings = get_settings()
         wanted = settings.model(model)
         _pulse = guard(owner.boot, wanted.factory or wanted, settings)
+    except SettingsError as error:
+        sys.exit(str(error))
     except OSError as error:  # Celery would log it and go on with every lane there is
         sys.exit(f"this worker cannot have a guardian: {error}")
     conf.task_queues = _queues(UNNAMED if wanted == wanted.factory else wanted)

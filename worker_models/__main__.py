@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 
-from settings import SettingsError, get_settings
+from settings import get_settings
 from worker_models.prepare import Outcome, prepare
 from worker_models.weights import WAYS_OUT
 
@@ -15,11 +15,7 @@ from worker_models.weights import WAYS_OUT
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when at least one model is ready, 1 when none is, 2 when a setting is wrong."""
     options = _parser().parse_args(arguments)
-    try:
-        settings = get_settings()
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    settings = get_settings()
     outcomes = _shown(prepare(options.names or settings.models, settings), quiet=options.json)
     names = [outcome.name.partition("=")[0] for outcome in outcomes]
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from settings import ModelName, Settings
+from settings import ModelName, Settings, SettingsError
 from worker_models.errors import ModelError
 from worker_models.graphs import obtain_graph
 from worker_models.machine import usable_cores
@@ -45,12 +45,12 @@ def prepare(names: Sequence[str], settings: Settings) -> Iterator[Outcome]:
 
 
 def _outcome(name: str, settings: Settings) -> Outcome:
-    wanted = settings.model(name)
     try:
+        wanted = settings.model(name)
         if wanted.factory:
             return _load(wanted, settings)
         return Outcome(wanted, weights=_prepare(describe(wanted), settings).source)
-    except ModelError as error:
+    except (ModelError, SettingsError) as error:
         return Outcome(name, reason=str(error).removesuffix(WAYS_OUT))
 
 
