@@ -7,6 +7,7 @@ pages at ``/problems/{code}`` and the answers cannot disagree.
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from flask import has_request_context as in_request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -159,7 +162,15 @@ def wrong_value(name: str, detail: str) -> Problem:
 
 
 def render(problem: Problem) -> Response:
-    """The HTTP answer for ``problem``, with ``Retry-After`` on every 429 and 503."""
+    """The HTTP answer for ``problem``, with ``Retry-After`` on every 429 and 503; the log gets a line of it.
+
+    The line has the ``request_id`` that the answer names, as all lines of a request have (:mod:`api.correlation`).
+    """
+    level = logging.WARNING if problem.status >= 500 else logging.INFO
+    if in_request():
+        # The words may be a caller's: beside the message, not in it, a line break in them is no line of the log.
+        facts = {"method": request.method, "path": request.path, "detail": problem.detail}
+        log.log(level, "answered %d %s", problem.status, problem.code, extra=facts)
     response = Response(json.dumps(problem.document(), allow_nan=False), problem.status, mimetype=MEDIA_TYPE)
     response.headers.update(problem.headers)
     if problem.retry_after is not None or problem.status in {429, 503}:
