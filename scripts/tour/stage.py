@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from inferlane import Client
 from inferlane.errors import ClientError
 from scripts.programs import ROOT
-from settings import get_settings, variables
+from settings import ModelName, get_settings, variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -79,7 +79,7 @@ def own_system(settings: Settings, model: str, workers: int = WORKERS) -> Iterat
         environ = environment(settings, model, folder)
         try:
             _scripts(environ, "start", "--without", "dashboard", "--without", "flower")
-            _scripts(environ, "scale", f"{model}={workers}")
+            _scripts(environ, "scale", f"{ModelName(model)}={workers}")
             yield f"http://127.0.0.1:{environ['API_PORT']}"
         finally:
             _scripts(environ, "stop")

@@ -13,7 +13,7 @@ import pytest
 
 from scripts.probes import MARK
 from scripts.tour.pictures import CAT
-from scripts.tour.poison import judge
+from scripts.tour.poison import DEATHS, judge
 from scripts.tour.problem import SceneError
 from scripts.tour.scenes import SCENES
 from tests.support.ports import free_port
@@ -50,7 +50,7 @@ def answer(request_id: str, *, deaths: int = 0, error: str = "", index: int = 28
     }
 
 
-GUILTY = answer("g", deaths=3, error="poison")
+GUILTY = answer("g", deaths=DEATHS, error="poison")
 BESIDE = answer("a", deaths=1)
 
 
@@ -62,7 +62,7 @@ def test_the_poison_scene_believes_what_is_right() -> None:
     ("guilty", "innocent", "letters", "said"),
     [
         (answer("g"), BESIDE, ["g"], "is succeeded"),
-        (answer("g", deaths=3, error="image_lost"), BESIDE, ["g"], "image_lost"),
+        (answer("g", deaths=DEATHS, error="image_lost"), BESIDE, ["g"], "image_lost"),
         (answer("g", deaths=1, error="poison"), BESIDE, ["g"], "1 workers died"),
         (GUILTY, BESIDE, [], "dead letters are"),
         (GUILTY, BESIDE, ["g", "a"], "dead letters are"),
