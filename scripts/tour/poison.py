@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 MODEL = "fragile"
 FACTORY = f"{MODEL}=scripts.tour.fragile:{MODEL}"
-#: One death beside others, which proves nothing, then MAX_DELIVERIES alone; one worker to die each time, so that none is
-#: waited for.
+#: One death beside others, which proves nothing, then MAX_DELIVERIES alone; one worker to die each time, so that none
+#: is waited for.
 DEATHS = WORKERS = 4
 #: One batch, so that the innocent are in the same forward pass as the picture that kills.
 BATCH = [CAT, FOLDER / "coffee.jpg"] * 3 + [ROCKET] + [CAT, FOLDER / "coffee.jpg"] * 3
