@@ -56,7 +56,7 @@ RUN mkdir -p /opt/models /opt/torch && MODELS="${MODELS}" WEIGHTS_TIMEOUT=600 py
 # ---- API and dashboard: no model runtime
 FROM base AS api
 COPY --from=api-venv /opt/venv /opt/venv
-COPY settings.py logs.py serving.py celeryconfig.py ./
+COPY settings.py logs.py serving.py front.py celeryconfig.py ./
 COPY worker_models/ worker_models/
 COPY tasks/ tasks/
 COPY api/ api/

@@ -22,7 +22,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.server import MPServer
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 #: The most bytes read ahead on a connection. Granian's own choice, 400 KB, is memory for each caller.
 READ_BUFFER = 64 * 1024
+
+#: Requests that a process has at a time, slow bodies included; the front bounds those.
+BACKPRESSURE = 8192
 
 #: Granian's own loggers, whose lines are to come out like all others.
 LOGGERS = ("_granian", "granian.access")
@@ -49,10 +52,10 @@ PORT_TIMEOUT = 5.0
 
 
 def serve(
-    target: str, *, name: str, host: str, port: int, processes: int, threads: int, patience: float,
+    target: str, *, name: str, host: str, port: int, processes: int, patience: float,
     access_log: bool = False,
 ) -> None:  # fmt: skip
-    """Serve a WSGI application until SIGTERM, SIGINT or SIGHUP.
+    """Serve a :class:`front.Front` until SIGTERM, SIGINT or SIGHUP.
 
     Args:
         target: ``package.module:factory``, called in each process.
@@ -60,7 +63,6 @@ def serve(
         host: the address to listen on, or a name of it.
         port: the port to listen on.
         processes: how many; one that dies is started again.
-        threads: how many requests each of them answers at a time.
         patience: seconds that a process may take to answer what it has before it is killed.
         access_log: whether to write a line per request.
     """
@@ -71,12 +73,13 @@ def serve(
         target,
         address=address,
         port=port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
+        loop=Loops.asyncio,
+        backpressure=BACKPRESSURE,
         http=HTTPModes.http1,
         websockets=False,
         http1_settings=HTTP1Settings(max_buffer_size=READ_BUFFER),
         workers=processes,
-        blocking_threads=threads,
         workers_kill_timeout=int(patience),
         log_access=access_log,
         log_dictconfig={"loggers": {logger: {"handlers": [], "propagate": True} for logger in LOGGERS}},

@@ -204,6 +204,7 @@ class Settings:
 
     # -- requests
     max_body_bytes: int = _setting(32 * 1024 * 1024, _integer(1))
+    body_memory: int = _setting(0, _integer(0))
     max_batch_items: int = _setting(256, _integer(1))
     batch_chunk: int = _setting(16, _integer(1))
     max_wait: float = _setting(30.0, _seconds)

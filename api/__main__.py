@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import logs
+from api import access
 from api.app import create_app
 from api.engine import EXTENSION
+from api.json_body import MAX_CONTAINERS
+from front import Front
 from serving import serve, settle
 from settings import SettingsError, get_settings
 from worker_models.memory import return_large_buffers, share_one_arena
-
-if TYPE_CHECKING:
-    from flask import Flask
 
 #: Bodies from this size on, those of batches, are given back to the system when they have been dealt with; bytes.
 LARGE_BODY = 1024 * 1024
 
 
-def application() -> Flask:
+def application() -> Front:
     """The application of one process."""
     settings = get_settings()
     logs.configure(settings, "api")
@@ -30,7 +29,16 @@ def application() -> Flask:
     return_large_buffers(LARGE_BODY)
     share_one_arena()
     settle()
-    return app
+    return Front(
+        app,
+        # Callers of the synchronous form each hold a thread while they wait, at most MAX_WAITERS in a process; the
+        # threads beyond that keep quick answers from queueing behind them.
+        threads=settings.max_waiters + 32,
+        most=settings.max_body_bytes,
+        memory=settings.body_memory or 4 * settings.max_body_bytes,
+        admits=access.admits(app, settings),
+        containers=MAX_CONTAINERS,
+    )
 
 
 def main() -> None:
@@ -46,9 +54,6 @@ def main() -> None:
         host=settings.api_host,
         port=settings.api_port,
         processes=settings.api_processes,
-        # Callers of the synchronous form each hold a thread while they wait, at most MAX_WAITERS in a process; the
-        # threads beyond that keep health checks and quick answers from queueing behind them.
-        threads=settings.max_waiters + 32,
         patience=settings.max_wait + 5,
         access_log=settings.access_log,
     )

@@ -8,10 +8,12 @@ an admin's key.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flask import current_app, g, request
+from werkzeug.datastructures import EnvironHeaders
+from werkzeug.exceptions import HTTPException
 
 from api.correlation import add_headers
 from api.engine import engine
@@ -22,7 +24,10 @@ from serving import answers_to, loopback
 from settings import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask import Flask
+    from werkzeug.datastructures import Headers
 
     from api.keys import Caller
     from settings import Settings
@@ -63,6 +68,25 @@ def register(app: Flask, settings: Settings) -> None:
         _spend(settings, caller)
 
     app.before_request(check)
+
+
+def admits(app: Flask, settings: Settings) -> Callable[[dict[str, Any]], bool]:
+    """Whether a request's caller is known and its route exists, judged by the headers before a large body is read.
+
+    The application itself refuses the others; this only says that it will not want the body.
+    """
+    keys = Keys.of(settings)
+    asked = needs_key(settings, keys)
+
+    def check(environ: dict[str, Any]) -> bool:
+        try:
+            app.url_map.bind_to_environ(environ).match()
+        except HTTPException:
+            return False
+        key = _key_in(EnvironHeaders(environ))
+        return keys.caller(key) is not None if key else not asked
+
+    return check
 
 
 def needs_key(settings: Settings, keys: Keys) -> bool:
@@ -114,10 +138,14 @@ def roles(app: Flask) -> dict[tuple[str, str], str]:
 
 
 def _key() -> str:
-    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    return _key_in(request.headers)
+
+
+def _key_in(headers: Headers | EnvironHeaders) -> str:
+    scheme, _, credentials = headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
-    return request.headers.get("X-API-Key", "").strip()
+    return headers.get("X-API-Key", "").strip()
 
 
 def _unknown(role: str, keys: Keys) -> Problem:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import logs
 from dashboard import create_server
+from front import Front
 from serving import serve, settle
 from settings import get_settings
 
-if TYPE_CHECKING:
-    from flask import Flask
 
-
-def application() -> Flask:
+def application() -> Front:
     """The application of the one process."""
     settings = get_settings()
     logs.configure(settings, "dashboard")
     server = create_server(settings)
     settle()
-    return server
+    most = int(server.config["MAX_CONTENT_LENGTH"])
+    return Front(server, threads=16, most=most, memory=4 * most)
 
 
 def main() -> None:
     """Serve until told to stop."""
     settings = get_settings()
     host, port = settings.dashboard_host, settings.dashboard_port
-    serve("dashboard.__main__:application", name="dashboard", host=host, port=port, processes=1, threads=16, patience=5)
+    serve("dashboard.__main__:application", name="dashboard", host=host, port=port, processes=1, patience=5)
 
 
 if __name__ == "__main__":

@@ -88,6 +88,7 @@ def test_a_refusal_before_the_body_was_read_leaves_the_connection_usable(stack: 
     refused = {"X-API-Key": "wrong", **RAW}
     for size in (200, 20_000, 120_000):
         codes = {http.post("/inference", content=bytes(size), headers=refused).status_code for _ in range(200)}
-        assert codes == {401}
+        assert codes <= {401, 429}
     large = http.post("/inference", content=bytes(6 * 1024 * 1024), headers=refused)
-    assert (large.status_code, large.headers["Connection"]) == (401, "close")
+    assert large.status_code in {401, 429}
+    assert large.headers["Connection"] == "close"

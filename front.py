@@ -1,0 +1,283 @@
+"""What stands between the server and a WSGI application: it reads bodies on an event loop, within bounds.
+
+A thread that reads a body waits for its sender, so as many slow senders as there are threads silenced a process. Here a
+body costs no thread until it is complete: the loop reads it, within bounds of time, number and memory, and ends a slow
+one. Probes have threads that nothing else takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any
+
+#: Bodies up to this size are read at once and counted by number only; larger ones piece by piece, and by their bytes.
+SMALL = 256 * 1024
+#: Seconds within which a small body has to be there.
+SMALL_TIME = 30.0
+#: A larger body has to bring so many bytes in each window of so many seconds, or its end.
+WINDOW, LEAST = 10.0, 64 * 1024
+#: Bodies that are read at a time.
+READERS = 512
+#: Seconds that a large body waits for memory before it is refused.
+PATIENCE = 5.0
+#: Seconds within which the reader of a stream has to take each piece.
+WRITE_TIME = 30.0
+#: Answered from threads of their own, whatever the other threads do.
+PROBES = frozenset({"/livez", "/readyz", "/health"})
+
+RETRYABLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE})
+
+Environ = dict[str, Any]
+#: Whether a caller may send a large body at all: known, and to a route that exists. The application says the rest.
+Admits = Callable[[Environ], bool]
+
+
+class Refused(Exception):
+    """A body that is not read to its end: the status, the code and the words of the answer."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail = status, code, detail
+
+
+class Front:
+    """An RSGI application around a WSGI one.
+
+    Args:
+        application: WSGI, called from threads.
+        threads: how many.
+        most: bytes of the largest body; a larger one is left to the application, which refuses it.
+        memory: bytes that large bodies may hold together, those that are being answered included.
+        admits: asked before a large body is read.
+        containers: lists and objects of a large body of JSON, refused while it is read.
+    """
+
+    def __init__(
+        self, application: Callable[..., Iterable[bytes]], *, threads: int, most: int, memory: int,
+        admits: Admits = lambda _environ: True, containers: int = 100_000,
+    ) -> None:  # fmt: skip
+        self._application = application
+        self._most, self._memory, self._admits, self._containers = most, memory, admits, containers
+        self._threads = ThreadPoolExecutor(threads, "request")
+        self._probes = ThreadPoolExecutor(2, "probe")
+        self._readers = 0
+        self._held = 0
+
+    async def __rsgi__(self, scope: Any, proto: Any) -> None:
+        """Answer one request."""
+        environ = environ_of(scope)
+        held = 0
+        try:
+            body, held = await self._body(environ, proto)
+        except Refused as refusal:
+            _refuse(proto, refusal)
+            return
+        try:
+            environ["wsgi.input"] = io.BytesIO(body or b"")
+            call = Call(self._application, environ, proto, asyncio.get_running_loop(), closes=body is None)
+            pool = self._probes if environ["PATH_INFO"] in PROBES else self._threads
+            await asyncio.get_running_loop().run_in_executor(pool, call)
+            call.answer()
+        finally:
+            self._held -= held
+
+    async def _body(self, environ: Environ, proto: Any) -> tuple[bytes | None, int]:
+        """The body and how much memory it holds of what large ones may; None when the application will not want it.
+
+        Raises:
+            Refused: too many, too slow, or no memory.
+        """
+        length = environ.get("CONTENT_LENGTH")
+        if length is None and "HTTP_TRANSFER_ENCODING" not in environ:
+            return b"", 0
+        size = int(length) if length is not None and length.isdigit() else None
+        if size == 0:
+            return b"", 0
+        if size is not None and size > self._most:
+            return None, 0
+        if self._readers >= READERS:
+            raise Refused(503, "too_many_bodies", f"{READERS} other bodies are being read; come back in a second.")
+        self._readers += 1
+        try:
+            if size is not None and size <= SMALL:
+                return await _small(proto), 0
+            if not self._admits(environ):
+                return None, 0
+            counts = "json" in environ.get("CONTENT_TYPE", "")
+            return await self._large(proto, self._containers if counts else sys.maxsize)
+        finally:
+            self._readers -= 1
+
+    async def _large(self, proto: Any, containers: int) -> tuple[bytes, int]:
+        body, loop = bytearray(), asyncio.get_running_loop()
+        open_brackets = 0
+        pieces = aiter(proto)
+        until, got = loop.time() + WINDOW, 0
+        piece: asyncio.Task[bytes | None] | None = None
+        try:
+            while True:
+                piece = piece or asyncio.create_task(_next(pieces))
+                done, _ = await asyncio.wait({piece}, timeout=until - loop.time())
+                if not done:
+                    _check_pace(got)
+                    until, got = loop.time() + WINDOW, 0
+                    continue
+                chunk, piece = piece.result(), None
+                if chunk is None:
+                    return bytes(body), len(body)
+                self._check_size(len(body) + len(chunk))
+                open_brackets += chunk.count(b"[") + chunk.count(b"{")
+                if open_brackets > containers:
+                    raise Refused(400, "invalid_json", f"The JSON has more than {containers} lists and objects.")  # noqa: TRY301
+                await self._reserve(len(chunk))
+                body += chunk
+                got += len(chunk)
+        except BaseException:
+            if piece is not None:
+                piece.cancel()
+            self._held -= len(body)
+            raise
+
+    def _check_size(self, size: int) -> None:
+        if size > self._most:
+            raise Refused(413, "body_too_large", f"The body has more than {self._most} bytes.")
+
+    async def _reserve(self, size: int) -> None:
+        ends = asyncio.get_running_loop().time() + PATIENCE
+        while self._held + size > self._memory:
+            if asyncio.get_running_loop().time() > ends:
+                raise Refused(503, "too_many_bodies", "Other bodies hold all the memory there is for them.")
+            await asyncio.sleep(0.05)
+        self._held += size
+
+
+async def _next(pieces: Any) -> bytes | None:
+    """The next piece of a body; None at its end."""
+    try:
+        return bytes(await anext(pieces))
+    except StopAsyncIteration:
+        return None
+
+
+def _check_pace(got: int) -> None:
+    if got < LEAST:
+        raise _slow()
+
+
+async def _small(proto: Any) -> bytes:
+    try:
+        async with asyncio.timeout(SMALL_TIME):
+            return bytes(await proto())
+    except TimeoutError:
+        raise _slow() from None
+
+
+def _slow() -> Refused:
+    return Refused(408, "body_timeout", "The body came too slowly.")
+
+
+def _refuse(proto: Any, refusal: Refused) -> None:
+    status = HTTPStatus(refusal.status)
+    document = {
+        "type": f"/problems/{refusal.code}", "title": status.phrase, "status": refusal.status, "detail": refusal.detail,
+        "code": refusal.code, "retryable": refusal.status in RETRYABLE,
+    }  # fmt: skip
+    headers = [("content-type", "application/problem+json"), ("connection", "close")]
+    headers += [("retry-after", "1")] if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE else []
+    proto.response_bytes(refusal.status, headers, json.dumps(document).encode())
+
+
+class Call:
+    """One call of the WSGI application, from a thread; the loop answers with what came of it.
+
+    An answer in one piece is kept for :meth:`answer`. One in several is streamed from the thread, which waits until the
+    server has taken each piece.
+    """
+
+    def __init__(
+        self, application: Callable[..., Iterable[bytes]], environ: Environ, proto: Any,
+        loop: asyncio.AbstractEventLoop, *, closes: bool,
+    ) -> None:  # fmt: skip
+        self._application, self._environ, self._proto, self._loop = application, environ, proto, loop
+        self._closes = closes
+        self._status = 500
+        self._headers: list[tuple[str, str]] = []
+        self._body: bytes | None = b""
+
+    def __call__(self) -> None:
+        """Run the application."""
+        found = self._application(self._environ, self._start)
+        try:
+            if isinstance(found, list):
+                self._body = b"".join(found)
+                return
+            pieces = iter(found)
+            first, second = next(pieces, b""), next(pieces, None)
+            if second is None:
+                self._body = first
+                return
+            self._body = None
+            self._stream(first, second, pieces)
+        finally:
+            close = getattr(found, "close", None)
+            if close is not None:
+                close()
+
+    def _start(self, status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
+        self._status = int(status.split(" ", 1)[0])
+        self._headers = [(name.lower(), value) for name, value in headers]
+        if self._closes:
+            self._headers.append(("connection", "close"))
+
+    def answer(self) -> None:
+        """Send the answer, unless it has been streamed."""
+        if self._body is None:
+            return
+        if self._environ["REQUEST_METHOD"] == "HEAD" or not self._body:
+            self._proto.response_empty(self._status, self._headers)
+        else:
+            self._proto.response_bytes(self._status, self._headers, self._body)
+
+    def _stream(self, first: bytes, second: bytes, pieces: Any) -> None:
+        transport = self._proto.response_stream(self._status, self._headers)
+        for piece in (first, second):
+            self._send(transport, piece)
+        for piece in pieces:
+            self._send(transport, piece)
+
+    def _send(self, transport: Any, piece: bytes) -> None:
+        asyncio.run_coroutine_threadsafe(_sent(transport, piece), self._loop).result(WRITE_TIME)
+
+
+async def _sent(transport: Any, piece: bytes) -> None:
+    await transport.send_bytes(piece)
+
+
+_BASE: Mapping[str, Any] = {
+    "SCRIPT_NAME": "", "SERVER_SOFTWARE": "Granian", "wsgi.errors": sys.stderr, "wsgi.input_terminated": True,
+    "wsgi.multiprocess": False, "wsgi.multithread": True, "wsgi.run_once": False, "wsgi.version": (1, 0),
+}  # fmt: skip
+
+
+def environ_of(scope: Any) -> Environ:
+    """The WSGI environment of a request, without its body (PEP 3333)."""
+    host, _, port = scope.server.rpartition(":")
+    environ: Environ = {
+        **_BASE, "REQUEST_METHOD": scope.method, "PATH_INFO": scope.path.encode().decode("latin-1"),
+        "QUERY_STRING": scope.query_string, "SERVER_NAME": host, "SERVER_PORT": port,
+        "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"), "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "wsgi.url_scheme": scope.scheme,
+    }  # fmt: skip
+    for name, value in scope.headers.items():
+        key = f"HTTP_{name.upper().replace('-', '_')}"
+        environ[key] = f"{environ[key]}{'; ' if name == 'cookie' else ','}{value}" if key in environ else value
+    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if f"HTTP_{name}" in environ:
+            environ[name] = environ.pop(f"HTTP_{name}")
+    return environ
