@@ -100,7 +100,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_when_no_process_can_be_kept_up_the_master_ends_and_says_why(folder: Path) -> None:
-    call = f"serve('broken:make', name='api', host='127.0.0.1', port={free_port()}, processes=2, threads=1, patience=2)"
+    call = f"serve('broken:make', name='api', host='127.0.0.1', port={free_port()}, processes=2, patience=2)"
     environ = os.environ | {"PYTHONPATH": str(folder)}
     process = Process(
         [sys.executable, "-c", f"from serving import serve; {call}"], name="api", folder=folder, environ=environ
