@@ -80,7 +80,7 @@ def _admin_digest(text: str) -> str:
     return digest
 
 
-def make(name: str, role: str) -> tuple[str, str]:
+def make(name: str, role: str = "user") -> tuple[str, str]:
     """A new key and the entry of ``API_KEYS`` that makes it good.
 
     Raises:
@@ -97,7 +97,11 @@ def main(arguments: Sequence[str]) -> int:
     if not 1 <= len(arguments) <= 2:
         sys.stderr.write("usage: python -m api.keys NAME [user|admin]\n")
         return 2
-    key, entry = make(arguments[0], arguments[1] if len(arguments) == 2 else "user")
+    try:
+        key, entry = make(*arguments)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     sys.stdout.write(f"key, shown only now: {key}\nadd to API_KEYS:     {entry}\n")
     return 0
 

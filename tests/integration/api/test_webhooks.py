@@ -18,10 +18,12 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from standardwebhooks import Webhook
+from standardwebhooks import Webhook, WebhookVerificationError
+from werkzeug.test import EnvironBuilder
 
 from api.webhooks.outbox import TAKEN, Outbox
 from tests.integration.api.conftest import MODELS, TOY, image
+from tests.support.pages import snippets
 from tests.support.stack import ApiProcess, Stack
 from tests.support.waiting import wait_until
 
@@ -97,6 +99,21 @@ def test_the_end_of_a_request_is_told_signed_and_once(api: ApiProcess, receiver:
         end = names.pop(said["data"]["request_id"])
         assert (said["type"], said["data"]["status"]) == (f"inference.{end}", end)
         wait_until(partial(written, api, said["data"]["urls"]["self"]), 10, what="its line in the timeline")
+
+
+def test_the_example_of_the_page_verifies_it(api: ApiProcess, receiver: Receiver) -> None:
+    (example,) = (text for text in snippets("docs/api.md") if "standardwebhooks" in text)
+    name = send(api.client, "ok", receiver.url)
+    headers, body = wait_until(lambda: receiver.got[0] if receiver.got else None, 10, what="the webhook") or ({}, b"")
+    given: dict[str, Any] = {
+        "WEBHOOK_SECRET": SECRET,
+        "request": EnvironBuilder(headers=headers, data=body).get_request(),
+    }
+    exec(compile(example, "docs/api.md", "exec"), given)  # noqa: S102 - our own page
+    assert (given["event"]["type"], given["event"]["data"]["request_id"]) == ("inference.succeeded", name)
+    given["request"] = EnvironBuilder(headers=headers, data=body + b" ").get_request()
+    with pytest.raises(WebhookVerificationError):
+        exec(compile(example, "docs/api.md", "exec"), given)  # noqa: S102
 
 
 def written(api: ApiProcess, path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import jsonschema
@@ -12,6 +13,7 @@ from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
 from api.examples import BATCH_BODY, INFERENCE_BODY
+from tests.support.processes import ROOT
 from tests.unit.api.test_inference import BASE64
 
 
@@ -42,6 +44,18 @@ def test_every_route_is_in_it(app: Flask, document: dict[str, Any]) -> None:
         rule.rule.replace("<", "{").replace(">", "}") for rule in app.url_map.iter_rules() if rule.rule not in hidden
     }
     assert routes == set(document["paths"])
+
+
+def test_every_route_that_the_api_page_names_is_in_it(document: dict[str, Any]) -> None:
+    named = re.findall(r"`(GET|POST|PUT|DELETE) (/[^`?\s]*)", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"))
+    known = {(method.upper(), _shape(path)) for path, methods in document["paths"].items() for method in methods}
+    assert len(named) > 15
+    assert [route for route in named if (route[0], _shape(route[1])) not in known] == []
+
+
+def _shape(path: str) -> str:
+    """Two pages may call one parameter differently."""
+    return re.sub(r"{[^}]*}", "{}", path)
 
 
 def test_operation_ids_are_unique_and_everything_has_a_summary(document: dict[str, Any]) -> None:
