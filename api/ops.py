@@ -18,7 +18,7 @@ from marshmallow import Schema, fields
 from api.engine import engine
 from api.openapi import Answer, Operations, query
 from api.parameters import whole
-from api.resources import listed, now, reply, timestamp
+from api.resources import now, reply, request_resource, timestamp
 from api.routes.health import totals, uptime, verdict
 from api.routes.models import model_row
 from api.routes.queue import worker_row
@@ -223,7 +223,7 @@ def _numbers(monitor: Monitor) -> dict[str, Any]:
         "counters": monitor.counters(),
         "latencies": monitor.latencies(),
         "history": monitor.history(HISTORY),
-        "requests": listed(monitor.recent(limit=RECENT)[0]),
+        "requests": [request_resource(record) for record in monitor.recent(limit=RECENT)[0]],
     }
 
 

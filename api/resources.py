@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from api.correlation import server_timing
 from tasks.requests import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from tasks.requests import Request
 
@@ -53,15 +52,6 @@ def urls(request_id: str) -> dict[str, str]:
     """Where to look at a request, cancel it and follow it; paths relative to the API's root."""
     path = f"/inference/{request_id}"
     return {"self": path, "cancel": f"{path}/cancel", "events": f"{path}/events"}
-
-
-#: Predictions of a request in a list of requests; the resource of one has all of them.
-LISTED = 5
-
-
-def listed(records: Iterable[Request]) -> list[dict[str, Any]]:
-    """Requests as a list shows them: with their best predictions, since a page of all of them is megabytes."""
-    return [request_resource(replace(record, predictions=(record.predictions or [])[:LISTED])) for record in records]
 
 
 def request_resource(

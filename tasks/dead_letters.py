@@ -23,7 +23,7 @@ class DeadLetters:
         """The newest first; those whose record has expired are taken off the list on the way."""
         with translated():
             ids = [i.decode() for i in self._client.zrevrange(self._keys.dead_letters, 0, limit - 1)]
-        requests = self._records.get_many(ids)
+        requests = self._records.briefs(ids)
         gone = set(ids) - {request.id for request in requests}
         if gone:
             with translated():

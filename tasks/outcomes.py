@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tasks.requests import Attempt, Outcome, State
+from tasks.requests import LISTED, Attempt, Outcome, State
 from worker_models.errors import InferenceFailed, InvalidInput, ModelError
 
 if TYPE_CHECKING:
@@ -54,15 +54,16 @@ def succeeded(model: Model, predictions: Sequence[Mapping[str, Any]], decode: fl
         InferenceFailed: the predictions are not what every form of the answer can carry.
     """
     answer = {
-        "predictions": predictions,
         "model": model.name,
         "weights": model.weights,
         "decode": round(decode, 6),
         "infer": round(result.seconds, 6),
     }
+    written, more = _written(predictions, answer)
     return Outcome(
         state=State.SUCCEEDED,
-        result=_written(answer),
+        result=written,
+        more=more,
         decode=decode,
         infer=result.seconds,
         batch=result.batch_size,
@@ -77,16 +78,20 @@ def _message(error: BaseException, *, named: bool = True) -> str:
         return type(error).__name__
 
 
-def _written(answer: Mapping[str, Any]) -> str:
-    """The answer as JSON."""
+def _written(predictions: Sequence[Mapping[str, Any]], answer: Mapping[str, Any]) -> tuple[str, str]:
+    """The answer with the first LISTED predictions, and the others, as JSON; empty where there are no others."""
     try:
-        for prediction in answer["predictions"]:
+        for prediction in predictions:
             _check(prediction)
-        return json.dumps(answer, separators=(",", ":"), allow_nan=False)
+        first, others = predictions[:LISTED], predictions[LISTED:]
+        return _json({"predictions": first, **answer}), _json(others) if others else ""
     except InferenceFailed:
         raise
     except Exception as error:
         raise InferenceFailed(f"the predictions of {answer['model']} cannot be written: {_message(error)}") from error
+
+
+_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def _check(prediction: Mapping[str, Any]) -> None:

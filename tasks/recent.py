@@ -95,7 +95,7 @@ class Recent:
 
     def _known(self, ids: Sequence[str]) -> dict[str, Request]:
         """Those whose record has not expired."""
-        return {request.id: request for request in self._records.get_many(ids)}
+        return {request.id: request for request in self._records.briefs(ids)}
 
     def _entries(self, wanted: Wanted, cursor: str | None) -> Iterator[Entry]:
         """Entries from the cursor on, newest first; what is accepted meanwhile shifts nothing."""

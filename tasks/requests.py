@@ -31,6 +31,15 @@ from tasks.lanes import Lane
 #: No request is started more often than this, whatever the reason: nothing loops.
 MOST_ATTEMPTS = 25
 
+#: Predictions that stand in the outcome. The others have a field of their own in the record, ``more``, that lists leave
+#: out: five hundred records of a thousand predictions each take a reader 150 MB and seconds.
+LISTED = 5
+#: What :meth:`Records.briefs` reads.
+BRIEF = (
+    "state", "lane", "spec", "created", "started", "completed", "expires", "deadline", "attempt", "outcome", "timeline",
+    "fingerprint",
+)  # fmt: skip
+
 
 class State(StrEnum):
     """Where a request is in its life."""
@@ -108,11 +117,13 @@ class Started:
 class Outcome:
     """How an attempt ended; ``result`` is JSON, times are seconds, ``batch`` is the size of the forward pass.
 
-    ``passes`` is how many forward passes ran side by side with that one, itself included.
+    ``more`` is the JSON of the predictions after the first LISTED, empty where there are none. ``passes`` is how many
+    forward passes ran side by side with that one, itself included.
     """
 
     state: State
     result: str
+    more: str = ""
     decode: float = 0.0
     infer: float = 0.0
     batch: int = 0
@@ -150,6 +161,13 @@ class Records:
         with translated():
             records = self.kept.pipeline([("HGETALL", self.keys.request(request_id)) for request_id in ids])
         found = zip(ids, map(_texts, records), strict=True)
+        return [parse(request_id, record) for request_id, record in found if record]
+
+    def briefs(self, ids: Sequence[str]) -> list[Request]:
+        """As :meth:`get_many`, with no more than the first LISTED predictions of each."""
+        with translated():
+            records = self.kept.pipeline([("HMGET", self.keys.request(request_id), *BRIEF) for request_id in ids])
+        found = zip(ids, (_brief(values) for values in records), strict=True)
         return [parse(request_id, record) for request_id, record in found if record]
 
     def hear(self, reply: str, seconds: float, *, most: int = 1) -> dict[str, Request | None]:
@@ -256,7 +274,7 @@ class Records:
     def _commit_arguments(self, boot: str, attempt: Attempt, outcome: Outcome) -> list[Any]:
         spent = [f"{outcome.decode:.6f}", f"{outcome.infer:.6f}"]
         args = [self._prefix, boot, attempt.id, attempt.number, str(outcome.state), outcome.result, self._ttls, *spent]
-        return [*args, int(outcome.dead_letter), outcome.batch, attempt.model]
+        return [*args, int(outcome.dead_letter), outcome.batch, attempt.model, outcome.more]
 
     def give_back(self, boot: str, tag: str, lane: str, message: str, ids: Sequence[str]) -> bool:
         """Return requests of a delivery that have not run to the head of their lane, in ``message``; False for none."""
@@ -317,7 +335,7 @@ def parse(request_id: str, text: Mapping[str, str]) -> Request:
         worker_id=_worker(timeline),
         model=outcome.get("model") if succeeded else None,
         weights=outcome.get("weights") if succeeded else None,
-        predictions=outcome.get("predictions") if succeeded else None,
+        predictions=_predictions(text, outcome) if succeeded else None,
         error=outcome or None if state is State.FAILED else None,
         timings=_timings(text, outcome if succeeded else {}),
         batch_id=spec.get("batch_id"),
@@ -334,6 +352,16 @@ def _texts(record: Mapping[bytes, bytes] | Sequence[bytes | str]) -> dict[str, s
     flat = chain.from_iterable(record.items()) if isinstance(record, Mapping) else record
     texts = [item.decode() if isinstance(item, bytes) else item for item in flat]
     return _pairs(texts)
+
+
+def _brief(values: Sequence[bytes | None]) -> dict[str, str]:
+    """What :data:`BRIEF` names, as far as the record has it."""
+    return {name: value.decode() for name, value in zip(BRIEF, values, strict=True) if value is not None}
+
+
+def _predictions(text: Mapping[str, str], outcome: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    first: list[dict[str, Any]] | None = outcome.get("predictions")
+    return [*(first or ()), *json.loads(text["more"])] if "more" in text else first
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:

@@ -269,7 +269,7 @@ class Gateway:
             heard = self.records.hear(self._replies(), min(left, RECHECK), most=len(waiting))
             waiting -= heard.keys()
             if not heard:
-                waiting = {request.id for request in self.records.get_many(list(waiting)) if not request.state.terminal}
+                waiting = {request.id for request in self.records.briefs(list(waiting)) if not request.state.terminal}
 
     def _wait(self, request_id: str, timeout: float, *, watched: bool = False) -> Request:
         """Words of requests that this thread has stopped waiting for may still come; they are passed over."""

@@ -8,7 +8,7 @@ there is a file PATH, a minute at most). Several orders may be joined by ``;``.
 What else a model may do, with ``in decode`` or ``in predictions`` behind it also there: ``quit`` (SystemExit),
 ``interrupt`` (KeyboardInterrupt), ``panic`` (raised is no ``Exception``, as Rust's are), ``mute`` (raised is what
 cannot say what it is), ``hang``, ``gil 4`` (keeps Python's interpreter for four seconds), ``exit``, ``segfault``.
-``nan``, ``infinity``, ``huge``: a confidence of that kind.
+``nan``, ``infinity``, ``huge``: a confidence of that kind. ``many``: as many predictions as may be asked for.
 
 ``tests.toy:photo`` takes any image; a forward pass takes TOY_BASE seconds (environment) and TOY_SECONDS for each.
 """
@@ -56,7 +56,8 @@ class Toy:
         _obey_all(output, "predictions")
         first = output.replace(";", " ").split(maxsplit=1)[0]
         confidence = {"nan": math.nan, "infinity": math.inf, "huge": 1e300}.get(first, 1.0)
-        return [{"class": first, "index": 0, "confidence": confidence}][:top_k]
+        number = 1000 if "many" in output.split(";") else 1
+        return [{"class": first, "index": index, "confidence": confidence} for index in range(number)][:top_k]
 
     def warm_up(self) -> None:
         pass

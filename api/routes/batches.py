@@ -11,6 +11,7 @@ import json
 import time
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
@@ -49,12 +50,12 @@ if TYPE_CHECKING:
     from tasks.requests import Request
     from tasks.submit import Gateway, Submission
 
-    Records = Mapping[str, Request]
-
 blueprint = Operations("batches", __name__, description="Classify many images and follow them together")
 
 NDJSON = "application/x-ndjson"
 ACCEPT_POST = "application/json, multipart/form-data"
+#: Items whose answers are in memory at a time: each may have a thousand predictions.
+PART = 16
 #: What an item inherits from the batch when it does not say so itself.
 SHARED = ("model_type", "priority", "deadline", "top_k")
 HEADERS = {
@@ -96,8 +97,17 @@ def post_batch() -> Response:
     body = batch_resource(batch_id, batch, records)
     if body["status"] == "running" or not wish.wait:
         return reply(body, 202, {"Location": body["urls"]["self"], "Retry-After": "1"})
-    results = [item_resource(member, records, seed=True) for member in members]
-    return reply(body | {"results": results, "processing_time": round(time.monotonic() - began, 6)})
+    body |= {"processing_time": round(time.monotonic() - began, 6)}
+    return Response(_document(body, _results(members, seed=True)), mimetype="application/json")
+
+
+def _document(body: Mapping[str, Any], parts: Iterator[list[str]]) -> Iterator[str]:
+    """``body`` as JSON with the items of ``parts`` as its ``results``."""
+    lead = json.dumps(body, separators=(",", ":"))[:-1] + ',"results":['
+    for part in parts:
+        yield lead + ",".join(part)
+        lead = ","
+    yield "]}"
 
 
 def _known(batch_id: str, drafts: Sequence[Draft | Problem]) -> Batch | None:
@@ -214,9 +224,28 @@ def _wait(members: Sequence[Member], until: float) -> None:
 
 
 def _records(members: Sequence[Member], gateway: Gateway | None = None) -> dict[str, Request]:
-    """The records that still exist, by id; with ``gateway`` it can be called after the request context has gone."""
-    ids = [member.request_id for member in members if member.request_id]
-    return {record.id: record for record in (gateway or engine().gateway).records.get_many(ids)}
+    """The records that still exist, by id, as a list shows them.
+
+    With ``gateway`` it can be called after the request context has gone.
+    """
+    return {record.id: record for record in (gateway or engine().gateway).records.briefs(_ids(members))}
+
+
+def _ids(members: Sequence[Member]) -> list[str]:
+    return [member.request_id for member in members if member.request_id]
+
+
+def _results(members: Sequence[Member], *, seed: bool = False) -> Iterator[list[str]]:
+    """Every item as JSON, in parts; the first has been read when this returns, so that its errors can be answered."""
+    records = engine().gateway.records
+
+    def read(part: Sequence[Member]) -> list[str]:
+        found = {record.id: record for record in records.get_many(_ids(part))}
+        items = (item_resource(member, found, seed=seed) for member in part)
+        return [json.dumps(item, separators=(",", ":"), allow_nan=False) for item in items]
+
+    parts = (read(members[at : at + PART]) for at in range(0, len(members), PART))
+    return chain([next(parts)], parts)
 
 
 def known_batch(batch_id: str) -> Batch:
@@ -258,14 +287,8 @@ def get_batch(batch_id: str) -> Response:
 )  # fmt: skip
 def get_results(batch_id: str) -> Response:
     """Every item of a batch as NDJSON; those that have not ended say queued or running."""
-    members = known_batch(batch_id).members
-    records = _records(members)
-    return Response(_lines(members, records), mimetype=NDJSON)
-
-
-def _lines(members: Sequence[Member], records: Records) -> Iterator[str]:
-    for member in members:
-        yield json.dumps(item_resource(member, records), separators=(",", ":"), allow_nan=False) + "\n"
+    parts = _results(known_batch(batch_id).members)
+    return Response(("\n".join(part) + "\n" for part in parts), mimetype=NDJSON)
 
 
 @blueprint.operation(

@@ -11,7 +11,7 @@ from api.engine import engine
 from api.openapi import Answer, Operations, query
 from api.parameters import page_size
 from api.problems import Problem
-from api.resources import listed, reply, request_resource
+from api.resources import reply, request_resource
 from api.routes.inference import REDIS
 from api.schemas import DeadLettersSchema, RequestSchema
 from tasks.errors import UnknownRequest
@@ -33,7 +33,7 @@ ONE = ("unknown_dead_letter", *REDIS)
 def get_dead_letters() -> Response:
     """List the requests that were given up."""
     letters = engine().dead_letters.list(page_size(request.args))
-    return reply({"dead_letters": listed(letters)})
+    return reply({"dead_letters": [request_resource(letter) for letter in letters]})
 
 
 @blueprint.operation(

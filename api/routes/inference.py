@@ -19,7 +19,7 @@ from api.errors import from_outcome
 from api.examples import ACCEPTED, ANSWERED, INFERENCE_BODY
 from api.openapi import Answer, Operations, header, query
 from api.problems import Problem, wrong_value
-from api.resources import listed, now, reply, request_resource, timing_headers, urls, with_etag
+from api.resources import now, reply, request_resource, timing_headers, urls, with_etag
 from api.schemas import STATES, AcceptedSchema, PageSchema, RequestSchema
 from api.webhooks.promise import promise
 from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
@@ -320,7 +320,7 @@ def list_inference() -> Response:
     records, cursor = engine().monitor.recent(
         _wanted(given), limit=parameters.page_size(given), cursor=_cursor(given.get("cursor"))
     )
-    return reply({"requests": listed(records), "next_cursor": cursor})
+    return reply({"requests": [request_resource(record) for record in records], "next_cursor": cursor})
 
 
 def _wanted(given: Mapping[str, str]) -> Wanted:

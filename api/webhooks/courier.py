@@ -161,10 +161,10 @@ class Courier:
         if batch is None or batch.callback_url is None:
             return None
         ids = [member.request_id for member in batch.members if member.request_id]
-        records = self._gateway.records.get_many(ids)
+        records = self._gateway.records.briefs(ids)
         if not all(record.state.terminal for record in records):
             self._watch(batch_entry(batch_id), records)
-            records = self._gateway.records.get_many(ids)
+            records = self._gateway.records.briefs(ids)
         body = batch_resource(batch_id, batch, {record.id: record for record in records})
         about = {"type": "batch.completed", "timestamp": now(), "data": body}
         # Sent again under its key, a batch may have items accepted that were refused at first: that is another end.

@@ -1,6 +1,6 @@
 -- running -> succeeded or failed, by the current attempt only, and once.
 -- ARGV: prefix, boot id, request id, attempt, new state, outcome JSON, TTLs, decode seconds, infer seconds, dead letter (1/0),
---   batch size, model.
+--   batch size, model, JSON of further predictions or ''.
 -- Returns 1 done, 2 this attempt had done it already (a repeated call), 0 fenced: a later attempt or another end owns it.
 allow_when_full()
 local boot, id, attempt, to = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -13,6 +13,7 @@ if r[1] ~= 'running' or r[2] ~= boot or r[3] ~= attempt then
 end
 local at = now()
 redis.call('HSET', key, 'outcome', ARGV[6], 'committed', boot .. '#' .. attempt)
+if ARGV[13] ~= '' then redis.call('HSET', key, 'more', ARGV[13]) end
 if ARGV[10] == '1' then
   bury(id, key, r[4], 'running', at, ARGV[7], ARGV[6], ARGV[12])
   return 1

@@ -129,6 +129,8 @@ class FakeQueue:
         self.ping()
         return [self.kept[request_id] for request_id in ids if request_id in self.kept]
 
+    briefs = get_many
+
     def wait(self, request_id: str, timeout: float) -> Request:  # noqa: ARG002 - the real one's
         if self.places == 0:
             raise TooManyWaiters("all places taken")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from api.oip import answers
 from tasks.outcomes import MESSAGE, described, of_model, succeeded
+from tasks.requests import LISTED
 from worker_models.batcher import Result
 from worker_models.errors import InferenceFailed, ModelError, TruncatedImage
 
@@ -30,7 +31,7 @@ def stored(predictions: object) -> str:
         {"confidence": math.nan}, {"confidence": -math.inf}, {"confidence": 1e39}, {"confidence": "0.5"},
         {"index": 2**63}, {"index": 1.0}, {"class": 7}, {"class": "\ud800"}, {"more": math.nan}, {"more": object()},
     ],
-    ids=str,
+    ids="-".join,
 )  # fmt: skip
 def test_a_prediction_that_not_every_form_of_an_answer_can_carry_is_the_models_error(wrong: dict[str, object]) -> None:
     with pytest.raises(InferenceFailed):
@@ -38,7 +39,9 @@ def test_a_prediction_that_not_every_form_of_an_answer_can_carry_is_the_models_e
 
 
 @pytest.mark.parametrize(
-    "predictions", [None, 7, {"class": "cat"}, [["cat"]], [{"class": "cat"}], iter([GOOD])], ids=str
+    "predictions",
+    [None, 7, {"class": "cat"}, [["cat"]], [{"class": "cat"}], iter([GOOD])],
+    ids=lambda wrong: type(wrong).__name__,
 )
 def test_what_is_no_list_of_predictions_is_the_models_error(predictions: object) -> None:
     with pytest.raises(InferenceFailed):
@@ -54,6 +57,14 @@ def test_what_is_stored_is_json_and_fits_the_protocols_tensors(label: str, index
     (prediction,) = json.loads(text, parse_constant=pytest.fail)["predictions"]
     for output in answers.OUTPUTS.values():
         assert answers._raw(output.value(prediction), output.datatype)
+
+
+def test_predictions_that_a_list_leaves_out_are_stored_apart() -> None:
+    many = [GOOD | {"index": index} for index in range(LISTED + 2)]
+    outcome = succeeded(MODEL, many, 0.1, Result(None, 1, 0.2))
+    assert json.loads(outcome.result)["predictions"] == many[:LISTED]
+    assert json.loads(outcome.more) == many[LISTED:]
+    assert not succeeded(MODEL, many[:LISTED], 0.1, Result(None, 1, 0.2)).more
 
 
 class MuteError(ModelError):
