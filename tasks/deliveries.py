@@ -35,6 +35,8 @@ class Deliveries:
         self._settings = settings
         self._unknown: frozenset[str] = frozenset()
         self._fleet = 1
+        self._looked: tuple[float, float] | None = None
+        """Redis' clock and this host's steady one at the last look for the dead."""
 
     # -- a living worker's own
 
@@ -95,8 +97,24 @@ class Deliveries:
         if not ask and random.random() * self._fleet > ASKING:  # noqa: S311 - spreads load
             return None
         turn = max(1, int(self._settings.lease_renew * 400))
-        mine, self._fleet, *boots = scripts.run(self.client, "lapsed", (), [self.keys.prefix, turn])
-        return [boot.decode() for boot in boots] if mine else None
+        mine, self._fleet, *found = scripts.run(self.client, "lapsed", (), [self.keys.prefix, turn])
+        if not mine or self._stepped(float(found[0])):
+            return None
+        return [boot.decode() for boot in found[1:]]
+
+    def _stepped(self, clock: float) -> bool:
+        """Whether Redis' clock was set since the last look, or whether this is the first; then nobody may be judged."""
+        monotonic = steady()
+        before, self._looked = self._looked, (clock, monotonic)
+        if before is None:
+            return True
+        expected = before[0] + monotonic - before[1]
+        if abs(clock - expected) < self._settings.lease_ttl / 2:
+            return False
+        step = float(self._run("step", None, [expected, self._settings.lease_ttl / 2]))
+        log.warning("the clock of Redis' host was set by %.1f s: leases begin anew, deadlines move along", step)
+        self._looked = None
+        return True
 
     def rescue(self, boot: str) -> int:
         """Give a dead worker's deliveries back and take it off the register; how many requests run again."""
@@ -128,6 +146,11 @@ def _open(held: bytes) -> tuple[str, str, dict[str, Any], list[str]]:
     lane, _, text = held.decode().partition("\n")
     message = json.loads(text)
     return lane, text, message, envelope.requests_in(message)
+
+
+def steady() -> float:
+    """Seconds that go on whatever is done to this host's clock, also while it sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Watchfulness:

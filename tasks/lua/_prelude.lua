@@ -19,6 +19,14 @@ local function lives(boot)
   return redis.call('EXISTS', prefix .. 'lease:' .. boot) == 1 and redis.call('EXISTS', prefix .. 'death:' .. boot) == 0
 end
 
+-- Let a worker's lease begin anew; `lease_ttls` has its length in ms, also when it has run out.
+local function arm(boot, ttl)
+  ttl = ttl or redis.call('HGET', prefix .. 'lease_ttls', boot)
+  if not ttl then return end
+  redis.call('HSET', prefix .. 'lease_ttls', boot, ttl)
+  redis.call('SET', prefix .. 'lease:' .. boot, ttl, 'PX', ttl)
+end
+
 local function request_key(id) return prefix .. 'request:' .. id end
 local function image_key(id) return prefix .. 'image:' .. id end
 -- Bytes of the images of open requests.

@@ -11,5 +11,6 @@ if described then
 end
 redis.call('HDEL', prefix .. 'workers', boot)
 redis.call('HDEL', prefix .. 'casualties', boot)
+redis.call('HDEL', prefix .. 'lease_ttls', boot)
 redis.call('DEL', prefix .. 'lease:' .. boot, prefix .. 'death:' .. boot)
 return 1

@@ -10,5 +10,5 @@ if redis.call('HEXISTS', workers, boot) == 0 then
   chronicle('joined', boot, cjson.decode(ARGV[4]).model or '')
 end
 if ARGV[4] ~= '' then redis.call('HSET', workers, boot, ARGV[4]) end
-redis.call('SET', prefix .. 'lease:' .. boot, '1', 'PX', ARGV[3])
+arm(boot, ARGV[3])
 return {1, unpack(redis.call('HGETALL', prefix .. 'orders:' .. string.match(boot, '^(.*)/')))}

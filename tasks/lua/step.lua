@@ -1,0 +1,16 @@
+-- The wall clock of Redis' host has been set: leases begin anew, and deadlines move by as much, so that nobody is declared
+-- dead and nothing expires for it. ARGV: prefix, what `lapsed` would have returned without the step, seconds that are no step.
+-- Idempotent: `clock_offset` sums the steps up, so whoever comes second finds none. Returns the step in seconds, as text.
+allow_when_full()
+local offset = tonumber(redis.call('GET', prefix .. 'clock_offset') or 0)
+local step = now() - offset - tonumber(ARGV[2])
+if math.abs(step) < tonumber(ARGV[3]) then return '0' end
+redis.call('SET', prefix .. 'clock_offset', stamp(offset + step))
+for _, boot in ipairs(redis.call('HKEYS', prefix .. 'workers')) do arm(boot) end
+local due = redis.call('ZRANGE', prefix .. 'deadlines', 0, -1, 'WITHSCORES')
+for i = 1, #due, 2 do
+  local at = stamp(tonumber(due[i + 1]) + step)
+  redis.call('ZADD', prefix .. 'deadlines', at, due[i])
+  redis.call('HSET', request_key(due[i]), 'deadline', at)
+end
+return stamp(step)
