@@ -19,17 +19,18 @@ from api.engine import engine
 from api.openapi import Answer, Operations, query
 from api.parameters import whole
 from api.resources import now, reply, request_resource, timestamp
-from api.routes.health import totals, uptime, verdict
+from api.routes.health import health, readings, totals, uptime
 from api.routes.models import model_row
 from api.routes.queue import worker_row
-from api.schemas import LaneSchema, ModelSchema, RequestSchema, WorkerSchema
+from api.schemas import FindingSchema, LaneSchema, ModelSchema, RequestSchema, WorkerSchema
 from api.version import VERSION
 from tasks.connections import prompt, translated
 from tasks.errors import Unavailable
 from tasks.history import DAY
+from tasks.judge import judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from flask import Flask, Response
 
@@ -122,6 +123,7 @@ class SnapshotSchema(Schema):
     uptime = fields.Float(required=True)
     status = fields.String(required=True, metadata={"enum": ["healthy", "degraded", "unhealthy"]})
     reasons = fields.List(fields.String(), required=True)
+    findings = fields.List(fields.Nested(FindingSchema), required=True)
     chaos_enabled = fields.Boolean(required=True)
     max_queue = fields.Integer(required=True)
     workers = fields.List(fields.Nested(WorkerNowSchema), required=True)
@@ -194,24 +196,21 @@ def _board() -> Board:
 
 def _read() -> dict[str, Any]:
     monitor, settings = engine().monitor, engine().settings
-    workers = monitor.workers()
-    lanes = monitor.lanes(workers)
-    status, reasons = verdict(workers, lanes)
+    seen = readings()
     return {
         "as_of": now(),
         "version": VERSION,
         "uptime": uptime(),
-        "status": status,
-        "reasons": reasons,
+        **health(judge(seen, settings)),
         "chaos_enabled": settings.chaos_enabled,
         "max_queue": settings.max_queue,
-        "workers": [worker_row(worker) for worker in workers],
-        "lanes": lanes,
+        "workers": [worker_row(worker) for worker in seen.workers],
+        "lanes": seen.lanes,
         "paused": monitor.paused(),
         "dead_letters": monitor.dead_letter_count(),
-        "models": _models(settings, workers),
+        "models": _models(settings, seen.workers),
         "activity": [{**line, "at": timestamp(line["at"])} for line in _board().journal.read()],
-        "silent": [worker_row(worker) for worker in monitor.silent()],
+        "silent": [worker_row(worker) for worker in seen.silent],
         "fleet_events": [{**event, "at": timestamp(event["at"])} for event in monitor.fleet_events()],
         **_numbers(monitor),
     }
@@ -227,7 +226,7 @@ def _numbers(monitor: Monitor) -> dict[str, Any]:
     }
 
 
-def _models(settings: Settings, workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _models(settings: Settings, workers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     names = dict.fromkeys([*settings.models, *sorted(str(worker["model"]) for worker in workers)])
     return [model_row(name, workers) for name in names]
 

@@ -257,11 +257,23 @@ class StatsSchema(Open):
     avg_latency = _maybe_number("Mean seconds from acceptance to the end over METRICS_WINDOW; null before the first")
 
 
+class FindingSchema(Open):
+    """Something that is wrong with the system."""
+
+    code = _text("The kind, for programs")
+    severity = _text(
+        "problem: requests are refused, fail or are not served; warning: they are late", enum=["problem", "warning"]
+    )
+    detail = _text("What it is")
+    remedy = _text("What to do about it")
+
+
 class HealthSchema(Open):
     """The state of the whole system in one word, with the numbers behind it."""
 
     status = _text("healthy, degraded or unhealthy", enum=["healthy", "degraded", "unhealthy"])
     reasons = fields.List(fields.String(), required=True, metadata={"description": "Why it is not healthy"})
+    findings = _many(FindingSchema, "The same for programs, with what to do")
     timestamp = _time("When this was looked at")
     version = _text("Version of Inferlane")
     uptime = _number("Seconds this API process has run")

@@ -10,7 +10,7 @@ from dashboard.text import count, duration
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: How many reasons the sentence itself names; the rest is counted.
+#: How many findings the sentence itself names; the rest is counted.
 NAMED = 3
 #: Minutes of history that "now" means.
 RECENT = 5
@@ -42,14 +42,12 @@ class Verdict:
 
 
 def verdict(snapshot: Mapping[str, Any]) -> Verdict:
-    """Sum up a snapshot in one sentence."""
-    workers = snapshot["workers"]
-    if not workers:
-        return Verdict("bad", "Unhealthy", f"no workers online{_waiting(snapshot)}. Start one: make start")
-    if snapshot["status"] == "healthy":
-        return Verdict("ok", "Healthy", f"{count(len(workers), 'worker')}, {_pace(snapshot['history'])}")
-    level, word = ("bad", "Unhealthy") if snapshot["status"] == "unhealthy" else ("warn", "Degraded")
-    return Verdict(level, word, _joined(snapshot["reasons"]) or "no worker takes work")
+    """The API's findings in one sentence; nothing is judged here."""
+    findings, word = snapshot["findings"], snapshot["status"].capitalize()
+    if not findings:
+        return Verdict("ok", word, f"{count(len(snapshot['workers']), 'worker')}, {_pace(snapshot['history'])}")
+    level = "bad" if any(finding["severity"] == "problem" for finding in findings) else "warn"
+    return Verdict(level, word, _joined(findings))
 
 
 def trouble(state: str, detail: str = "") -> Verdict:
@@ -73,11 +71,9 @@ def _pace(history: Sequence[Mapping[str, Any]]) -> str:
     return f"p95 {duration(latency['p95'])}" if latency else f"no requests in the last {RECENT} minutes"
 
 
-def _waiting(snapshot: Mapping[str, Any]) -> str:
-    queued = snapshot["ledger"].get("queued", 0)
-    return f", {count(queued, 'request')} waiting" if queued else ""
-
-
-def _joined(reasons: Sequence[str]) -> str:
-    more = len(reasons) - NAMED
-    return "; ".join(reasons[:NAMED]) + (f"; and {more} more" if more > 0 else "")
+def _joined(findings: Sequence[Mapping[str, str]]) -> str:
+    if len(findings) == 1:
+        return f"{findings[0]['detail']}: {findings[0]['remedy']}"
+    more = len(findings) - NAMED
+    said = "; ".join(finding["detail"] for finding in findings[:NAMED])
+    return said + (f"; and {more} more" if more > 0 else "")

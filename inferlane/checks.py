@@ -18,9 +18,7 @@ from inferlane.facts import INSIDE, PATHS, Facts
 
 SLOW_ANSWER = 0.1  # seconds for /livez, which does nothing
 CLOCK_TOLERANCE = 2.0  # seconds; the Date header is exact to one, and the call takes its time
-SILENT = 5.0  # seconds without a heartbeat; leases are renewed many times in that
-LATE = 30.0  # seconds the oldest request of a lane may wait before somebody should look
-FAILING = 0.05  # share of requests that ended badly
+HEARTBEAT = 5.0  # seconds between two heartbeats at most; leases are renewed many times in that
 UNSEEN = "how Redis evicts and persists, clocks, threads, versions, timeouts, priorities, settings"
 
 
@@ -78,9 +76,9 @@ def readiness(facts: Facts) -> Findings:
 
 
 def health(facts: Facts) -> Findings:
-    """What the API itself complains of: models without a worker, lanes that are paused or behind."""
-    for reason in facts.documents.get("health", {}).get("reasons", ()):
-        yield Finding("health", Verdict.WARNING, reason)
+    """What the API itself finds wrong; nothing of it is judged here."""
+    for found in facts.documents.get("health", {}).get("findings", ()):
+        yield Finding(f"health: {found['code']}", Verdict(found["severity"]), found["detail"], found["remedy"])
 
 
 def access(facts: Facts) -> Findings:
@@ -109,14 +107,12 @@ def weights(facts: Facts) -> Findings:
 
 
 def heartbeats(facts: Facts) -> Findings:
-    """Workers renew their leases, and their clocks agree with the API's."""
+    """The clocks of workers agree with the API's; a worker without a lease sends no heartbeat."""
     for row in _workers(facts):
         age = (_time(facts.documents["workers"]["timestamp"]) - _time(row["last_heartbeat"])).total_seconds()
-        if age > SILENT:
-            yield Finding("heartbeat", Verdict.WARNING, f"{row['id']} was heard of {age:.0f} s ago",
-                          "it hangs, or its host's clock is behind")  # fmt: skip
-        elif age < -CLOCK_TOLERANCE:
-            yield Finding("heartbeat", Verdict.PROBLEM, f"{row['id']} is {-age:.0f} s ahead of the API", "use NTP")
+        if row.get("state") != "silent" and not -CLOCK_TOLERANCE <= age <= HEARTBEAT:
+            where = "behind" if age > 0 else "ahead of"
+            yield Finding("heartbeat", Verdict.PROBLEM, f"{row['id']} is {abs(age):.0f} s {where} the API", "use NTP")
 
 
 def faults(facts: Facts) -> Findings:
@@ -128,24 +124,8 @@ def faults(facts: Facts) -> Findings:
             yield Finding("chaos", Verdict.WARNING, f"{row['id']} runs with CHAOS_ENABLED", "not in production")
 
 
-def lanes(facts: Facts) -> Findings:
-    """No lane is nearly full."""
-    document = facts.documents.get("queues", {})
-    for lane in document.get("lanes", ()):
-        if lane["depth"] > 0.8 * document["max_size"]:
-            yield Finding("lanes", Verdict.WARNING, f"{lane['lane']} holds {lane['depth']} of {document['max_size']}",
-                          "more workers, or a smaller stream")  # fmt: skip
-        elif (lane["oldest_age"] or 0) > LATE and not lane["running"] and not lane["paused"]:
-            yield Finding("lanes", Verdict.PROBLEM, f"{lane['lane']} has waited {lane['oldest_age']:.0f} s and nobody"
-                          " takes from it", "start a worker for it")  # fmt: skip
-
-
-def failures(facts: Facts) -> Findings:
-    """Requests end well, and nothing waits for a person."""
-    numbers = facts.documents.get("metrics", {})
-    good, bad = numbers.get("successful_requests") or 0, numbers.get("failed_requests") or 0
-    if bad > FAILING * (good + bad):
-        yield Finding("failures", Verdict.WARNING, f"{bad} of {good + bad} requests failed or came too late")
+def dead_letters(facts: Facts) -> Findings:
+    """No request waits for a person."""
     if letters := facts.documents.get("dead_letters", {}).get("dead_letters"):
         yield Finding("dead letters", Verdict.WARNING, f"{len(letters)} requests were given up", "dead-letters")
 
@@ -165,7 +145,7 @@ def inside(facts: Facts) -> Findings:
 
 
 CHECKS: Sequence[Callable[[Facts], Findings]] = (
-    answers, clock, readiness, health, access, weights, heartbeats, faults, lanes, failures, inside,
+    answers, clock, readiness, health, access, weights, heartbeats, faults, dead_letters, inside,
 )  # fmt: skip
 
 

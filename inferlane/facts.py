@@ -22,8 +22,6 @@ PATHS: Mapping[str, str] = {
     "readiness": "/readyz",
     "health": "/health",
     "workers": "/workers/status",
-    "queues": "/queue/status",
-    "metrics": "/metrics",
     "dead_letters": "/dead_letters",
     INSIDE: "/admin/doctor",
 }

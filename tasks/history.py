@@ -54,6 +54,18 @@ class History:
         row: dict[str, float] = _row(0, self.read(range(current - minutes, current + 1)))["total"]
         return row
 
+    def ends(self, minutes: int) -> dict[str, tuple[int, int]]:
+        """Model -> requests that it answered, and that failed by its fault, in the last ``minutes`` and this one."""
+        current = int(time.time() // 60)
+        found: dict[str, dict[str, int]] = defaultdict(lambda: {"answered": 0, "faults": 0})
+        for entries in self.read(range(current - minutes, current + 1)):
+            for field, value in entries.items():
+                lane, _, name = field.decode().partition(":")
+                kind, _, model = name.partition(":")
+                if not lane and kind in {"answered", "faults"}:
+                    found[model][kind] += int(value)
+        return {model: (row["answered"], row["faults"]) for model, row in found.items()}
+
     def _sum(self, spans: Sequence[Span]) -> dict[Span, Row]:
         minutes = [minute for span in spans for minute in span]
         entries = dict(zip(minutes, self.read(minutes), strict=True))

@@ -18,6 +18,7 @@ class Keys:
         self.batches = f"{prefix}batches"
         self.dead_letters = f"{prefix}dead_letters"
         self.image_bytes = f"{prefix}image_bytes"
+        self.probe = f"{prefix}probe"
 
     def lane(self, name: str) -> str:
         """The list of messages of a lane."""

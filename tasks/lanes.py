@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
+from math import ceil
 from typing import NamedTuple
 
 from settings import get_settings
@@ -17,6 +18,18 @@ PRIORITIES = ("high", "normal", "low")
 ANY = "any"
 SAVED = 60
 """The turns that high may save up while it is empty."""
+
+
+#: The share of MAX_QUEUE up to which a priority may fill a model's lanes: low is refused first.
+ROOM = {"high": 0.9, "normal": 0.8, "low": 0.5}
+
+#: The share that each priority has to itself, so that it gets on however much there is of the others.
+RESERVED = 0.05
+
+
+def room(priority: str, max_queue: int) -> tuple[int, int]:
+    """When a request is refused: so many are queued in the lanes of its model, and so many in its own lane."""
+    return ceil(max_queue * ROOM[priority]), int(max_queue * RESERVED)
 
 
 class Lane(NamedTuple):

@@ -178,6 +178,10 @@ class Monitor:
         found = self._history.total(max(1, math.ceil(seconds / 60)))
         return found if found["count"] else {}
 
+    def ends(self, minutes: int) -> dict[str, tuple[int, int]]:
+        """Model -> requests that it answered, and that failed by its fault, in the last ``minutes``."""
+        return self._history.ends(minutes)
+
     def histograms(self) -> dict[tuple[str, str], dict[str, float]]:
         """(lane, stage) -> bucket number (as text) -> count, and ``sum`` in seconds; see :data:`BOUNDS`.
 

@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -37,14 +36,8 @@ from tasks.errors import (
 )
 from tasks.fleet import Fleet
 from tasks.keys import Keys
-from tasks.lanes import ANY, PRIORITIES, STRATEGIES, lane
+from tasks.lanes import ANY, PRIORITIES, STRATEGIES, lane, room
 from tasks.requests import Records, Request, State
-
-#: The share of MAX_QUEUE up to which a priority may fill a model's lanes: low is refused first.
-ROOM = {"high": 0.9, "normal": 0.8, "low": 0.5}
-
-#: The share that each priority has to itself, so that it gets on however much there is of the others.
-RESERVED = 0.05
 
 #: Seconds after a refusal in which this process asks for room before it sends images.
 WARY = 2.0
@@ -386,9 +379,7 @@ class Gateway:
         """What ``accept.lua`` says of each entry; without a message it is only asked, and no image is sent."""
         first = entries[0]
         backlog = [lane(priority, first.model) for priority in PRIORITIES]
-        room = self._settings.max_queue
-        bound, reserved = ceil(room * ROOM[first.submission.priority]), int(room * RESERVED)
-        limits = [bound, reserved, self._bytes_bound()]
+        limits = [*room(first.submission.priority, self._settings.max_queue), self._bytes_bound()]
         args: list[Any] = [self._keys.prefix, first.lane, message, *limits, reply, len(backlog), *backlog]
         images = []
         for entry in entries:
@@ -406,6 +397,20 @@ class Gateway:
             if not message:
                 raise
             raise Unavailable(f"{error}. {UNKNOWN}") from error
+
+    def refusal(self) -> str:
+        """Why Redis takes no writes now; empty when it does."""
+        try:
+            with translated():
+                self._client.set(self._keys.probe, "", nx=True, ex=UPLOAD)
+        except Unavailable as error:
+            return str(error)
+        return ""
+
+    def image_bytes(self) -> tuple[int, int]:
+        """Bytes of images that open requests hold, and how many they may; 0 for no limit."""
+        with translated():
+            return int(self._client.get(self._keys.image_bytes) or 0), self._bytes_bound()
 
     def _bytes_bound(self) -> int:
         """Bytes of images that open requests may hold; 0 for no limit."""

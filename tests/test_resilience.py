@@ -329,9 +329,9 @@ OUTAGE_IS_AN_ERROR = Mutation(
     "if model_type not in live:",
 )
 BLIND_HEALTH = Mutation(
-    "api/routes/health.py",
-    'served = {worker["model"] for worker in workers if worker["state"] != "draining"}',
-    "served = set(engine().settings.models)",
+    "tasks/judge.py",
+    'served = {worker["model"] for worker in seen.workers if worker["state"] != "draining"}',
+    "served = set(settings.models)",
 )
 
 

@@ -38,7 +38,6 @@ class Facts:
         vitals: of Redis; None when it does not answer.
         outage: why it does not.
         workers: the live ones, as their leases describe them.
-        paused: lane -> who paused it and when.
     """
 
     settings: Settings
@@ -48,7 +47,6 @@ class Facts:
     vitals: Vitals | None = None
     outage: str = ""
     workers: Sequence[Mapping[str, Any]] = ()
-    paused: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 Checks = Iterator[Check]

@@ -13,17 +13,6 @@ from tasks.vitals import shared
 NEEDED: Mapping[str, tuple[int, ...]] = {"celery": (5, 7), "kombu": (5, 7)}
 
 
-def models(facts: Facts) -> Checks:
-    """Every configured model has a worker that takes work."""
-    if facts.vitals is None:
-        yield Check("workers", None, "unknown")
-        return
-    served = {str(worker["model"]) for worker in facts.workers if worker.get("state") != "draining"}
-    wrong = [f"no worker takes requests for {model}" for model in facts.settings.models if model not in served]
-    fine = f"{len(facts.workers)} workers serve {', '.join(sorted(served))}"
-    yield judged("workers", wrong, fine=fine, remedy="make scale MODEL=1, or take it out of MODELS")
-
-
 def weights(facts: Facts) -> Checks:
     """No model answers at random; one check per model."""
     names = dict.fromkeys([*facts.settings.models, *sorted(str(worker["model"]) for worker in facts.workers)])
@@ -123,14 +112,4 @@ def settings(facts: Facts) -> Checks:
     yield judged("settings", wrong, fine="workers and API agree", remedy="give all processes the same environment")
 
 
-def pauses(facts: Facts) -> Checks:
-    """No lane is paused and forgotten."""
-    if facts.vitals is None:
-        yield Check("lanes", None, "unknown")
-        return
-    wrong = [f"{lane} is paused by {entry.get('by', 'somebody')}" for lane, entry in sorted(facts.paused.items())]
-    remedy = "resume it: POST /admin/lanes/LANE/resume"
-    yield judged("lanes", wrong, fine="no lane is paused", remedy=remedy)
-
-
-LOOKS: Sequence[Look] = (models, weights, threads, versions, settings, pauses)
+LOOKS: Sequence[Look] = (weights, threads, versions, settings)

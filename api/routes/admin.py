@@ -83,13 +83,8 @@ def _facts() -> doctor.Facts:
         "versions": installed(("celery", "kombu", "redis")),
     }
     try:
-        monitor = engine().monitor
-        monitor.ping()
-        found: dict[str, Any] = {
-            "vitals": engine().examiner.vitals(),
-            "workers": monitor.workers(),
-            "paused": monitor.paused(),
-        }
+        engine().monitor.ping()
+        found: dict[str, Any] = {"vitals": engine().examiner.vitals(), "workers": engine().monitor.workers()}
     except Unavailable as error:
         return doctor.Facts(**known, outage=str(error))
     return doctor.Facts(**known, **found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from api.engine import engine
@@ -16,17 +17,18 @@ from api.resources import now, reply
 from api.schemas import HealthSchema, LivenessSchema, ReadinessSchema
 from api.version import VERSION
 from tasks.errors import Unavailable
+from tasks.judge import LATELY, Readings, judge, outage, status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flask import Response
 
+    from tasks.judge import Finding
+
 blueprint = Operations("health", __name__, description="Is it well")
 
 STARTED = time.monotonic()
-#: A lane counts as behind when its oldest request has waited this many seconds.
-BEHIND = 30.0
 
 
 def uptime() -> float:
@@ -78,33 +80,40 @@ def _check(name: str, *, ok: bool, detail: str) -> dict[str, Any]:
 def get_health() -> Response:
     """Sum the system up in one word.
 
-    ``unhealthy``: Redis does not answer, or is one that cannot be used. ``degraded``: requests are accepted, but a
-    configured model has no worker that takes work, or a lane is far behind or paused. ``healthy``: none of that.
+    ``unhealthy``: Redis does not answer, takes no writes, or is one that cannot be used. ``degraded``: something else
+    is wrong (:mod:`tasks.judge`). ``healthy``: nothing is.
     """
+    monitor = engine().monitor
     try:
-        engine().monitor.ping()
-        workers, lanes, ledger = engine().monitor.workers(), engine().monitor.lanes(), engine().monitor.ledger()
-        window = engine().monitor.window(engine().settings.metrics_window)
+        monitor.ping()
+        seen, ledger = readings(), monitor.ledger()
+        window = monitor.window(engine().settings.metrics_window)
     except Unavailable as error:
-        return reply(_body("unhealthy", [str(error)], "down", _workers([]), {}, {}), 503, {"Retry-After": "1"})
-    return reply(_body(*verdict(workers, lanes), "up", _workers(workers), totals(ledger), window))
+        return _reply([outage(str(error))], "down", [], {}, {})
+    return _reply(judge(seen, engine().settings), "up", seen.workers, totals(ledger), window)
 
 
-def verdict(workers: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
-    """``healthy`` or ``degraded``, and why; for when Redis answers."""
-    reasons = _reasons(workers, lanes)
-    return "degraded" if reasons else "healthy", reasons
+def readings() -> Readings:
+    """What health is judged by.
+
+    Raises:
+        Unavailable: Redis does not answer.
+    """
+    monitor, gateway = engine().monitor, engine().gateway
+    workers = monitor.workers()
+    return Readings(
+        workers=workers, lanes=monitor.lanes(workers), silent=monitor.silent(), refusal=gateway.refusal(),
+        image_bytes=gateway.image_bytes(), ends=monitor.ends(LATELY),
+    )  # fmt: skip
 
 
-def _reasons(workers: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> list[str]:
-    served = {worker["model"] for worker in workers if worker["state"] != "draining"}
-    reasons = [f"no worker serves {model}" for model in engine().settings.models if model not in served]
-    for lane in lanes:
-        if lane["paused"]:
-            reasons.append(f"lane {lane['lane']} is paused")
-        elif (lane["oldest_age"] or 0) > BEHIND:
-            reasons.append(f"lane {lane['lane']} is {lane['oldest_age']:.0f} s behind")
-    return reasons
+def health(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The findings, the status that they amount to, and the same in words."""
+    return {
+        "status": status(findings),
+        "reasons": [finding.detail for finding in findings],
+        "findings": [asdict(finding) for finding in findings],
+    }
 
 
 def _workers(workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -121,28 +130,27 @@ def totals(ledger: Mapping[str, Mapping[str, int]]) -> Counter[str]:
     return summed
 
 
-def _body(
-    status: str,
-    reasons: Sequence[str],
+def _reply(
+    findings: Sequence[Finding],
     broker: str,
-    workers: Mapping[str, Any],
+    workers: Sequence[Mapping[str, Any]],
     total: Mapping[str, int],
     window: Mapping[str, float],
-) -> dict[str, Any]:
-    return {
-        "status": status,
-        "reasons": list(reasons),
+) -> Response:
+    body = {
+        **health(findings),
         "timestamp": now(),
         "version": VERSION,
         "uptime": uptime(),
         "broker": broker,
-        "workers": workers,
+        "workers": _workers(workers),
         "queue_size": total.get("queued", 0),
         "total_requests": total.get("accepted", 0),
         "successful_requests": total.get("succeeded", 0),
         "failed_requests": total.get("failed", 0) + total.get("expired", 0),
-        "stats": stats(workers["total"], total, window),
+        "stats": stats(len(workers), total, window),
     }
+    return reply(body, 503, {"Retry-After": "1"}) if body["status"] == "unhealthy" else reply(body)
 
 
 def stats(workers: int, total: Mapping[str, int], window: Mapping[str, float]) -> dict[str, Any]:

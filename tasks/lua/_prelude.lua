@@ -107,6 +107,8 @@ local function finish(id, key, lane, from, to, at, ttls, keep, model)
   redis.call('HDEL', key, 'owner', 'tag')
   move(lane, from, to)
   minute(lane, to, at)
+  -- Per model, for all lanes together: what it answered and what failed by its fault.
+  if model and model ~= '' and (keep or to == 'succeeded') then minute('', (keep and 'faults:' or 'answered:') .. model, at) end
   local r = redis.call('HMGET', key, 'created', 'bytes')
   observe(served(lane, model), 'total', at - tonumber(r[1]), at)
   if r[2] then redis.call('DECRBY', image_bytes, r[2]) end

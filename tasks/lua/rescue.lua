@@ -22,8 +22,10 @@ for i = 7, #ARGV do
     redis.call('HINCRBY', key, 'deaths', 1)
     note(key, at, 'worker_died', ',"worker":"' .. boot .. '","crashes":' .. crashes)
     if crashes >= most then
+      local worker = redis.call('HGET', prefix .. 'workers', boot)
       bury(id, key, r[3], 'running', at, ttls,
-        '{"code":"poison","message":"ended its worker ' .. crashes .. ' times","retryable":false}')
+        '{"code":"poison","message":"ended its worker ' .. crashes .. ' times","retryable":false}',
+        worker and cjson.decode(worker).model)
       dead = dead + 1
     else
       move(r[3], 'running', 'queued')

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
+from tests.support.redis_server import RedisServer
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
 from tests.toy import GIF
 
@@ -111,6 +113,20 @@ CASES: dict[str, Provoke] = {
 def test_what_the_api_answers(api: ApiProcess, kept_api: ApiProcess, toy: WorkerProcess, heading: str) -> None:
     assert heading in CASES[heading](api, kept_api, toy).text
     assert heading in HEADINGS
+
+
+def test_what_health_says(stack: Stack, own_redis: RedisServer) -> None:
+    """The judge's own tests provoke each finding; these are those that have a heading."""
+    api = stack.start_api(MODELS="toy")
+    assert "no workers online" in api.client.get("/health").text
+    stack.start_worker("tests.toy:toy")
+    for _ in range(5):
+        post(api, GIF + b"error", model_type="toy")
+    assert "failed all 5 requests" in api.client.get("/health").text
+    with redis.Redis.from_url(own_redis.url) as server:
+        server.config_set("maxmemory", 1_000_000)
+    assert "Redis is full" in api.client.get("/health").text
+    assert {"`no workers online`", "`failed all 5 requests`", "`Redis is full`"} <= set(HEADINGS.splitlines())
 
 
 def test_without_redis(stack: Stack) -> None:

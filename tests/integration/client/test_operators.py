@@ -134,7 +134,7 @@ def test_doctor_finds_random_weights_and_a_missing_worker(stack: Stack) -> None:
     done = run(api.url, "doctor", "--json")
     assert done.returncode == 1
     assert findings(done)["weights"]["verdict"] == "problem"
-    assert "resnet18" in findings(done)["health"]["detail"]
+    assert "resnet18" in findings(done)["health: no_worker"]["detail"]
 
 
 def test_doctor_with_the_key_sees_inside_and_fails_when_something_is_wrong_there(
@@ -162,9 +162,9 @@ def test_an_installation_without_an_administrators_key_is_told_how_to_make_one(s
     assert (stranger.returncode, "does not know this key" in stranger.stderr) == (1, True)
 
 
-def test_doctor_without_workers_or_redis(stack: Stack) -> None:
+def test_doctor_without_workers(stack: Stack) -> None:
     api = stack.start_api(MODELS=MODELS)
-    assert findings(run(api.url, "doctor", "--json"))["ready: workers"]["verdict"] == "problem"
+    assert findings(run(api.url, "doctor", "--json"))["health: no_worker"]["verdict"] == "problem"
 
 
 def test_an_api_that_asks_for_keys_is_told_apart(stack: Stack) -> None:

@@ -49,6 +49,7 @@ class FakeQueue:
         self.batches: dict[str, Batch] = {}
         self.places = 1000
         self.down = False
+        self.no_writes = ""
         self.silent_rows: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = [worker_row("answers-1@host", "answers")]
         self.lane_rows: list[dict[str, Any]] = [lane_row("normal", depth=3), lane_row("high.answers", depth=1)]
@@ -150,6 +151,12 @@ class FakeQueue:
     def close(self) -> None:
         self.closed = True
 
+    def refusal(self) -> str:
+        return self.no_writes
+
+    def image_bytes(self) -> tuple[int, int]:
+        return 0, 0
+
     # -- the Monitor
 
     def ping(self) -> None:
@@ -188,6 +195,9 @@ class FakeQueue:
     def silent(self) -> list[dict[str, Any]]:
         self.ping()
         return list(self.silent_rows)
+
+    def ends(self, _minutes: int) -> dict[str, tuple[int, int]]:
+        return {}
 
     def window(self, _seconds: float) -> dict[str, float]:
         return {"p50": 0.02, "p95": 0.1, "p99": 0.2, "mean": 0.03, "count": 4}

@@ -12,7 +12,7 @@ from flask import Flask
 from api.doctor import Check, Facts, examine
 from settings import load_settings
 from tasks.vitals import Vitals
-from tests.unit.api.fakes import FakeQueue, lane_row, worker_row
+from tests.unit.api.fakes import FakeQueue, worker_row
 
 KEY = {"Authorization": "Bearer boss"}
 VERSIONS = {"celery": "5.7.0", "kombu": "5.7.0", "redis": "8.1.0"}
@@ -83,8 +83,8 @@ def test_other_ways_to_be_well(vitals: dict[str, Any]) -> None:
 def test_without_redis_the_rest_is_unknown_and_the_house_is_looked_at() -> None:
     down = replace(facts(), vitals=None, workers=(), outage="Redis does not answer: refused")
     told = {check.name: check.ok for check in examine(down)}
-    assert told.keys() >= {"redis", "eviction", "persistence", "fsync", "memory", "workers", "lanes", "timeouts"}
-    assert (told["redis"], told["eviction"], told["workers"], told["timeouts"]) == (False, None, None, True)
+    assert told.keys() >= {"redis", "eviction", "persistence", "fsync", "memory", "timeouts"}
+    assert (told["redis"], told["eviction"], told["timeouts"]) == (False, None, True)
     assert found(down, "redis").detail == "Redis does not answer: refused"
 
 
@@ -142,16 +142,6 @@ def test_workers_that_are_set_differently_are_told() -> None:
     assert (check.ok, check.detail) == (False, "a@one has HARD_TIMEOUT 120.0, the API 60.0")
 
 
-def test_a_paused_lane_is_told_with_who_did_it() -> None:
-    check = found(facts(paused={"low": {"by": "ann", "at": 1.0}}), "lanes")
-    assert (check.ok, check.detail) == (False, "low is paused by ann")
-
-
-@pytest.mark.parametrize("workers", [[worker(model="mobilenet")], [worker(state="draining")]])
-def test_a_model_nobody_takes_is_told(workers: list[dict[str, Any]]) -> None:
-    assert found(facts(*workers), "workers").detail == "no worker takes requests for resnet18"
-
-
 @pytest.mark.parametrize(
     ("environ", "service_seconds", "says"),
     [
@@ -201,10 +191,9 @@ def asked(make_app: Callable[..., Flask], **headers: str) -> dict[str, Any]:
     return {check["name"]: check for check in answer.get_json()["checks"]}
 
 
-def test_the_route_tells_every_check(make_app: Callable[..., Flask], queue: FakeQueue) -> None:
-    queue.lane_rows = [lane_row("low", paused=True)]
+def test_the_route_tells_every_check(make_app: Callable[..., Flask]) -> None:
     checks = asked(make_app)
-    assert (checks["lanes"]["ok"], checks["eviction"]["ok"], checks["access"]["ok"]) == (False, True, True)
+    assert (checks["eviction"]["ok"], checks["access"]["ok"]) == (True, True)
     assert set(checks["redis"]) == {"name", "ok", "detail", "remedy"}
 
 

@@ -58,6 +58,16 @@ def test_without_a_worker_that_takes_work_it_is_degraded_and_ready_to_accept(
     assert [(check["name"], check["ok"]) for check in ready.get_json()["checks"]] == [("broker", True)]
 
 
+def test_while_redis_takes_no_writes_it_is_unhealthy_though_it_answers(client: FlaskClient, queue: FakeQueue) -> None:
+    queue.rows, queue.no_writes = everyone(), "Redis is full"
+    response = client.get("/health")
+    body = response.get_json()
+    assert (response.status_code, body["status"], body["broker"]) == (503, "unhealthy", "up")
+    assert body["reasons"] == ["nothing is accepted: Redis is full"]
+    assert (body["workers"]["total"], response.headers["Retry-After"]) == (5, "1")
+    assert client.get("/readyz").status_code == 200
+
+
 def test_with_redis_down_only_livez_is_well(client: FlaskClient, queue: FakeQueue) -> None:
     queue.down = True
     assert client.get("/livez").status_code == 200

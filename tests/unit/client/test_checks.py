@@ -10,16 +10,14 @@ from inferlane.facts import Facts
 
 NOW = "2026-01-02T03:04:05.000Z"
 WORKER = {"id": "toy-1@host", "model": "toy", "weights": "pypi:x", "chaos": None, "last_heartbeat": NOW}
-LANE = {"lane": "low.toy", "depth": 1, "running": 0, "oldest_age": 1.0, "paused": False}
+NO_WORKER = {"code": "no_worker", "severity": "problem", "detail": "no worker serves x", "remedy": "start one"}
 
 
-def documents(worker: dict[str, Any] | None = None, lane: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+def documents(worker: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     return {
         "readiness": {"checks": [{"name": "broker", "ok": True, "detail": "Redis answers"}]},
-        "health": {"reasons": []},
+        "health": {"findings": []},
         "workers": {"workers": [WORKER | (worker or {})], "timestamp": NOW},
-        "queues": {"lanes": [LANE | (lane or {})], "max_size": 100},
-        "metrics": {"successful_requests": 100, "failed_requests": 1},
         "dead_letters": {"dead_letters": []},
         "inside": {"checks": [{"name": "eviction", "ok": True, "detail": "noeviction", "remedy": ""}]},
     } | more
@@ -85,19 +83,16 @@ def test_what_the_api_finds_inside_is_a_problem_or_unknown_with_its_remedy() -> 
         (facts(documents=documents(worker={"weights": "random"})), "weights", Verdict.PROBLEM, "toy-1"),
         (
             facts(documents=documents(worker={"last_heartbeat": "2026-01-02T03:03:55Z"})),
-            "heartbeat", Verdict.WARNING, "10 s ago",
+            "heartbeat", Verdict.PROBLEM, "10 s behind",
         ),
         (
             facts(documents=documents(worker={"last_heartbeat": "2026-01-02T03:05:05Z"})),
             "heartbeat", Verdict.PROBLEM, "60 s ahead",
         ),
         (facts(documents=documents(worker={"chaos": "slow"})), "chaos", Verdict.WARNING, "slow"),
-        (facts(documents=documents(lane={"depth": 90})), "lanes", Verdict.WARNING, "90 of 100"),
-        (facts(documents=documents(lane={"oldest_age": 99.0})), "lanes", Verdict.PROBLEM, "nobody"),
-        (facts(documents=documents(health={"reasons": ["no worker serves x"]})), "health", Verdict.WARNING, "serves x"),
         (
-            facts(documents=documents(metrics={"successful_requests": 9, "failed_requests": 1})),
-            "failures", Verdict.WARNING, "1 of 10",
+            facts(documents=documents(health={"findings": [NO_WORKER]})),
+            "health: no_worker", Verdict.PROBLEM, "serves x",
         ),
         (
             facts(documents=documents(dead_letters={"dead_letters": [{}, {}]})),
@@ -115,12 +110,19 @@ def test_each_complaint_is_found_alone(sick: Facts, name: str, verdict: Verdict,
     assert words in finding.detail
 
 
+def test_a_silent_worker_is_left_to_the_judge() -> None:
+    assert (
+        complaints(facts(documents=documents(worker={"state": "silent", "last_heartbeat": "2026-01-02T03:03:55Z"})))
+        == []
+    )
+
+
 def test_an_address_for_others_with_key_and_tls_is_sound() -> None:
     assert complaints(facts("https://api.example", has_key=True)) == []
 
 
 def test_what_may_not_be_read_is_unknown_and_breaks_no_check() -> None:
-    refused = {name: AccessDenied("an API key is needed") for name in ("workers", "queues", "dead_letters")}
+    refused = {name: AccessDenied("an API key is needed") for name in ("workers", "health", "dead_letters")}
     found = examine(facts("https://api.example", documents={}, errors=refused))
     assert sum(finding.verdict is Verdict.UNKNOWN for finding in found) >= 3
     assert not [finding for finding in found if finding.verdict is Verdict.PROBLEM]

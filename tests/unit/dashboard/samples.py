@@ -53,7 +53,7 @@ def request(state: str = "succeeded", **changes: Any) -> dict[str, Any]:
 
 def snapshot(**changes: Any) -> dict[str, Any]:
     body = {
-        "as_of": AS_OF, "version": "1", "uptime": 65.0, "status": "healthy", "reasons": [], "chaos_enabled": False,
+        "as_of": AS_OF, "version": "1", "uptime": 65.0, "status": "healthy", "findings": [], "chaos_enabled": False,
         "max_queue": 100, "workers": [worker()], "lanes": [lane("normal"), lane()], "paused": {},
         "ledger": {"accepted": 9, "succeeded": 6, "failed": 1, "expired": 0, "canceled": 1, "queued": 1, "running": 0},
         "counters": {"rescued": 2}, "latencies": {}, "history": [minute(number) for number in range(60)],

@@ -16,24 +16,24 @@ def test_a_healthy_system_without_requests_does_not_invent_a_latency() -> None:
     assert verdict(snapshot()).sentence == "1 worker, no requests in the last 5 minutes"
 
 
-def test_a_degraded_system_says_why() -> None:
-    said = verdict(snapshot(status="degraded", reasons=["lane normal is 42 s behind"]))
-    assert (said.level, said.word, said.sentence) == ("warn", "Degraded", "lane normal is 42 s behind")
+def found(*details: str, severity: str = "warning") -> list[dict[str, str]]:
+    return [{"code": "x", "severity": severity, "detail": text, "remedy": "mend it"} for text in details]
 
 
-def test_many_reasons_are_counted() -> None:
-    said = verdict(snapshot(status="degraded", reasons=["a", "b", "c", "d", "e"]))
+def test_a_degraded_system_says_why_and_what_to_do() -> None:
+    said = verdict(snapshot(status="degraded", findings=found("lane normal is 42 s behind")))
+    assert (said.level, said.word, said.sentence) == ("warn", "Degraded", "lane normal is 42 s behind: mend it")
+
+
+def test_many_findings_are_counted() -> None:
+    said = verdict(snapshot(status="degraded", findings=found("a", "b", "c", "d", "e")))
     assert said.sentence == "a; b; c; and 2 more"
 
 
-def test_without_workers_it_says_what_waits_and_what_to_do() -> None:
-    said = verdict(snapshot(status="unhealthy", workers=[]))
-    assert said.level == "bad"
-    assert said.sentence == "no workers online, 1 request waiting. Start one: make start"
-
-
-def test_an_unhealthy_system_with_workers_is_not_called_healthy() -> None:
-    assert verdict(snapshot(status="unhealthy", workers=[worker(state="draining")])).level == "bad"
+def test_what_the_api_calls_a_problem_is_red_whatever_its_status() -> None:
+    findings = [*found("late"), *found("no workers online, 1 waiting", severity="problem")]
+    assert verdict(snapshot(status="degraded", findings=findings, workers=[])).level == "bad"
+    assert verdict(snapshot(status="unhealthy", findings=findings)).word == "Unhealthy"
 
 
 @pytest.mark.parametrize("state", TROUBLES)
