@@ -423,14 +423,17 @@ class Gateway:
     def _outcome(self, entry: Entry, code: int, state: bytes) -> Accepted | TaskError:
         if code == ANOTHER_BODY:
             return IdempotencyConflict(f"request {entry.id} was accepted before with another body")
-        if code == NO_ROOM_FOR_IMAGE:
+        if code in REFUSALS:
             wait = self._fleet.expected_wait(entry.model, entry.submission.priority) or UNMEASURED
-            return LaneFull("open requests hold as many bytes of images as they may (MAX_QUEUE_BYTES)").after(wait / 2)
-        if code == NO_ROOM:
-            wait = self._fleet.expected_wait(entry.model, entry.submission.priority) or UNMEASURED
-            why = f", and {entry.lane} is paused" if self._fleet.paused(entry.lane) else ""
-            return LaneFull(f"the lanes of {entry.model} are full for {entry.submission.priority}{why}").after(wait / 2)
+            return LaneFull(self._full(entry, code)).after(wait / 2)
         return Accepted(entry.id, code == REPLAYED, State(state.decode()))
+
+    def _full(self, entry: Entry, code: int) -> str:
+        """What is full."""
+        if code == NO_ROOM_FOR_IMAGE:
+            return "open requests hold as many bytes of images as they may (MAX_QUEUE_BYTES)"
+        why = f", and {entry.lane} is paused" if self._fleet.paused(entry.lane) else ""
+        return f"the lanes of {entry.model} are full for {entry.submission.priority}{why}"
 
 
 def _fields(entry: Entry) -> list[Any]:

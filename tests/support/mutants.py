@@ -14,6 +14,7 @@ SOURCES = (
     "celeryconfig.py",
     "logs.py",
     "serving.py",
+    "front.py",
     "tasks",
     "worker_models",
     "api",
