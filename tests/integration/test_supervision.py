@@ -123,5 +123,5 @@ def test_stopping_what_does_not_run_is_no_error(stack: Stack) -> None:
 
 def test_a_wrong_setting_is_one_line(stack: Stack) -> None:
     done = scripts(stack, "status", API_PORT="http")
-    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert done.stderr.startswith("API_PORT:")
