@@ -48,7 +48,7 @@ RUN --mount=type=cache,target=/tmp/.cache/pip pip install --require-hashes --no-
 # ---- the models: weights are fetched and graphs exported here, so that a worker needs neither torch nor the internet
 FROM export-venv AS models
 ARG MODELS="mobilenet,resnet18,efficientnet,squeezenet,efficientnet_lite0"
-COPY settings.py logs.py ./
+COPY common/ common/
 COPY worker_models/ worker_models/
 COPY deploy/weights/ /opt/weights/
 RUN mkdir -p /opt/models /opt/torch && MODELS="${MODELS}" WEIGHTS_TIMEOUT=600 python -m worker_models prepare
@@ -56,7 +56,8 @@ RUN mkdir -p /opt/models /opt/torch && MODELS="${MODELS}" WEIGHTS_TIMEOUT=600 py
 # ---- API and dashboard: no model runtime
 FROM base AS api
 COPY --from=api-venv /opt/venv /opt/venv
-COPY settings.py logs.py serving.py front.py celeryconfig.py ./
+COPY celeryconfig.py ./
+COPY common/ common/
 COPY worker_models/ worker_models/
 COPY tasks/ tasks/
 COPY api/ api/
@@ -73,7 +74,8 @@ CMD ["python", "-m", "api"]
 
 # ---- worker code, the same for every kind of worker
 FROM base AS worker-code
-COPY settings.py logs.py celeryconfig.py ./
+COPY celeryconfig.py ./
+COPY common/ common/
 COPY worker_models/ worker_models/
 COPY tasks/ tasks/
 COPY scripts/__init__.py scripts/alive.py scripts/flower.py scripts/

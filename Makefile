@@ -11,8 +11,8 @@ REPORTS := .run/reports
 # processes start, so their compiled modules are kept even where the environment says not to: `make clean` deletes them.
 # The order of files is that of tests/conftest.py, the long ones first.
 TEST_PROCESSES ?= 4
-RUNS := settings.py logs.py serving.py front.py celeryconfig.py demo.py api inferlane dashboard scripts tasks worker_models
-CODE := $(wildcard *.py) $(wildcard api inferlane dashboard tasks worker_models scripts tests bench deploy)
+RUNS := common celeryconfig.py demo.py api inferlane dashboard scripts tasks worker_models
+CODE := $(wildcard *.py) $(wildcard common api inferlane dashboard tasks worker_models scripts tests bench deploy)
 export PATH := $(abspath $(VENV)/bin):$(PATH)
 
 .DEFAULT_GOAL := help

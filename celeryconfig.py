@@ -1,4 +1,4 @@
-"""Every Celery and kombu setting. Sizes and places come from ``settings.py``, the shape of a process from its command.
+"""Every Celery and kombu setting. Sizes and places come from :mod:`common.settings`, the rest from the command line.
 
 A leaf: it imports the settings and the names of lanes, nothing that imports the application.
 """
@@ -7,7 +7,7 @@ from celery.concurrency import ALIASES as POOL_ALIASES  # type: ignore[attr-defi
 from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
-from settings import get_settings
+from common.settings import get_settings
 from tasks.lanes import ANY, all_lanes, lane
 
 _settings = get_settings()
@@ -24,9 +24,9 @@ def _as_kombu_spells(url: str) -> str:
 broker_url = _as_kombu_spells(_settings.redis_url)
 # By alias, so that whatever builds a connection from the URL (Flower, the celery command line) gets the same transport.
 TRANSPORT_ALIASES.update(
-    redis="tasks.transport:Transport",
-    rediss="tasks.transport:Transport",
-    sentinel="tasks.transport:SentinelTransport",
+    redis="tasks.worker.channel:Transport",
+    rediss="tasks.worker.channel:Transport",
+    sentinel="tasks.worker.channel:SentinelTransport",
 )
 broker_transport_options = {
     "master_name": _settings.sentinel_master,
@@ -64,15 +64,15 @@ worker_prefetch_multiplier = 1  # what is delivered is performed in that order: 
 
 # -- worker
 # By alias, too: ``--pool threads`` stays what people type.
-POOL_ALIASES["threads"] = "tasks.inference:TaskPool"
-imports = ("tasks.inference", "tasks.worker")
+POOL_ALIASES["threads"] = "tasks.worker.task:TaskPool"
+imports = ("tasks.worker.task", "tasks.worker.process")
 worker_pool = "threads"
 worker_concurrency = 16
-worker_consumer = "tasks.worker:Consumer"
+worker_consumer = "tasks.worker.process:Consumer"
 worker_send_task_events = False
 worker_hijack_root_logger = False
 worker_redirect_stdouts = False
 worker_cancel_long_running_tasks_on_connection_loss = False
-# What is in hands counts against the credit over a broken connection too (tasks/ownership.py): reducing the credit as
-# well would count it twice.
+# What is in hands counts against the credit over a broken connection too (tasks/worker/ownership.py): reducing the
+# credit as well would count it twice.
 worker_enable_prefetch_count_reduction = False

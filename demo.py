@@ -19,9 +19,9 @@ from typing import Any
 
 import httpx
 
+from common.settings import get_settings
 from scripts.tour.guide import menu, tour
 from scripts.tour.scenes import SCENES
-from settings import get_settings
 
 CAT = Path(__file__).resolve().parent / "docs" / "images" / "cat.png"
 CAT_CLASSES = range(281, 286)  # ImageNet's domestic cats: tabby, tiger, Persian, Siamese, Egyptian

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from api.engine import Connections
-    from settings import Settings
+    from api.services import Connections
+    from common.settings import Settings
 
 __all__ = ["create_app"]
 
@@ -20,7 +20,7 @@ __all__ = ["create_app"]
 def create_app(settings: Settings | None = None, *, connections: Connections | None = None) -> Flask:
     """A new API, see :func:`api.app.create_app`.
 
-    Imported when it is called: importing the package must not import what ``python -m api.keys`` is about to run.
+    Imported when it is called: importing the package must not import what ``python -m api.http.api_keys`` runs.
     """
     from api import app
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-import logs
-from api import access
 from api.app import create_app
-from api.engine import EXTENSION
-from api.json_body import MAX_CONTAINERS
-from front import Front
-from serving import serve, settle
-from settings import SettingsError, get_settings
+from api.http import auth
+from api.input.json_body import MAX_CONTAINERS
+from api.services import EXTENSION
+from common import logs
+from common.front import Front
+from common.serving import serve, settle
+from common.settings import SettingsError, get_settings
 from worker_models.memory import return_large_buffers, share_one_arena
 
 #: Bodies from this size on, those of batches, are given back to the system when they have been dealt with; bytes.
@@ -36,7 +36,7 @@ def application() -> Front:
         threads=settings.max_waiters + 32,
         most=settings.max_body_bytes,
         memory=settings.body_memory or 4 * settings.max_body_bytes,
-        admits=access.admits(app, settings),
+        admits=auth.admits(app, settings),
         containers=MAX_CONTAINERS,
     )
 

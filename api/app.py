@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
-from api import access, correlation, errors, intake, openapi, ops
-from api.engine import EXTENSION, Connections, Engine, real_connections
-from api.routes import BLUEPRINTS
+from api.features.webhooks import signing
+from api.http import auth, correlation, errors, openapi
+from api.input import intake
+from api.routes import BLUEPRINTS, ops
+from api.services import EXTENSION, Connections, Engine, real_connections
 from api.version import VERSION
-from api.webhooks import signing
-from serving import behind
-from settings import get_settings
+from common.serving import behind
+from common.settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from settings import Settings
+    from common.settings import Settings
 
 
 class Api(Flask):
@@ -48,13 +49,13 @@ def create_app(settings: Settings | None = None, *, connections: Connections | N
         signing.signer(settings.webhook_secret)
     app.extensions[EXTENSION] = Engine(settings, connections or real_connections(settings))
     if settings.otel_enabled:
-        from api import tracing
+        from api.http import tracing
 
         tracing.register(app)
     behind(app, settings.trusted_proxies)
     app.after_request(intake.drain)
     correlation.register(app)
-    access.register(app, settings)
+    auth.register(app, settings)
     errors.register(app)
     ops.register(app)
     api = openapi.create(app, VERSION)

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from bench.caller import Caller
 from bench.trees import cpu_seconds, memory
-from settings import Settings
+from common.settings import Settings
 from tests.support.redis_server import RedisServer
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from bench.runs import Run, closed_loop
-from settings import Settings
+from common.settings import Settings
 from worker_models.batcher import Batcher
 from worker_models.model import batcher_shape, load_model
 

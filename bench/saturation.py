@@ -22,17 +22,17 @@ from typing import Any
 
 import redis
 
-from settings import Settings, load_settings
-from tasks import connections, envelope, scripts
-from tasks.deliveries import Watchfulness
-from tasks.fleet import read_workers
-from tasks.keys import Keys
+from common.settings import Settings, load_settings
 from tasks.lanes import lanes_of
-from tasks.lease import Lease
-from tasks.ownership import Ownership
-from tasks.requests import Outcome, Records, State
-from tasks.submit import Gateway, Submission
-from tasks.transport import take_call
+from tasks.producer.gateway import Gateway, Submission
+from tasks.producer.live_workers import read_workers
+from tasks.protocol import connections, envelope, scripts
+from tasks.protocol.keys import Keys
+from tasks.protocol.requests import Outcome, Records, State
+from tasks.worker.channel import take_call
+from tasks.worker.lease import Lease
+from tasks.worker.ownership import Ownership
+from tasks.worker.rescue import Watchfulness
 from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[1]

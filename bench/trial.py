@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.queueing import Call, Outcome, Plan
 from tasks.lanes import PRIORITIES
-from tasks.submit import Gateway, Submission
+from tasks.producer.gateway import Gateway, Submission
 from tests.support.oracle import all_ended
 from tests.support.redis_server import RedisServer
 from tests.support.stack import Stack

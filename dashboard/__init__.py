@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from settings import Settings
+    from common.settings import Settings
 
 __all__ = ["create_server"]
 
 
 def create_server(settings: Settings | None = None) -> Flask:
     """The WSGI application; it asks the API nothing before the first page does."""
+    from common.settings import get_settings
     from dashboard.app import create_app
-    from settings import get_settings
 
     server: Flask = create_app(settings or get_settings()).server
     return server

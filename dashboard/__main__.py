@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logs
+from common import logs
+from common.front import Front
+from common.serving import serve, settle
+from common.settings import get_settings
 from dashboard import create_server
-from front import Front
-from serving import serve, settle
-from settings import get_settings
 
 
 def application() -> Front:

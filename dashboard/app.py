@@ -9,18 +9,18 @@ from dash import Dash
 from flask import request
 from markupsafe import escape
 
+from common.serving import answers_to, behind
 from dashboard import routes
 from dashboard.page.shell import layout
 from dashboard.wiring import wire
-from serving import answers_to, behind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flask import Response
 
+    from common.settings import Settings
     from dashboard.routes import Backend
-    from settings import Settings
 
 ASSETS = Path(__file__).parent / "assets"
 #: Nothing may be loaded from, or sent to, anywhere else. Dash needs inline scripts; the grid compiles its formatters.

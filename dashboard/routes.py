@@ -22,7 +22,7 @@ from dashboard.upstream import Answer, Refused, Upstream, UpstreamError
 from dashboard.view import WINDOWS, charts
 
 if TYPE_CHECKING:
-    from settings import Settings
+    from common.settings import Settings
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("ui", __name__, url_prefix="/ui")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from common.settings import get_settings
 from scripts import probes
 from scripts.system import OperationError, System
-from settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

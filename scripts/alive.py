@@ -13,14 +13,14 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from settings import get_settings
+from common.settings import get_settings
 from tasks.errors import Unavailable
-from tasks.monitor import Monitor
+from tasks.inspect.monitor import Monitor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from settings import Settings
+    from common.settings import Settings
 
 ALIVE, DEAD = 0, 1
 

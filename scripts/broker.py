@@ -23,10 +23,10 @@ from urllib.parse import urlsplit
 
 import redis
 
-import logs
-from settings import Settings, get_settings
-from tasks import connections, servers
+from common import logs
+from common.settings import Settings, get_settings
 from tasks.errors import UnsupportedServer
+from tasks.protocol import connections, servers
 from worker_models.machine import memory_bytes
 
 log = logging.getLogger("broker")

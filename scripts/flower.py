@@ -14,8 +14,8 @@ import secrets
 import sys
 from pathlib import Path
 
-import logs
-from settings import Settings, get_settings
+from common import logs
+from common.settings import Settings, get_settings
 
 log = logging.getLogger("flower")
 

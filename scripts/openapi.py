@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from api import create_app
+from common.settings import load_settings
 from scripts.programs import ROOT
-from settings import load_settings
 
 FILE = ROOT / "docs" / "openapi.json"
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import httpx
 import psutil
 
+from common.settings import local_url
 from scripts import broker
-from settings import local_url
 from tasks.errors import Unavailable
-from tasks.monitor import Monitor
+from tasks.inspect.monitor import Monitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from settings import Settings
+    from common.settings import Settings
 
 # Every process `make start` starts inherits this variable; its value is the run directory it belongs to.
 MARK = "INFERLANE_RUN_DIR"

@@ -19,16 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.settings import ModelName
 from scripts import probes
 from scripts.programs import ROOT, WORKER, kinds, programs, worker_name
 from scripts.run_lock import RunLockError, run_lock
 from scripts.supervision import ProcessRow, Supervisor, SupervisorError, wait_for
-from settings import ModelName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from settings import Settings
+    from common.settings import Settings
 
 START_TIMEOUT = 180.0
 STOP_TIMEOUT = 150.0  # for the lock, while another command ends what runs

@@ -12,7 +12,7 @@ from itertools import count
 from math import ceil
 from typing import NamedTuple
 
-from settings import get_settings
+from common.settings import get_settings
 
 PRIORITIES = ("high", "normal", "low")
 ANY = "any"

@@ -27,7 +27,7 @@ if str(ROOT) not in sys.path:  # run as a file, Python finds only the folder tes
 import pytest  # noqa: E402
 import redis  # noqa: E402
 
-from tasks.fleet import FRESH  # noqa: E402
+from tasks.producer.live_workers import FRESH  # noqa: E402
 from tests.support.broken_network import BrokenNetwork  # noqa: E402
 from tests.support.caller import Caller, Reply  # noqa: E402
 from tests.support.mutants import Mutation, mutant  # noqa: E402
@@ -105,7 +105,7 @@ def in_flight(caller: Caller, worker: WorkerProcess) -> int:
     return next((row["in_flight"] for row in caller.monitor.workers() if row["pid"] == worker.pid), 0)
 
 
-RESCUE_OFF = Mutation("tasks/lua/lapsed.lua", "return lapsed", "return {lapsed[1], lapsed[2], lapsed[3]}")
+RESCUE_OFF = Mutation("tasks/protocol/lua/lapsed.lua", "return lapsed", "return {lapsed[1], lapsed[2], lapsed[3]}")
 
 
 def test_worker_failure(build: Build) -> None:
@@ -161,7 +161,7 @@ def late_answer_is_fenced(caller: Caller, request_id: str) -> None:
 
 
 FENCE_OFF = Mutation(
-    "tasks/lua/commit.lua", "if r[1] ~= 'running' or r[2] ~= boot or r[3] ~= attempt then", "if false then"
+    "tasks/protocol/lua/commit.lua", "if r[1] ~= 'running' or r[2] ~= boot or r[3] ~= attempt then", "if false then"
 )
 
 
@@ -232,14 +232,16 @@ def check_refusals(replies: list[Reply]) -> None:
 
 
 ADMISSION_OFF = Mutation(
-    "tasks/lua/accept.lua", "elseif backlog + #fresh >= bound and own + #fresh >= reserved then", "elseif false then"
+    "tasks/protocol/lua/accept.lua",
+    "elseif backlog + #fresh >= bound and own + #fresh >= reserved then",
+    "elseif false then",
 )
 GUESSED = Mutation(
-    "tasks/submit.py",
+    "tasks/producer/gateway.py",
     "wait = self._fleet.expected_wait(entry.model, entry.submission.priority) or UNMEASURED",
     "wait = 2 * UNMEASURED",
 )
-HIGH_LAST = Mutation("settings.py", "_setting((6, 3, 1), _integers)", "_setting((1, 3, 6), _integers)")
+HIGH_LAST = Mutation("common/settings.py", "_setting((6, 3, 1), _integers)", "_setting((1, 3, 6), _integers)")
 
 
 def test_overload(build: Build) -> None:
@@ -328,12 +330,12 @@ def graceful_degradation(stack: Stack) -> None:
 
 
 OUTAGE_IS_AN_ERROR = Mutation(
-    "tasks/submit.py",
+    "tasks/producer/gateway.py",
     "if model_type not in self._settings.models and model_type not in live:",
     "if model_type not in live:",
 )
 BLIND_HEALTH = Mutation(
-    "tasks/judge.py",
+    "tasks/inspect/health.py",
     'served = {worker["model"] for worker in seen.workers if worker["state"] != "draining"}',
     "served = set(settings.models)",
 )

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from settings import Settings
+from common.settings import Settings
 from worker_models.errors import InferenceFailed, UnsupportedImage
 
 #: A GIF of one pixel up to its frame, which is all that the API looks at; orders follow it.

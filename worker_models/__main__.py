@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 
-from settings import get_settings
+from common.settings import get_settings
 from worker_models.prepare import Outcome, prepare
 from worker_models.weights import WAYS_OUT
 

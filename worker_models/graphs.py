@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from settings import Settings
+from common.settings import Settings
 from worker_models.errors import ModelError, UnknownModel, WeightsUnavailable
 from worker_models.weights import Weights
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from settings import Settings
+from common.settings import Settings
 from worker_models.errors import (
     DecodeTooLarge,
     ImageTooLarge,

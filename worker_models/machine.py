@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from settings import Settings
+from common.settings import Settings
 
 _PROC = Path("/proc/self")
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from settings import ModelName, Settings
+from common.settings import ModelName, Settings
 from worker_models.errors import InferenceFailed, UnknownModel, WeightsUnavailable
 from worker_models.graphs import drop_graph, graph_key, obtain_graph
 from worker_models.labels import imagenet_labels

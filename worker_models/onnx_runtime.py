@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from settings import Settings
+from common.settings import Settings
 from worker_models.errors import InferenceFailed
 from worker_models.export import INPUT, OUTPUT
 from worker_models.machine import intra_op_threads

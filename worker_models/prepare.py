@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from settings import ModelName, Settings, SettingsError
+from common.settings import ModelName, Settings, SettingsError
 from worker_models.errors import ModelError
 from worker_models.graphs import obtain_graph
 from worker_models.machine import usable_cores

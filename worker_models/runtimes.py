@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from settings import Settings
+from common.settings import Settings
 
 Pixels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]

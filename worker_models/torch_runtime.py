@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import torch
 
-from settings import Settings
+from common.settings import Settings
 from worker_models.errors import InferenceFailed
 from worker_models.machine import intra_op_threads
 from worker_models.network import Folded

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
-from settings import Settings
+from common.settings import Settings
 from worker_models.download import DownloadFailed, fetch, hub_directory, published_address
 from worker_models.errors import WeightsUnavailable
 from worker_models.labels import labels_from

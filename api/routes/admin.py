@@ -12,19 +12,19 @@ from urllib.parse import urlsplit
 
 from flask import Response, g, request
 
-from api import doctor
-from api.access import needs_key
-from api.doctor.facts import installed
-from api.engine import engine
-from api.intake import load_json
-from api.keys import Keys
-from api.openapi import Answer, Operations
-from api.problems import Problem, wrong_value
-from api.resources import now, reply
+from api.features import doctor
+from api.features.doctor.facts import installed
+from api.http.api_keys import Keys
+from api.http.auth import needs_key
+from api.http.openapi import Answer, Operations
+from api.http.problems import Problem, wrong_value
+from api.input.intake import load_json
 from api.routes.inference import REDIS
-from api.schemas import DiagnosesSchema, OrderSchema, PurgeSchema
-from tasks.chaos import MODES
+from api.services import engine
+from api.views.resources import now, reply
+from api.views.schemas import DiagnosesSchema, OrderSchema, PurgeSchema
 from tasks.errors import Unavailable
+from tasks.worker.chaos import MODES
 
 blueprint = Operations("administration", __name__, description="Orders of an operator")
 MAX_SECONDS = 3600.0

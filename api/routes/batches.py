@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
-from api import events, intake, multipart
-from api.access import spend_items
-from api.batch_resource import batch_resource, item_resource
-from api.correlation import add_headers, traceparent
-from api.engine import engine
-from api.errors import from_task
-from api.examples import BATCH_BODY
-from api.openapi import Answer, Operations, header
-from api.problems import Problem, wrong_value
-from api.resources import reply, with_etag
+from api.features.store import Batch, Member
+from api.features.webhooks.outbox import batch_entry
+from api.features.webhooks.promise import promise
+from api.http import sse
+from api.http.auth import spend_items
+from api.http.correlation import add_headers, traceparent
+from api.http.errors import from_task
+from api.http.openapi import Answer, Operations, header
+from api.http.problems import Problem, wrong_value
+from api.input import intake, multipart
 from api.routes.inference import (
     EVENTS,
     IMAGE_PROBLEMS,
@@ -35,20 +35,21 @@ from api.routes.inference import (
     idempotency_key,
     preference,
 )
-from api.schemas import BatchAnswerSchema, BatchItemSchema, BatchSchema
-from api.store import Batch, Member
-from api.webhooks.outbox import batch_entry
-from api.webhooks.promise import promise
+from api.services import engine
+from api.views.batch import batch_resource, item_resource
+from api.views.examples import BATCH_BODY
+from api.views.resources import reply, with_etag
+from api.views.schemas import BatchAnswerSchema, BatchItemSchema, BatchSchema
 from tasks.errors import AlreadyFinished, PurgedRequest, TaskError, TooManyWaiters, Unavailable, UnknownRequest
-from tasks.submit import uuid7
+from tasks.producer.gateway import uuid7
 from worker_models.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from api.intake import Draft
-    from tasks.requests import Request
-    from tasks.submit import Gateway, Submission
+    from api.input.intake import Draft
+    from tasks.producer.gateway import Gateway, Submission
+    from tasks.protocol.requests import Request
 
 blueprint = Operations("batches", __name__, description="Classify many images and follow them together")
 
@@ -325,7 +326,7 @@ def batch_events(batch_id: str) -> Response:
     batch = known_batch(batch_id)
     members = batch.members
 
-    def look(seen: int, wait: float) -> tuple[list[events.Event], bool]:
+    def look(seen: int, wait: float) -> tuple[list[sse.Event], bool]:
         records = _records(members, gateway)
         waiting = next((record for record in records.values() if not record.state.terminal), None)
         if waiting is not None:
@@ -334,6 +335,6 @@ def batch_events(batch_id: str) -> Response:
         body = batch_resource(batch_id, batch, records)
         over = body["status"] == "completed"
         ended = len(members) - body["counts"]["queued"] - body["counts"]["running"]
-        return [events.Event(ended, "end" if over else "progress", body)] if ended > seen else [], over
+        return [sse.Event(ended, "end" if over else "progress", body)] if ended > seen else [], over
 
-    return events.stream(look, engine().settings.max_wait)
+    return sse.stream(look, engine().settings.max_wait)

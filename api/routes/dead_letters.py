@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from flask import Response, request
 
-from api.engine import engine
-from api.openapi import Answer, Operations, query
-from api.parameters import page_size
-from api.problems import Problem
-from api.resources import reply, request_resource
+from api.http.openapi import Answer, Operations, query
+from api.http.parameters import page_size
+from api.http.problems import Problem
 from api.routes.inference import REDIS
-from api.schemas import DeadLettersSchema, RequestSchema
+from api.services import engine
+from api.views.resources import reply, request_resource
+from api.views.schemas import DeadLettersSchema, RequestSchema
 from tasks.errors import UnknownRequest
 
 if TYPE_CHECKING:

@@ -11,20 +11,20 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from api.engine import engine
-from api.openapi import Answer, Operations
-from api.resources import now, reply
-from api.schemas import HealthSchema, LivenessSchema, ReadinessSchema
+from api.http.openapi import Answer, Operations
+from api.services import engine
 from api.version import VERSION
+from api.views.resources import now, reply
+from api.views.schemas import HealthSchema, LivenessSchema, ReadinessSchema
 from tasks.errors import Unavailable
-from tasks.judge import LATELY, Readings, judge, outage, status
+from tasks.inspect.health import LATELY, Readings, judge, outage, status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flask import Response
 
-    from tasks.judge import Finding
+    from tasks.inspect.health import Finding
 
 blueprint = Operations("health", __name__, description="Is it well")
 
@@ -81,7 +81,7 @@ def get_health() -> Response:
     """Sum the system up in one word.
 
     ``unhealthy``: Redis does not answer, takes no writes, or is one that cannot be used. ``degraded``: something else
-    is wrong (:mod:`tasks.judge`). ``healthy``: nothing is.
+    is wrong (:mod:`tasks.inspect.health`). ``healthy``: nothing is.
     """
     monitor = engine().monitor
     try:

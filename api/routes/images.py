@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from flask import Response
 
-from api.engine import engine
-from api.images import media_type
-from api.openapi import Answer, Operations
-from api.problems import Problem
+from api.http.openapi import Answer, Operations
+from api.http.problems import Problem
+from api.input.images import media_type
 from api.routes.inference import ONE
+from api.services import engine
 
 blueprint = Operations("images", __name__, description="The photo of a request")
 #: It came from outside: whatever is in it, a browser shows it as a picture or not at all.

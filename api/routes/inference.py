@@ -12,29 +12,31 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, g, request
 
-from api import cache, events, intake, parameters, prefer
-from api.correlation import add_headers, traceparent
-from api.engine import engine
-from api.errors import from_outcome
-from api.examples import ACCEPTED, ANSWERED, INFERENCE_BODY
-from api.openapi import Answer, Operations, header, query
-from api.problems import Problem, wrong_value
-from api.resources import now, reply, request_resource, timing_headers, urls, with_etag
-from api.schemas import STATES, AcceptedSchema, PageSchema, RequestSchema
-from api.webhooks.promise import promise
+from api.features import cache
+from api.features.webhooks.promise import promise
+from api.http import parameters, prefer, sse
+from api.http.correlation import add_headers, traceparent
+from api.http.errors import from_outcome
+from api.http.openapi import Answer, Operations, header, query
+from api.http.problems import Problem, wrong_value
+from api.input import intake
+from api.services import engine
+from api.views.examples import ACCEPTED, ANSWERED, INFERENCE_BODY
+from api.views.resources import now, reply, request_resource, timing_headers, urls, with_etag
+from api.views.schemas import STATES, AcceptedSchema, PageSchema, RequestSchema
 from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
-from tasks.recent import Wanted
-from tasks.requests import State
-from tasks.submit import uuid7
+from tasks.inspect.search import Wanted
+from tasks.producer.gateway import uuid7
+from tasks.protocol.requests import State
 from worker_models.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from api.intake import Draft
-    from api.prefer import Preference
-    from tasks.requests import Request
-    from tasks.submit import Accepted, Submission
+    from api.http.prefer import Preference
+    from api.input.intake import Draft
+    from tasks.producer.gateway import Accepted, Submission
+    from tasks.protocol.requests import Request
 
 blueprint = Operations("inference", __name__, description="Classify an image and follow the request")
 
@@ -263,7 +265,7 @@ def _cancel(request_id: str) -> Response:
 
 
 EVENTS = (
-    (200, Answer("Server-sent events", events.SCHEMA, media_type=events.MEDIA_TYPE)),
+    (200, Answer("Server-sent events", sse.SCHEMA, media_type=sse.MEDIA_TYPE)),
     (204, Answer("It is over, and the reader has had every event")),
 )
 LAST_EVENT_ID = header("Last-Event-ID", "The last event the reader had")
@@ -280,17 +282,17 @@ def request_events(request_id: str) -> Response:
     """
     gateway = engine().gateway
 
-    def look(seen: int, wait: float) -> tuple[list[events.Event], bool]:
+    def look(seen: int, wait: float) -> tuple[list[sse.Event], bool]:
         record = gateway.wait(request_id, wait)
         body = request_resource(record)
         # A webhook comes after the end, of which this stream has told by then.
         told = [entry for entry in body["timeline"] if entry["event"] != "webhook"]
-        found = [events.Event(place, entry["event"], entry) for place, entry in enumerate(told, 1)]
+        found = [sse.Event(place, entry["event"], entry) for place, entry in enumerate(told, 1)]
         if record.state.terminal:
-            found.append(events.Event(len(found) + 1, "end", body))
+            found.append(sse.Event(len(found) + 1, "end", body))
         return found[max(seen, 0) :], record.state.terminal
 
-    return events.stream(look, engine().settings.max_wait)
+    return sse.stream(look, engine().settings.max_wait)
 
 
 @blueprint.operation(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from api.engine import engine
-from api.openapi import Answer, Operations
-from api.resources import reply
-from api.schemas import ModelsSchema
+from api.http.openapi import Answer, Operations
+from api.services import engine
+from api.views.resources import reply
+from api.views.schemas import ModelsSchema
 from worker_models.errors import UnknownModel
 from worker_models.registry import describe as describe_model
 

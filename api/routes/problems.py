@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from api.openapi import Answer, Operations
-from api.problems import PROBLEM_TYPES, Problem
-from api.resources import reply
-from api.schemas import ProblemTypeSchema
+from api.http.openapi import Answer, Operations
+from api.http.problems import PROBLEM_TYPES, Problem
+from api.views.resources import reply
+from api.views.schemas import ProblemTypeSchema
 
 if TYPE_CHECKING:
     from flask import Response

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
-from api import exposition
-from api.engine import engine
-from api.openapi import Answer, Operations
-from api.resources import now, reply, timestamp
+from api.http.openapi import Answer, Operations
 from api.routes.health import stats, totals, uptime
-from api.schemas import MetricsSchema, QueueSchema, WorkersSchema
+from api.services import engine
+from api.views import metrics
+from api.views.resources import now, reply, timestamp
+from api.views.schemas import MetricsSchema, QueueSchema, WorkersSchema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,7 +113,7 @@ def get_prometheus() -> Response:
 
 
 def _exposition() -> Response:
-    text, content_type = exposition.render(engine().monitor, request.headers.get("Accept", ""))
+    text, content_type = metrics.render(engine().monitor, request.headers.get("Accept", ""))
     return Response(text, content_type=content_type)
 
 

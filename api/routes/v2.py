@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
-from api import intake
-from api.access import spend_items
-from api.correlation import traceparent
-from api.engine import engine
-from api.errors import from_outcome
-from api.oip import answers, pixels, tensors
-from api.openapi import Answer, Operations, header
-from api.problems import Problem
-from api.resources import reply
+from api.http.auth import spend_items
+from api.http.correlation import traceparent
+from api.http.errors import from_outcome
+from api.http.openapi import Answer, Operations, header
+from api.http.problems import Problem
+from api.input import intake
+from api.input.oip import answers, pixels, tensors
 from api.routes.inference import IMAGE_PROBLEMS, REDIS, REFUSALS
 from api.routes.models import model_row
-from api.schemas import V2AnswerSchema, V2HealthSchema, V2ModelReadySchema, V2ModelSchema, V2ServerSchema
+from api.services import engine
 from api.version import VERSION
+from api.views.resources import reply
+from api.views.schemas import V2AnswerSchema, V2HealthSchema, V2ModelReadySchema, V2ModelSchema, V2ServerSchema
 from tasks.errors import Unavailable
 from tasks.lanes import ANY
-from tasks.requests import State
-from tasks.submit import uuid7
+from tasks.producer.gateway import uuid7
+from tasks.protocol.requests import State
 from worker_models.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from api.oip.tensors import InferRequest, Tensor
-    from tasks.requests import Request
-    from tasks.submit import Submission
+    from api.input.oip.tensors import InferRequest, Tensor
+    from tasks.producer.gateway import Submission
+    from tasks.protocol.requests import Request
 
 blueprint = Operations("open inference protocol", __name__, description="KServe and Triton clients")
 

@@ -22,12 +22,12 @@ from bench.markdown import table
 from bench.parts.overhead import small_photo
 from bench.parts.part import Context, Part, Report
 from bench.targets import Verdict, at_most, number
-from tasks import connections, scripts
-from tasks.keys import Keys
 from tasks.lanes import lanes_of
-from tasks.ownership import Ownership
-from tasks.submit import Gateway, Submission
-from tasks.transport import take_call
+from tasks.producer.gateway import Gateway, Submission
+from tasks.protocol import connections, scripts
+from tasks.protocol.keys import Keys
+from tasks.worker.channel import take_call
+from tasks.worker.ownership import Ownership
 
 MODEL = "photo"
 REFERENCE = 100

@@ -16,10 +16,10 @@ from bench.caller import Caller
 from bench.inferlane import Inferlane
 from bench.journal import Record
 from bench.statistics import percentile
-from tasks import connections
-from tasks.keys import Keys
 from tasks.lanes import PRIORITIES, lane
-from tasks.submit import Gateway
+from tasks.producer.gateway import Gateway
+from tasks.protocol import connections
+from tasks.protocol.keys import Keys
 
 MIX = {"high": 0.2, "normal": 0.5, "low": 0.3}
 """Shares of the load by priority."""

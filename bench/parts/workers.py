@@ -17,9 +17,9 @@ from bench.parts.overhead import small_photo
 from bench.parts.part import Context, Part, Report
 from bench.statistics import Spread, spread
 from bench.targets import Verdict, at_least
-from tasks import connections
-from tasks.keys import Keys
-from tasks.submit import Gateway, Submission
+from tasks.producer.gateway import Gateway, Submission
+from tasks.protocol import connections
+from tasks.protocol.keys import Keys
 
 MODEL = "photo"
 STEPS = (1, 2, 4, 8, 16, 32, 64)

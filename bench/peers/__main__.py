@@ -29,7 +29,7 @@ from bench.peers.system import RunningPeer, check
 from bench.runs import Run, closed_loop
 from bench.statistics import spread
 from bench.trees import end_on_sigterm
-from settings import Settings, load_settings
+from common.settings import Settings, load_settings
 
 OURS = "inferlane"
 OURS_AS = (("as shipped", 1), ("2 workers", 2))

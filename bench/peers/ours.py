@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self
 
 from bench.caller import Caller, raw
 from bench.inferlane import Inferlane
-from settings import Settings
+from common.settings import Settings
 
 
 class Running(Protocol):

@@ -11,7 +11,7 @@ from typing import Any, Self
 from bench.caller import Caller
 from bench.peers.catalog import QUIET, Configuration, Peer
 from bench.trees import ROOT, Tree, cpu_seconds, memory, wait_for
-from settings import Settings, variables
+from common.settings import Settings, variables
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 

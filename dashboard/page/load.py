@@ -11,7 +11,7 @@ from dashboard.loadtest import MOST_CONCURRENT, MOST_REQUESTS
 from dashboard.page.parts import act, aria, card, note
 
 if TYPE_CHECKING:
-    from settings import Settings
+    from common.settings import Settings
 
 
 def panel(settings: Settings) -> Any:

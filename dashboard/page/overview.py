@@ -11,7 +11,7 @@ from dashboard.page.parts import act, aria, card, figure, note
 from dashboard.view import WINDOWS
 
 if TYPE_CHECKING:
-    from settings import Settings
+    from common.settings import Settings
 
 PRIORITIES = ("high", "normal", "low")
 #: Line colours that stay apart for colour-blind eyes, and on dark and light.

@@ -11,7 +11,7 @@ from dashboard.page import chaos, load, overview, requests
 from dashboard.page.parts import act, aria, card, note
 
 if TYPE_CHECKING:
-    from settings import Settings
+    from common.settings import Settings
 
 THEME: dict[str, Any] = {
     "primaryColor": "indigo",

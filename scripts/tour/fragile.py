@@ -17,7 +17,7 @@ from worker_models.model import load_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from settings import Settings
+    from common.settings import Settings
     from worker_models.model import Model
     from worker_models.runtimes import Pixels, Probabilities
 

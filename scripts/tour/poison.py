@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from common.settings import get_settings
 from inferlane import Client
 from inferlane.console import table
 from scripts.tour.crash import ended, show_timeline
 from scripts.tour.pictures import CAT, FOLDER, PHOTOS, ROCKET
 from scripts.tour.problem import expect
 from scripts.tour.stage import own_system
-from settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

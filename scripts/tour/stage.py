@@ -11,17 +11,17 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from common.settings import ModelName, get_settings, variables
 from inferlane import Client
 from inferlane.errors import ClientError
 from scripts.programs import ROOT
-from settings import ModelName, get_settings, variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from rich.console import Console
 
-    from settings import Settings
+    from common.settings import Settings
 
 MODEL = "efficientnet_lite0"  # its weights come with a package, so it is there on every machine
 WORKERS = 2

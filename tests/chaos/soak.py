@@ -23,9 +23,9 @@ from pathlib import Path
 import redis
 
 from tasks.errors import TaskError
-from tasks.monitor import Monitor
-from tasks.requests import Request
-from tasks.submit import Gateway, Submission
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway, Submission
+from tasks.protocol.requests import Request
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.redis_server import RedisServer
 from tests.support.stack import Stack, WorkerProcess

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tasks.monitor import Monitor
-from tasks.requests import Request, State
-from tasks.submit import Gateway, Submission
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway, Submission
+from tasks.protocol.requests import Request, State
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
 from tests.support.waiting import wait_until

@@ -13,10 +13,10 @@ import httpx
 import pytest
 import redis
 
+from common.settings import Settings
 from scripts import probes
 from scripts.supervision import ProcessRow
 from scripts.system import System
-from settings import Settings
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
 from tests.support.stack import Stack

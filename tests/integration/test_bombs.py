@@ -12,8 +12,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from tasks.requests import Request, State
-from tasks.submit import Accepted, Gateway, Submission
+from tasks.producer.gateway import Accepted, Gateway, Submission
+from tasks.protocol.requests import Request, State
 from tests.support import bombs
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
 from tests.support.waiting import wait_until

@@ -16,9 +16,9 @@ import redis
 from kombu import Connection
 
 from celeryconfig import _as_kombu_spells
+from common.settings import load_settings
 from scripts import broker
-from settings import load_settings
-from tasks import servers
+from tasks.protocol import servers
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer, redis_executable
 from tests.support.stack import Stack

@@ -78,7 +78,7 @@ def test_any_other_command_prints_what_the_page_says(module_stack: Stack, tmp_pa
 
 def test_the_key_that_is_printed_opens_the_api(module_stack: Stack, tmp_path: Path) -> None:
     shell = fresh_shell(module_stack.environ(), tmp_path)
-    (command,) = (example.command for example in OTHERS if "api.keys" in example.command)
+    (command,) = (example.command for example in OTHERS if "api.http.api_keys" in example.command)
     said = subprocess.run(["sh", "-ec", command], cwd=ROOT, env=shell, capture_output=True, text=True, check=True)
     key, entry = (line.split()[-1] for line in said.stdout.splitlines())
     client = module_stack.start_api(API_KEYS=entry).client

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from common.settings import load_settings
 from scripts.flower import USER, credentials
-from settings import load_settings
-from tasks.controls import Controls
-from tasks.submit import Gateway, Submission
+from tasks.control.orders import Controls
+from tasks.producer.gateway import Gateway, Submission
 from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.stack import Stack, WorkerProcess

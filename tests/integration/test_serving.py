@@ -103,7 +103,7 @@ def test_when_no_process_can_be_kept_up_the_master_ends_and_says_why(folder: Pat
     call = f"serve('broken:make', name='api', host='127.0.0.1', port={free_port()}, processes=2, patience=2)"
     environ = os.environ | {"PYTHONPATH": str(folder)}
     process = Process(
-        [sys.executable, "-c", f"from serving import serve; {call}"], name="api", folder=folder, environ=environ
+        [sys.executable, "-c", f"from common.serving import serve; {call}"], name="api", folder=folder, environ=environ
     )
     try:
         assert process.wait(20) == 1

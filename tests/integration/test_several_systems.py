@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import UnknownRequest, UnsupportedModel
-from tasks.monitor import Monitor
-from tasks.submit import Gateway, Submission
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway, Submission
 from tests.support.oracle import all_ended, check_books
 from tests.support.redis_server import RedisServer
 from tests.support.stack import Stack

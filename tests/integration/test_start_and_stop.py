@@ -166,7 +166,7 @@ def test_reset_refuses_a_folder_that_is_not_its_own(folder: Path, tmp_path: Path
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr.partition(":")[0]) == (1, "nothing deleted")
-    assert (ROOT / "settings.py").exists()
+    assert (ROOT / "common/settings.py").exists()
 
 
 @pytest.mark.parametrize("name", ['50% of %(it)s ;1 #2 o\'clock "ünï"', "x" * 120], ids=["signs", "long"])

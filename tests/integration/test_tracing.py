@@ -132,6 +132,6 @@ def test_probes_make_no_spans(traced: ApiProcess, collector: Collector) -> None:
 
 def test_a_worker_without_it_imports_nothing_of_it() -> None:
     """redis-py looks for OpenTelemetry's API on its own account; ours are the exporter and the instrumentation."""
-    ours = "{'tasks.tracing', 'opentelemetry.exporter', 'opentelemetry.instrumentation'}"
-    code = f"import sys, tasks.worker; sys.exit(bool({ours} & set(sys.modules)))"
+    ours = "{'tasks.producer.tracing', 'opentelemetry.exporter', 'opentelemetry.instrumentation'}"
+    code = f"import sys, tasks.worker.process; sys.exit(bool({ours} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

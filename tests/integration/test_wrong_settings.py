@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import MISUSED
+from common.settings import MISUSED
 from tests.support.processes import ROOT
 from tests.support.stack import Stack
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.settings import get_settings
 from inferlane import images, traffic
 from inferlane.answers import Result
 from inferlane.images import Upload
 from inferlane.operations import Wishes
 from inferlane.traffic import Shot
-from settings import get_settings
 
 CAT = Path(__file__).resolve().parents[2] / "docs" / "images" / "cat.png"
 CAT_CLASSES = frozenset(range(281, 286))  # ImageNet's domestic cats: tabby, tiger, Persian, Siamese, Egyptian

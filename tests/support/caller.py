@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from tasks.monitor import Monitor
-from tasks.requests import Request
-from tasks.submit import Gateway
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway
+from tasks.protocol.requests import Request
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.stack import ApiProcess, Stack
 from tests.support.waiting import wait_until

@@ -10,11 +10,11 @@ from tests.support.processes import ROOT
 
 #: What workers and the API need to run.
 SOURCES = (
-    "settings.py",
+    "common/settings.py",
     "celeryconfig.py",
-    "logs.py",
-    "serving.py",
-    "front.py",
+    "common/logs.py",
+    "common/serving.py",
+    "common/front.py",
     "tasks",
     "worker_models",
     "api",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tasks.monitor import Monitor
-from tasks.requests import Request
-from tasks.submit import Gateway
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway
+from tasks.protocol.requests import Request
 from tests.support.waiting import wait_until
 
 OPEN = ("queued", "running")

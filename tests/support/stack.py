@@ -17,7 +17,7 @@ from typing import Any, Self
 import httpx
 import psutil
 
-from settings import Settings, load_settings, variables
+from common.settings import Settings, load_settings, variables
 from tests.support.hosts import Host
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, Process
@@ -105,7 +105,7 @@ class Stack:
 
     def wait_for_worker(self, process: WorkerProcess, timeout: float = 60.0) -> dict[str, Any]:
         """The monitor's row of ``process``, as soon as there is one."""
-        from tasks.monitor import Monitor
+        from tasks.inspect.monitor import Monitor
 
         monitor = Monitor(self.settings())
 

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import pytest
 
+from common.settings import Settings, load_settings
 from scripts import alive
-from settings import Settings, load_settings
-from tasks.lease import Lease
-from tasks.ownership import Ownership
+from tasks.worker.lease import Lease
+from tasks.worker.ownership import Ownership
 from tests.support.ports import free_port
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-import logs
-from settings import Settings
+from common import logs
+from common.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -29,11 +29,11 @@ def json_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
 
 def test_a_json_line_carries_the_message_the_facts_and_the_process(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Settings(log_format="json"), "resnet18-1")
-    logging.getLogger("tasks.inference").info("answered in %.1f s", 0.25, extra={"request_id": "r1"})
+    logging.getLogger("tasks.worker.task").info("answered in %.1f s", 0.25, extra={"request_id": "r1"})
     (line,) = json_lines(capsys)
     assert line["event"] == "answered in 0.2 s"
     assert line["request_id"] == "r1"
-    assert (line["process"], line["logger"], line["level"]) == ("resnet18-1", "tasks.inference", "info")
+    assert (line["process"], line["logger"], line["level"]) == ("resnet18-1", "tasks.worker.task", "info")
     assert str(line["timestamp"]).endswith("Z")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving import answers_to, loopback
+from common.serving import answers_to, loopback
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing listens there
 

@@ -11,7 +11,7 @@ from dotenv import dotenv_values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from settings import Settings, SettingsError, load_settings, variables
+from common.settings import Settings, SettingsError, load_settings, variables
 from tasks.lanes import STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[2]

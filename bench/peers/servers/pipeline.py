@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from settings import Settings, get_settings
+from common.settings import Settings, get_settings
 
 
 class Pipeline(Protocol):

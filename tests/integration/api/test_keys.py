@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis
 
-from api import keys
+from api.http import api_keys
 from tests.integration.api.conftest import MODELS, TOY, image
 from tests.support.redis_server import RedisServer
 from tests.support.stack import Stack
@@ -13,7 +13,7 @@ GUESS = "il_somebody-guessed-this-one"
 
 
 def test_keys_are_in_no_log_and_not_in_redis(stack: Stack, own_redis: RedisServer) -> None:
-    user, entry = keys.make("ann", "user")
+    user, entry = api_keys.make("ann", "user")
     admin = "il_the-key-of-the-administrator"
     shared = {"MODELS": MODELS, "LOG_LEVEL": "DEBUG", "API_KEYS": entry, "ADMIN_KEY": admin, "RATE_LIMIT": "1000/60"}
     worker = stack.start_worker(TOY, name="toy-1", **shared)

@@ -14,9 +14,9 @@ import psutil
 import pytest
 import redis
 
-from api.store import Batch, Member, Store
-from tasks.keys import Keys
-from tasks.requests import LISTED
+from api.features.store import Batch, Member, Store
+from tasks.protocol.keys import Keys
+from tasks.protocol.requests import LISTED
 from tests.integration.api.conftest import MODELS, TOY, image
 from tests.support.stack import ApiProcess, Stack
 

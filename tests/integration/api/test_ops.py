@@ -13,8 +13,8 @@ import redis
 from flask.testing import FlaskClient
 
 from api import create_app
-from settings import Settings, load_settings
-from tasks.submit import Gateway, Submission
+from common.settings import Settings, load_settings
+from tasks.producer.gateway import Gateway, Submission
 from tests.support import crowd
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ import httpx
 import pytest
 import redis
 
-from settings import SettingsError, load_settings
-from tasks.keys import Keys
-from tasks.monitor import Monitor
+from common.settings import SettingsError, load_settings
+from tasks.inspect.monitor import Monitor
+from tasks.protocol.keys import Keys
 from tests.integration.api.conftest import TOY, image
 from tests.support.redis_server import RedisServer
 from tests.support.stack import Stack, WorkerProcess

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from tasks.submit import uuid7
+from tasks.producer.gateway import uuid7
 from tests.integration.api.conftest import MODELS, TOY, image
 from tests.support.stack import ApiProcess, Stack
 from tests.support.waiting import wait_until

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from api.store import Batch, Member, Store
-from settings import load_settings
+from api.features.store import Batch, Member, Store
+from common.settings import load_settings
 from tasks.errors import Unavailable
 from tests.support.waiting import wait_until
 

@@ -21,7 +21,7 @@ import redis
 from standardwebhooks import Webhook, WebhookVerificationError
 from werkzeug.test import EnvironBuilder
 
-from api.webhooks.outbox import TAKEN, Outbox
+from api.features.webhooks.outbox import TAKEN, Outbox
 from tests.integration.api.conftest import MODELS, TOY, image
 from tests.support.pages import snippets
 from tests.support.stack import ApiProcess, Stack
@@ -263,7 +263,7 @@ class TestOutbox:
         assert outbox.take() == "r1"
 
     def test_what_its_taker_died_with_comes_up_again(self, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("api.webhooks.outbox.TAKEN", 0.1)
+        monkeypatch.setattr("api.features.webhooks.outbox.TAKEN", 0.1)
         outbox.later("r1", 0)
         assert outbox.take() == "r1"
         assert wait_until(outbox.take, 5, what="the entry again") == "r1"

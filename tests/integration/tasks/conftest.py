@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tasks.monitor import Monitor
-from tasks.submit import Gateway, Submission
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway, Submission
 from tests.support.stack import Stack, WorkerProcess
 
 TOY = "tests.toy:toy"

@@ -10,10 +10,10 @@ import pytest
 import redis
 
 from tasks.errors import IdempotencyConflict, LaneFull, TaskError, TooManyWaiters
-from tasks.keys import Keys
-from tasks.monitor import Monitor
-from tasks.requests import State
-from tasks.submit import Accepted, Entry, Gateway, Submission
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Accepted, Entry, Gateway, Submission
+from tasks.protocol.keys import Keys
+from tasks.protocol.requests import State
 from tests.support.stack import Stack
 
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.monitor import Monitor
-from tasks.requests import State
-from tasks.submit import Gateway
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway
+from tasks.protocol.requests import State
 from tests.support.oracle import all_ended, check_books
 from tests.support.stack import WorkerProcess
 from tests.support.waiting import wait_until

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.monitor import Monitor
-from tasks.requests import State
-from tasks.submit import Gateway
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway
+from tasks.protocol.requests import State
 from tests.integration.tasks.conftest import TOY
 from tests.support.processes import ROOT
 from tests.support.stack import Stack, WorkerProcess

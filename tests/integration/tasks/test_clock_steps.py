@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.monitor import Monitor
-from tasks.requests import State
-from tasks.submit import Gateway, Submission
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway, Submission
+from tasks.protocol.requests import State
 from tests.support.oracle import all_ended
 from tests.support.redis_server import RedisServer
 from tests.support.stack import WorkerProcess

@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable
 from statistics import median
 
-from tasks.controls import Controls
+from tasks.control.orders import Controls
+from tasks.inspect.monitor import Monitor
 from tasks.lanes import PRIORITIES
-from tasks.monitor import Monitor
-from tasks.requests import State
-from tasks.submit import Gateway, Submission
+from tasks.producer.gateway import Gateway, Submission
+from tasks.protocol.requests import State
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.stack import Stack, WorkerProcess
 from tests.support.waiting import wait_until

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.monitor import Monitor
-from tasks.requests import Request, State
-from tasks.submit import Gateway
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway
+from tasks.protocol.requests import Request, State
 from tests.support.oracle import all_ended, check_books
 from tests.support.stack import WorkerProcess
 from tests.support.waiting import wait_until

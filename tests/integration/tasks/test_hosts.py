@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from tasks.monitor import Monitor
-from tasks.requests import Request, State
-from tasks.submit import Gateway, Submission
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway, Submission
+from tasks.protocol.requests import Request, State
 from tests.support import hosts
 from tests.support.hosts import TwoHosts
 from tests.support.oracle import all_ended, check_answered_once, check_books

@@ -10,8 +10,8 @@ import pytest
 import redis
 from redis.exceptions import NoScriptError, ResponseError
 
-from tasks import connections
-from tasks.connections import LARGE, Kept
+from tasks.protocol import connections
+from tasks.protocol.connections import LARGE, Kept
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tasks.dead_letters import DeadLetters
+from tasks.control.dead_letters import DeadLetters
 from tasks.errors import (
     AlreadyFinished,
     DeadlineHopeless,
@@ -20,10 +20,10 @@ from tasks.errors import (
     UnknownRequest,
     UnsupportedModel,
 )
-from tasks.keys import Keys
-from tasks.monitor import Monitor
-from tasks.requests import State
-from tasks.submit import Accepted, Gateway, Submission
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Accepted, Gateway, Submission
+from tasks.protocol.keys import Keys
+from tasks.protocol.requests import State
 from tests.support.oracle import all_ended, check_books
 from tests.support.stack import Stack, WorkerProcess
 from tests.support.waiting import wait_until

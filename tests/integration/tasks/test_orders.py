@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.controls import CHUNK, Controls
-from tasks.monitor import Monitor
-from tasks.requests import State
-from tasks.submit import Gateway, Submission
+from tasks.control.orders import CHUNK, Controls
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway, Submission
+from tasks.protocol.requests import State
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.stack import Stack, WorkerProcess
 from tests.support.waiting import wait_until

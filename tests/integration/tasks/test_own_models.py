@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.monitor import Monitor
-from tasks.requests import State
-from tasks.submit import Accepted, Gateway, Submission
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Accepted, Gateway, Submission
+from tasks.protocol.requests import State
 from tests.support.oracle import all_ended, check_books
 from tests.support.stack import WorkerProcess
 from tests.support.waiting import wait_until

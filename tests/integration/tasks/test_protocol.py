@@ -26,13 +26,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from settings import Settings
-from tasks import envelope, scripts
+from common.settings import Settings
 from tasks.celery import app
-from tasks.deliveries import Deliveries
-from tasks.keys import Keys
-from tasks.ownership import Ownership
-from tasks.requests import Attempt, Outcome, Records, State
+from tasks.protocol import envelope, scripts
+from tasks.protocol.keys import Keys
+from tasks.protocol.requests import Attempt, Outcome, Records, State
+from tasks.worker.ownership import Ownership
+from tasks.worker.rescue import Deliveries
 from tests.support.oracle import ENDED, OPEN
 from tests.support.redis_server import RedisServer
 

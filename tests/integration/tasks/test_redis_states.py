@@ -15,10 +15,10 @@ import pytest
 import redis
 
 from tasks.errors import Full, LaneFull, TaskError, Unavailable
-from tasks.keys import Keys
-from tasks.monitor import Monitor
-from tasks.requests import State
-from tasks.submit import Accepted, Gateway, Submission
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Accepted, Gateway, Submission
+from tasks.protocol.keys import Keys
+from tasks.protocol.requests import State
 from tests.integration.api.conftest import image
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.proxy import Proxy

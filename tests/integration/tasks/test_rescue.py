@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from tasks.keys import Keys
-from tasks.monitor import Monitor
-from tasks.requests import State
-from tasks.submit import Accepted, Gateway, Submission
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Accepted, Gateway, Submission
+from tasks.protocol.keys import Keys
+from tasks.protocol.requests import State
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.processes import ROOT
 from tests.support.redis_server import RedisServer
@@ -211,7 +211,7 @@ def test_faults_are_refused_unless_chaos_is_enabled(toy: Toy, stack: Stack) -> N
 
 @pytest.mark.parametrize("settled", [False, True])
 def test_nobody_is_declared_dead_right_after_redis_was_out_of_reach(settled: bool) -> None:
-    from tasks.deliveries import Watchfulness
+    from tasks.worker.rescue import Watchfulness
 
     watch = Watchfulness(grace=4.0, uptime=10.0 if settled else 1.0)
     assert watch.settled is settled

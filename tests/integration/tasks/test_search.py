@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import redis
 
-from settings import Settings, load_settings
-from tasks.keys import Keys
-from tasks.monitor import Monitor
-from tasks.recent import MOST_RECORDS, Wanted
-from tasks.submit import Gateway, Submission
+from common.settings import Settings, load_settings
+from tasks.inspect.monitor import Monitor
+from tasks.inspect.search import MOST_RECORDS, Wanted
+from tasks.producer.gateway import Gateway, Submission
+from tasks.protocol.keys import Keys
 from tests.support.crowd import keep_requests
 
 NUMBER = 300

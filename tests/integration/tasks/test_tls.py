@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from scripts import broker
-from tasks.monitor import Monitor
-from tasks.requests import State
-from tasks.submit import Gateway, Submission
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway, Submission
+from tasks.protocol.requests import State
 from tests.support import certificates
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.ports import free_port

@@ -11,10 +11,11 @@ import redis
 from kombu import Connection, Consumer, Exchange, Queue
 from kombu.transport.redis import Transport as StockTransport
 
-from tasks import envelope, ownership, scripts
-from tasks.deliveries import Deliveries
-from tasks.keys import Keys
-from tasks.transport import Transport
+from tasks.protocol import envelope, scripts
+from tasks.protocol.keys import Keys
+from tasks.worker import ownership
+from tasks.worker.channel import Transport
+from tasks.worker.rescue import Deliveries
 from tests.support.stack import Stack
 
 PREFIX = "t:"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from tasks.monitor import Monitor
-from tasks.requests import State
-from tasks.submit import Gateway, Submission
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway, Submission
+from tasks.protocol.requests import State
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.redis_server import RedisServer
 from tests.support.stack import Stack

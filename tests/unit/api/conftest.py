@@ -7,9 +7,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api import create_app
-from api.engine import EXTENSION, Connections, Engine
-from api.webhooks.outbox import Outbox
-from settings import Settings, load_settings
+from api.features.webhooks.outbox import Outbox
+from api.services import EXTENSION, Connections, Engine
+from common.settings import Settings, load_settings
 from tests.unit.api.fakes import MODELS, FakeControls, FakeDeadLetters, FakeExaminer, FakeQueue
 
 BASE = {"MODELS": ",".join(MODELS), "MAX_BODY_BYTES": "400000", "MAX_IMAGE_BYTES": "200000"}

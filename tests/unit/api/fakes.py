@@ -12,8 +12,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-from api.store import Batch
-from settings import Settings
+from api.features.store import Batch
+from common.settings import Settings
 from tasks.errors import (
     AlreadyFinished,
     DeadlineHopeless,
@@ -25,11 +25,11 @@ from tasks.errors import (
     UnknownRequest,
     UnsupportedModel,
 )
+from tasks.inspect.redis_info import Vitals
+from tasks.inspect.search import Wanted
 from tasks.lanes import lane
-from tasks.recent import Wanted
-from tasks.requests import Request, State
-from tasks.submit import Accepted, Submission
-from tasks.vitals import Vitals
+from tasks.producer.gateway import Accepted, Submission
+from tasks.protocol.requests import Request, State
 
 MODELS = ("answers", "fails", "sleeps", "full", "hopeless")
 PREDICTIONS = [

@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from api import access, create_app, guesses, keys
-from api.engine import EXTENSION, Connections, Engine
-from api.problems import Problem
-from settings import SettingsError, load_settings
+from api import create_app
+from api.http import api_keys, auth, rate_limit
+from api.http.problems import Problem
+from api.services import EXTENSION, Connections, Engine
+from common.settings import SettingsError, load_settings
 from tests.unit.api.conftest import BASE
 from tests.unit.api.fakes import FakeQueue
 from tests.unit.api.test_inference import BASE64, refused
 
 ADMIN = "the-admin-key"
-USER, USER_ENTRY = keys.make("ann", "user")
-OTHER, OTHER_ENTRY = keys.make("bob", "admin")
+USER, USER_ENTRY = api_keys.make("ann", "user")
+OTHER, OTHER_ENTRY = api_keys.make("bob", "admin")
 
 #: Every route and the role it asks for. A new route must be entered here.
 TABLE = {
@@ -63,7 +64,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 def test_the_table_of_roles_is_complete(app: Flask) -> None:
-    assert access.roles(app) == EXPECTED
+    assert auth.roles(app) == EXPECTED
 
 
 GUARDED = load_settings(BASE | {"AUTH": "on", "ADMIN_KEY": ADMIN, "API_KEYS": USER_ENTRY, "CHAOS_ENABLED": "1"})
@@ -170,10 +171,10 @@ def test_every_known_key_is_compared_in_constant_time(monkeypatch: pytest.Monkey
         return hmac_compare(known, given)
 
     hmac_compare = hmac.compare_digest
-    monkeypatch.setattr(keys.hmac, "compare_digest", compare)
-    known = keys.Keys.of(load_settings({"API_KEYS": f"{USER_ENTRY},{OTHER_ENTRY}", "ADMIN_KEY": ADMIN}))
+    monkeypatch.setattr(api_keys.hmac, "compare_digest", compare)
+    known = api_keys.Keys.of(load_settings({"API_KEYS": f"{USER_ENTRY},{OTHER_ENTRY}", "ADMIN_KEY": ADMIN}))
     caller = known.caller(USER)
-    assert caller == keys.Caller("ann", "user")
+    assert caller == api_keys.Caller("ann", "user")
     assert len(compared) == 3
 
 
@@ -195,10 +196,10 @@ class TestGuessing:
     def test_wrong_keys_are_limited_and_those_that_were_good_are_not(self, make_app: Make) -> None:
         client = make_app(API_KEYS=f"{USER_ENTRY},{OTHER_ENTRY}").test_client()
         assert client.get("/inference", headers=bearer(USER)).status_code == 200
-        answers = [client.get("/inference", headers=bearer(f"guess-{n}")) for n in range(guesses.MOST + 2)]
-        assert [answer.status_code for answer in answers] == [401] * guesses.MOST + [429] * 2
+        answers = [client.get("/inference", headers=bearer(f"guess-{n}")) for n in range(rate_limit.MOST + 2)]
+        assert [answer.status_code for answer in answers] == [401] * rate_limit.MOST + [429] * 2
         refused(answers[-1], 429, "rate_limited")
-        assert 1 <= int(answers[-1].headers["Retry-After"]) <= guesses.STEP
+        assert 1 <= int(answers[-1].headers["Retry-After"]) <= rate_limit.STEP
         assert client.get("/inference", headers=bearer(USER)).status_code == 200
         # A right guess tells nothing, and another address is another matter.
         assert client.get("/inference", headers=bearer(OTHER)).status_code == 429
@@ -210,35 +211,35 @@ class TestGuessing:
             client = make_app(API_KEYS=USER_ENTRY, TRUSTED_PROXIES=proxies).test_client()
             statuses = [
                 client.get("/inference", headers=bearer("x") | {"X-Forwarded-For": f"192.0.2.{n}"}).status_code
-                for n in range(guesses.MOST + 1)
+                for n in range(rate_limit.MOST + 1)
             ]
             assert statuses[-1] == last
 
     def test_tries_come_back_with_time_and_right_keys_cost_none(self) -> None:
         now = [0.0]
-        found = guesses.Guesses(keys.Keys.of(load_settings({"API_KEYS": USER_ENTRY})), lambda: now[0])
-        for _ in range(guesses.MOST * 2):
+        found = rate_limit.Guesses(api_keys.Keys.of(load_settings({"API_KEYS": USER_ENTRY})), lambda: now[0])
+        for _ in range(rate_limit.MOST * 2):
             assert found.caller(USER, "192.0.2.1")
-        for _ in range(guesses.MOST):
+        for _ in range(rate_limit.MOST):
             assert found.caller("wrong", "192.0.2.2") is None
         with pytest.raises(Problem):
             found.caller("wrong", "192.0.2.2")
-        now[0] = guesses.STEP + 0.01
+        now[0] = rate_limit.STEP + 0.01
         assert found.caller("wrong", "192.0.2.2") is None
         with pytest.raises(Problem):
             found.caller("wrong", "192.0.2.2")
 
     def test_a_network_of_version_6_is_one_address(self) -> None:
-        found = guesses.Guesses(keys.Keys.of(load_settings({"API_KEYS": USER_ENTRY})))
-        for number in range(guesses.MOST):
+        found = rate_limit.Guesses(api_keys.Keys.of(load_settings({"API_KEYS": USER_ENTRY})))
+        for number in range(rate_limit.MOST):
             found.caller("wrong", f"2001:db8::{number:x}")
         with pytest.raises(Problem):
             found.caller("wrong", "2001:db8::ffff")
         assert found.caller("wrong", "2001:db8:0:1::1") is None
 
     def test_what_is_remembered_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(guesses, "KEPT", 5)
-        found = guesses.Guesses(keys.Keys.of(load_settings({"API_KEYS": USER_ENTRY})))
+        monkeypatch.setattr(rate_limit, "KEPT", 5)
+        found = rate_limit.Guesses(api_keys.Keys.of(load_settings({"API_KEYS": USER_ENTRY})))
         for number in range(50):
             found.caller("wrong", f"192.0.2.{number}")
             found.caller(USER, f"192.0.2.{number}")
@@ -256,16 +257,18 @@ def test_keys_do_not_get_into_logs_or_answers(make_app: Make, caplog: pytest.Log
 
 
 def test_the_command_runs_without_a_warning() -> None:
-    done = subprocess.run([sys.executable, "-W", "error", "-m", "api.keys", "ann"], capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "api.http.api_keys", "ann"], capture_output=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_the_command_prints_a_key_that_its_entry_accepts(capsys: pytest.CaptureFixture[str]) -> None:
-    assert keys.main(["carol", "admin"]) == 0
+    assert api_keys.main(["carol", "admin"]) == 0
     key, entry = (line.rpartition(" ")[2] for line in capsys.readouterr().out.splitlines())
-    assert keys.Keys.of(load_settings({"API_KEYS": entry})).caller(key) == keys.Caller("carol", "admin")
+    assert api_keys.Keys.of(load_settings({"API_KEYS": entry})).caller(key) == api_keys.Caller("carol", "admin")
     assert key not in entry
-    assert keys.main([]) == 2
+    assert api_keys.main([]) == 2
 
 
 class TestBudgets:

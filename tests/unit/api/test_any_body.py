@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from api.problems import MEDIA_TYPE
+from api.http.problems import MEDIA_TYPE
 from tests.unit.api import samples
 
 B64 = base64.b64encode(samples.png()).decode()

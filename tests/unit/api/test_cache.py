@@ -10,8 +10,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from api import keys
-from tasks.requests import State
+from api.http import api_keys
+from tasks.protocol.requests import State
 from tests.unit.api import samples
 from tests.unit.api.fakes import FakeQueue, ended, worker_row
 from tests.unit.api.test_inference import post, refused
@@ -52,7 +52,7 @@ def test_what_differs_is_not_shared(caching: FlaskClient, queue: FakeQueue, chan
 
 
 def test_other_weights_are_another_answer(caching: FlaskClient, queue: FakeQueue, monkeypatch: Any) -> None:
-    monkeypatch.setattr("api.cache.FRESH", 0.0)
+    monkeypatch.setattr("api.features.cache.FRESH", 0.0)
     post(caching)
     queue.rows = [worker_row("answers-2@host", "answers", weights="better")]
     assert not cached(caching)
@@ -107,7 +107,7 @@ def test_an_answer_that_is_there_is_given_to_async_callers_too(caching: FlaskCli
 
 
 def test_the_answers_of_one_key_are_not_anothers(make_app: Callable[..., Flask], queue: FakeQueue) -> None:
-    (ann, ann_entry), (bob, bob_entry) = keys.make("ann", "user"), keys.make("bob", "user")
+    (ann, ann_entry), (bob, bob_entry) = api_keys.make("ann", "user"), api_keys.make("bob", "user")
     client = make_app(CACHE_TTL=60, API_KEYS=f"{ann_entry},{bob_entry}").test_client()
     found = [cached(client, headers={"X-API-Key": key}) for key in (ann, bob, ann, bob)]
     assert found == [False, False, True, True]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from api.doctor import Check, Facts, examine
-from settings import load_settings
-from tasks.vitals import Vitals
+from api.features.doctor import Check, Facts, examine
+from common.settings import load_settings
+from tasks.inspect.redis_info import Vitals
 from tests.unit.api.fakes import FakeQueue, worker_row
 
 KEY = {"Authorization": "Bearer boss"}

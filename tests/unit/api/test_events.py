@@ -5,26 +5,26 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from api import events
+from api.http import sse
 from tasks.errors import Unavailable
 
 
-def streamed(app: Flask, look: events.Look, last: str = "", longest: float = 5.0) -> str:
+def streamed(app: Flask, look: sse.Look, last: str = "", longest: float = 5.0) -> str:
     with app.test_request_context(headers={"Last-Event-ID": last} if last else {}):
-        return events.stream(look, longest).get_data(as_text=True)
+        return sse.stream(look, longest).get_data(as_text=True)
 
 
 def test_a_silent_stream_pings(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or a proxy would take it for dead."""
-    monkeypatch.setattr(events, "PING", 0.0)
-    answers = iter([([], False), ([], False), ([events.Event(1, "end", {})], True)])
+    monkeypatch.setattr(sse, "PING", 0.0)
+    answers = iter([([], False), ([], False), ([sse.Event(1, "end", {})], True)])
     text = streamed(app, lambda _seen, _wait: next(answers))
     assert text.index(": ping") < text.index("event: end")
 
 
 def test_a_stream_ends_in_time_and_tells_when_to_come_back(app: Flask) -> None:
     text = streamed(app, lambda _seen, _wait: ([], False), longest=0.0)
-    assert text == f"retry: {events.RECONNECT}\n\n"
+    assert text == f"retry: {sse.RECONNECT}\n\n"
 
 
 def test_it_goes_on_behind_the_last_event_of_the_reader(app: Flask) -> None:
@@ -34,9 +34,9 @@ def test_it_goes_on_behind_the_last_event_of_the_reader(app: Flask) -> None:
 
 
 def test_an_outage_in_between_ends_the_stream_without_an_end(app: Flask) -> None:
-    answers = iter([([events.Event(1, "started", {})], False)])
+    answers = iter([([sse.Event(1, "started", {})], False)])
 
-    def look(_seen: int, _wait: float) -> tuple[list[events.Event], bool]:
+    def look(_seen: int, _wait: float) -> tuple[list[sse.Event], bool]:
         try:
             return next(answers)
         except StopIteration:

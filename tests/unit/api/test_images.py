@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import images
-from api.problems import Problem
+from api.http.problems import Problem
+from api.input import images
 from tests.unit.api import samples
 from worker_models.limits import Limits
 

@@ -12,9 +12,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.problems import MEDIA_TYPE
-from tasks.recent import Wanted
-from tasks.requests import State
+from api.http.problems import MEDIA_TYPE
+from tasks.inspect.search import Wanted
+from tasks.protocol.requests import State
 from tests.unit.api import samples
 from tests.unit.api.fakes import FakeQueue, ended
 

@@ -7,8 +7,8 @@ import tracemalloc
 import pytest
 from flask.testing import FlaskClient
 
-from api import json_body
-from api.problems import Problem
+from api.http.problems import Problem
+from api.input import json_body
 
 BOMBS = {
     "lists": b"[" + b"[]," * 10_000_000 + b"[]]",

@@ -13,9 +13,9 @@ import structlog
 from flask import Flask
 from flask.testing import FlaskClient
 
-import logs
-from api.correlation import HEADER
-from settings import load_settings
+from api.http.correlation import HEADER
+from common import logs
+from common.settings import load_settings
 from tests.unit.api.fakes import FakeQueue
 
 

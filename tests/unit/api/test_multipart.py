@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder
 
-from api import multipart
-from api.problems import Problem
+from api.http.problems import Problem
+from api.input import multipart
 
 BINARY = st.binary(max_size=200) | st.lists(st.sampled_from([b"\r\n", b"--", b"B0", b"x", b" "])).map(b"".join)
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from api.oip import pixels, tensors
-from api.problems import Problem
+from api.http.problems import Problem
+from api.input.oip import pixels, tensors
 from tests.unit.api import samples
 from tests.unit.api.fakes import FakeQueue
 from tests.unit.api.test_inference import refused

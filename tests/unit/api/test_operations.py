@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from settings import Settings
+from common.settings import Settings
 from tests.unit.api.fakes import MODELS, FakeQueue, lane_row, worker_row
 from tests.unit.api.test_inference import refused
 
@@ -168,7 +168,7 @@ def test_an_error_of_ours_is_a_problem_without_details(app: Flask, queue: FakeQu
 
 
 def test_the_engine_is_made_once_and_closed(app: Flask, client: FlaskClient, queue: FakeQueue) -> None:
-    from api.engine import EXTENSION
+    from api.services import EXTENSION
 
     client.get("/inference/x")
     engine = app.extensions[EXTENSION]
@@ -180,7 +180,7 @@ def test_the_engine_is_made_once_and_closed(app: Flask, client: FlaskClient, que
 def test_the_api_process_imports_no_model_runtime_and_no_tracing(settings: Settings) -> None:
     code = (
         "import api, resource, sys; api.create_app();"
-        "heavy = {'torch', 'torchvision', 'onnxruntime', 'PIL', 'numpy', 'tasks.tracing'} & set(sys.modules);"
+        "heavy = {'torch', 'torchvision', 'onnxruntime', 'PIL', 'numpy', 'tasks.producer.tracing'} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

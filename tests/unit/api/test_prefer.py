@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import prefer
+from api.http import prefer
 
 
 @pytest.mark.parametrize(

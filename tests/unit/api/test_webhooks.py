@@ -18,8 +18,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from api.webhooks import receivers, sending, signing, targets
-from settings import SettingsError
+from api.features.webhooks import receivers, sending, signing, targets
+from common.settings import SettingsError
 from tests.unit.api.test_inference import BASE64, post, refused
 
 SECRET = "whsec_" + base64.b64encode(os.urandom(32)).decode()

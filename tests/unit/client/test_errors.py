@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from api.problems import PROBLEM_TYPES
+from api.http.problems import PROBLEM_TYPES
 from inferlane import errors
 from inferlane.errors import (
     ClientError,

@@ -9,11 +9,11 @@ import httpx
 import pytest
 from flask.testing import FlaskClient
 
+from common.settings import load_settings
 from dashboard.app import create_app
 from dashboard.routes import HEADER, backend_for
 from dashboard.sessions import COOKIE
 from dashboard.upstream import Upstream
-from settings import load_settings
 from tests.unit.dashboard.samples import AS_OF, minute, request, snapshot
 
 PAGE = {HEADER: "1"}

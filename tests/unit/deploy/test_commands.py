@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from common.settings import variables
 from scripts import flower
-from settings import variables
 from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.waiting import wait_until

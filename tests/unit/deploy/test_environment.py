@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from settings import load_settings, variables
+from common.settings import load_settings, variables
 from tests.unit.deploy.files import ROOT, defaults, dockerfile, of_kind, own_services, pods, vscode
 
 #: Variables of others: who reads them.

@@ -96,7 +96,15 @@ if "tasks.celery" in sys.argv:
         (
             "api",
             "api",
-            ["api.app", "api.keys", "dashboard.app", "inferlane", "granian", "api.__main__", "dashboard.__main__"],
+            [
+                "api.app",
+                "api.http.api_keys",
+                "dashboard.app",
+                "inferlane",
+                "granian",
+                "api.__main__",
+                "dashboard.__main__",
+            ],
         ),
         (
             "worker",

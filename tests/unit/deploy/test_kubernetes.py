@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from settings import load_settings
-from tasks.keys import Keys
+from common.settings import load_settings
 from tasks.lanes import PRIORITIES, lane
+from tasks.protocol.keys import Keys
 from tests.unit.deploy.files import K8S, ROOT, manifests, of_kind, pods
 
 

@@ -11,9 +11,9 @@ import promql_parser
 import pytest
 import yaml
 
-from api.exposition import render
-from settings import load_settings
-from tasks.monitor import Monitor
+from api.views.metrics import render
+from common.settings import load_settings
+from tasks.inspect.monitor import Monitor
 from tests.unit.deploy.files import ROOT, services
 
 GRAFANA = ROOT / "deploy" / "grafana"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from settings import load_settings
-from tasks.chaos import Chaos
+from common.settings import load_settings
+from tasks.worker.chaos import Chaos
 
 SLOW = {"id": 1, "mode": "slow", "seconds": 2.0, "rate": 1.0}
 

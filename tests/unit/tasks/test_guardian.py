@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks import guardian
-from tasks.exits import HUNG, UNAVAILABLE
-from tasks.guardian import BY_ITSELF, LEFT, OTHERWISE, SERVING, STOPPING, Guardian, Pulse
+from tasks.worker import guardian
+from tasks.worker.exits import HUNG, UNAVAILABLE
+from tasks.worker.guardian import BY_ITSELF, LEFT, OTHERWISE, SERVING, STOPPING, Guardian, Pulse
 
 
 @pytest.fixture

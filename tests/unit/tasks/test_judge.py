@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from settings import load_settings
-from tasks.judge import Finding, Readings, Severity, judge, outage, status
+from common.settings import load_settings
+from tasks.inspect.health import Finding, Readings, Severity, judge, outage, status
 from tests.unit.api.fakes import lane_row, worker_row
 
 WELL = {"workers": [worker_row("toy-1@host", "toy")], "lanes": [lane_row("normal.toy"), lane_row("low.toy")]}

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.oip import answers
-from tasks.outcomes import MESSAGE, described, of_model, succeeded
-from tasks.requests import LISTED
+from api.input.oip import answers
+from tasks.protocol.requests import LISTED
+from tasks.worker.outcomes import MESSAGE, described, of_model, succeeded
 from worker_models.batcher import Result
 from worker_models.errors import InferenceFailed, ModelError, TruncatedImage
 

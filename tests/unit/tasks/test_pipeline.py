@@ -16,9 +16,9 @@ from typing import Any, cast
 import pytest
 
 from tasks.errors import TransientFailure, Unavailable
-from tasks.ownership import Ownership
-from tasks.pipeline import SLOW, Delivery, Pipeline
-from tasks.requests import Attempt, Outcome, Records, Started
+from tasks.protocol.requests import Attempt, Outcome, Records, Started
+from tasks.worker.ownership import Ownership
+from tasks.worker.pipeline import SLOW, Delivery, Pipeline
 from tests.support.waiting import wait_until
 from worker_models.errors import InferenceFailed, InvalidInput
 from worker_models.model import BatcherShape
@@ -254,7 +254,7 @@ def test_what_waits_behind_a_slow_pass_is_queued_again_where_no_other_worker_is_
 
 def test_a_pipeline_that_loses_a_thread_ends_its_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
-    monkeypatch.setattr("tasks.pipeline.end_process", ended.set)
+    monkeypatch.setattr("tasks.worker.pipeline.end_process", ended.set)
 
     def fails(_: Delivery) -> None:
         raise SystemExit("a fault of ours")

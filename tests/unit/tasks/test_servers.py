@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.servers import identity, refusal
+from tasks.protocol.servers import identity, refusal
 
 VALKEY = {"server_name": "valkey", "redis_version": "7.2.4", "server_mode": "standalone"}
 

@@ -13,7 +13,7 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
-from settings import Settings, load_settings
+from common.settings import Settings, load_settings
 from worker_models.model import Classifier, load_card
 from worker_models.registry import describe
 

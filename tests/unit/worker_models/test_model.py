@@ -131,7 +131,7 @@ def test_the_limits_of_the_settings_hold(settings_with, shared_settings, encoded
 
 WARM = """
 import json, sys, time
-from settings import load_settings
+from common.settings import load_settings
 from worker_models.model import load_model
 started = time.perf_counter()
 model = load_model("efficientnet_lite0", load_settings(json.loads(sys.argv[1])))
@@ -254,7 +254,7 @@ def test_many_workers_starting_at_once_export_a_graph_once(package, colour_weigh
     program = textwrap.dedent(f"""
         import json, sys
         sys.path.insert(0, {str(package)!r})
-        from settings import load_settings
+        from common.settings import load_settings
         from worker_models import graphs
         from worker_models.model import load_model
         real, exports = graphs._export, []

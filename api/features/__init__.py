@@ -1,0 +1,1 @@
+"""What stands beside requests: cached answers, webhooks, the doctor. Each is one folder or file and may go alone."""

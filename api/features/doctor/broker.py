@@ -1,0 +1,97 @@
+"""Checks of Redis: that it keeps what was accepted, has room, and agrees on the time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from api.features.doctor.facts import Check, Checks, Facts, Look, judged
+
+#: Share of its memory above which Redis should get more before a burst fills it.
+NEARLY_FULL = 0.8
+#: Seconds by which two clocks may differ; deadlines, expiry and ages are computed from both.
+SKEW = 1.0
+NTP = "let NTP or chrony set the clock of every host"
+FSYNC = {
+    "everysec": "everysec: up to a second of accepted requests is lost when the host itself dies, none when Redis dies",
+    "always": "always: nothing acknowledged is lost; every write waits for the disk",
+    "no": "no: the kernel writes when it likes, usually after half a minute",
+}
+
+
+def answers(facts: Facts) -> Checks:
+    """Redis answers, and is one that can be used."""
+    if facts.vitals is None:
+        yield Check("redis", False, facts.outage or "Redis does not answer", "start Redis, or correct REDIS_URL")
+        return
+    yield Check("redis", True, facts.vitals.server)
+
+
+def eviction(facts: Facts) -> Checks:
+    """A full Redis refuses; it forgets nothing."""
+    policy = facts.vitals.policy if facts.vitals else None
+    if policy is None:
+        yield Check("eviction", None, "unknown", "see that maxmemory-policy is noeviction")
+        return
+    wrong = [] if policy == "noeviction" else [f"maxmemory-policy is {policy}: accepted requests may be dropped"]
+    yield judged("eviction", wrong, fine="noeviction", remedy="CONFIG SET maxmemory-policy noeviction, and in its file")
+
+
+def persistence(facts: Facts) -> Checks:
+    """What was accepted is on disk."""
+    if facts.vitals is None or facts.vitals.appendonly is None:
+        yield Check("persistence", None, "unknown", "see that appendonly is yes")
+        return
+    wrong = []
+    if not facts.vitals.appendonly:
+        wrong.append("appendonly is no: accepted requests are lost when Redis ends")
+    if facts.vitals.write_error:
+        wrong.append("the last write of the append-only file failed")
+    yield judged("persistence", wrong, fine="append-only file", remedy="CONFIG SET appendonly yes; look at its disk")
+
+
+def fsync(facts: Facts) -> Checks:
+    """It reaches the disk at least once a second."""
+    policy = facts.vitals.fsync if facts.vitals else None
+    if policy not in FSYNC:
+        yield Check("fsync", None, "unknown: CONFIG is not allowed here", "see that appendfsync is everysec or always")
+        return
+    remedy = "CONFIG SET appendfsync everysec" if policy == "no" else ""
+    yield Check("fsync", policy != "no", FSYNC[policy], remedy)
+
+
+def memory(facts: Facts) -> Checks:
+    """There is room for a burst."""
+    vitals = facts.vitals
+    room = (vitals.limit or vitals.host_memory) if vitals else None
+    if vitals is None or not room:
+        yield Check("memory", None, "unknown", "set maxmemory below what the host has")
+        return
+    share = vitals.used / room
+    of = "of maxmemory" if vitals.limit else "of its host's memory, without a maxmemory"
+    said = f"{vitals.used / 1e6:.0f} MB, {share:.0%} {of}"
+    remedy = "raise maxmemory (REDIS_MAXMEMORY for that of `make start`), lower MAX_QUEUE or RESULT_TTL, or add workers"
+    yield judged("memory", [said] if share > NEARLY_FULL else [], fine=said, remedy=remedy)
+
+
+def clocks(facts: Facts) -> Checks:
+    """Everybody's clock agrees with Redis'."""
+    if facts.vitals is None:
+        yield Check("clock: API", None, "unknown")
+        return
+    yield _clock("clock: API", {"the API": facts.vitals.ahead})
+    ahead = facts.vitals.workers_ahead
+    off = {name: seconds for name, seconds in ahead.items() if abs(seconds) > SKEW}
+    silent = [str(worker["id"]) for worker in facts.workers if worker["id"] not in ahead]
+    if silent and not off:
+        yield Check("clock: workers", None, "not told by " + ", ".join(silent), "run one version everywhere")
+    elif ahead:
+        yield _clock("clock: workers", ahead)
+
+
+def _clock(name: str, ahead: Mapping[str, float]) -> Check:
+    wrong = [f"{who} is {seconds:+.1f} s off Redis" for who, seconds in ahead.items() if abs(seconds) > SKEW]
+    most = max(abs(seconds) for seconds in ahead.values())
+    return judged(name, wrong, fine=f"at most {most * 1000:.0f} ms off Redis", remedy=NTP)
+
+
+LOOKS: Sequence[Look] = (answers, eviction, persistence, fsync, memory, clocks)

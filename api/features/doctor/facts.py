@@ -1,0 +1,69 @@
+"""What the checks look at, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from common.settings import Settings
+from tasks.inspect.redis_info import Vitals
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        ok: None when it cannot be known from here.
+        remedy: what to do; empty when nothing is wrong.
+    """
+
+    name: str
+    ok: bool | None
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of the installation.
+
+    Attributes:
+        settings: those of this API process.
+        asks_for_keys: whether user routes ask for a key.
+        proxied_from: what a proxy in front says it was called as, ``""`` when there is none.
+        versions: package -> version, in this API process.
+        vitals: of Redis; None when it does not answer.
+        outage: why it does not.
+        workers: the live ones, as their leases describe them.
+    """
+
+    settings: Settings
+    asks_for_keys: bool
+    proxied_from: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    vitals: Vitals | None = None
+    outage: str = ""
+    workers: Sequence[Mapping[str, Any]] = ()
+
+
+Checks = Iterator[Check]
+Look = Callable[[Facts], Checks]
+
+
+def installed(packages: Sequence[str]) -> dict[str, str]:
+    """Package -> version, of those that are installed here."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def judged(name: str, wrong: Sequence[str], *, fine: str, remedy: str) -> Check:
+    """A check that is well unless something in ``wrong`` was found."""
+    return Check(name, not wrong, "; ".join(wrong) if wrong else fine, remedy if wrong else "")

@@ -1,0 +1,85 @@
+"""Checks of this API's own settings: durations that fit together, the order of lanes, who gets in."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from api.features.doctor.facts import Check, Checks, Facts, Look, judged
+
+#: A forward pass of a full batch may take this many times the usual before it counts as hanging.
+SLACK = 10
+
+
+def durations(facts: Facts) -> Checks:
+    """A dead worker's requests run again while their callers still wait, and only what hangs is ended.
+
+    Nothing is given back by age here, so no visibility timeout has to exceed the longest task; the lease takes its
+    place and must be the shortest of all.
+    """
+    settings = facts.settings
+    noticed = settings.lease_ttl + settings.lease_renew
+    wrong = []
+    if noticed >= settings.max_wait:
+        wrong.append(f"a dead worker is noticed after {noticed:g} s, callers wait MAX_WAIT {settings.max_wait:g} s")
+    if settings.lease_ttl >= settings.hard_timeout:
+        wrong.append(f"LEASE_TTL {settings.lease_ttl:g} s is not less than HARD_TIMEOUT {settings.hard_timeout:g} s")
+    wrong += _impatience(facts)
+    fine = f"LEASE_TTL {settings.lease_ttl:g} s, MAX_WAIT {settings.max_wait:g}, HARD_TIMEOUT {settings.hard_timeout:g}"
+    yield judged("timeouts", wrong, fine=fine, remedy="LEASE_TTL well below MAX_WAIT, HARD_TIMEOUT above both")
+
+
+def _impatience(facts: Facts) -> list[str]:
+    limit = facts.settings.hard_timeout
+    return [
+        f"HARD_TIMEOUT {limit:g} s ends {worker['id']} when a batch of {worker['max_batch']} takes {SLACK} times"
+        " the usual"
+        for worker in facts.workers
+        if SLACK * worker["max_batch"] * float(worker.get("service_seconds") or 0) > limit
+    ]
+
+
+def order(facts: Facts) -> Checks:
+    """High goes before normal, normal before low."""
+    settings = facts.settings
+    if settings.lane_order == "strict":
+        yield Check("priorities", True, "strict: low waits for as long as anything else is there")
+        return
+    shares = ":".join(map(str, settings.lane_weights))
+    backwards = list(settings.lane_weights) != sorted(settings.lane_weights, reverse=True)
+    wrong = [f"LANE_WEIGHTS {shares} serve a lower priority more often than a higher one"] if backwards else []
+    fine = f"weighted: high, normal and low share the turns {shares} while all have work"
+    yield judged("priorities", wrong, fine=fine, remedy="give LANE_WEIGHTS in the order high,normal,low, descending")
+
+
+def access(facts: Facts) -> Checks:
+    """Nobody gets in from outside without a key."""
+    if facts.asks_for_keys:
+        yield Check("access", True, "user routes ask for a key")
+        return
+    settings = facts.settings
+    public = [
+        f"{what} {host}"
+        for what, host in (
+            ("API_HOST", settings.api_host),
+            ("API_URL", urlsplit(settings.api_url).hostname or ""),
+            ("called through a proxy as", facts.proxied_from),
+        )
+        if host and not _loopback(host)
+    ]
+    wrong = [f"no key is asked for, and others reach it: {', '.join(public)}"] if public else []
+    fine = f"no key is asked for; {settings.api_host} is reached from its own host only"
+    yield judged(
+        "access", wrong, fine=fine, remedy="python -m api.http.api_keys NAME, put the entry into API_KEYS, AUTH=on"
+    )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+LOOKS: Sequence[Look] = (durations, order, access)

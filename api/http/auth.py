@@ -1,0 +1,198 @@
+"""Who may call which route, and how often.
+
+Each route declares its role where it is defined; :func:`roles` collects them into the one table that a test walks. A
+``public`` route asks for nothing. A ``user`` route asks for a key unless the installation runs without (``AUTH``),
+which it may do on a loopback address only, and then for calls that name it as such. An ``admin`` route always asks for
+an admin's key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flask import current_app, g, request
+from werkzeug.datastructures import EnvironHeaders
+from werkzeug.exceptions import HTTPException
+
+from api.http.api_keys import Keys
+from api.http.correlation import add_headers
+from api.http.problems import Problem
+from api.http.rate_limit import Guesses
+from api.services import engine
+from common.serving import answers_to, loopback
+from common.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+    from werkzeug.datastructures import Headers
+
+    from api.http.api_keys import Caller
+    from common.settings import Settings
+
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="inferlane"'}
+#: Routes of others (Swagger UI, the document) that declare nothing.
+ELSEWHERE = "public"
+#: What a plain ADMIN_KEY must have where others reach the API: characters, and different ones.
+LENGTH, DIFFERENT = 16, 8
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Check the caller of every request of ``app``.
+
+    Raises:
+        SettingsError: the API would be open to other machines, or to those that guess.
+    """
+    keys = Keys.of(settings)
+    asked = needs_key(settings, keys)
+    _refuse_weak_key(settings)
+    guesses = Guesses(keys)
+    names = {*settings.allowed_hosts, *map(_host_of, (settings.api_url, settings.dashboard_api_url))} - {""}
+
+    def check() -> None:
+        if not asked and not answers_to(request.headers.get("Host"), settings.api_host, names):
+            raise Problem("misdirected", f"This API does not answer to the name {request.host}; see ALLOWED_HOSTS.")
+        role = g.role = role_of(request.endpoint)
+        if role == "public":
+            return
+        key = _key()
+        caller = guesses.caller(key, request.remote_addr or "") if key else None
+        if caller is None and (asked or role == "admin" or key):
+            raise _unknown(role, keys)
+        if role == "admin" and (caller is None or caller.role != "admin"):
+            raise Problem("forbidden", "This route needs the key of an administrator.")
+        g.key_name = caller.name if caller else ""
+        g.who = caller.name if caller else request.remote_addr
+        _spend(settings, caller)
+
+    app.before_request(check)
+
+
+def admits(app: Flask, settings: Settings) -> Callable[[dict[str, Any]], bool]:
+    """Whether a request's caller is known and its route exists, judged by the headers before a large body is read.
+
+    The application itself refuses the others; this only says that it will not want the body.
+    """
+    keys = Keys.of(settings)
+    asked = needs_key(settings, keys)
+
+    def check(environ: dict[str, Any]) -> bool:
+        try:
+            app.url_map.bind_to_environ(environ).match()
+        except HTTPException:
+            return False
+        key = _key_in(EnvironHeaders(environ))
+        return keys.caller(key) is not None if key else not asked
+
+    return check
+
+
+def needs_key(settings: Settings, keys: Keys) -> bool:
+    """Whether user routes ask for a key.
+
+    Raises:
+        SettingsError: they would not, and other machines could reach them.
+    """
+    if settings.auth == "on" or (settings.auth == "auto" and settings.api_keys):
+        if not keys:
+            raise SettingsError("AUTH: is on, but there is neither an ADMIN_KEY nor an entry in API_KEYS")
+        return True
+    if not loopback(settings.api_host):
+        raise SettingsError(
+            f"AUTH: the API would be open to everybody who reaches {settings.api_host}; add API_KEYS"
+            " (`python -m api.http.api_keys NAME`), or set API_HOST to a loopback address"
+        )
+    return False
+
+
+def _refuse_weak_key(settings: Settings) -> None:
+    """Refuse an ADMIN_KEY that can be guessed where others may try; one that is kept hashed cannot be judged."""
+    key = settings.admin_key
+    if not key or key.startswith("sha256:") or (loopback(settings.api_host) and loopback(settings.dashboard_host)):
+        return
+    if len(key) < LENGTH or len(set(key)) < DIFFERENT:
+        raise SettingsError(
+            f"ADMIN_KEY: others reach this address, so it needs {LENGTH} characters, {DIFFERENT} of them different;"
+            " `python -m api.http.api_keys admin admin` makes one that nobody guesses"
+        )
+
+
+def _host_of(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
+def role_of(endpoint: str | None) -> str:
+    """The role that the route asks for; a path that does not exist needs none to be told so."""
+    return str(getattr(current_app.view_functions.get(endpoint or ""), "role", ELSEWHERE))
+
+
+def roles(app: Flask) -> dict[tuple[str, str], str]:
+    """``(method, path) -> role`` of every route of ``app``."""
+    return {
+        (method, rule.rule): str(getattr(app.view_functions[rule.endpoint], "role", ELSEWHERE))
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+
+def _key() -> str:
+    return _key_in(request.headers)
+
+
+def _key_in(headers: Headers | EnvironHeaders) -> str:
+    scheme, _, credentials = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    return headers.get("X-API-Key", "").strip()
+
+
+def _unknown(role: str, keys: Keys) -> Problem:
+    if _key():
+        return Problem("unauthorized", "This API key is not known.", headers=CHALLENGE)
+    if role == "admin" and not keys:
+        return Problem("forbidden", "Administrative routes are closed: no ADMIN_KEY is set.")
+    return Problem("unauthorized", "Send an API key: Authorization: Bearer KEY, or X-API-Key.", headers=CHALLENGE)
+
+
+def _spend(settings: Settings, caller: Caller | None) -> None:
+    """Take one call from the caller's budget, if calls are limited."""
+    if settings.rate_limit is None:
+        return
+    calls, seconds = settings.rate_limit
+    who = f"key:{caller.name}" if caller else f"address:{request.remote_addr}"
+    left, after = engine().store.spend(who, calls, seconds)
+    g.spender = who
+    _tell(max(left, 0), after, calls, seconds)
+    if left < 0:
+        raise _exhausted(who, calls, seconds, after)
+
+
+def spend_items(count: int) -> None:
+    """Have a call that carries ``count`` images cost as much as ``count`` calls; one has been paid for already.
+
+    Raises:
+        Problem: ``rate_limited``, nothing more is taken; or ``invalid_parameters`` when no budget would ever do.
+    """
+    limit = engine().settings.rate_limit
+    if limit is None or count < 2:
+        return
+    calls, seconds = limit
+    if count > calls:
+        detail = f"must have at most {calls} items: RATE_LIMIT allows {calls} in {seconds:g} s"
+        raise Problem("invalid_parameters", "Too many items.", errors=[{"name": "requests", "detail": detail}])
+    left, after = engine().store.spend(g.spender, calls, seconds, count - 1)
+    if left < 0:
+        raise _exhausted(g.spender, calls, seconds, after)
+    _tell(left, after, calls, seconds)
+
+
+def _tell(left: int, after: float, calls: int, seconds: float) -> None:
+    left_now = f'"default";r={left};t={after:.0f}'
+    add_headers({"RateLimit": left_now, "RateLimit-Policy": f'"default";q={calls};w={seconds:.0f}'})
+
+
+def _exhausted(who: str, calls: int, seconds: float, after: float) -> Problem:
+    said = f"{who.partition(':')[0]} limit: {calls} calls in {seconds:g} s."
+    return Problem("rate_limited", said, retry_after=after)

@@ -1,0 +1,85 @@
+"""Translates every error of the layers below, and of Flask itself, into a :class:`~api.http.problems.Problem`.
+
+This is the one edge where the tree of :mod:`tasks.errors` meets HTTP. Nothing here decides what went wrong; it only
+says it in the caller's language.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from api.http.problems import BY_STATUS, PROBLEM_TYPES, Problem, render
+from api.services import engine
+from tasks.errors import TaskError, UnsupportedModel
+from tasks.lanes import ANY
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from werkzeug.wrappers import Response
+
+    from tasks.protocol.requests import Request
+
+
+def register(app: Flask) -> None:
+    """Answer every error of ``app`` with a problem document."""
+    app.register_error_handler(Problem, render)
+    app.register_error_handler(TaskError, lambda error: render(from_task(error)))
+    app.register_error_handler(HTTPException, from_http)
+
+
+def from_task(error: TaskError) -> Problem:
+    """The problem that tells a caller about ``error``."""
+    code = error.code if error.code in PROBLEM_TYPES else "internal_error"
+    members = {"models": known_models()} if isinstance(error, UnsupportedModel) else {}
+    return Problem(code, str(error), retryable=error.retryable, retry_after=error.retry_after, members=members)
+
+
+def known_models() -> list[str]:
+    """What ``model_type`` may be."""
+    return [*engine().settings.models, ANY]
+
+
+def from_outcome(record: Request) -> Problem:
+    """The problem for a request that ended without predictions, for a caller who waited for it.
+
+    A state other than failed has its own code; a failure keeps the code the worker gave it when the table knows it.
+    """
+    error = record.error or {}
+    code = str(error.get("code", record.state.value))
+    if record.state.value in PROBLEM_TYPES:
+        code = record.state.value
+    detail = str(error.get("message") or f"The request ended {record.state.value}.")
+    members = {"error": {**error, "code": code}, "state": record.state.value, "instance": f"/inference/{record.id}"}
+    known = code if code in PROBLEM_TYPES else "inference_failed"
+    return Problem(known, detail, retryable=bool(error.get("retryable", False)), members=members)
+
+
+def from_http(error: HTTPException) -> Response:
+    """The answer for an error that Flask or Werkzeug raised; a redirect passes as it is."""
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()
+    code = BY_STATUS.get(status, "bad_request" if status < 500 else "internal_error")
+    problem = Problem(code, _detail(error, status), status=status)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        problem.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    problem.errors = _field_errors(error)
+    return render(problem)
+
+
+def _detail(error: HTTPException, status: int) -> str:
+    if status >= 500:
+        return "The server made an error; the log has the details under this request_id."
+    return error.description or error.name
+
+
+def _field_errors(error: HTTPException) -> list[dict[str, str]]:
+    """What webargs found wrong, one entry per field."""
+    messages = (getattr(error, "data", None) or {}).get("messages", {})
+    return [
+        {"name": str(name), "detail": " ".join(map(str, details))}
+        for fields in messages.values()
+        for name, details in fields.items()
+    ]

@@ -1,0 +1,205 @@
+"""The OpenAPI document: what a route declares about itself, and the pages that show it.
+
+Routes declare with :meth:`Operations.operation`; flask-smorest joins that into the document at ``/openapi.json``.
+Errors are declared by problem code, so the document's status codes come from the same table as the answers. ``/docs``
+is Swagger UI with the files of ``flask-swagger-ui``: nothing is loaded from another host.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import flask_swagger_ui
+from flask import Blueprint as FlaskBlueprint
+from flask import send_from_directory
+from flask_smorest import Api, Blueprint
+
+from api.http.problems import MEDIA_TYPE, PROBLEM_TYPES
+from api.views.schemas import ProblemSchema
+
+if TYPE_CHECKING:
+    from flask import Flask, Response
+    from marshmallow import Schema
+
+ROUTE = TypeVar("ROUTE", bound=Callable[..., Any])
+ASSETS = Path(flask_swagger_ui.__file__).parent / "dist"
+ASSETS_PATH = "/docs/assets/"
+EVERYWHERE = ("misdirected", "internal_error")
+#: Per role, the schemes of which one must be satisfied; the empty one is for installations that use no keys.
+SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
+    "public": [],
+    "user": [{"bearer": []}, {"apiKey": []}, {}],
+    "admin": [{"bearer": []}, {"apiKey": []}],
+}
+
+CONFIG: Mapping[str, Any] = {
+    "API_TITLE": "Inferlane",
+    "OPENAPI_VERSION": "3.1.0",
+    "OPENAPI_URL_PREFIX": "/",
+    "OPENAPI_JSON_PATH": "openapi.json",
+    "OPENAPI_SWAGGER_UI_PATH": "docs",
+    "OPENAPI_SWAGGER_UI_URL": ASSETS_PATH,
+    "OPENAPI_SWAGGER_UI_CONFIG": {"deepLinking": True, "displayRequestDuration": True, "validatorUrl": None},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A success that a route may send.
+
+    Attributes:
+        schema: shape of the body; None for no body or one that is not JSON.
+        headers: name to description.
+        media_type: of the body; empty for no body.
+        example: a whole body.
+    """
+
+    description: str
+    schema: type[Schema] | Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    media_type: str = "application/json"
+    example: Any = None
+
+    def document(self) -> dict[str, Any]:
+        """The response object."""
+        found: dict[str, Any] = {"description": self.description}
+        if self.headers:
+            found["headers"] = {
+                name: {"description": text, "schema": {"type": "string"}} for name, text in self.headers.items()
+            }
+        if self.schema is not None:
+            content = {"schema": self.schema} | ({"example": self.example} if self.example is not None else {})
+            found["content"] = {self.media_type: content}
+        return found
+
+
+class Operations(Blueprint):  # type: ignore[misc]
+    """A flask-smorest blueprint whose routes declare what they take and answer."""
+
+    def operation(
+        self,
+        method: str,
+        path: str,
+        *answers: tuple[int, Answer],
+        problems: Iterable[str] = (),
+        parameters: Iterable[Mapping[str, Any]] = (),
+        body: Mapping[str, Any] | None = None,
+        operation_id: str,
+        role: str = "user",
+    ) -> Callable[[ROUTE], ROUTE]:
+        """Register a route and its part of the document.
+
+        Args:
+            method: the HTTP method.
+            path: the path below the API's root.
+            answers: ``(status, Answer)``; two answers of one status differ in their media type.
+            problems: codes of the errors it may send, besides those every route may send.
+            parameters: OpenAPI parameter objects, the path's own excepted.
+            body: OpenAPI request body object.
+            operation_id: the operation's name in generated clients.
+            role: who may call it: ``public``, ``user`` or ``admin``.
+        """
+
+        def decorate(route: ROUTE) -> ROUTE:
+            codes = [*problems, *EVERYWHERE, *_access_problems(role)]
+            document: dict[str, Any] = {
+                "operationId": operation_id,
+                "responses": _merged(_successes(answers), problem_responses(codes)),
+                "parameters": [dict(item) for item in parameters],
+                "security": SECURITY[role],
+            }
+            if body:
+                document["requestBody"] = dict(body)
+            route._apidoc = {"manual_doc": document}  # type: ignore[attr-defined]  # noqa: SLF001 - its name
+            route.role = role  # type: ignore[attr-defined]
+            self.route(path, methods=[method])(route)
+            return route
+
+        return decorate
+
+
+def _access_problems(role: str) -> tuple[str, ...]:
+    if role == "public":
+        return ()
+    return ("unauthorized", "forbidden", "rate_limited")
+
+
+def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Both, where a status in both may come with the media types of either."""
+    found = {**second, **first}
+    for status in first.keys() & second.keys():
+        content = {**first[status].get("content", {}), **second[status]["content"]}
+        found[status] = {**second[status], **first[status], "content": content}
+    return found
+
+
+def _successes(answers: Iterable[tuple[int, Answer]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for status, answer in answers:
+        document = answer.document()
+        known = found.setdefault(str(status), document)
+        if known is not document:
+            known.setdefault("content", {}).update(document.get("content", {}))
+    return found
+
+
+def problem_responses(codes: Iterable[str]) -> dict[str, Any]:
+    """One response object per status of the given problem codes."""
+    grouped: dict[int, list[str]] = defaultdict(list)
+    for code in dict.fromkeys(codes):
+        grouped[PROBLEM_TYPES[code].status].append(code)
+    return {str(status): _problem_response(status, found) for status, found in sorted(grouped.items())}
+
+
+def _problem_response(status: int, codes: list[str]) -> dict[str, Any]:
+    lines = [f"`{code}`: {PROBLEM_TYPES[code].title}" for code in codes]
+    found: dict[str, Any] = {"description": ". ".join(lines), "content": {MEDIA_TYPE: {"schema": ProblemSchema}}}
+    if status in {429, 503}:
+        found["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
+    return found
+
+
+def query(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A query parameter object."""
+    return {"in": "query", "name": name, "required": False, "description": description, "schema": dict(schema)}
+
+
+def header(name: str, description: str, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A header parameter object."""
+    shape = dict(schema or {"type": "string"})
+    return {"in": "header", "name": name, "required": False, "description": description, "schema": shape}
+
+
+def create(app: Flask, version: str) -> Api:
+    """The flask-smorest Api of ``app``, with the document, Swagger UI and its files."""
+    app.config.update(CONFIG)
+    app.config["API_VERSION"] = version
+    api = _Api(app)
+    api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
+    api.spec.components.security_scheme("apiKey", {"type": "apiKey", "in": "header", "name": "X-API-Key"})
+    app.register_blueprint(_assets())
+    return api
+
+
+class _Api(Api):  # type: ignore[misc]
+    """flask-smorest without its own errors: ours are problem documents and are declared by each route."""
+
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def _register_error_handlers(self) -> None:
+        """Nothing: :mod:`api.http.errors` has registered ours."""
+
+
+def _assets() -> FlaskBlueprint:
+    """The files that Swagger UI loads."""
+    blueprint = FlaskBlueprint("swagger-assets", __name__)
+
+    @blueprint.get(f"{ASSETS_PATH}<path:name>")
+    def asset(name: str) -> Response:
+        return send_from_directory(ASSETS, name, max_age=86_400)
+
+    return blueprint

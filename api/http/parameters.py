@@ -1,0 +1,55 @@
+"""Query parameters as values; a wrong one is a problem that names it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from api.http.problems import wrong_value
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+
+def whole(name: str, given: Mapping[str, str], default: int, most: int) -> int:
+    """A whole number from 1 to ``most``.
+
+    Raises:
+        Problem: it is none.
+    """
+    text = given.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        raise wrong_value(name, f"must be an integer from 1 to {most}")
+    return int(text)
+
+
+def page_size(given: Mapping[str, str], most: int = 500) -> int:
+    """``limit`` of a listing."""
+    return whole("limit", given, 50, most)
+
+
+def moment(name: str, given: Mapping[str, str]) -> float | None:
+    """Epoch seconds of a time in RFC 3339; one without an offset is UTC.
+
+    Raises:
+        Problem: it is no time.
+    """
+    text = given.get(name)
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that was not escaped arrives as a blank
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise wrong_value(name, "must be a time like 2026-01-05T12:00:00Z") from None
+
+
+def choice(name: str, value: str | None, allowed: Collection[str]) -> str | None:
+    """One of the values that are allowed, or none.
+
+    Raises:
+        Problem: another.
+    """
+    if value is not None and value not in allowed:
+        raise wrong_value(name, "must be one of " + ", ".join(allowed))
+    return value

@@ -1,0 +1,179 @@
+"""Every error of the API is one of the problems in this table, rendered as ``application/problem+json`` (RFC 9457).
+
+Routes raise :class:`Problem`; the layers below raise their own errors, which :mod:`api.http.errors` translates. The
+table is the one place that joins a machine-readable ``code`` to its HTTP status, so that ``/openapi.json``, the pages
+at ``/problems/{code}`` and the answers cannot disagree.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, g, json, request
+from flask import has_request_context as in_request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """One kind of error: its HTTP status, a title that never varies, and whether the same call may succeed later."""
+
+    status: int
+    title: str
+    retryable: bool = False
+
+
+PROBLEM_TYPES: Mapping[str, ProblemType] = {
+    "bad_request": ProblemType(400, "The request is malformed"),
+    "invalid_json": ProblemType(400, "The body is not valid JSON"),
+    "invalid_base64": ProblemType(400, "The image is not valid base64"),
+    "invalid_multipart": ProblemType(400, "The multipart body is malformed"),
+    "empty_body": ProblemType(400, "The body is empty"),
+    "unauthorized": ProblemType(401, "An API key is needed"),
+    "forbidden": ProblemType(403, "This API key may not do that"),
+    "not_found": ProblemType(404, "There is no such thing here"),
+    "unknown_request": ProblemType(404, "There is no such request"),
+    "unknown_batch": ProblemType(404, "There is no such batch"),
+    "model_not_found": ProblemType(404, "There is no such model or version"),
+    "unknown_lane": ProblemType(404, "There is no such lane"),
+    "unknown_worker": ProblemType(404, "There is no such worker"),
+    "unknown_dead_letter": ProblemType(404, "There is no such dead letter"),
+    "method_not_allowed": ProblemType(405, "This method is not allowed here"),
+    "not_acceptable": ProblemType(406, "No representation matches the Accept header"),
+    "already_finished": ProblemType(409, "The request has already finished"),
+    "canceled": ProblemType(409, "The request was canceled"),
+    "purged_request": ProblemType(410, "The record of this request has been purged"),
+    "body_too_large": ProblemType(413, "The body is too large"),
+    "image_too_large": ProblemType(413, "The image is too large"),
+    "unsupported_media_type": ProblemType(415, "The body has a media type that is not supported"),
+    "misdirected": ProblemType(421, "This API does not answer to that host name"),
+    "invalid_parameters": ProblemType(422, "Some parameters are missing or invalid"),
+    "empty_image": ProblemType(422, "The image is empty"),
+    "unsupported_image": ProblemType(422, "The data is not an image of a supported format"),
+    "truncated_image": ProblemType(422, "The image is truncated or damaged"),
+    "too_many_pixels": ProblemType(422, "The image has too many pixels"),
+    "side_too_long": ProblemType(422, "The image is too wide or too high"),
+    "too_many_scans": ProblemType(422, "The JPEG has too many scans"),
+    "decode_too_large": ProblemType(422, "The image needs too much memory to be decoded"),
+    "invalid_input": ProblemType(422, "The input cannot be used"),
+    "unknown_model": ProblemType(422, "There is no such model"),
+    "idempotency_conflict": ProblemType(422, "The idempotency key was used with another body"),
+    "rate_limited": ProblemType(429, "Too many requests", retryable=True),
+    "internal_error": ProblemType(500, "Something went wrong on our side"),
+    "inference_failed": ProblemType(500, "The model failed on this request", retryable=True),
+    "poison": ProblemType(500, "The request was given up"),
+    "lane_full": ProblemType(503, "The lane is full", retryable=True),
+    "deadline_hopeless": ProblemType(503, "The deadline cannot be met", retryable=True),
+    "refused": ProblemType(503, "The request was refused", retryable=True),
+    "too_many_waiters": ProblemType(503, "Too many callers are waiting", retryable=True),
+    "broker_unavailable": ProblemType(503, "The queue cannot be reached", retryable=True),
+    "timeout": ProblemType(504, "The answer takes longer than a call may wait", retryable=True),
+    "expired": ProblemType(504, "The deadline passed before the request could be answered"),
+}
+BY_STATUS: Mapping[int, str] = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    422: "invalid_parameters",
+    429: "rate_limited",
+    500: "internal_error",
+    503: "broker_unavailable",
+}
+DEFAULT_RETRY_AFTER = 1.0  # seconds; sent with every 429 and 503 for which nothing better is known
+
+
+class Problem(Exception):
+    """An answer that is an error.
+
+    Args:
+        code: a key of :data:`PROBLEM_TYPES`.
+        detail: one sentence for the caller about this occurrence.
+        errors: one ``{"name", "detail"}`` per offending field.
+        headers: more response headers.
+        retry_after: seconds after which a retry makes sense.
+        retryable: overrides the type's own.
+        status: overrides the type's own HTTP status.
+        members: further members of the problem document.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        retryable: bool | None = None,
+        status: int | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        kind = PROBLEM_TYPES[code]
+        self.code, self.detail, self.title = code, detail, kind.title
+        self.status = status or kind.status
+        self.errors: Sequence[Mapping[str, str]] = list(errors)
+        self.headers = dict(headers or {})
+        self.retryable = kind.retryable if retryable is None else retryable
+        self.retry_after = retry_after
+        self.members = dict(members or {})
+
+    def brief(self) -> dict[str, Any]:
+        """The error as an item of a batch or a request resource carries it."""
+        return {"code": self.code, "message": self.detail, "retryable": self.retryable}
+
+    def document(self) -> dict[str, Any]:
+        """The members of the problem document."""
+        members: dict[str, Any] = {
+            "type": f"/problems/{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "retryable": self.retryable,
+        }
+        if in_request():
+            members |= {"instance": request.path, "request_id": g.get("correlation_id", "")}
+        if self.errors:
+            members["errors"] = self.errors
+        members |= self.members
+        if in_request() and request.path.startswith("/v2"):
+            members["error"] = self.detail  # a string, where clients of the Open Inference Protocol look
+        return members
+
+
+def wrong_value(name: str, detail: str) -> Problem:
+    """The problem of a parameter or a member of a body that cannot be what it is."""
+    return Problem("invalid_parameters", f"Wrong value for {name}.", errors=[{"name": name, "detail": detail}])
+
+
+def render(problem: Problem) -> Response:
+    """The HTTP answer for ``problem``, with ``Retry-After`` on every 429 and 503; the log gets a line of it.
+
+    The line has the ``request_id`` that the answer names, as all lines of a request have (:mod:`api.http.correlation`).
+    """
+    level = logging.WARNING if problem.status >= 500 else logging.INFO
+    if in_request():
+        # The words may be a caller's: beside the message, not in it, a line break in them is no line of the log.
+        facts = {"method": request.method, "path": request.path, "detail": problem.detail}
+        log.log(level, "answered %d %s", problem.status, problem.code, extra=facts)
+    response = Response(json.dumps(problem.document(), allow_nan=False), problem.status, mimetype=MEDIA_TYPE)
+    response.headers.update(problem.headers)
+    if problem.retry_after is not None or problem.status in {429, 503}:
+        seconds = problem.retry_after if problem.retry_after is not None else DEFAULT_RETRY_AFTER
+        response.headers["Retry-After"] = str(max(1, math.ceil(seconds)))
+    return response

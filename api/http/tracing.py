@@ -1,0 +1,24 @@
+"""OpenTelemetry for the API's routes; imported when ``OTEL_ENABLED`` asks for it (:mod:`tasks.producer.tracing`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks.producer.tracing import TracedGateway, provider  # first: says what to install when the packages are missing
+
+from opentelemetry.instrumentation.flask import FlaskInstrumentor  # isort: skip
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+__all__ = ["TracedGateway", "register"]
+
+#: Asked every few seconds by machines; their spans would bury all others.
+PROBES = "livez,readyz,health,metrics,ops/snapshot"
+
+
+def register(app: Flask) -> None:
+    """A span for each request of ``app``, below the caller's own where a ``traceparent`` names it."""
+    FlaskInstrumentor().instrument_app(  # type: ignore[no-untyped-call]
+        app, tracer_provider=provider("api"), excluded_urls=PROBES
+    )

@@ -1,0 +1,57 @@
+"""Looks at the headers of an image and never decodes it: refuses in milliseconds what no worker could answer.
+
+This keeps text files and decompression bombs out without Pillow in this process. The parser and the limits are the
+workers' own (:mod:`worker_models.headers`, :mod:`worker_models.limits`); the worker that decodes has the last word.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from api.http.problems import Problem
+from worker_models.errors import ImageTooLarge, InvalidInput
+from worker_models.headers import Header, read_header
+
+if TYPE_CHECKING:
+    from worker_models.limits import Limits
+
+MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp")
+
+
+def check(data: bytes, limits: Limits) -> Header:
+    """The header of ``data``, when it is within the limits.
+
+    Raises:
+        Problem: ``empty_image``, ``image_too_large`` (bytes), ``unsupported_image``, ``truncated_image``,
+            ``too_many_pixels``, ``side_too_long``, ``too_many_scans`` or ``decode_too_large``.
+    """
+    try:
+        return limits.check(data)
+    except InvalidInput as error:
+        raise problem(error) from None
+
+
+def check_bytes(size: int, limits: Limits) -> None:
+    """Refuse an image of so many bytes when that is over the limit.
+
+    Raises:
+        Problem: ``image_too_large``.
+    """
+    try:
+        limits.check_bytes(size)
+    except ImageTooLarge as error:
+        raise problem(error) from None
+
+
+def media_type(data: bytes) -> str:
+    """The media type of an image; that of any bytes where it is none."""
+    try:
+        return f"image/{read_header(data).format.lower()}"
+    except InvalidInput:
+        return "application/octet-stream"
+
+
+def problem(error: InvalidInput) -> Problem:
+    """The problem that tells a caller about ``error``."""
+    text = str(error)
+    return Problem(error.code, f"{text[:1].upper()}{text[1:]}.")

@@ -1,0 +1,294 @@
+"""Turns the body of ``POST /inference`` into a Submission: JSON with base64, multipart, or the raw image.
+
+Parsed by hand because a schema library would copy and walk a body of many megabytes; the rules are in :data:`FIELDS`
+and are published in the OpenAPI document from there. Nothing here touches Redis.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from flask import request
+
+from api.http.problems import Problem
+from api.input import images, json_body, multipart
+from tasks.lanes import ANY, PRIORITIES
+from tasks.producer.gateway import Submission
+
+if TYPE_CHECKING:
+    from flask import Request, Response
+
+    from worker_models.limits import Limits
+
+ACCEPT_POST = ", ".join(("application/json", "multipart/form-data", *images.MEDIA_TYPES, "application/octet-stream"))
+MAX_TOP_K = 1000
+MAX_URL = 2000
+MAX_DEADLINE = 86_400.0  # seconds
+#: Bytes of an unread body that are read for the sake of the connection, and how many at a time.
+DRAINED, DRAIN_CHUNK = 4 * 1024 * 1024, 64 * 1024
+#: A URL path cannot carry ``.`` and ``..``: clients and proxies resolve them.
+ID_PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$"
+_ID = re.compile(ID_PATTERN)
+_SPACE = re.compile(r"\s+")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value or len(value) > 200:
+        raise ValueError("must be a string of 1 to 200 characters")
+    return value
+
+
+def _url(value: Any) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_URL:
+        raise ValueError(f"must be a URL of at most {MAX_URL} characters")
+    return value
+
+
+def _priority(value: Any) -> str:
+    if value not in PRIORITIES:
+        raise ValueError("must be one of " + ", ".join(PRIORITIES))
+    return str(value)
+
+
+def _identifier(value: Any) -> str:
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise ValueError("must be 1 to 128 of A-Z a-z 0-9 . _ ~ -, and neither . nor ..")
+    return value
+
+
+def _top_k(value: Any) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:9])
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_TOP_K:
+        raise ValueError(f"must be an integer from 1 to {MAX_TOP_K}")
+    return value
+
+
+def _deadline(value: Any) -> float:
+    complaint = f"must be a number of seconds above 0 and at most {MAX_DEADLINE:.0f}"
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(complaint)  # noqa: TRY004 - every complaint about a field is a ValueError
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        raise ValueError(complaint) from None
+    if not 0 < seconds <= MAX_DEADLINE:
+        raise ValueError(complaint)
+    return seconds
+
+
+#: How each parameter of a request is checked, whatever kind of body or query it came in.
+FIELDS: Mapping[str, Callable[[Any], Any]] = {
+    "model_type": _text,
+    "priority": _priority,
+    "request_id": _identifier,
+    "deadline": _deadline,
+    "top_k": _top_k,
+    "callback_url": _url,
+    "custom_id": _text,
+}
+
+
+#: The parameters that change the answer, and what they are when they are not given.
+DECISIVE: Mapping[str, Any] = {
+    name: Submission.__dataclass_fields__[name].default for name in ("model_type", "priority", "top_k")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An image and the parameters that came with it, checked."""
+
+    image: bytes
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def fingerprint(self) -> str:
+        """What makes two requests the same: the image and the parameters that change the answer.
+
+        A default that is spelled out is the same as one that is left out.
+        """
+        given = ((self.parameters.get(name), default) for name, default in DECISIVE.items())
+        said = [None if value == default else value for value, default in given]
+        return hashlib.sha256(json.dumps(said).encode() + b"\0" + self.image).hexdigest()
+
+    def submission(self, **more: Any) -> Submission:
+        """The Submission; ``more`` wins over what the caller sent. It has a fingerprint when it has an id."""
+        members = {"model_type": ANY, **self.parameters, **more}
+        if members.get("request_id"):
+            members["fingerprint"] = self.fingerprint()
+        return Submission(image=self.image, **members)
+
+
+def read(request: Request, limits: Limits) -> Draft:
+    """The one image in ``request`` with its parameters; what the body says wins over the query.
+
+    Raises:
+        Problem: 400, 413, 415 or 422, saying what is wrong with the body.
+    """
+    kind, asked = request.mimetype, parameters(request.args.to_dict())  # a MultiDict raises for each name it lacks
+    if kind == "application/json":
+        return from_json(load_json(request), limits, asked)
+    if kind == "multipart/form-data":
+        return _from_form(request, limits, asked)
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        image = body(request)
+        if not image:
+            raise Problem("empty_body", "Send the bytes of an image as the body.")
+        return draft(image, asked, limits)
+    raise unsupported_media_type(request)
+
+
+def unsupported_media_type(request: Request, accept: str = ACCEPT_POST) -> Problem:
+    """415 with what would be accepted; an empty body without a type is told to send something."""
+    if not request.mimetype and not request.content_length:
+        return Problem("empty_body", "Send an image: JSON with base64, multipart/form-data, or the raw bytes.")
+    said = request.mimetype or "no Content-Type"
+    return Problem("unsupported_media_type", f"Cannot read {said}.", headers={"Accept-Post": accept})
+
+
+def drain(response: Response) -> Response:
+    """After every request: read what an early refusal has left unread of the body.
+
+    A connection with something unread is closed behind the answer, and the caller's next request fails with it. Of a
+    very large body only the beginning is read, and the caller is told that the connection ends.
+    """
+    if response.status_code < 400 or "Expect" in request.headers:
+        return response
+    if not request.content_length and "Transfer-Encoding" not in request.headers:
+        return response
+    unread = request.environ["wsgi.input"]
+    for _ in range(DRAINED // DRAIN_CHUNK):
+        if not unread.read(DRAIN_CHUNK):
+            return response
+    response.headers["Connection"] = "close"
+    return response
+
+
+def body(request: Request) -> bytes:
+    """All of the body.
+
+    Raises:
+        Problem: ``unsupported_media_type`` for a compressed body; ``body_too_large``, also for a chunked body, which
+            Werkzeug would only cut off at the limit.
+    """
+    _refuse_compressed(request)
+    limit = request.max_content_length
+    data = request.get_data(cache=False)
+    if len(data) == limit and request.content_length is None and request.environ["wsgi.input"].read(1):
+        raise Problem("body_too_large", f"The body has more than {limit} bytes.")
+    return data
+
+
+def _refuse_compressed(request: Request) -> None:
+    """Images are compressed already, and a compressed body would pass the limits in size that hold for all others."""
+    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        detail = f"The body is encoded as {coding[:40]}; send it as it is."
+        raise Problem("unsupported_media_type", detail, headers={"Accept-Encoding": "identity"})
+
+
+def load_json(request: Request) -> dict[str, Any]:
+    """The JSON object in the body.
+
+    Raises:
+        Problem: ``empty_body``, ``invalid_json``, or ``invalid_parameters`` when it is JSON but not an object.
+    """
+    raw = body(request)
+    if not raw:
+        raise Problem("empty_body", "Send a JSON object as the body.")
+    parsed = json_body.parse(raw)
+    if not isinstance(parsed, dict):
+        raise Problem("invalid_parameters", "The JSON must be an object.")
+    return parsed
+
+
+def from_json(given: Any, limits: Limits, defaults: Mapping[str, Any] | None = None) -> Draft:
+    """One request given as a JSON object with ``data`` (base64 or a data URL).
+
+    What it leaves out is taken from the checked ``defaults``.
+    """
+    if not isinstance(given, Mapping):
+        raise Problem("invalid_parameters", "A request must be a JSON object.")
+    checked = {**(defaults or {}), **parameters(given)}
+    return draft(decode_base64(given.get("data"), limits), checked, limits)
+
+
+def draft(image: bytes, checked: Mapping[str, Any], limits: Limits) -> Draft:
+    """The draft of an image whose header has been looked at.
+
+    Raises:
+        Problem: the image is empty, too large, or not an image.
+    """
+    images.check(image, limits)
+    return Draft(image, checked)
+
+
+def parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The known parameters in ``given``, checked; unknown names are ignored, null means not given.
+
+    Raises:
+        Problem: ``invalid_parameters`` with one entry per wrong value.
+    """
+    found: dict[str, Any] = {}
+    errors = []
+    for name, check in FIELDS.items():
+        value = given.get(name)
+        if value is None:
+            continue
+        try:
+            found[name] = check(value)
+        except ValueError as error:
+            errors.append({"name": name, "detail": str(error)})
+    if errors:
+        names = ", ".join(error["name"] for error in errors)
+        raise Problem("invalid_parameters", f"Wrong value for {names}.", errors=errors)
+    return found
+
+
+def decode_base64(data: Any, limits: Limits) -> bytes:
+    """The bytes of a base64 string or data URL; white space is allowed, anything else foreign is not.
+
+    Raises:
+        Problem: ``invalid_parameters`` (not a string), ``invalid_base64``, ``empty_image`` or ``image_too_large``.
+    """
+    if not isinstance(data, str):
+        complaint = "is missing" if data is None else "must be a string"
+        raise Problem("invalid_parameters", "Send the image in data.", errors=[{"name": "data", "detail": complaint}])
+    if data[:5].lower() == "data:":
+        data = _data_url_payload(data)
+    if len(data) * 3 // 4 > limits.max_bytes * 1.1 + 1024:  # room for line breaks; the exact check follows
+        images.check_bytes(len(data) * 3 // 4, limits)
+    try:
+        return binascii.a2b_base64(data, strict_mode=True)
+    except ValueError:
+        return _decode_wrapped(data)
+
+
+def _decode_wrapped(data: str) -> bytes:
+    try:
+        return binascii.a2b_base64(_SPACE.sub("", data), strict_mode=True)
+    except ValueError as error:
+        raise Problem("invalid_base64", f"data is not valid base64: {error}.") from None
+
+
+def _data_url_payload(url: str) -> str:
+    head, comma, payload = url.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise Problem("invalid_base64", "A data URL must look like data:image/jpeg;base64,...")
+    return unquote_to_bytes(payload).decode("latin-1") if "%" in payload else payload
+
+
+def _from_form(request: Request, limits: Limits, asked: Mapping[str, Any]) -> Draft:
+    form = multipart.read(body(request), request.mimetype_params.get("boundary", ""))
+    uploads = [part for part in form.files if part.name == "image"]
+    if not uploads:
+        missing = [{"name": "image", "detail": "is missing"}]
+        raise Problem("invalid_parameters", "Send the image as a file in the field image.", errors=missing)
+    return draft(uploads[0].data, {**asked, **parameters(form.values())}, limits)

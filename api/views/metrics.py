@@ -1,0 +1,168 @@
+"""The monitor's numbers in the text formats of Prometheus and OpenMetrics.
+
+Nothing is counted in this process: every value is read from Redis at scrape time, so any number of API processes tell
+the same and a restart loses nothing. Names carry base units; no label has an unbounded set of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from tasks.inspect.monitor import BOUNDS
+from tasks.lanes import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
+
+    from tasks.inspect.monitor import Monitor
+
+ENDS = ("accepted", "succeeded", "failed", "canceled", "expired")
+OPEN = ("queued", "running")
+BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64)
+#: What a worker's lease tells: name after ``inferlane_worker_``, help, value.
+GAUGES: Sequence[tuple[str, str, Callable[[Mapping[str, Any]], float]]] = (
+    ("up", "1 for every worker with a lease.", lambda _: 1),
+    ("in_flight", "Requests that a worker has.", lambda worker: worker["in_flight"]),
+    ("concurrency", "Requests a worker may take.", lambda worker: worker["concurrency"]),
+    ("resident_memory_bytes", "Memory of a worker.", lambda worker: worker["rss_bytes"]),
+    ("service_seconds", "What one request costs the inference threads.", lambda worker: worker["service_seconds"]),
+    ("draining", "1 while it takes nothing more.", lambda worker: int(worker["state"] == "draining")),
+    ("heartbeat_timestamp_seconds", "When it last proved that it lives.", lambda worker: worker["last_heartbeat"]),
+)
+
+
+def render(monitor: Monitor, accept: str) -> tuple[bytes, str]:
+    """The exposition in the format that ``accept`` prefers, and its Content-Type.
+
+    Raises:
+        Unavailable: Redis does not answer.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Reading(monitor))
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+class _Reading(Collector):
+    """One scrape."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+
+    def describe(self) -> list[Metric]:
+        """Nothing: registering must not read Redis."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric family."""
+        yield from self._ledger()
+        yield from self._counters()
+        yield from self._lanes()
+        yield from self._workers()
+        yield from self._latencies()
+        yield from self._batches()
+
+    def _ledger(self) -> Iterator[Metric]:
+        labels = ["priority", "model", "state"]
+        ended = CounterMetricFamily("inferlane_requests", "Requests accepted, and how they ended.", labels=labels)
+        held = GaugeMetricFamily("inferlane_requests_open", "Requests that have not ended.", labels=labels)
+        for name, states in self._monitor.ledger().items():
+            lane = Lane.parse(name)
+            for state in ENDS:
+                ended.add_metric([*lane, state], states.get(state, 0))
+            for state in OPEN:
+                held.add_metric([*lane, state], states.get(state, 0))
+        yield from (ended, held)
+
+    def _counters(self) -> Iterator[Metric]:
+        for name, value in sorted(self._monitor.counters().items()):
+            yield CounterMetricFamily(f"inferlane_{name}", f"How often: {name.replace('_', ' ')}.", value=value)
+
+    def _lanes(self) -> Iterator[Metric]:
+        labels = ["priority", "model"]
+        depth = GaugeMetricFamily("inferlane_lane_depth", "Requests waiting in a lane.", labels=labels)
+        oldest = GaugeMetricFamily("inferlane_lane_oldest_seconds", "Age of the oldest waiting request.", labels=labels)
+        paused = GaugeMetricFamily("inferlane_lane_paused", "1 while the lane is paused.", labels=labels)
+        for lane in self._monitor.lanes():
+            where = [lane["priority"], lane["model"]]
+            depth.add_metric(where, lane["depth"])
+            oldest.add_metric(where, lane["oldest_age"] or 0)
+            paused.add_metric(where, int(lane["paused"]))
+        yield from (depth, oldest, paused)
+
+    def _workers(self) -> Iterator[Metric]:
+        workers = self._monitor.workers()
+        labels = ["worker", "model"]
+        for name, text, value in GAUGES:
+            family = GaugeMetricFamily(f"inferlane_worker_{name}", text, labels=labels)
+            for worker in workers:
+                family.add_metric([worker["id"], worker["model"]], value(worker))
+            yield family
+        yield self._worker_totals(workers, labels)
+        yield self._worker_facts(workers)
+
+    @staticmethod
+    def _worker_totals(workers: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Metric:
+        family = CounterMetricFamily("inferlane_worker_cpu_seconds", "Processor time of a worker.", labels=labels)
+        for worker in workers:
+            family.add_metric([worker["id"], worker["model"]], worker["cpu_seconds"], created=_started(worker))
+        return family
+
+    @staticmethod
+    def _worker_facts(workers: Sequence[Mapping[str, Any]]) -> Metric:
+        facts = ("version", "runtime", "device", "weights")
+        family = GaugeMetricFamily(
+            "inferlane_worker_info", "1 for every worker, with what it is.", labels=["worker", "model", *facts]
+        )
+        for worker in workers:
+            family.add_metric([worker["id"], worker["model"], *(str(worker[fact]) for fact in facts)], 1)
+        return family
+
+    def _batches(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(
+            "inferlane_batch_size_requests",
+            "Answered requests by the size of the forward pass they shared: a pass of n counts n times.",
+            labels=["priority", "model"],
+        )
+        for name, sizes in sorted(self._monitor.batch_sizes().items()):
+            total = sum(size * number for size, number in sizes.items())
+            family.add_metric([*Lane.parse(name)], batch_buckets(sizes), sum_value=total)
+        yield family
+        yield GaugeMetricFamily(
+            "inferlane_dead_letters", "Dead letters on the list.", self._monitor.dead_letter_count()
+        )
+
+    def _latencies(self) -> Iterator[Metric]:
+        labels = ["priority", "model", "stage"]
+        family = HistogramMetricFamily("inferlane_stage_seconds", "Time spent per stage of a request.", labels=labels)
+        for (name, stage), counts in sorted(self._monitor.histograms().items()):
+            family.add_metric([*Lane.parse(name), stage], cumulative(counts), sum_value=counts.get("sum", 0.0))
+        yield family
+
+
+def cumulative(counts: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Prometheus buckets ``(upper bound in seconds, observations up to it)`` from the monitor's counts per bucket."""
+    total, buckets = 0.0, []
+    for number, bound in enumerate([*map(str, BOUNDS), "+Inf"]):
+        total += counts.get(str(number), 0.0)
+        buckets.append((bound, total))
+    return buckets
+
+
+def batch_buckets(sizes: Mapping[int, int]) -> list[tuple[str, float]]:
+    """Prometheus buckets ``(upper bound, requests in passes of up to that size)``."""
+    bounds = [(str(bound), sum(number for size, number in sizes.items() if size <= bound)) for bound in BATCH_BOUNDS]
+    return [*bounds, ("+Inf", sum(sizes.values()))]
+
+
+def _started(worker: Mapping[str, Any]) -> float | None:
+    started = worker.get("started_at")
+    return float(started) if started is not None else None

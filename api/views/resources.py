@@ -1,0 +1,145 @@
+"""How a request looks from outside: the record of :mod:`tasks.protocol.requests` as the JSON of the HTTP contract.
+
+Times are RFC 3339 in UTC, durations are seconds. The request resource says ``status`` in the words of the state machine
+(``queued running succeeded failed canceled expired``). Answers in the seed's synchronous form, that is the 200 of
+``POST /inference`` and the items in the 200 of ``POST /batch_inference``, say ``success`` or ``failed`` there, as the
+seed did; ``state`` has the state's own word in both, so a caller never has to know which form it reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from flask import Response
+
+from api.http.correlation import server_timing
+from tasks.protocol.requests import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tasks.protocol.requests import Request
+
+
+#: ``json.dumps`` makes an encoder for each call that wants other separators than its own.
+_compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def timestamp(epoch: float | None) -> str | None:
+    """RFC 3339 with milliseconds, in UTC, from epoch seconds."""
+    if epoch is None:
+        return None
+    seconds, microseconds = divmod(round(epoch * 1_000_000), 1_000_000)
+    return f"{_second(seconds)}.{microseconds // 1000:03d}Z"
+
+
+@lru_cache(maxsize=256)
+def _second(epoch: int) -> str:
+    """A request has nine times in it, and they lie close together."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def now() -> str:
+    """The present as :func:`timestamp` writes it."""
+    return str(timestamp(datetime.now(UTC).timestamp()))
+
+
+def urls(request_id: str) -> dict[str, str]:
+    """Where to look at a request, cancel it and follow it; paths relative to the API's root."""
+    path = f"/inference/{request_id}"
+    return {"self": path, "cancel": f"{path}/cancel", "events": f"{path}/events"}
+
+
+def request_resource(
+    record: Request, *, queue_position: int | None = None, eta: float | None = None, seed: bool = False
+) -> dict[str, Any]:
+    """The request resource; ``seed`` says ``status`` in the seed's words."""
+    return {
+        "request_id": record.id,
+        "status": seed_status(record.state) if seed else record.state.value,
+        "state": record.state.value,
+        "model_type": record.model_type,
+        "model": record.model,
+        "priority": record.priority,
+        "lane": record.lane,
+        "weights": record.weights,
+        "predictions": record.predictions or [],
+        "error": record.error,
+        "worker_id": record.worker_id,
+        "processing_time": record.timings.get("total"),
+        "latency_ms": latency_ms(record),
+        "retries": retries(record),
+        "timestamp": timestamp(record.completed_at or record.created_at),
+        "created_at": timestamp(record.created_at),
+        "started_at": timestamp(record.started_at),
+        "completed_at": timestamp(record.completed_at),
+        "expires_at": timestamp(record.expires_at),
+        "deadline": timestamp(record.deadline),
+        "queue_position": queue_position,
+        "eta": eta,
+        "attempts": record.attempts,
+        "timings": dict(record.timings),
+        "batch_id": record.batch_id,
+        "custom_id": record.custom_id,
+        "trace_id": trace_id(record.traceparent),
+        "cached": False,
+        "timeline": [_event(entry) for entry in record.timeline],
+        "urls": urls(record.id),
+    }
+
+
+def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A timeline entry with a readable time; the boot id behind a worker's name concerns nobody outside."""
+    worker = {"worker": str(entry["worker"]).partition("/")[0]} if "worker" in entry else {}
+    return {**entry, **worker, "at": timestamp(entry["at"])}
+
+
+def seed_status(state: State) -> str:
+    """``success`` or ``failed`` for what has ended; the state's word for what has not."""
+    if not state.terminal:
+        return state.value
+    return "success" if state is State.SUCCEEDED else "failed"
+
+
+def latency_ms(record: Request) -> float | None:
+    """Milliseconds from acceptance to the end; None for what has not ended."""
+    total = record.timings.get("total")
+    return None if total is None else round(1000 * total, 3)
+
+
+def retries(record: Request) -> int:
+    """How often it has been started again."""
+    return max(0, record.attempts - 1)
+
+
+def trace_id(traceparent: str | None) -> str | None:
+    """The trace id inside a W3C ``traceparent``."""
+    return traceparent.split("-")[1] if traceparent else None
+
+
+def reply(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer, compact because predictions are most of it."""
+    return Response(_compact(body), status, headers, mimetype="application/json")
+
+
+def with_etag(response: Response, if_none_match: Any) -> Response:
+    """``response`` under a strong ETag made from its body, or a 304 when the caller has that.
+
+    Compared weakly (RFC 9110, 13.1.2): a proxy that compresses answers makes the ETag it passes on a weak one.
+    """
+    response.set_etag(hashlib.blake2b(response.get_data(), digest_size=12).hexdigest())
+    response.headers["Cache-Control"] = "no-cache"
+    if if_none_match.contains_weak(response.get_etag()[0]):
+        response.status_code = 304
+        response.set_data(b"")
+        del response.headers["Content-Type"]
+    return response
+
+
+def timing_headers(record: Request) -> dict[str, str]:
+    """``Server-Timing`` for a request that has run; nothing for one that has not."""
+    return {"Server-Timing": server_timing(record.timings)} if record.timings else {}

@@ -1,0 +1,80 @@
+"""What an operator may order: pause, resume or purge a lane, drain or restart a worker, cause a fault.
+
+An order to a worker is a key in Redis. Workers read their orders with every renewal of their lease, so an order takes
+effect within LEASE_RENEW and survives the restart of whoever gave it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from common.settings import Settings
+from tasks.protocol import connections, envelope, scripts
+from tasks.protocol.connections import Kept, translated
+from tasks.protocol.keys import Keys
+from tasks.protocol.requests import ttls
+
+#: Messages that one round trip of a purge takes out.
+CHUNK = 200
+
+
+class Controls:
+    """Gives orders."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys = Keys(settings.key_prefix)
+        self._client = connections.prompt(settings.redis_url)
+        self._ttls = ttls(settings)
+
+    def pause(self, lane: str, who: str) -> None:
+        """Take nothing from this lane until it is resumed; it still accepts."""
+        note = json.dumps({"by": who, "at": time.time()})
+        with translated():
+            self._client.hset(self._keys.paused, lane, note)
+
+    def resume(self, lane: str) -> None:
+        """Take from this lane again, starting now."""
+        with translated():
+            scripts.run(self._client, "resume", self._keys.lane_and_bell(lane), [self._keys.prefix, lane])
+
+    def purge(self, lane: str, who: str) -> int:
+        """Cancel the requests queued in this lane now; how many those were.
+
+        What a worker holds, a retry that waits for its time included, is not in the lane any more and goes on. Each
+        message is taken out in a step of its own, so requests that come in meanwhile stay.
+        """
+        key, kept, canceled = self._keys.lane(lane), Kept(self._client), 0
+        with translated():
+            left = int(self._client.llen(key))
+            while left > 0 and (messages := self._client.lrange(key, -min(left, CHUNK), -1)):
+                head = [self._keys.prefix, self._ttls, json.dumps(who)]
+                calls = [([key], [*head, text, *envelope.requests_in(json.loads(text))]) for text in reversed(messages)]
+                canceled += sum(scripts.run_and_get(kept, "purge", calls, [])[0])
+                left -= len(messages)
+        return canceled
+
+    def restart(self, worker: str, boot: str) -> None:
+        """Let this worker finish what it has and end; whatever supervises it starts it again.
+
+        The order is for this ``boot`` alone: the next process of the name does not obey it.
+        """
+        self._order(worker, "restart", {"boot": boot})
+
+    def drain(self, worker: str) -> None:
+        """Let this worker (a node name) finish what it has and take nothing more."""
+        self._order(worker, "drain", True)
+
+    def undrain(self, worker: str) -> None:
+        """Let it take again."""
+        with translated():
+            self._client.hdel(self._keys.orders(worker), "drain")
+
+    def chaos(self, worker: str, mode: str, *, seconds: float = 1.0, rate: float = 1.0) -> None:
+        """Cause a fault in a worker that runs with CHAOS_ENABLED; see :mod:`tasks.worker.chaos` for the modes."""
+        self._order(worker, "chaos", {"id": time.time_ns(), "mode": mode, "seconds": seconds, "rate": rate})
+
+    def _order(self, worker: str, name: str, value: Any) -> None:
+        with translated():
+            self._client.hset(self._keys.orders(worker), name, json.dumps(value))

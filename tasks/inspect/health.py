@@ -1,0 +1,145 @@
+"""The one judge of health: what is wrong with the system, from what Monitor and Gateway have read. Pure functions.
+
+``/health``, ``/ops/snapshot``, the dashboard's sentence and the client's ``doctor`` all show these findings.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from common.settings import Settings
+from tasks.lanes import room
+
+#: A lane counts as behind when its oldest request has waited this many seconds.
+BEHIND = 30.0
+#: Minutes whose ends say whether a model fails everything, and how many failures are needed for that.
+LATELY = 5
+ENOUGH = 5
+
+
+class Severity(StrEnum):
+    """``problem``: requests are refused, fail or are not served. ``warning``: they are later than they should be."""
+
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong.
+
+    Attributes:
+        code: the kind, for programs.
+        detail: what it is, for people.
+        remedy: what to do about it.
+    """
+
+    code: str
+    severity: Severity
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """What was read, each as :class:`tasks.inspect.monitor.Monitor` gives it.
+
+    Attributes:
+        refusal: why Redis takes no writes now; empty when it does.
+        image_bytes: bytes of images that open requests hold, and how many they may; 0 for no limit.
+        ends: model -> requests that it answered, and that failed by its fault, in the last :data:`LATELY` minutes.
+    """
+
+    workers: Sequence[Mapping[str, Any]]
+    lanes: Sequence[Mapping[str, Any]]
+    silent: Sequence[Mapping[str, Any]] = ()
+    refusal: str = ""
+    image_bytes: tuple[int, int] = (0, 0)
+    ends: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def judge(seen: Readings, settings: Settings) -> list[Finding]:
+    """What is wrong, the worst first; empty when nothing is."""
+    found = [*_writes(seen), *_workers(seen, settings), *_failing(seen), *_full(seen, settings), *_lanes(seen)]
+    return sorted(found, key=lambda finding: finding.severity is Severity.WARNING)
+
+
+def status(findings: Sequence[Finding]) -> str:
+    """``unhealthy`` where Redis cannot be used, ``degraded`` where anything else is wrong, ``healthy``."""
+    if any(finding.code == "redis" for finding in findings):
+        return "unhealthy"
+    return "degraded" if findings else "healthy"
+
+
+def outage(reason: str) -> Finding:
+    """Redis cannot be used."""
+    return Finding("redis", Severity.PROBLEM, reason, "see that Redis runs, takes writes and has memory")
+
+
+def _writes(seen: Readings) -> Iterator[Finding]:
+    if seen.refusal:
+        yield outage(f"nothing is accepted: {seen.refusal}")
+
+
+def _workers(seen: Readings, settings: Settings) -> Iterator[Finding]:
+    if seen.workers:
+        served = {worker["model"] for worker in seen.workers if worker["state"] != "draining"}
+        for model in settings.models:
+            if model not in served:
+                remedy = f"start one (make scale {model}=1), or take {model} out of MODELS"
+                yield Finding("no_worker", Severity.PROBLEM, f"no worker serves {model}", remedy)
+    else:
+        queued = sum(lane["depth"] for lane in seen.lanes)
+        detail = f"no workers online, {queued} waiting" if queued else "no workers online"
+        yield Finding("no_worker", Severity.PROBLEM, detail, "start one: make start")
+    # Names of workers hold names of hosts, and /health is public.
+    for model in sorted({worker["model"] for worker in seen.silent}):
+        number = sum(worker["model"] == model for worker in seen.silent)
+        detail = f"{number} of {model}'s workers without a sign of life, and nobody has taken over yet"
+        yield Finding("silent_worker", Severity.WARNING, detail, "look at its host and its log; start another worker")
+
+
+def _failing(seen: Readings) -> Iterator[Finding]:
+    for model, (answered, failed) in sorted(seen.ends.items()):
+        if failed >= ENOUGH and not answered:
+            detail = f"{model} failed all {failed} requests that it ended in the last {LATELY} minutes"
+            yield Finding("failing", Severity.PROBLEM, detail, "see the errors of its dead letters and its log")
+
+
+def _full(seen: Readings, settings: Settings) -> Iterator[Finding]:
+    backlog: dict[str, int] = defaultdict(int)
+    refused: dict[str, list[str]] = defaultdict(list)
+    for lane in seen.lanes:
+        backlog[lane["model"]] += lane["depth"]
+    for lane in seen.lanes:
+        together, alone = room(lane["priority"], settings.max_queue)
+        if backlog[lane["model"]] >= together and lane["depth"] >= alone:
+            refused[lane["model"]].append(lane["priority"])
+    for model, priorities in refused.items():
+        detail = f"the lanes of {model} are full for {', '.join(priorities)}: requests are refused"
+        yield Finding("lane_full", Severity.PROBLEM, detail, "start workers, resume its lanes, or raise MAX_QUEUE")
+    yield from _full_of_images(seen)
+
+
+def _full_of_images(seen: Readings) -> Iterator[Finding]:
+    """Another image of the usual size would be refused."""
+    held, bound = seen.image_bytes
+    number = sum(lane["depth"] + lane["running"] for lane in seen.lanes)
+    if bound and number and held + held / number > bound:
+        detail = f"open requests hold {held} of the {bound} bytes of images that they may: requests are refused"
+        remedy = "start workers, or raise MAX_QUEUE_BYTES or the maxmemory of Redis"
+        yield Finding("images_full", Severity.PROBLEM, detail, remedy)
+
+
+def _lanes(seen: Readings) -> Iterator[Finding]:
+    for lane in seen.lanes:
+        name = lane["lane"]
+        if lane["paused"]:
+            yield Finding("paused", Severity.WARNING, f"lane {name} is paused", f"resume it: queues --resume {name}")
+        elif (lane["oldest_age"] or 0) > BEHIND:
+            detail = f"lane {name} is {lane['oldest_age']:.0f} s behind"
+            yield Finding("behind", Severity.WARNING, detail, "start workers for it")

@@ -1,0 +1,82 @@
+"""OpenTelemetry, when ``OTEL_ENABLED`` asks for it: one trace from the HTTP request to the forward pass.
+
+Imported only then, so an installation without it neither needs the packages (``requirements-otel.txt``) nor pays for
+them. OpenTelemetry's instrumentation makes the spans of the HTTP request. It cannot see the publishing, because the
+accept script pushes the message itself and Celery's publish signals never fire: that span comes from here, a worker's
+spans from :mod:`tasks.worker.spans`. The trace context travels in the request's record.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from common.settings import SettingsError
+
+try:
+    from opentelemetry import propagate, trace
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+except ImportError as error:
+    raise SettingsError(f"OTEL_ENABLED: pip install -r requirements-otel.txt ({error})") from error
+
+from tasks.producer.gateway import Accepted, Gateway, Submission
+from tasks.protocol import envelope
+
+if TYPE_CHECKING:
+    from tasks.errors import TaskError
+
+NAME = "inferlane"
+
+
+@cache
+def provider(service: str) -> TracerProvider:
+    """The spans of this process go out from here, by OTLP over HTTP; the ``OTEL_*`` variables say where and how.
+
+    Args:
+        service: the service's name, unless ``OTEL_SERVICE_NAME`` gives it another.
+    """
+    name = os.environ.get("OTEL_SERVICE_NAME") or f"{NAME}-{service}"
+    made = TracerProvider(resource=Resource.create({"service.name": name, "service.namespace": NAME}))
+    made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return made
+
+
+class TracedGateway(Gateway):
+    """A gateway whose publishing is a span, and whose requests carry that span to the worker."""
+
+    def _submit(self, submission: Submission, reply: str = "") -> Accepted:
+        """What :meth:`tasks.producer.gateway.Gateway.submit` and ``submit_and_wait`` have in common."""
+        with _publishing(1) as carried:
+            return super()._submit(replace(submission, traceparent=carried), reply)
+
+    def submit_many(self, items: Sequence[Submission]) -> list[Accepted | TaskError]:
+        """As :meth:`tasks.producer.gateway.Gateway.submit_many`."""
+        with _publishing(len(items)) as carried:
+            return super().submit_many([replace(item, traceparent=carried) for item in items])
+
+    def _submit_all(self, items: Sequence[Submission]) -> list[str]:
+        """What :meth:`tasks.producer.gateway.Gateway.submit_all_and_wait` does with more than one."""
+        with _publishing(len(items)) as carried:
+            return super()._submit_all([replace(item, traceparent=carried) for item in items])
+
+
+@contextmanager
+def _publishing(count: int) -> Iterator[str]:
+    """A span around the publishing of ``count`` requests; yields its ``traceparent``."""
+    about: dict[str, str | int] = {
+        "messaging.system": "redis",
+        "messaging.operation.type": "send",
+        "messaging.batch.message_count": count,
+    }
+    tracer = provider("api").get_tracer(NAME)
+    with tracer.start_as_current_span(f"send {envelope.TASK}", kind=trace.SpanKind.PRODUCER, attributes=about):
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        yield carrier["traceparent"]

@@ -1,0 +1,235 @@
+"""Redis clients for the three ways this project talks to Redis, and the one translation of its errors.
+
+* :func:`prompt`: for answering people; gives up within a second, so the API can say 503 in time.
+* :func:`patient`: for finishing accepted work; waits an outage out, because every script is safe to repeat.
+* :func:`blocking`: for blocking reads; its socket outlives the longest block.
+
+:class:`Kept` sends the few commands that every request needs over a prompt or patient client's connections.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+from weakref import WeakSet
+
+import redis
+from hiredis import pack_command
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterCrossSlotError,
+    MasterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from common.settings import get_settings
+from tasks.errors import Full, Unavailable
+
+#: A redis-py client whose replies are bytes; redis-py's own annotations leave every reply ``bytes | str``.
+Client = Any
+
+#: Answers of a server that takes no writes: a primary that became a replica while somebody waited, one without enough
+#: replicas, one whose disk is full, one that runs a script for too long. Others have exceptions of their own.
+NOT_NOW = re.compile(r"(UNBLOCKED|NOREPLICAS|MISCONF|BUSY)\b")
+
+#: Refusals that no repetition changes but an operator may: a missing permission, a cluster.
+REFUSALS = (NoPermissionError, AskError, ClusterCrossSlotError)
+
+#: What an outage or a failover looks like to a client that waits for its end.
+WORTH_WAITING = (RedisConnectionError, RedisTimeoutError, OSError)
+
+SENTINEL_PORT = 26379
+
+#: Seconds within which a prompt client has an answer or gives up.
+PROMPT = 0.8
+#: A patient client asks about twice a second for this many times: longer than any outage a supervisor would sit out.
+PATIENCE = 1200
+
+#: Bytes from which sending a command by itself is cheaper than joining it to the others.
+LARGE = 16_384
+
+
+def prompt(url: str) -> Client:
+    """A client that fails within a second; one immediate repeat covers connections that a restart has closed."""
+    retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    return _connect(url, socket_timeout=PROMPT, socket_connect_timeout=PROMPT, retry=retry)
+
+
+def patient(url: str) -> Client:
+    """A client that repeats a command until Redis is back; use it only for commands that may run twice."""
+    retry = Retry(ExponentialBackoff(cap=0.5, base=0.02), PATIENCE, supported_errors=WORTH_WAITING)
+    return _connect(url, socket_timeout=5.0, socket_connect_timeout=1.0, retry=retry)
+
+
+def blocking(url: str, longest: float) -> Client:
+    """A client for reads that block up to ``longest`` seconds; a connection silent for longer is given up."""
+    retry = Retry(NoBackoff(), 0)
+    return _connect(url, socket_timeout=longest + 2.0, socket_connect_timeout=1.0, retry=retry)
+
+
+def _connect(url: str, **options: Any) -> Client:
+    """A client for ``redis://``, ``rediss://``, ``unix://`` or ``sentinel://a:26379;sentinel://b:26379/0``."""
+    if not url.startswith("sentinel://"):
+        client = redis.Redis.from_url(url, **options)
+        client.connection_pool.connection_class = leaving(client.connection_pool.connection_class)
+        return client
+    parts = [urlsplit(part) for part in url.split(";")]
+    sentinels: Any = Sentinel(  # type: ignore[no-untyped-call]
+        [(part.hostname or "127.0.0.1", part.port or SENTINEL_PORT) for part in parts],
+        sentinel_kwargs={"socket_timeout": PROMPT, "socket_connect_timeout": PROMPT},
+        db=int(parts[-1].path.strip("/") or 0),
+        username=parts[0].username,
+        password=parts[0].password,
+        **options,
+    )
+    client = sentinels.master_for(get_settings().sentinel_master)
+    client.connection_pool.connection_class = leaving(client.connection_pool.connection_class)
+    return client
+
+
+class NotNow(RedisConnectionError):
+    """The server answers, but takes no writes now; the connection has been closed."""
+
+
+def leaving(connection_class: type[Any]) -> type[Any]:
+    """The connection class, but one that leaves a server which takes no writes.
+
+    The reader of such an answer gets a :class:`NotNow`, a connection error. So what copes with a lost connection copes
+    with a demoted primary, and the next connection leads to the new one, also where a proxy stands for both.
+    """
+
+    class Leaving(connection_class):  # type: ignore[misc]
+        def read_response(self, *args: Any, **options: Any) -> Any:
+            try:
+                return super().read_response(*args, **options)
+            except ResponseError as error:
+                if not isinstance(error, ReadOnlyError | MasterDownError) and not NOT_NOW.match(str(error)):
+                    raise
+                self.disconnect()
+                raise NotNow(f"it takes no writes now: {error}") from error
+
+    return Leaving
+
+
+def why(error: Exception) -> str:
+    """What is wrong with Redis, in one line for an operator; no password is ever in it."""
+    if isinstance(error, AuthenticationError):  # redis-py's own words are about the protocol
+        return "Redis refuses us: REDIS_URL has no password, or not the right one"
+    if isinstance(error, NoPermissionError):
+        return "Redis refuses us: the user in REDIS_URL lacks a permission: " + " ".join(str(error).split())
+    if isinstance(error, NotNow):
+        return "Redis cannot take this now: " + " ".join(str(error).split())
+    return "Redis does not answer: " + " ".join(str(error).split())
+
+
+class Kept:
+    """Commands over one connection per thread that stays open, with the client's own way of repeating them.
+
+    redis-py takes a connection out of a pool for each command, looks whether it is still good, and counts it in its
+    metrics; together that costs twice what the command itself does (docs/performance.md). Thread-safe.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._pool = client.connection_pool
+        self._retry: Any = client.get_retry() or Retry(NoBackoff(), 0)
+        self._thread = threading.local()
+        self._open: WeakSet[Any] = WeakSet()
+
+    def execute_command(self, *command: Any) -> Any:
+        """The reply to one command; a server's error is raised."""
+        return self._retry.call_with_retry(lambda: self._once(command), self._lost)
+
+    def block(self, seconds: float, *command: Any) -> Any:
+        """The reply to a command that blocks for up to ``seconds``."""
+        return self._retry.call_with_retry(lambda: self._once(command, timeout=seconds + 2.0), self._lost)
+
+    def pipeline(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The replies to several commands in one round trip; an unknown script's error is in the place of its reply."""
+        replies = self.replies(commands)
+        for reply in replies:
+            if isinstance(reply, Exception) and not isinstance(reply, NoScriptError):
+                raise reply
+        return replies
+
+    def replies(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The replies to several commands in one round trip, with a server's error in the place of its reply."""
+        return list(self._retry.call_with_retry(lambda: self._all(commands), self._lost)) if commands else []
+
+    def close(self) -> None:
+        """Close every thread's connection; the next command opens a new one."""
+        for connection in list(self._open):
+            connection.disconnect()
+
+    def _once(self, command: Sequence[Any], **options: Any) -> Any:
+        connection = self._connection()
+        connection.send_packed_command([pack_command(tuple(command))])
+        return connection.read_response(**options)
+
+    def _all(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        connection = self._connection()
+        parts = [pack_command(tuple(command)) for command in commands]
+        connection.send_packed_command(parts if len(max(parts, key=len)) > LARGE else [b"".join(parts)])
+        return [_reply_or_error(connection) for _ in commands]
+
+    def _connection(self) -> Any:
+        held: _Held | None = getattr(self._thread, "held", None)
+        if held is None:
+            # Made as the pool makes one, but not by the pool: it would hold on to the connections of threads that have
+            # ended, or count them as open for ever and refuse the hundred-and-first.
+            held = self._thread.held = _Held(self._pool.connection_class(**self._pool.connection_kwargs))
+            self._open.add(held.connection)
+        if not held.connection.is_connected:
+            held.connection.connect()  # behind a Sentinel this asks where the master is
+        return held.connection
+
+    def _lost(self, _error: Exception) -> None:
+        self._thread.held.connection.disconnect()
+
+
+class _Held:
+    """A connection that is closed with the thread that holds it, not when the collector gets to it."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.disconnect()
+
+
+def _reply_or_error(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except RedisConnectionError:
+        raise
+    except ResponseError as error:
+        return error
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn redis-py's errors into :class:`tasks.errors.Unavailable`; a script's own error stays what it is."""
+    try:
+        yield
+    except (RedisConnectionError, RedisTimeoutError, *REFUSALS) as error:
+        raise Unavailable(why(error)) from error
+    except OutOfMemoryError as error:
+        raise Full(f"Redis is full: {error}") from error
+    except ResponseError:
+        raise
+    except RedisError as error:
+        raise Unavailable(f"Redis failed: {error}") from error

@@ -1,0 +1,303 @@
+"""The kombu Redis channel with an atomic, owner-tagged take.
+
+Stock kombu pops a message with BRPOP and writes ``unacked`` in a second round trip: a process killed in between takes
+the message with it. Here one script (``lua/take.lua``) pops from the ordered lanes and writes down the holder in the
+same step.
+
+The protocol, on the one connection that stock kombu uses for BRPOP:
+
+1. Credit is free: send ``take`` with as many fresh tags. Messages are delivered at once, and step 1 repeats.
+2. Fewer came than were wanted, so every lane is empty: send ``BRPOP`` on the lanes' doorbells. Producers ring a bell
+   with each message. Whatever comes back, a bell or nothing after a second, step 1 follows; so a lost bell costs a
+   second and never a message.
+3. The worker is not registered (it was declared dead): nothing is handed out until its lease thread has registered it.
+
+What has to hold, and where it does:
+
+* *A message is in a lane or in exactly one worker's ``unacked`` hash.* take, rescue and give_back each move it in one
+  script; ack removes it from the acker's own hash only.
+* *A taken message that never reached this process is not lost.* Its tag is in the hash but unknown here;
+  :meth:`tasks.worker.rescue.Deliveries.reconcile` gives it back.
+* *Closing a channel gives nothing back.* Deliveries belong to the process (:mod:`tasks.worker.ownership`): after a
+  broken connection the threads that run them acknowledge through any connection. Stock kombu would run them twice.
+* *An acknowledgement costs nothing and cannot fail.* It is local, and travels with the next take; if it is lost,
+  reconcile or a rescuer finds the delivery and the next taker sees that its requests have ended.
+
+Producers, and consumers that need no acknowledgement (``mingle``, reply queues), get stock behaviour. Limits: one
+priority step (lanes are the priorities), no batched publishing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from queue import Empty
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
+from kombu.utils.json import dumps
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
+
+from tasks.protocol import envelope, scripts
+from tasks.protocol.connections import NotNow, leaving
+from tasks.protocol.keys import Keys
+from tasks.worker import ownership
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tasks.worker.ownership import Ownership
+
+
+log = logging.getLogger(__name__)
+
+
+class OwnedQoS(kombu_redis.QoS):
+    """Acknowledgement against this process's own hash; stock behaviour where the process owns nothing."""
+
+    restore_at_shutdown = False
+
+    @property
+    def owner(self) -> Ownership | None:
+        """Who acknowledges here."""
+        return self.channel.owner if self.channel.takes else None
+
+    def can_consume(self) -> bool:
+        """Credit counts what the whole process holds, so a reconnect hands out nothing beyond it."""
+        owner = self.owner
+        if owner is None:
+            return bool(super().can_consume())
+        return owner.taking and (not self.prefetch_count or owner.has_room(self.prefetch_count))
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Remember a delivery; ``take`` has already written it down in Redis."""
+        if self.owner is None:
+            super().append(message, delivery_tag)
+        else:
+            virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        """Settle a delivery; Redis hears of it with the next take."""
+        self._settle(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Refuse a delivery; with ``requeue`` it goes back to the head of its lane through reconcile."""
+        if self.owner is None:
+            super().reject(delivery_tag, requeue=requeue)
+        elif requeue:
+            virtual.QoS.ack(self, delivery_tag)
+            self.owner.abandon(delivery_tag)
+        else:
+            self._settle(delivery_tag)
+
+    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
+        """No visibility timeout: a delivery is given back when its owner dies, not when it takes long."""
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Closing a channel settles nothing; see the module docstring."""
+        if self.owner is None:
+            super().restore_unacked_once(stderr)
+
+    def _settle(self, tag: str) -> None:
+        owner = self.owner
+        if owner is None:
+            super().ack(tag)
+            return
+        virtual.QoS.ack(self, tag)
+        owner.settle(tag)
+
+
+class OwnedChannel(kombu_redis.Channel):
+    """See the module docstring."""
+
+    QoS = OwnedQoS
+    supports_batch_publish = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.owner = ownership.current()
+        self._awaiting_bell = False
+        self._sent: _Sent | None = None
+        super().__init__(*args, **kwargs)
+        self.keys = Keys(self.global_keyprefix)
+        self._no_ack: set[str] = set()
+
+    def _connparams(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """A connection that leaves a server which takes no writes is a lost one: Celery connects again."""
+        params: dict[str, Any] = super()._connparams(*args, **kwargs)
+        return params | {"connection_class": leaving(params["connection_class"])}
+
+    @property
+    def takes(self) -> bool:
+        """Whether messages arrive by ``take``; decided anew each time, because consumers come and go."""
+        return self.owner is not None and not self._no_ack
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+        """Consume; a consumer that never acknowledges turns this channel back to stock BRPOP."""
+        if no_ack and queue not in self._fanout_queues:
+            self._no_ack.add(queue)
+        return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    def _basic_cancel(self, consumer_tag: str) -> Any:
+        self._no_ack.discard(self._tag_to_queue.get(consumer_tag, ""))
+        return super()._basic_cancel(consumer_tag)
+
+    def _put(self, queue: str, message: Any, **_: Any) -> None:
+        """Append to the lane and ring its bell in one step."""
+        with self.conn_or_acquire() as client:
+            scripts.run(_bare(client), "put", self.keys.lane_and_bell(queue), [self.keys.prefix, dumps(message)])
+
+    def _size(self, queue: str) -> int:
+        """One plain LLEN: kombu's MULTI is refused when Redis is full, and a worker must be able to start then."""
+        with self.conn_or_acquire() as client:
+            return int(client.llen(queue))
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """Remember a binding; a full Redis has no room for it, and lanes do not need it."""
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+        except OutOfMemoryError:
+            log.warning("Redis is full: the binding of %s to %s is not stored", queue, exchange)
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        if not self.takes:
+            self._sent = None
+            super()._brpop_start(timeout)
+            return
+        lanes = self._queue_cycle.consume(len(self.active_queues))
+        if lanes:
+            self._in_poll = self.client.connection
+            self._brpop_sent_at = monotonic()
+            self._send(lanes, timeout or self.brpop_timeout)
+
+    def _send(self, lanes: list[str], timeout: float) -> None:
+        """The next step of the protocol."""
+        if self._awaiting_bell:
+            self._sent = _Sent(lanes)
+            bells = [self.keys.bell(name) for name in lanes]
+            self.client.connection.send_command("BRPOP", *bells, timeout or 0)
+        else:
+            self._sent = self._next_take(lanes)
+            self.client.connection.send_command(*scripts.command("take", *self._sent.call))
+
+    def _next_take(self, lanes: list[str]) -> _Sent:
+        """A take of a batch at most, because a neighbour may be idle, each delivery in its own order of the lanes."""
+        owner = self.owner
+        assert owner is not None  # noqa: S101 - `takes` says so; for the type checker
+        wanted = max(1, min(owner.room(), owner.batch))
+        places = self.qos.prefetch_count - len(owner) if self.qos.prefetch_count else 1
+        tags = [owner.new_tag() for _ in range(max(1, min(wanted, places)))]
+        orders = self._queue_cycle.plan(len(tags), len(lanes))
+        return _Sent(lanes, tags, wanted, take_call(self.keys, owner, lanes, tags, orders, wanted))
+
+    def _brpop_read(self, **options: Any) -> bool:
+        if self._sent is None:
+            return bool(super()._brpop_read(**options))
+        sent, self._sent = self._sent, None
+        try:
+            answer = self._read_answer(sent.call)
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+        if not sent.tags:
+            self._awaiting_bell = False
+            raise Empty
+        return self._deliver_taken(sent, answer)
+
+    def _read_answer(self, call: tuple[Any, ...]) -> Any:
+        try:
+            return self.client.connection.read_response()
+        except self.connection_errors:
+            self.client.connection.disconnect()
+            raise
+        except NoScriptError:
+            self.client.connection.send_command(*scripts.command("take", *call, full=True))
+            return self.client.connection.read_response()
+        except ResponseError as error:
+            # The server is up but refuses (a permission is missing, say): connect again, which waits between attempts.
+            self.client.connection.disconnect()
+            raise NotNow(str(error)) from error
+
+    def _deliver_taken(self, sent: _Sent, answer: list[Any]) -> bool:
+        """Hand out what came; all of it is held before the first is handed out."""
+        assert self.owner is not None  # noqa: S101 - as above
+        taken = [
+            (sent.lanes[number - 1], json.loads(text)) for number, text in zip(answer[::2], answer[1::2], strict=False)
+        ]
+        sizes = [envelope.size(message) for _, message in taken]
+        for tag, (lane, message), size in zip(sent.tags, taken, sizes, strict=False):
+            self._queue_cycle.rotate(lane)
+            self.owner.hold(tag, size)
+            message["properties"]["delivery_tag"] = tag
+        self._awaiting_bell = len(taken) < len(sent.tags) and sum(sizes) < sent.wanted
+        if not taken:
+            raise Empty
+        for lane, message in taken:
+            self.connection._deliver(message, lane)  # noqa: SLF001 - the hook that kombu's own channels call
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What the server has been asked: a take of so many requests, or, without tags, to wait for a bell."""
+
+    lanes: list[str]
+    tags: list[str] = field(default_factory=list)
+    wanted: int = 0
+    call: tuple[Any, ...] = ()
+
+
+def take_call(
+    keys: Keys,
+    owner: Ownership,
+    lanes: Sequence[str],
+    tags: Sequence[str],
+    orders: Sequence[Sequence[str]],
+    wanted: int,
+) -> tuple[list[str], list[Any]]:
+    """Keys and arguments of ``take.lua``; what the owner has settled travels with them.
+
+    Args:
+        keys: how keys are named.
+        owner: who takes.
+        lanes: where to look.
+        tags: one for each delivery that may come of it.
+        orders: for each tag, the lanes in the order in which to look.
+        wanted: how many requests at most, but for the last message's.
+    """
+    letters = {name: chr(ord("A") + place) for place, name in enumerate(lanes)}
+    words = [wanted, " ".join(tags), " ".join("".join(letters[name] for name in order) for order in orders)]
+    places = [keys.lane(name) for name in lanes] + [keys.bell(name) for name in lanes]
+    return places, [keys.prefix, owner.boot, *words, *lanes, *owner.settled()]
+
+
+def _bare(client: Any) -> Any:
+    """The client without kombu's key prefixing: scripts get whole keys."""
+    return _Unprefixed(client) if isinstance(client, kombu_redis.PrefixedStrictRedis) else client
+
+
+class _Unprefixed:
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        return kombu_redis.redis.Redis.execute_command(self._client, *args, **options)
+
+
+class Transport(kombu_redis.Transport):
+    """Redis, ``redis://`` and ``rediss://``."""
+
+    Channel = OwnedChannel
+    supports_batch_publish = False
+
+
+class SentinelChannel(OwnedChannel, kombu_redis.SentinelChannel):
+    """The same protocol on connections that a Sentinel hands out."""
+
+
+class SentinelTransport(Transport, kombu_redis.SentinelTransport):
+    """``sentinel://host:26379;sentinel://...`` with ``master_name`` among the transport options."""
+
+    Channel = SentinelChannel

@@ -1,0 +1,255 @@
+"""The guardian: a small parent process of each worker, which keeps its lease while it cannot and knows how it died.
+
+A worker forks right after its start. The child goes on as the worker; the parent becomes this program and stays small.
+
+* It passes signals on, and ends as the worker ends, so that a supervisor sees what it would see without a guardian.
+* A model that keeps Python's interpreter to itself keeps the worker from renewing its lease. The guardian renews it
+  then, for HARD_TIMEOUT at most, unless the worker is stopped: a frozen worker is to lose its lease.
+* It writes down how the worker ended and gives its requests back at once. A death is blamed on a request only if the
+  worker ended *by itself*: by its own exit, by a fault of its own such as a segmentation fault, or killed by the kernel
+  for its memory. A SIGKILL from outside proves nothing.
+* When the guardian dies, the kernel kills the worker. Then nobody knows how it died, and no request is blamed.
+
+It needs Linux; elsewhere a worker runs without. The two share a page of memory (:class:`Pulse`). Until something is
+wrong the guardian needs neither Redis nor what the project has installed, and does not import it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.worker.exits import UNAVAILABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from common.settings import Settings
+
+#: Seconds between two looks at the worker.
+LOOK = 0.2
+
+#: Environment variable of a worker that has a guardian: its pid and the file descriptor of the shared page.
+VARIABLE = "INFERLANE_GUARDIAN"
+
+#: Signals that mean the worker and not its guardian.
+PASSED_ON = frozenset(
+    {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
+)  # fmt: skip
+
+#: Signals that tell a worker to stop.
+STOPS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+
+#: Signals that a process brings upon itself.
+OWN_FAULT = frozenset(
+    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
+)  # fmt: skip
+
+#: What is written down of a death.
+BY_ITSELF, OTHERWISE = "itself", "otherwise"
+
+#: Where a worker is in its life: not registered, registered, told to stop, signed off.
+STARTING, SERVING, STOPPING, LEFT = range(4)
+
+_PAGE = 4096
+_HEAD = struct.Struct("<dBH")
+_PR_SET_PDEATHSIG = 1
+
+
+class Pulse:
+    """The page that worker and guardian share: when the worker last moved, where it is in its life, its boot id."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._page = mmap.mmap(descriptor, _PAGE)
+        self._stage = STARTING
+        self._length = 0
+
+    def begin(self, boot: str) -> None:
+        """The worker has this boot id and is starting."""
+        name = boot.encode()
+        self._page[_HEAD.size : _HEAD.size + len(name)] = name
+        self._stage = STARTING
+        _HEAD.pack_into(self._page, 0, time.monotonic(), STARTING, len(name))
+        self._length = len(name)
+
+    def beat(self, stage: int | None = None) -> None:
+        """The worker moves; it may have reached another stage of its life, of which none comes twice."""
+        self._stage = max(self._stage, self._stage if stage is None else stage)
+        _HEAD.pack_into(self._page, 0, time.monotonic(), self._stage, self._length)
+
+    def read(self) -> tuple[float, int, str]:
+        """When it last moved, by the monotonic clock, its stage, and its boot id."""
+        moved, stage, length = _HEAD.unpack_from(self._page, 0)
+        return moved, stage, self._page[_HEAD.size : _HEAD.size + length].decode()
+
+
+def guard(boot: str, model: str, settings: Settings) -> Pulse | None:
+    """Fork: the worker goes on from here with its pulse, its parent becomes the guardian. None where that cannot be.
+
+    Call it before the process has threads. A worker that Celery has started anew in its place (SIGHUP) keeps its
+    guardian.
+
+    Args:
+        boot: the worker's boot id.
+        model: as on the command line.
+        settings: of the worker.
+    """
+    if not hasattr(signal, "sigtimedwait") or not hasattr(os, "memfd_create"):
+        return None
+    parent, _, inherited = os.environ.get(VARIABLE, "").partition(":")
+    if parent == str(os.getppid()):
+        pulse = Pulse(int(inherited))
+        pulse.begin(boot)
+        return pulse
+    descriptor = os.memfd_create("inferlane-pulse", 0)  # stays open over an exec
+    os.ftruncate(descriptor, _PAGE)
+    pulse = Pulse(descriptor)
+    pulse.begin(boot)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON | {signal.SIGCHLD})
+    parent_id = os.getpid()
+    child = os.fork()
+    if child:
+        _become_guardian(child, descriptor, model, settings)
+    os.setpgid(0, 0)  # Ctrl-C in a terminal is for the guardian, which passes it on, once
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_id:
+        os._exit(UNAVAILABLE)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    os.environ[VARIABLE] = f"{parent_id}:{descriptor}"
+    return pulse
+
+
+def _become_guardian(child: int, descriptor: int, model: str, settings: Settings) -> None:
+    """A fresh interpreter takes a fifth of the memory of one that has loaded Celery."""
+    root = str(Path(__file__).parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    own = ":" in model  # only a model of one's own may keep the interpreter for long: be quick then
+    words = [child, descriptor, settings.lease_ttl, settings.hard_timeout, int(own), *sys.argv[1:]]
+    os.execve(sys.executable, [sys.executable, "-m", __name__, *map(str, words)], environ)  # noqa: S606 - ourselves
+
+
+class Guardian:
+    """Watches one worker until it ends."""
+
+    def __init__(self, child: int, descriptor: int, lease_ttl: float, hard_timeout: float) -> None:
+        self._child = child
+        self._pulse = Pulse(descriptor)
+        self._late = lease_ttl / 5
+        self._hard_timeout = hard_timeout
+        self._told_to_stop = False
+        self._overdue = False
+        self._memory_kills = _memory_kills()
+
+    def watch(self) -> int:
+        """Pass signals on and look after the worker until it has ended; its wait status."""
+        while True:
+            caught = signal.sigtimedwait(PASSED_ON | {signal.SIGCHLD}, LOOK)
+            if caught is not None and caught.si_signo != signal.SIGCHLD:
+                self._told_to_stop |= caught.si_signo in STOPS
+                os.kill(self._child, caught.si_signo)
+            if (status := self._ended()) is not None:
+                return status
+            self._look()
+
+    def conclude(self, status: int) -> None:
+        """Write down how the worker ended and give back what it held, if it has not signed off itself."""
+        _, stage, boot = self._pulse.read()
+        if stage in {STARTING, LEFT}:
+            return
+        verdict = self.verdict(status, stage)
+        from tasks.worker import watching
+
+        watching.bury(boot, verdict, describe(status))
+
+    def verdict(self, status: int, stage: int) -> str:
+        """Whether the worker ended by itself."""
+        if self._overdue:
+            return BY_ITSELF
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            starved = number == signal.SIGKILL and _memory_kills() > self._memory_kills
+            return BY_ITSELF if number in OWN_FAULT or starved else OTHERWISE
+        stopped = self._told_to_stop or stage == STOPPING
+        return OTHERWISE if stopped or os.WEXITSTATUS(status) == UNAVAILABLE else BY_ITSELF
+
+    def _ended(self) -> int | None:
+        """The worker's wait status; orphans that a guardian inherits as a container's first process are reaped, too."""
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == self._child:
+                return status
+            if pid == 0:
+                return None
+
+    def _look(self) -> None:
+        moved, stage, boot = self._pulse.read()
+        late = time.monotonic() - moved
+        if stage not in {SERVING, STOPPING} or late < self._late or _frozen(self._child):
+            return
+        from tasks.worker import watching
+
+        if late > self._hard_timeout:
+            self._overdue = True
+            watching.say(f"worker {boot} has not moved for more than HARD_TIMEOUT: it is killed")
+            os.kill(self._child, signal.SIGKILL)
+        else:
+            watching.renew(boot)
+
+
+def describe(status: int) -> str:
+    """How a process ended, for people."""
+    if os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return f"exit status {os.WEXITSTATUS(status)}"
+
+
+def _frozen(pid: int) -> bool:
+    """Whether the process is stopped, by SIGSTOP or a debugger."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] in {"T", "t"}
+
+
+def _memory_kills() -> int:
+    from worker_models.machine import memory_kills
+
+    return memory_kills()
+
+
+def end_as(status: int) -> None:
+    """End as a process with this wait status has ended."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the worker has dumped its own
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        os.kill(os.getpid(), number)
+        os._exit(128 + number)  # the first process of a container survives its own signals
+    os._exit(os.WEXITSTATUS(status))
+
+
+def main(words: Sequence[str]) -> None:
+    """Command line: the worker's pid, the shared page, LEASE_TTL, HARD_TIMEOUT, whether to be quick; its own."""
+    child, descriptor = int(words[0]), int(words[1])
+    guardian = Guardian(child, descriptor, float(words[2]), float(words[3]))
+    if words[4] == "1":
+        from tasks.worker import watching  # noqa: F401 - takes half a second, which is not there when the lease runs out
+    status = guardian.watch()
+    guardian.conclude(status)
+    end_as(status)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,207 @@
+"""The lease: a worker's proof of life, renewed from its own thread, so that no inference can delay it.
+
+The same thread does what every worker owes the others and nobody owns alone: rescuing the dead, ending requests whose
+deadline has passed, giving back deliveries that got lost on the way. It also watches its own process: a decoding, a
+forward pass or anything else that a model is asked for ends it after HARD_TIMEOUT, and the rescue and poison rules do
+the rest; so does a stop that waits for a Redis that is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from redis.exceptions import RedisError
+
+from tasks.errors import Unavailable
+from tasks.producer.live_workers import read_workers
+from tasks.protocol import connections, servers
+from tasks.protocol.keys import Keys
+from tasks.protocol.requests import Records
+from tasks.worker.exits import UNAVAILABLE, end_process
+from tasks.worker.guardian import LEFT, SERVING, STOPPING
+from tasks.worker.rescue import Deliveries, Watchfulness, uptime
+
+if TYPE_CHECKING:
+    from common.settings import Settings
+    from tasks.worker.guardian import Pulse
+    from tasks.worker.ownership import Ownership
+
+log = logging.getLogger(__name__)
+
+#: Seconds for which a worker that was told to stop waits for a Redis that does not answer.
+STOP_GRACE = 5.0
+
+
+class Watched(Protocol):
+    """What the lease looks after: a :class:`tasks.worker.pipeline.Pipeline`."""
+
+    owner: Ownership
+
+    @property
+    def busy_since(self) -> float | None:
+        """``time.monotonic()`` when the model was given what it has worked on for longest."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether that is long ago, so that requests may wait behind it."""
+
+    def tick(self, idle: frozenset[str]) -> None:
+        """Look after those requests, given the models with an idle worker."""
+
+
+class Lease:
+    """Keeps one worker registered.
+
+    Args:
+        settings: of this process.
+        pipeline: what the worker does.
+        describe: what others may know of it.
+        obey: gets its orders.
+        pulse: through which its guardian sees that it moves.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Watched,
+        *,
+        describe: Callable[[], dict[str, Any]],
+        obey: Callable[[dict[str, Any]], None],
+        pulse: Pulse | None = None,
+    ) -> None:
+        self._settings = settings
+        self._pulse = pulse
+        self._pipeline = pipeline
+        self._owner = pipeline.owner
+        self._describe = describe
+        self._obey = obey
+        client = connections.prompt(settings.redis_url)
+        self._client = client
+        self._deliveries = Deliveries(client, settings)
+        self._records = Records(client, settings)
+        self._watch: Watchfulness | None = None
+        self._stop = threading.Event()
+        self._stopping: float | None = None
+        self._reached = time.monotonic()
+        self._ticks = 0
+        self._thread = threading.Thread(target=self._live, name="lease", daemon=True)
+
+    def start(self) -> None:
+        """Register, before anything is consumed; then keep the lease.
+
+        Raises:
+            UnsupportedServer: Redis answers, and cannot hold the queue.
+        """
+        servers.check(self._client)
+        self._renew(register=True)
+        self._beat(SERVING)
+        self._thread.start()
+
+    def stopping(self) -> None:
+        """The worker was told to stop; from now on it does not wait for Redis for ever."""
+        self._stopping = self._stopping or time.monotonic()
+        self._beat(STOPPING)
+
+    def stop(self) -> None:
+        """Give back what is left and say goodbye, so that nobody has to wait for the lease to run out."""
+        self._stop.set()
+        self._thread.join(timeout=self._settings.lease_ttl)
+        try:
+            self._deliveries.give_back_all(self._owner)
+            self._deliveries.forget(self._owner.boot)
+            self._beat(LEFT)
+        except RedisError as error:
+            log.warning("could not say goodbye, the others will notice: %s", error)
+
+    def _live(self) -> None:
+        """Renew every second time: looking after the others twice as often finds the dead sooner."""
+        try:
+            while not self._stop.wait(self._settings.lease_renew / 2):
+                self._beat()
+                self._check_watchdog()
+                self._tick(renew=self._ticks % 2 == 0)
+                self._check_stop()
+        except BaseException:
+            # A worker that cannot prove it lives must not go on looking as if it did.
+            log.critical("the lease thread failed: this worker exits", exc_info=True)
+            end_process(UNAVAILABLE)
+
+    def _beat(self, stage: int | None = None) -> None:
+        if self._pulse is not None:
+            self._pulse.beat(stage)
+
+    def _tick(self, *, renew: bool) -> None:
+        self._ticks += 1
+        began = time.monotonic()
+        try:
+            if renew:
+                self._renew(register=False)
+            self._pipeline.tick(self._idle() if self._pipeline.slow else frozenset())
+            self._care()
+            self._reached = time.monotonic()
+        except (RedisError, Unavailable, OSError) as error:
+            self._interrupted(str(error))
+            return
+        if time.monotonic() - began > self._settings.lease_ttl / 2:
+            self._interrupted("Redis answered late")
+
+    def _renew(self, *, register: bool) -> None:
+        orders = self._deliveries.renew(self._owner.boot, json.dumps(self._describe()), register=register)
+        if orders is None:
+            log.warning("this worker was declared dead while it could not renew its lease; it registers again")
+            self._renew(register=True)
+            return
+        self._obey(orders)
+
+    def _idle(self) -> frozenset[str]:
+        """Models with another worker that has nothing to do."""
+        workers = read_workers(self._client, Keys(self._settings.key_prefix))
+        others = [worker for worker in workers if worker["boot"] != self._owner.boot]
+        return frozenset(worker["model"] for worker in others if worker["state"] == "idle")
+
+    def _care(self) -> None:
+        """What every worker does for all."""
+        self._deliveries.report(self._owner)
+        if self._ticks % 6 == 0:
+            self._deliveries.reconcile(self._owner)
+        if self._watch is None:
+            grace = 2 * self._settings.lease_ttl
+            self._watch = Watchfulness(grace, uptime(self._client.info("server")))
+        if self._watch.settled:
+            self._look_around()
+
+    def _look_around(self) -> None:
+        """Rescue the dead and end what is too late, if it is this worker's turn."""
+        lapsed = self._deliveries.lapsed(ask=self._ticks % 3 == 0)
+        if lapsed is None:
+            return
+        for boot in lapsed:
+            self._deliveries.rescue(boot)
+        self._records.expire()
+
+    def _interrupted(self, why: str) -> None:
+        log.warning("lease not renewed in time: %s", why)
+        if self._watch is not None:
+            self._watch.interrupted()
+
+    def _check_watchdog(self) -> None:
+        since = self._pipeline.busy_since
+        if since is None or time.monotonic() - since < self._settings.hard_timeout:
+            return
+        log.critical(
+            "the model has worked for more than HARD_TIMEOUT (%.0f s): this worker exits, its requests are rescued",
+            self._settings.hard_timeout,
+        )
+        end_process()
+
+    def _check_stop(self) -> None:
+        now = time.monotonic()
+        if self._stopping is None or now - max(self._stopping, self._reached) < STOP_GRACE:
+            return
+        log.critical("told to stop while Redis does not answer: this worker exits, its requests are rescued")
+        end_process(UNAVAILABLE)

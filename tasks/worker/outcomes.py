@@ -1,0 +1,123 @@
+"""How an attempt ends: what a model answers or raises, made into an outcome that can be stored and shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tasks.protocol.requests import LISTED, Attempt, Outcome, State
+from worker_models.errors import InferenceFailed, InvalidInput, ModelError
+
+if TYPE_CHECKING:
+    from worker_models.batcher import Result
+    from worker_models.model import Model
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Characters of a model's error message that are kept.
+MESSAGE = 2000
+
+#: What the protocol of ``/v2`` can carry: an index as a 64-bit integer, a confidence as a 32-bit float.
+INDEXES = range(-(2**63), 2**63)
+LARGEST_FLOAT = 3.4028234663852886e38
+
+
+def of_model(call: Callable[..., T], *args: Any) -> T:
+    """What a model answers.
+
+    Raises:
+        ModelError: the model's own, or one that says what else it raised: ``SystemExit`` must not end a thread.
+    """
+    try:
+        return call(*args)
+    except ModelError:
+        raise
+    except BaseException as error:
+        raise InferenceFailed(_message(error)) from error
+
+
+def succeeded(model: Model, predictions: Sequence[Mapping[str, Any]], decode: float, result: Result[Any]) -> Outcome:
+    """The outcome of an attempt that was answered.
+
+    Args:
+        model: the model.
+        predictions: its answer.
+        decode: seconds that decoding took.
+        result: the forward pass.
+
+    Raises:
+        InferenceFailed: the predictions are not what every form of the answer can carry.
+    """
+    answer = {
+        "model": model.name,
+        "weights": model.weights,
+        "decode": round(decode, 6),
+        "infer": round(result.seconds, 6),
+    }
+    written, more = _written(predictions, answer)
+    return Outcome(
+        state=State.SUCCEEDED,
+        result=written,
+        more=more,
+        decode=decode,
+        infer=result.seconds,
+        batch=result.batch_size,
+        passes=result.passes,
+    )
+
+
+def _message(error: BaseException, *, named: bool = True) -> str:
+    try:
+        return (f"{type(error).__name__}: {error}" if named else str(error))[:MESSAGE]
+    except Exception:  # noqa: BLE001 - a model's error may fail to say what it is
+        return type(error).__name__
+
+
+def _written(predictions: Sequence[Mapping[str, Any]], answer: Mapping[str, Any]) -> tuple[str, str]:
+    """The answer with the first LISTED predictions, and the others, as JSON; empty where there are no others."""
+    try:
+        for prediction in predictions:
+            _check(prediction)
+        first, others = predictions[:LISTED], predictions[LISTED:]
+        return _json({"predictions": first, **answer}), _json(others) if others else ""
+    except InferenceFailed:
+        raise
+    except Exception as error:
+        raise InferenceFailed(f"the predictions of {answer['model']} cannot be written: {_message(error)}") from error
+
+
+_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def _check(prediction: Mapping[str, Any]) -> None:
+    label, index, confidence = prediction["class"], prediction["index"], prediction["confidence"]
+    if not isinstance(label, str) or not isinstance(index, int) or not isinstance(confidence, int | float):
+        raise InferenceFailed("a prediction needs a class (text), an index (integer) and a confidence (number)")
+    label.encode()  # text may hold what is no character
+    if index not in INDEXES:
+        raise InferenceFailed(f"the model returned an index of {index}: it must fit into 64 bits")
+    if not math.isfinite(confidence) or abs(confidence) > LARGEST_FLOAT:
+        raise InferenceFailed(f"the model returned a confidence of {confidence}: it must be finite")
+
+
+def failed(attempt: Attempt, error: Exception, decode: float) -> Outcome:
+    """The outcome of an attempt that failed for good."""
+    if error.__cause__ is not None or not isinstance(error, ModelError):
+        log.error("request %s failed", attempt.id, exc_info=error)
+    retried = not isinstance(error, InvalidInput)
+    return Outcome(state=State.FAILED, result=json.dumps(described(error)), dead_letter=retried, decode=decode)
+
+
+def described(error: Exception) -> dict[str, Any]:
+    """An error as it is stored and shown; one that is neither a model's nor the project's is called internal."""
+    known = isinstance(error, ModelError)
+    return {
+        "code": error.code if isinstance(error, ModelError) else "internal_error",
+        "message": _message(error, named=not known),
+        "retryable": not isinstance(error, InvalidInput),
+    }

@@ -1,0 +1,120 @@
+"""Which deliveries this process holds: the one place that the transport, the lease and the rescue agree on.
+
+A worker process is known by its *boot id*, ``node name/random``: a restarted worker of the same name is another owner.
+Deliveries belong to the process, not to a channel: after a broken connection its threads go on and acknowledge later,
+so nothing runs twice. This module talks to no server; :mod:`tasks.worker.rescue` does.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from uuid import uuid4
+
+
+class Ownership:
+    """The tags of the deliveries that this process has taken and not yet settled. Thread-safe."""
+
+    def __init__(self, node: str) -> None:
+        self.boot = f"{re.sub(r'[^A-Za-z0-9@._-]', '_', node)}/{uuid4().hex[:8]}"
+        self._held: dict[str, int] = {}
+        self.batch = 1
+        """How many requests run at a time; the model decides."""
+        self.most: Callable[[], int] = lambda: 2 * self.batch
+        """How many requests are worth having in hand: those of a batch that runs and of one ahead of it."""
+        self.on_room: Callable[[], object] = lambda: None
+        """Called from any thread when a part of a delivery has ended and another may be taken because of it."""
+        self._settled: deque[str] = deque()
+        self._full = False
+        self._numbers = count(1)
+        self._lock = threading.Lock()
+        self.taking = True
+
+    def new_tag(self) -> str:
+        """A tag for the next take, unique in this process."""
+        return str(next(self._numbers))
+
+    def hold(self, tag: str, requests: int = 1) -> None:
+        """The delivery has arrived, with so many requests in it."""
+        with self._lock:
+            self._held[tag] = requests
+
+    def room(self) -> int:
+        """How many more requests are worth taking.
+
+        What counts is the requests that have not ended. With more in hand, what is urgent would wait behind it, and
+        nothing would be answered sooner.
+        """
+        with self._lock:
+            return max(0, self.most() - sum(self._held.values()))
+
+    def has_room(self, places: int) -> bool:
+        """Whether one more delivery may be taken when there are to be ``places`` of them at most."""
+        room = self.room()
+        self._full = room == 0
+        return len(self._held) < places and room > 0
+
+    def ended(self, tag: str) -> None:
+        """One request of a delivery has ended; the delivery is still held."""
+        with self._lock:
+            if tag not in self._held:
+                return
+            self._held[tag] -= 1
+        if self._full and self.room():
+            self._full = False
+            self.on_room()
+
+    def settle(self, tag: str) -> None:
+        """The delivery has been dealt with; Redis hears of it with the next take or the next renewal of the lease.
+
+        Should the process die before that, the delivery is given back and the next taker sees that its requests have
+        ended.
+        """
+        with self._lock:
+            self._held.pop(tag, None)
+            self._settled.append(tag)
+
+    def abandon(self, tag: str) -> None:
+        """This process will not deal with the delivery after all; reconcile gives it back."""
+        with self._lock:
+            self._held.pop(tag, None)
+
+    def settled(self) -> list[str]:
+        """The tags settled since the last call. Losing this answer is harmless, see :meth:`settle`."""
+        with self._lock:
+            tags = list(self._settled)
+            self._settled.clear()
+        return tags
+
+    def known(self) -> frozenset[str]:
+        """The tags this process still answers for: held, or settled and not yet reported."""
+        with self._lock:
+            return frozenset((*self._held, *self._settled))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, tag: str) -> bool:
+        return tag in self._held
+
+
+_current: Ownership | None = None
+
+
+def claim(node: str) -> Ownership:
+    """Make this process an owner; called once, before it opens any broker connection.
+
+    Args:
+        node: the worker's node name.
+    """
+    global _current  # noqa: PLW0603 - a process has one identity
+    _current = Ownership(node)
+    return _current
+
+
+def current() -> Ownership | None:
+    """This process's identity; None in a producer."""
+    return _current

@@ -1,0 +1,63 @@
+"""A worker's spans, made from the times that the pipeline notes anyway, when a delivery has ended.
+
+OpenTelemetry's own instrumentation of Celery cannot see into the pipeline, whose threads work on many requests at once.
+Imported only when ``OTEL_ENABLED`` asks for it, as :mod:`tasks.producer.tracing`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from opentelemetry import propagate, trace
+
+from tasks.producer.tracing import NAME, provider
+from tasks.protocol import envelope
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, Tracer
+
+    from tasks.worker.pipeline import Delivery
+
+
+def trace_worker() -> Callable[[Delivery], None]:
+    """What a worker's pipeline calls to have its deliveries traced."""
+    return partial(_tell, provider("worker").get_tracer(NAME))
+
+
+def _tell(tracer: Tracer, delivery: Delivery) -> None:
+    """One span of the delivery, and in it one of each decoding and each forward pass, from the times it noted."""
+    if not delivery.entries:
+        return
+    ahead = time.time() - time.monotonic()
+    specs = [entry.attempt.spec for entry in delivery.entries if entry.attempt]
+    run = tracer.start_span(
+        f"run/{envelope.TASK}",
+        propagate.extract({"traceparent": specs[0].get("traceparent", "")}),
+        kind=trace.SpanKind.CONSUMER,
+        start_time=_nanoseconds(delivery.taken + ahead),
+        attributes={"messaging.batch.message_count": len(delivery.ids)},
+    )
+    inside = trace.set_span_in_context(run)
+    for entry in delivery.entries:
+        span = tracer.start_span("decode", inside, start_time=_nanoseconds(entry.since + ahead))
+        _end(span, entry.since + entry.decode_seconds + ahead, entry.error)
+        if (slot := entry.slot) is not None:
+            size, seconds = (slot.answer.batch_size, slot.answer.seconds) if slot.answer else (1, 0.0)
+            began = slot.began + ahead
+            span = tracer.start_span("infer", inside, start_time=_nanoseconds(began), attributes={"batch.size": size})
+            _end(span, began + seconds, slot.error)
+    _end(run, time.time(), delivery.fault)
+
+
+def _end(span: Span, at: float, error: BaseException | None) -> None:
+    if error is not None:
+        span.record_exception(error)
+        span.set_status(trace.StatusCode.ERROR, str(error))
+    span.end(_nanoseconds(at))
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1e9)

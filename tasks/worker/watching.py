@@ -1,0 +1,52 @@
+"""What a guardian does in Redis for its worker; imported when something is wrong, see :mod:`tasks.worker.guardian`."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+from redis.exceptions import RedisError
+
+from common import logs
+from common.settings import Settings, get_settings
+from tasks.errors import Unavailable
+from tasks.protocol import connections
+from tasks.worker.rescue import Deliveries
+
+log = logging.getLogger(__name__)
+
+
+def renew(boot: str) -> None:
+    """Prove that the worker lives, which it cannot at the moment."""
+    try:
+        _deliveries().renew(boot)
+    except (RedisError, Unavailable, OSError) as error:
+        log.warning("the lease of %s could not be renewed: %s", boot, error)
+
+
+def bury(boot: str, verdict: str, how: str) -> None:
+    """Write down that the worker is dead and how it ended, and give its requests back."""
+    say(f"worker {boot} ended: {how}")
+    try:
+        _deliveries().bury(boot, verdict)
+    except (RedisError, Unavailable, OSError) as error:
+        log.warning("the others will notice that %s is dead: %s", boot, error)
+
+
+def say(text: str) -> None:
+    """A warning in the log."""
+    _settings()
+    log.warning("%s", text)
+
+
+@cache
+def _settings() -> Settings:
+    settings = get_settings()
+    logs.configure(settings, process="guardian")
+    return settings
+
+
+@cache
+def _deliveries() -> Deliveries:
+    settings = _settings()
+    return Deliveries(connections.prompt(settings.redis_url), settings)
