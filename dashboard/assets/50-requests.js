@@ -125,7 +125,7 @@
   const TITLES = {
     accepted: () => "Accepted", started: (event) => `Taken by ${event.worker}, attempt ${event.attempt}`,
     retry: (event) => `Attempt ${event.attempt} failed: it is tried again`, worker_died: (event) => `Worker ${event.worker} died with it`,
-    rescued: () => "Rescued: given to another worker", given_back: (event) => `Given back by ${event.worker}`,
+    rescued: () => "Rescued: given to another worker", republished: () => "Published again: its message was lost", given_back: (event) => `Given back by ${event.worker}`,
     succeeded: (event) => `Succeeded${event.batch > 1 ? `, in a batch of ${event.batch}` : ""}`, failed: () => "Failed",
     dead_lettered: () => "Given up: a dead letter now", requeued: () => "Run again by a person", expired: () => "Expired: its deadline had passed",
     canceled: (event) => (event.purged_by ? `Canceled: its lane was purged by ${event.purged_by}` : "Canceled"),

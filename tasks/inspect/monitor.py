@@ -22,8 +22,8 @@ from tasks.protocol.requests import Records, Request, State
 LEDGER = ("accepted", "succeeded", "failed", "canceled", "expired", "queued", "running")
 #: What is counted besides the ledger; each is told from the beginning, zero or not.
 COUNTERS = (
-    "retried", "rescued", "redelivered", "given_back", "fenced", "healed", "dead_lettered", "requeued", "refused",
-    "workers_joined", "workers_left", "workers_lost",
+    "retried", "rescued", "redelivered", "given_back", "fenced", "healed", "republished",
+    "dead_lettered", "requeued", "refused", "workers_joined", "workers_left", "workers_lost",
 )  # fmt: skip
 #: Upper bounds of the latency buckets, in seconds; the last one is open. ``_prelude.lua`` fills them.
 BOUNDS = [2 ** (bucket / 2) / 1000 for bucket in range(40)]

@@ -22,14 +22,16 @@ TASK = "inferlane.infer"
 SIZE = "requests"
 
 
-def seal(app: Celery, lane: str, ids: Sequence[str], *, retries: int = 0, **headers: str | int) -> str:
+def seal(
+    app: Celery, lane: str, ids: Sequence[str], *, retries: int = 0, fresh: bool = False, **headers: str | int
+) -> str:
     """The message, as kombu's Redis transport stores it, of one task over these requests.
 
     Protocol 2 as ``app.amqp`` writes it, with the body left readable (``utf-8``) instead of base64. The correlation id
-    is the task's; a retry has its own, so that it is never taken for the message it follows. ``headers`` are added to
-    Celery's own; the task finds them in its ``request``.
+    is the task's. A retry and a ``fresh`` message of a request have their own, so that neither is taken for the message
+    before it. ``headers`` are added to Celery's own; the task finds them in its ``request``.
     """
-    task_id = ids[0] if len(ids) == 1 and not retries else str(uuid4())
+    task_id = ids[0] if len(ids) == 1 and not retries and not fresh else str(uuid4())
     embed, always = _always(app)
     if len(ids) > 1:
         headers[SIZE] = len(ids)

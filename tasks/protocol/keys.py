@@ -18,6 +18,7 @@ class Keys:
         self.batches = f"{prefix}batches"
         self.dead_letters = f"{prefix}dead_letters"
         self.image_bytes = f"{prefix}image_bytes"
+        self.sweep_turn = f"{prefix}sweep_turn"
         self.probe = f"{prefix}probe"
 
     def lane(self, name: str) -> str:

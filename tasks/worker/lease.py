@@ -25,6 +25,7 @@ from tasks.protocol.requests import Records
 from tasks.worker.exits import UNAVAILABLE, end_process
 from tasks.worker.guardian import LEFT, SERVING, STOPPING
 from tasks.worker.rescue import Deliveries, Watchfulness, uptime
+from tasks.worker.sweep import Sweep
 
 if TYPE_CHECKING:
     from common.settings import Settings
@@ -84,6 +85,7 @@ class Lease:
         self._client = client
         self._deliveries = Deliveries(client, settings)
         self._records = Records(client, settings)
+        self._sweep = Sweep(client, Keys(settings.key_prefix))
         self._watch: Watchfulness | None = None
         self._stop = threading.Event()
         self._stopping: float | None = None
@@ -183,6 +185,7 @@ class Lease:
         for boot in lapsed:
             self._deliveries.rescue(boot)
         self._records.expire()
+        self._sweep.run()
 
     def _interrupted(self, why: str) -> None:
         log.warning("lease not renewed in time: %s", why)

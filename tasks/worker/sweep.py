@@ -1,0 +1,128 @@
+"""Publishes requests again whose messages were lost: a ``celery purge``, a revoked task, a lane that somebody deleted.
+
+The ledger says how many requests of a lane are queued. Where the lane and the workers hold messages for fewer, the
+records say which are missing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from tasks.celery import app
+from tasks.protocol import envelope, scripts
+
+if TYPE_CHECKING:
+    from tasks.protocol.connections import Client
+    from tasks.protocol.keys import Keys
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two sweeps, whichever worker makes them.
+INTERVAL = 10
+
+#: Messages or records read in one round trip.
+PAGE = 500
+
+
+class Sweep:
+    """Looks for lost messages, for all workers of one Redis."""
+
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    def run(self) -> int:
+        """How many requests were published again; none when another worker has looked a moment ago."""
+        if not self._take_turn():
+            return 0
+        lost = self._lost()
+        if lost:  # Messages move between lanes and workers: only what is missing twice is lost.
+            again = self._lost()
+            lost = {request_id: lane for request_id, lane in lost.items() if request_id in again}
+        published = sum(self._publish(request_id, lane) for request_id, lane in lost.items())
+        if published:
+            log.warning("%d queued request(s) had lost their message and were published again", published)
+        return published
+
+    def _take_turn(self) -> bool:
+        turn = self._keys.sweep_turn
+        if self._client.set(turn, "1", nx=True, ex=INTERVAL):
+            return True
+        if self._client.ttl(turn) > INTERVAL:  # the host's clock was set back
+            self._client.delete(turn)
+        return False
+
+    def _lost(self) -> dict[str, str]:
+        """Ids of requests that are queued without a message, newest first, and their lanes."""
+        began = self._client.time()[0]
+        short = self._short_lanes()
+        if not short:
+            return {}
+        found = {lane: self._messages(lane) for lane in short}
+        for lane, ids in self._held():
+            if lane in found:
+                found[lane].update(ids)
+        missing = {lane for lane, queued in short.items() if len(found[lane]) < queued}
+        if not missing:
+            return {}
+        lost = [
+            (created, request_id, lane)
+            for request_id, lane, created in self._queued()
+            if lane in missing and request_id not in found[lane] and created < began
+        ]
+        return {request_id: lane for _, request_id, lane in sorted(lost, reverse=True)}
+
+    def _short_lanes(self) -> dict[str, int]:
+        """Lanes with fewer messages than queued requests, and how many are queued; workers may hold the others."""
+        ledger = self._client.hgetall(self._keys.ledger)
+        fields = [(*name.decode().rsplit(":", 1), int(count)) for name, count in ledger.items()]
+        queued = {lane: count for lane, state, count in fields if state == "queued" and count > 0}
+        with self._client.pipeline(transaction=False) as pipe:
+            for lane in queued:
+                pipe.llen(self._keys.lane(lane))
+            lengths = pipe.execute()
+        return {lane: count for (lane, count), length in zip(queued.items(), lengths, strict=True) if length < count}
+
+    def _messages(self, lane: str) -> set[str]:
+        """Ids of the requests in the messages of a lane. Workers take from its end, so no page skips a message."""
+        key, ids, start = self._keys.lane(lane), set[str](), 0
+        while page := self._client.lrange(key, start, start + PAGE - 1):
+            ids.update(_ids(page))
+            start += PAGE
+        return ids
+
+    def _held(self) -> Iterator[tuple[str, list[str]]]:
+        """Lane and request ids of each delivery in a worker's hands."""
+        boots = [boot.decode() for boot in self._client.hkeys(self._keys.workers)]
+        with self._client.pipeline(transaction=False) as pipe:
+            for boot in boots:
+                pipe.hvals(self._keys.unacked(boot))
+            for values in pipe.execute():
+                for value in values:
+                    lane, _, message = value.decode().partition("\n")
+                    yield lane, _ids([message])
+
+    def _queued(self) -> Iterator[tuple[str, str, float]]:
+        """Id, lane and time of creation of every queued request."""
+        prefix, cursor = self._keys.request(""), -1
+        while cursor:
+            cursor, names = self._client.scan(max(cursor, 0), match=f"{prefix}*", count=PAGE)
+            with self._client.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.hmget(name, "state", "lane", "created")
+                for name, (state, lane, created) in zip(names, pipe.execute(), strict=True):
+                    if state == b"queued":
+                        yield name.decode().removeprefix(prefix), lane.decode(), float(created)
+
+    def _publish(self, request_id: str, lane: str) -> int:
+        # A task id of its own: a worker remembers the ids that were revoked.
+        message = envelope.seal(app, lane, [request_id], fresh=True)
+        keys = self._keys.lane_and_bell(lane)
+        return int(scripts.run(self._client, "republish", keys, [self._keys.prefix, request_id, message]))
+
+
+def _ids(messages: Iterable[str | bytes]) -> list[str]:
+    return [request_id for text in messages for request_id in envelope.requests_in(json.loads(text))]
