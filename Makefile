@@ -11,7 +11,7 @@ REPORTS := .run/reports
 # processes start, so their compiled modules are kept even where the environment says not to: `make clean` deletes them.
 # The order of files is that of tests/conftest.py, the long ones first.
 TEST_PROCESSES ?= 4
-RUNS := common celeryconfig.py demo.py api inferlane dashboard scripts tasks worker_models
+RUNS := common celeryconfig.py api inferlane dashboard scripts tasks worker_models
 CODE := $(wildcard *.py) $(wildcard common api inferlane dashboard tasks worker_models scripts tests bench deploy)
 export PATH := $(abspath $(VENV)/bin):$(PATH)
 
@@ -27,15 +27,15 @@ help: ## List the targets
 
 .PHONY: demo
 demo: start ## Set up, start, and classify a photo of a cat through the real system
-	@$(PYTHON) demo.py
+	@$(PYTHON) -m scripts.demo
 
 .PHONY: quick-demo
-quick-demo: setup ## Show everything in a minute or two, on a system of its own if none runs; leaves nothing running
-	@$(PYTHON) demo.py --quick
+quick-demo: setup ## Show everything in a minute or two, on a temporary system if none runs; leaves nothing running
+	@$(PYTHON) -m scripts.demo --quick
 
 .PHONY: demo-menu
 demo-menu: setup ## The same, one scene at a time
-	@$(PYTHON) demo.py --menu
+	@$(PYTHON) -m scripts.demo --menu
 
 PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile \
   --no-loadscope-reorder --reruns 1
@@ -97,20 +97,20 @@ status: ## One line per process
 	@$(RUN) status
 
 .PHONY: health
-health: ## What the API says about itself
-	@$(RUN) health
+health: ## The system in one word, with the reasons; 1 when it is unhealthy
+	@$(CLIENT) status
 
 .PHONY: workers-status
 workers-status: ## Every live worker, as the API sees it
-	@$(RUN) workers
+	@$(CLIENT) workers
 
 .PHONY: queue-status
-queue-status: ## How many requests wait, by priority and lane
-	@$(RUN) queue
+queue-status: ## The backlog, by priority and lane
+	@$(CLIENT) queues
 
 .PHONY: metrics
 metrics: ## Counters and latencies
-	@$(RUN) metrics
+	@$(CLIENT) metrics
 
 .PHONY: monitor
 monitor: setup ## Health, workers, lanes and latencies in the terminal, every second
@@ -122,7 +122,7 @@ doctor: setup ## What is wrong with this installation, as far as the API shows
 
 .PHONY: test-inference
 test-inference: ## Classify the photo of a cat on the running system
-	@$(PYTHON) demo.py
+	@$(PYTHON) -m scripts.demo
 
 .PHONY: simulate-crash
 simulate-crash: ## Kill a worker with SIGKILL and watch it come back
@@ -172,7 +172,7 @@ chaos: setup-dev ## 100 random kills under 10,000 requests: long, writes .run/re
 
 .PHONY: open-page
 open-page: setup-dev ## Keep the dashboard open in a browser for MINUTES (30) and see that it does not grow
-	@$(PYTHON) -m scripts.open_page --minutes $(or $(MINUTES),30) --report .run/reports/open-page.json
+	@$(PYTHON) -m tests.e2e.dashboard.open_page --minutes $(or $(MINUTES),30) --report .run/reports/open-page.json
 
 ##@ Containers
 
@@ -262,11 +262,11 @@ lock: ## Write constraints.txt from the versions installed now, and locks/ with 
 
 .PHONY: screenshots
 screenshots: setup-dev ## Take the pictures of the dashboard in docs/screenshots again
-	@$(PYTHON) -m scripts.screenshots
+	@$(PYTHON) -m tests.pictures.screenshots
 
 .PHONY: recording
 recording: setup-dev ## Record docs/images/crash.svg again: a worker killed with requests in its hands
-	@$(PYTHON) -m scripts.recording
+	@$(PYTHON) -m tests.pictures.recording
 
 .PHONY: clean
 clean: ## Delete caches of tools and compiled files; requests and models stay

@@ -1,19 +1,15 @@
-"""The Makefile's commands: ``python -m scripts --help`` lists them."""
+"""The processes of this host: start, stop, scale and watch them. ``make`` targets call these commands."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import httpx
-
 from common.settings import get_settings
-from scripts import probes
 from scripts.system import OperationError, System
 
 if TYPE_CHECKING:
@@ -21,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def start(system: System, arguments: argparse.Namespace) -> int:
-    """Bring everything up and print where it is."""
+    """Start everything and print the addresses."""
     system.start(arguments.without)
     print("\n".join(["Inferlane is up.", *system.urls(), "Stop it with `make stop`."]))
     return 0
@@ -50,36 +46,18 @@ def status(system: System, _arguments: argparse.Namespace) -> int:
     return 0 if rows and all(row.state == "RUNNING" for row in rows) else 1
 
 
-def health(system: System, _arguments: argparse.Namespace) -> int:
-    """What the API says of itself; 1 when it does not answer or is unhealthy."""
-    return _show(system, "/health")
-
-
-def workers(system: System, _arguments: argparse.Namespace) -> int:
-    """Every live worker, as the API sees it."""
-    return _show(system, "/workers/status")
-
-
-def queue(system: System, _arguments: argparse.Namespace) -> int:
-    """How many requests wait, by priority and lane."""
-    return _show(system, "/queue/status")
-
-
-def metrics(system: System, _arguments: argparse.Namespace) -> int:
-    """Counters and latencies."""
-    return _show(system, "/metrics")
-
-
 def client(system: System, arguments: argparse.Namespace) -> int:
-    """The command line of inferlane/ with this host's API and its ADMIN_KEY: client doctor, client chaos slow --all."""
-    key = _key(system)
-    own = {"INFERLANE_URL": system.settings.base_url} | ({"INFERLANE_API_KEY": key} if key else {})
+    """Run the command line `inferlane` with this host's address and key: client doctor, client chaos slow --all."""
+    admin = system.settings.admin_key
+    given = {"INFERLANE_URL": system.settings.base_url}
+    if admin and not admin.startswith("sha256:"):  # a hash opens nothing
+        given["INFERLANE_API_KEY"] = admin
     command = [sys.executable, "-m", "inferlane", *arguments.words]
-    os.execve(sys.executable, command, own | os.environ)  # noqa: S606 - no shell, and Ctrl-C is the client's alone
+    os.execve(sys.executable, command, given | os.environ)  # noqa: S606 - no shell; Ctrl-C reaches the client
 
 
 def crash(system: System, _arguments: argparse.Namespace) -> int:
-    """Kill one worker with SIGKILL and watch it come back."""
+    """Kill one worker with SIGKILL and wait until it is back."""
     name, seconds = system.crash()
     print(f"Killed {name}; it was back and ready after {seconds:.1f} s.")
     return 0
@@ -87,10 +65,9 @@ def crash(system: System, _arguments: argparse.Namespace) -> int:
 
 def scale(system: System, arguments: argparse.Namespace) -> int:
     """Change how many workers a model has, while everything runs."""
-    wanted = dict(_replicas(text) for text in arguments.replicas)
-    if not wanted:
-        raise OperationError("say how many of which model: make scale mobilenet=3")
-    system.scale(wanted)
+    if not arguments.replicas:
+        raise OperationError("nothing to scale: name a model and its number of workers, as in make scale mobilenet=3")
+    system.scale(dict(arguments.replicas))
     return 0
 
 
@@ -98,7 +75,7 @@ def logs(system: System, _arguments: argparse.Namespace) -> int:
     """Follow the logs of all processes until interrupted."""
     files = sorted(str(path) for path in (system.folder / "logs").glob("*.log"))
     if not files:
-        raise OperationError(f"no logs in {system.folder / 'logs'}")
+        raise OperationError(f"no logs in {system.folder / 'logs'}: `make start` first")
     try:
         return subprocess.run(["tail", "-n", "20", "-F", *files], check=False).returncode
     except KeyboardInterrupt:
@@ -106,7 +83,7 @@ def logs(system: System, _arguments: argparse.Namespace) -> int:
 
 
 def reset(system: System, _arguments: argparse.Namespace) -> int:
-    """End everything and delete what it kept: queued requests, records, logs."""
+    """End everything and delete the run directory: queued requests, records, logs."""
     kept = (system.folder / "redis").exists()
     system.erase()
     what = "all requests and logs" if kept else "all logs; requests are in the Redis of REDIS_URL and stay there"
@@ -114,26 +91,20 @@ def reset(system: System, _arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(system: System, path: str) -> int:
-    url = f"{probes.listeners(system.settings)[0].url}{path}"
-    try:
-        headers = {"Accept": "application/json", **_headers(system)}
-        answer = httpx.get(url, headers=headers, timeout=10, trust_env=False)
-    except httpx.TransportError as error:
-        raise OperationError(f"the API does not answer: {error}") from error
-    print(json.dumps(answer.json(), indent=2))
-    return 0 if answer.status_code == 200 else 1
+COMMANDS: dict[str, Callable[[System, argparse.Namespace], int]] = {
+    command.__name__: command for command in (start, stop, restart, status, client, scale, crash, logs, reset)
+}
+#: Signals that end a command with nothing half done.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def _headers(system: System) -> dict[str, str]:
-    key = _key(system)
-    return {"X-API-Key": key} if key else {}
-
-
-def _key(system: System) -> str:
-    """The key to send; an ADMIN_KEY of which only the hash is known here opens nothing."""
-    own = system.settings.admin_key
-    return os.environ.get("INFERLANE_API_KEY") or ("" if own.startswith("sha256:") else own)
+def _interrupt(number: int, _frame: object) -> None:
+    """End the command; a second signal must not keep it from ending what it has started."""
+    for other in ENDING:
+        signal.signal(other, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
 
 
 def _replicas(text: str) -> tuple[str, int]:
@@ -143,27 +114,7 @@ def _replicas(text: str) -> tuple[str, int]:
     return model, int(count)
 
 
-COMMANDS: dict[str, Callable[[System, argparse.Namespace], int]] = {
-    command.__name__: command
-    for command in (start, stop, restart, status, health, workers, queue, metrics, client, scale, crash, logs, reset)
-}
-
-
-#: Signals that end a command with nothing half done.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def _interrupt(number: int, _frame: object) -> None:
-    """Let no second signal keep the command from ending what it has started."""
-    for other in ENDING:
-        signal.signal(other, signal.SIG_IGN)
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    sys.exit(128 + number)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; a failure is said on standard error and is exit code 1."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, command in COMMANDS.items():
@@ -173,13 +124,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == "client":
             one.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
         if name == "scale":
-            one.add_argument("replicas", nargs="*", metavar="MODEL=NUMBER")
-    parsed = parser.parse_args(arguments)
-    os.umask(0o077)  # what lies under RUN_DIR is for this user's eyes alone
+            one.add_argument("replicas", nargs="*", type=_replicas, metavar="MODEL=NUMBER")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; a failure is printed to standard error, with exit code 1."""
+    os.umask(0o077)  # only this user may read the files under RUN_DIR
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _interrupt)
     try:
+        parsed = _parser().parse_args(arguments)
         return COMMANDS[parsed.command](System(get_settings()), parsed)
     except OperationError as error:
         print(f"{error}", file=sys.stderr)

@@ -11,7 +11,7 @@ from inferlane.commands.load import LOAD
 from inferlane.commands.monitor import MONITOR
 from inferlane.commands.operators import CHAOS, DEAD_LETTERS
 from inferlane.commands.requests import CANCEL, GET, SUBMIT
-from inferlane.commands.system import QUEUES, STATUS, WORKERS
+from inferlane.commands.system import METRICS, QUEUES, STATUS, WORKERS
 from inferlane.commands.watch import WATCH
 
 _ALL = (
@@ -23,6 +23,7 @@ _ALL = (
     LIST,
     BATCH,
     STATUS,
+    METRICS,
     QUEUES,
     WORKERS,
     MONITOR,

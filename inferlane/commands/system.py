@@ -1,8 +1,9 @@
-"""``status``, ``queues``, ``workers``: how the system is, and the orders that belong to lanes and workers."""
+"""``status``, ``metrics``, ``queues``, ``workers``: the state of the system, and the orders to lanes and workers."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -46,6 +47,13 @@ def stage_table(latencies: Mapping[str, Any]) -> RenderableType:
     """How long each stage of a request takes, from ``/metrics``."""
     rows = (_latency(name, latencies[name]) for name in _stages(latencies))
     return table("how long it takes", "stage", "#p50", "#p95", "#p99", "#count", rows=rows)
+
+
+def _metrics(context: Context) -> int:
+    with context.client() as client:
+        metrics = client.metrics()
+    context.show(metrics, lambda: json.dumps(metrics, indent=2))
+    return Exit.OK
 
 
 def _facts(health: Mapping[str, Any]) -> Iterable[tuple[str, object]]:
@@ -138,5 +146,6 @@ def _worker(worker: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 STATUS = Command(name="status", help="the system in one word, with the reasons; 1 when it is unhealthy", run=_status)
+METRICS = Command(name="metrics", help="counters and latencies as JSON", run=_metrics)
 QUEUES = Command(name="queues", help="what waits, by lane", run=_queues, configure=_queue_arguments)
 WORKERS = Command(name="workers", help="the live workers", run=_workers, configure=_worker_arguments)

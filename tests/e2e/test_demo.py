@@ -1,4 +1,4 @@
-"""The tour shows a real system, says so when that misbehaves, and leaves nothing running."""
+"""The demonstration shows a real system, says so when that misbehaves, and leaves nothing running."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 import psutil
 import pytest
 
+from scripts.demo.photos import CAT
+from scripts.demo.poison import DEATHS, judge
+from scripts.demo.scenes import SCENES
+from scripts.demo.stage import DemoError
 from scripts.probes import MARK
-from scripts.tour.pictures import CAT
-from scripts.tour.poison import DEATHS, judge
-from scripts.tour.problem import SceneError
-from scripts.tour.scenes import SCENES
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
 from tests.support.stack import Stack
 
 
 def demo(folder: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "demo.py"), *arguments]
+    command = [sys.executable, "-m", "scripts.demo", *arguments]
     environ = os.environ | {"TMPDIR": str(folder)}
     return subprocess.run(
         command, cwd=ROOT, env=environ, input=typed, capture_output=True, text=True, timeout=560, check=False
@@ -74,7 +74,7 @@ def test_the_poison_scene_believes_what_is_right() -> None:
 def test_the_poison_scene_notices_what_is_wrong(
     guilty: dict[str, Any], innocent: dict[str, Any], letters: list[str], said: str
 ) -> None:
-    with pytest.raises(SceneError, match=said):
+    with pytest.raises(DemoError, match=said):
         judge(guilty, [(CAT, innocent)], letters)
 
 
@@ -87,7 +87,7 @@ def test_the_whole_tour_works_on_a_system_of_its_own_and_leaves_nothing(tmp_path
     assert "worker_died" in done.stdout
     assert "dead_lettered" in done.stdout
     assert left_running(tmp_path) == []
-    assert list(tmp_path.glob("inferlane-tour-*")) == []
+    assert list(tmp_path.glob("inferlane-demo-*")) == []
 
 
 def test_a_scene_fails_on_a_system_that_answers_wrongly(stack: Stack, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_scene_fails_on_a_system_that_answers_wrongly(stack: Stack, tmp_path: 
     done = demo(tmp_path, "--scene", "single", "--scene", "health", "--model", "photo", "--url", url)
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"Using the system that runs at {url}" in done.stdout
-    assert "cat.png is no" in done.stdout
+    assert "cat.png is not" in done.stdout
     assert "Failed: single" in done.stdout
 
 

@@ -45,8 +45,8 @@ def test_the_full_system_of_the_editor_answers_and_ends(tmp_path: Path) -> None:
             wait_until(lambda: not listener.problem(), timeout=120, what=listener.name)  # noqa: B023 - used at once
         wait_until(lambda: probes.workers_seen(settings), timeout=120, what="the worker takes a lease")
         done = subprocess.run(
-            [sys.executable, "demo.py"], cwd=ROOT, env=stack.environ(), capture_output=True, text=True, timeout=120,
-            check=False,
+            [sys.executable, "-m", "scripts.demo"], cwd=ROOT, env=stack.environ(), capture_output=True, text=True,
+            timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "cat" in done.stdout

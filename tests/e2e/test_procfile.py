@@ -70,11 +70,11 @@ def test_start_returns_when_every_page_answers(inferlane: Installation) -> None:
     for listener in probes.listeners(inferlane.settings):
         if listener.name in running:
             assert listener.problem() == ""
-    inferlane.run("-m", "scripts", "health")
+    inferlane.run("-m", "scripts", "client", "status")
 
 
 def test_the_photo_of_a_cat_is_a_cat(inferlane: Installation) -> None:
-    shown = inferlane.run("demo.py").stdout
+    shown = inferlane.run("-m", "scripts.demo").stdout
     assert "cat" in shown.splitlines()[2]
     assert "random" not in shown
 
@@ -98,7 +98,7 @@ def test_a_killed_process_comes_back_and_the_cat_is_answered_again(inferlane: In
     wait_until(respawned, timeout=30, what=f"a new {name}")
     ready = probes.listeners(inferlane.settings)[0]
     wait_until(lambda: not ready.problem(), timeout=30, what="the API is ready again")
-    inferlane.run("demo.py")
+    inferlane.run("-m", "scripts.demo")
 
 
 def test_scaling_adds_workers_and_takes_them_away_while_the_first_runs_on(inferlane: Installation) -> None:

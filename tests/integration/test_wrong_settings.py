@@ -15,7 +15,7 @@ from tests.support.stack import Stack
 COMMANDS = (
     "-m api", "-m dashboard", "-m celery -A tasks worker --model resnet18", "-m celery -A tasks inspect ping",
     "-m scripts status", "-m scripts.broker", "-m scripts.flower", "-m scripts.alive", "-m worker_models prepare",
-    "demo.py", "tests/load_test.py",
+    "-m scripts.demo", "tests/load_test.py",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import re
 
 from rich.console import Console
 
-from scripts.recording import FILE, FORMAT, Timed, animated
+from tests.pictures.recording import FILE, FORMAT, Timed, animated
 
 TEXT = re.compile(r'<text class="[^"]* (line-\d+)"[^>]*>([^<]+)</text>')
 

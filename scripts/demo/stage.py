@@ -1,4 +1,4 @@
-"""Where the tour plays: the system that runs already, or one of its own that leaves nothing behind."""
+"""The system that the scenes run on: the one that answers already, or a temporary one."""
 
 from __future__ import annotations
 
@@ -23,17 +23,23 @@ if TYPE_CHECKING:
 
     from common.settings import Settings
 
-MODEL = "efficientnet_lite0"  # its weights come with a package, so it is there on every machine
+MODEL = "efficientnet_lite0"  # a package brings its weights, so every machine has it
 WORKERS = 2
 
 
-class StageError(RuntimeError):
-    """There is no system to show; the message says why."""
+class DemoError(RuntimeError):
+    """There is no system to show, or it broke a promise; the message says which."""
+
+
+def expect(holds: object, otherwise: str) -> None:
+    """Raise :class:`DemoError` with ``otherwise`` unless ``holds``."""
+    if not holds:
+        raise DemoError(otherwise)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What a scene needs: a client for the system, the model to ask, and where to print."""
+    """What a scene needs: a client for the system, its address, the model to ask, and where to print."""
 
     client: Client
     url: str
@@ -43,17 +49,17 @@ class Stage:
 
 @contextlib.contextmanager
 def stage(console: Console, url: str, model: str = MODEL) -> Iterator[Stage]:
-    """The system at ``url`` if it answers, else one that ends with this block.
+    """The system at ``url`` if it answers, else a temporary one that ends with this block.
 
     Raises:
-        StageError: it could not be started.
+        DemoError: it could not be started.
     """
     with contextlib.ExitStack() as stack:
         if answers(url):
             console.print(f"Using the system that runs at {url}.")
         else:
-            console.print(f"Nothing answers at {url}: starting {WORKERS} workers and an API for this tour.")
-            url = stack.enter_context(own_system(get_settings(), model))
+            console.print(f"Nothing answers at {url}: starting {WORKERS} workers and an API for this demonstration.")
+            url = stack.enter_context(temporary_system(get_settings(), model))
         client = stack.enter_context(Client(url, os.environ.get("INFERLANE_API_KEY")))
         yield Stage(client, url, model, console)
 
@@ -69,13 +75,13 @@ def answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def own_system(settings: Settings, model: str, workers: int = WORKERS) -> Iterator[str]:
-    """A system on free ports with a run directory of its own; its address. It has ended when the block is left.
+def temporary_system(settings: Settings, model: str, workers: int = WORKERS) -> Iterator[str]:
+    """The address of a system with its own port and run directory, which ends with this block.
 
     Raises:
-        StageError: it did not come up.
+        DemoError: it did not come up.
     """
-    with tempfile.TemporaryDirectory(prefix="inferlane-tour-") as folder:
+    with tempfile.TemporaryDirectory(prefix="inferlane-demo-") as folder:
         environ = environment(settings, model, folder)
         try:
             _scripts(environ, "start", "--without", "dashboard", "--without", "flower")
@@ -86,7 +92,7 @@ def own_system(settings: Settings, model: str, workers: int = WORKERS) -> Iterat
 
 
 def environment(settings: Settings, model: str, folder: str) -> dict[str, str]:
-    """The environment of the tour's own system: nothing of the user's but where weights and graphs are."""
+    """The environment of a temporary system: default settings, and the user's weights and graphs."""
     # An empty variable keeps the default and hides what .env says.
     return {
         **os.environ,
@@ -111,4 +117,4 @@ def _scripts(environ: Mapping[str, str], *arguments: str) -> None:
     command = [sys.executable, "-m", "scripts", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise StageError(f"`{arguments[0]}` failed:\n{done.stdout}{done.stderr}")
+        raise DemoError(f"`{arguments[0]}` failed:\n{done.stdout}{done.stderr}")

@@ -1,6 +1,6 @@
-"""The scene of a picture that kills every worker it meets: it is set aside, and what came with it is answered.
+"""The scene of a picture that kills its workers: it is dead-lettered, and the rest of its batch is answered.
 
-It plays on a system of its own, for no user's system has such a model, and a worker of theirs shall not die for show.
+It runs on a temporary system: no user's system has such a model, and none of the user's workers shall die for it.
 """
 
 from __future__ import annotations
@@ -10,30 +10,29 @@ from typing import TYPE_CHECKING, Any
 from common.settings import get_settings
 from inferlane import Client
 from inferlane.console import table
-from scripts.tour.crash import ended, show_timeline
-from scripts.tour.pictures import CAT, FOLDER, PHOTOS, ROCKET
-from scripts.tour.problem import expect
-from scripts.tour.stage import own_system
+from scripts.demo.crash import ended, show_timeline
+from scripts.demo.photos import CAT, COFFEE, PHOTOS, ROCKET
+from scripts.demo.stage import expect, temporary_system
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from scripts.tour.stage import Stage
+    from scripts.demo.stage import Stage
 
 MODEL = "fragile"
-FACTORY = f"{MODEL}=scripts.tour.fragile:{MODEL}"
-#: One death beside others, which proves nothing, then MAX_DELIVERIES alone; one worker to die each time, so that none
-#: is waited for.
+FACTORY = f"{MODEL}=scripts.demo.fragile:{MODEL}"
+#: One death beside others, which proves nothing, then MAX_DELIVERIES alone; one worker for each, so that no restart is
+#: waited for.
 DEATHS = WORKERS = 4
-#: One batch, so that the innocent are in the same forward pass as the picture that kills.
-BATCH = [CAT, FOLDER / "coffee.jpg"] * 3 + [ROCKET] + [CAT, FOLDER / "coffee.jpg"] * 3
+#: One batch, so that the innocent pictures share a pass with the one that kills.
+BATCH = [CAT, COFFEE] * 3 + [ROCKET] + [CAT, COFFEE] * 3
 
 
 def poison(stage: Stage) -> None:
-    """Poison: what kills its workers is set aside, its companions are answered."""
-    stage.console.print(f"{WORKERS} workers of a model that dies of {ROCKET.name}, on a system of its own.")
-    with own_system(get_settings(), FACTORY, WORKERS) as url, Client(url) as client:
+    """Poison: a picture that kills its workers is dead-lettered, its companions are answered."""
+    stage.console.print(f"{WORKERS} workers of a model that dies of {ROCKET.name}, on a temporary system.")
+    with temporary_system(get_settings(), FACTORY, WORKERS) as url, Client(url) as client:
         batch = client.submit_batch(BATCH, MODEL)
         found = [ended(client.job(f"{batch.id}.{index}")) for index in range(len(BATCH))]
         letters = client.document("/dead_letters")["dead_letters"]
@@ -57,7 +56,7 @@ def _show(stage: Stage, guilty: Mapping[str, Any], innocent: Sequence[Mapping[st
 def judge(
     guilty: Mapping[str, Any], innocent: Sequence[tuple[Path, Mapping[str, Any]]], letters: Sequence[str]
 ) -> None:
-    """Raise :class:`scripts.tour.problem.SceneError` unless just the guilty one was given up, and was fatal before."""
+    """Raise :class:`~scripts.demo.stage.DemoError` unless only the guilty request was given up, after its deaths."""
     code = (guilty["error"] or {}).get("code")
     expect(guilty["state"] == "failed" and code == "poison", f"the picture that kills is {guilty['state']} ({code})")
     expect(_deaths(guilty) == DEATHS, f"{_deaths(guilty)} workers died of it, not {DEATHS}")

@@ -1,6 +1,6 @@
 """``make recording``: an animated SVG of a worker killed with requests in its hands, recorded from a real run.
 
-It starts a system, plays the scene ``crash`` of the tour, and shows each line of the output when it was printed.
+It starts a system, plays the scene ``crash`` of the demonstration, and shows each line when it was printed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from scripts.tour.crash import crash
-from scripts.tour.stage import MODEL, Stage, stage
+from scripts.demo.crash import crash
+from scripts.demo.stage import MODEL, Stage, stage
 
-FILE = Path(__file__).resolve().parents[1] / "docs" / "images" / "crash.svg"
+FILE = Path(__file__).resolve().parents[2] / "docs" / "images" / "crash.svg"
 #: Columns of the terminal.
 WIDTH = 100
 #: Seconds for which the last picture stays before the recording begins again.

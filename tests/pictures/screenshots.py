@@ -23,7 +23,7 @@ from tests.e2e.dashboard.photos import submit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "screenshots"
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 #: Seconds of traffic before the first picture.
 TRAFFIC = 150.0
 DESKTOP, PHONE = (1280, 900), (390, 844)

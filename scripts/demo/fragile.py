@@ -1,6 +1,6 @@
-"""A model with a fault built in, for the scene of the poison: a real one that ends its process when it sees the rocket.
+"""A real model with a fault: it aborts its process when it sees the rocket, as a bug in a runtime's native code would.
 
-What a bug in a runtime's native code does to a worker, on one picture only, so that it can be shown when wanted.
+The scene ``poison`` loads it; see :class:`worker_models.model.Model` for the interface.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scripts.tour.pictures import ROCKET
-from scripts.tour.stage import MODEL
+from scripts.demo.photos import ROCKET
+from scripts.demo.stage import MODEL
 from worker_models.model import load_model
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Fragile:
-    """Answers as ``inner`` does, and dies of one picture; see :class:`worker_models.model.Model`."""
+    """Answers as ``inner`` does, and aborts on the fatal picture."""
 
     name = "fragile"
 
@@ -37,13 +37,13 @@ class Fragile:
         self._inner, self._fatal = inner, fatal
 
     def infer(self, batch: Sequence[Pixels]) -> Sequence[Probabilities]:
-        """Kill this process, and with it every request of the batch, when the fatal picture is among them."""
+        """Abort this process, and every request of the pass with it, when the fatal picture is among them."""
         if any(np.array_equal(pixels, self._fatal) for pixels in batch):
             os.abort()
         return self._inner.infer(batch)
 
 
 def fragile(settings: Settings) -> Fragile:
-    """What ``--model scripts.tour.fragile:fragile`` loads."""
+    """What ``--model scripts.demo.fragile:fragile`` loads."""
     inner = load_model(MODEL, settings)
     return Fragile(inner, inner.decode(ROCKET.read_bytes()))

@@ -1,4 +1,4 @@
-"""The scenes of the tour: each does something real, shows what came back, and raises when that is not right."""
+"""The scenes: each uses the system, shows what came back, and raises when that is not right."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from inferlane.commands.system import worker_table
 from inferlane.console import seconds, table
 from inferlane.images import read
 from inferlane.traffic import Shot
-from scripts.tour.crash import crash
-from scripts.tour.pictures import CAT, FOLDER, PHOTOS, bars, right
-from scripts.tour.poison import poison
-from scripts.tour.problem import expect
+from scripts.demo.crash import crash
+from scripts.demo.photos import CAT, COFFEE, PHOTOS, problem, show
+from scripts.demo.poison import poison
+from scripts.demo.stage import expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from inferlane import Job
     from inferlane.traffic import Account
-    from scripts.tour.stage import Stage
+    from scripts.demo.stage import Stage
 
 MANY = 40
-QUEUED = 160  # more than two workers take at once, or nobody would stand in a line to be overtaken in
-LINE = 0.1  # seconds; who waits less has not stood in a line, since the workers are faster than we hand in
+QUEUED = 160  # more than two workers take at once, or there would be no line to overtake
+LINE = 0.1  # seconds of waiting that show a line; without one the workers are faster than this submits
 
 
 def health(stage: Stage) -> None:
-    """Health: the system in one word, and who works."""
+    """Health: the system in one word, and its workers."""
     found = stage.client.health()
     stage.console.print(f"{found['status']}; broker {found['broker']}, {found['queue_size']} waiting")
     stage.console.print(worker_table(stage.client.workers()))
@@ -45,10 +45,9 @@ def single(stage: Stage) -> None:
     """Single photos: the five best classes of each."""
     for photo in PHOTOS:
         result = stage.client.predict(photo, stage.model, top_k=5)
-        took = seconds(result.processing_time)
-        stage.console.print(f"\n{photo.name}: {result.model}, weights {result.weights}, {took}")
-        stage.console.print(bars(result.predictions))
-        expect(right(photo, result), f"{photo.name} is no {result.best.label}")
+        stage.console.print()
+        show(stage.console, photo, result)
+        expect(not problem(photo, result), problem(photo, result))
 
 
 def batch(stage: Stage) -> None:
@@ -61,7 +60,7 @@ def batch(stage: Stage) -> None:
     answers = Counter(outcome.result.best.label for outcome in outcomes if outcome.result)
     rows = [*answers.items(), *((outcome.error.code, 1) for outcome in failed if outcome.error)]
     stage.console.print(table("", "best class or error", "#items", rows=rows))
-    expect([outcome.index for outcome in failed] == [len(good)], "not just the bad item failed")
+    expect([outcome.index for outcome in failed] == [len(good)], "not only the bad item failed")
 
 
 def balance(stage: Stage) -> None:
@@ -74,35 +73,35 @@ def balance(stage: Stage) -> None:
 
 
 def priorities(stage: Stage) -> None:
-    """Priorities: high overtakes what waits, low still moves."""
+    """Priorities: high overtakes the backlog, low still moves."""
     with ThreadPoolExecutor(8) as pool:
         low = list(pool.map(lambda _: _submit(stage, "low"), range(QUEUED)))
     waits = {"low": low, "high": [_submit(stage, "high") for _ in range(5)]}
     waited = {name: [float(job.result(120).timings["queue"]) for job in jobs] for name, jobs in waits.items()}
     rows = ((name, len(found), seconds(median(found)), seconds(max(found))) for name, found in waited.items())
     stage.console.print(table("waited in line", "priority", "#requests", "#half of them up to", "#longest", rows=rows))
-    stage.console.print("The low ones were handed in first.")
+    stage.console.print("The low ones were submitted first.")
     line = median(waited["low"]) > LINE
     expect(not line or median(waited["high"]) < median(waited["low"]), "high did not overtake low")
 
 
 def _submit(stage: Stage, priority: str) -> Job:
-    return stage.client.submit(FOLDER / "coffee.jpg", stage.model, priority=priority)
+    return stage.client.submit(COFFEE, stage.model, priority=priority)
 
 
 def invalid(stage: Stage) -> None:
-    """Bad input: refused with a reason, and nobody else notices."""
-    torn = read(CAT).data[:5000]
+    """Bad input: refused with a reason, and good requests are answered."""
+    cat = read(CAT).data
     cases: Mapping[str, tuple[bytes, str]] = {
-        "a photo cut off in the middle": (torn, stage.model),
-        "text that calls itself nothing": (b"Meow.", stage.model),
+        "a photo cut off in the middle": (cat[:5000], stage.model),
+        "text without a media type": (b"Meow.", stage.model),
         "nothing at all": (b"", stage.model),
-        "a model nobody has heard of": (read(CAT).data, "clairvoyant"),
+        "an unknown model": (cat, "clairvoyant"),
     }
     codes = {what: _code(stage, image, model) for what, (image, model) in cases.items()}
     stage.console.print(table("", "sent", "answered", rows=codes.items()))
     expect(all(codes.values()), "something bad was accepted")
-    expect(right(CAT, stage.client.predict(CAT, stage.model)), "the next good photo was not answered rightly")
+    expect(not problem(CAT, stage.client.predict(CAT, stage.model)), "the next good photo got a wrong answer")
 
 
 def _code(stage: Stage, image: bytes, model: str) -> str:
@@ -116,19 +115,18 @@ def _code(stage: Stage, image: bytes, model: str) -> str:
 def benchmark(stage: Stage) -> None:
     """A small benchmark: eight users at once on this machine, now."""
     account = asyncio.run(_users(stage, number=8, requests=120))
-    found = account.document()
     rate = len(account.latencies) / account.elapsed
-    stage.console.print(f"{rate:.0f} right answers per second; from asking to the answer:")
+    stage.console.print(f"{rate:.0f} right answers per second; latency:")
     ordered = sorted(account.latencies)
     shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
     rows = [[seconds(traffic.percentile(ordered, share)) for share in shares.values()]]
     stage.console.print(table("", *(f"#{name}" for name in shares), rows=rows))
-    stage.console.print("tests/load_test.py measures more, and with requests that wait for nobody.")
-    expect(not account.errors, f"errors: {found['errors']}")
+    stage.console.print("tests/load_test.py measures more, also at a fixed rate.")
+    expect(not account.errors, f"errors: {dict(account.errors)}")
 
 
 async def _users(stage: Stage, number: int, requests: int) -> Account:
-    shot = Shot(read(CAT), {"model": stage.model}, lambda result: "" if right(CAT, result) else "wrong_answer")
+    shot = Shot(read(CAT), {"model": stage.model}, lambda result: "wrong_answer" if problem(CAT, result) else "")
     async with AsyncClient(stage.url, os.environ.get("INFERLANE_API_KEY")) as client:
         return await traffic.drive(client, repeat(shot), traffic.users(requests), in_flight=number)
 

@@ -1,4 +1,4 @@
-"""The scene in which a worker dies with requests in its hands, and the others answer them."""
+"""The scene in which a worker is killed with requests in hand, and other workers answer them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from inferlane.console import seconds, table
 from inferlane.errors import RequestEnded
+from scripts.demo.photos import COFFEE
+from scripts.demo.stage import expect
 from scripts.supervision import wait_for
-from scripts.tour.pictures import FOLDER
-from scripts.tour.problem import expect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from inferlane import Job
-    from scripts.tour.stage import Stage
+    from scripts.demo.stage import Stage
 
-PHOTO = FOLDER / "coffee.jpg"
 QUEUED = 96
 TRIES = 3
-RETURN = 60.0  # seconds for the supervisor to start it again, and for it to load its model
+RETURN = 60.0  # seconds for the supervisor to restart a worker, and for the worker to load its model
 
 
 def crash(stage: Stage) -> None:
@@ -36,7 +35,7 @@ def crash(stage: Stage) -> None:
         _wait_for_return(stage, killed)
         if rescued:
             break
-    expect(rescued, f"{TRIES} workers killed, and none had a request in its hands")
+    expect(rescued, f"{TRIES} workers were killed, and none had a request in hand")
     stage.console.print(
         f"All {len(answers)} requests were answered; {len(rescued)} of them were in its hands, as this:"
     )
@@ -44,18 +43,18 @@ def crash(stage: Stage) -> None:
 
 
 def _kill_under_load(stage: Stage) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
-    """Hand in requests, kill a worker that runs some; that worker, and all requests once they have ended."""
-    batch = stage.client.submit_batch([PHOTO] * QUEUED, stage.model)
+    """Submit requests, kill a worker that runs some; that worker, and all requests once they have ended."""
+    batch = stage.client.submit_batch([COFFEE] * QUEUED, stage.model)
     jobs = [stage.client.job(f"{batch.id}.{index}") for index in range(QUEUED)]
     stage.console.print(f"Sent a batch of {QUEUED} photos.")
-    victim = _worker(stage, _who_runs_one(jobs))
+    victim = _local_worker(stage, _holder(jobs))
     os.kill(int(victim["pid"]), signal.SIGKILL)
     stage.console.print(f"Killed {victim['id']} (pid {victim['pid']}) while it worked.")
     return victim, [ended(job) for job in jobs]
 
 
-def _who_runs_one(jobs: Sequence[Job]) -> str:
-    """The worker that runs one of the last of ``jobs``: whoever has just begun has most in its hands."""
+def _holder(jobs: Sequence[Job]) -> str:
+    """The worker that runs one of the last of ``jobs``: a worker that has just begun holds the most requests."""
     found: list[str | None] = [None]
 
     def running() -> bool:
@@ -64,19 +63,19 @@ def _who_runs_one(jobs: Sequence[Job]) -> str:
         return found[0] is not None or all(one.ended for one in states)
 
     wait_for(running, timeout=20, interval=0.001)
-    expect(found[0], "the requests ended before anybody was seen to run one")
+    expect(found[0], "the requests ended before any was seen running")
     return str(found[0])
 
 
-def _worker(stage: Stage, name: str) -> Mapping[str, Any]:
+def _local_worker(stage: Stage, name: str) -> Mapping[str, Any]:
     found = next((worker for worker in stage.client.workers() if worker["id"] == name), None)
     expect(found and found["host"] == socket.gethostname(), f"{name} does not run on this host, so it cannot be killed")
     return found or {}
 
 
 def ended(job: Job) -> Mapping[str, Any]:
-    """The request resource, once the request has ended, whichever way."""
-    with contextlib.suppress(RequestEnded):  # its state says so, and the caller looks at that
+    """The request resource once the request has ended, with or without an answer."""
+    with contextlib.suppress(RequestEnded):  # its state says so
         job.result(timeout=60)
     return job.status().raw
 
@@ -86,7 +85,7 @@ def _was_rescued(answer: Mapping[str, Any], killed: Mapping[str, Any]) -> bool:
 
 
 def show_timeline(stage: Stage, answer: Mapping[str, Any]) -> None:
-    """What happened to one request, line by line."""
+    """Print the history of one request."""
     events: Sequence[Mapping[str, Any]] = answer["timeline"]
     rows = ((event["at"], event["event"], event.get("worker"), event.get("attempt")) for event in events)
     stage.console.print(table(f"request {answer['request_id']}", "at", "event", "worker", "#attempt", rows=rows))
@@ -101,4 +100,4 @@ def _wait_for_return(stage: Stage, killed: Mapping[str, Any]) -> None:
     if wait_for(back, RETURN):
         stage.console.print(f"{killed['id']} is back, {seconds(time.monotonic() - began)} after the last answer.")
     else:
-        stage.console.print(f"{killed['id']} has not come back: does nobody restart it?")
+        stage.console.print(f"{killed['id']} has not come back: is it supervised?")
