@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from api.services import Connections
+    from api.services import Factories
     from common.settings import Settings
 
 __all__ = ["create_app"]
 
 
-def create_app(settings: Settings | None = None, *, connections: Connections | None = None) -> Flask:
+def create_app(settings: Settings | None = None, *, factories: Factories | None = None) -> Flask:
     """A new API, see :func:`api.app.create_app`.
 
     Imported when it is called: importing the package must not import what ``python -m api.http.api_keys`` runs.
     """
     from api import app
 
-    return app.create_app(settings, connections=connections)
+    return app.create_app(settings, factories=factories)

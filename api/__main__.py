@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 from api.app import create_app
+from api.features.webhooks.sender import running_sender
 from api.http import auth
 from api.input.json_body import MAX_CONTAINERS
-from api.services import EXTENSION
+from api.services import service
 from common import logs
 from common.front import Front
 from common.serving import serve, settle
@@ -24,8 +25,8 @@ def application() -> Front:
     logs.configure(settings, "api")
     app = create_app(settings)
     if settings.webhook_secret:
-        # Send what an earlier process left behind, before anybody asks for a new one.
-        _ = app.extensions[EXTENSION].outbox
+        with app.app_context():
+            service(running_sender)  # sends what an earlier process left behind
     return_large_buffers(LARGE_BODY)
     share_one_arena()
     settle()

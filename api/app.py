@@ -10,14 +10,16 @@ from api.features.webhooks import signing
 from api.http import auth, correlation, errors, openapi
 from api.input import intake
 from api.routes import BLUEPRINTS, ops
-from api.services import EXTENSION, Connections, Engine, real_connections
+from api.services import EXTENSION, Services
 from api.version import VERSION
 from common.serving import behind
 from common.settings import get_settings
+from tasks.producer.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from api.services import Factories
     from common.settings import Settings
 
 
@@ -29,14 +31,14 @@ class Api(Flask):
         return func
 
 
-def create_app(settings: Settings | None = None, *, connections: Connections | None = None) -> Flask:
+def create_app(settings: Settings | None = None, *, factories: Factories | None = None) -> Flask:
     """A new API.
 
     It opens no connection before the first request, so it may be created before a fork.
 
     Args:
         settings: by default those of the environment.
-        connections: how to reach the queue; by default the Redis that the settings name.
+        factories: of services, in place of their own classes, for example to inject fakes.
 
     Raises:
         SettingsError: a key or secret is malformed, or the API would be open to other machines.
@@ -47,11 +49,12 @@ def create_app(settings: Settings | None = None, *, connections: Connections | N
     app.json.sort_keys = False  # type: ignore[attr-defined]
     if settings.webhook_secret:
         signing.signer(settings.webhook_secret)
-    app.extensions[EXTENSION] = Engine(settings, connections or real_connections(settings))
     if settings.otel_enabled:
         from api.http import tracing
 
         tracing.register(app)
+        factories = {Gateway: tracing.TracedGateway, **(factories or {})}
+    app.extensions[EXTENSION] = Services(settings, factories)
     behind(app, settings.trusted_proxies)
     app.after_request(intake.drain)
     correlation.register(app)

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 
 from flask import current_app
 
-from api.services import engine
+from api.features.store import Store
+from api.services import app_settings, service
+from tasks.inspect.monitor import Monitor
 from tasks.lanes import ANY
 from tasks.producer.gateway import uuid7
 from tasks.protocol.requests import State
@@ -47,15 +49,15 @@ def key(submission: Submission, weights: str, caller: str) -> str:
 def shared(submission: Submission, caller: str) -> Submission:
     """The submission under the id that everybody with the same key uses, and with the key as its fingerprint."""
     digest = key(submission, Served.of().weights(submission.model_type), caller)
-    settings = engine().settings
-    owner = engine().store.claim(digest, str(uuid7()), min(settings.cache_ttl, settings.result_ttl))
+    settings = app_settings()
+    owner = service(Store).claim(digest, str(uuid7()), min(settings.cache_ttl, settings.result_ttl))
     return replace(submission, request_id=owner, fingerprint=digest)
 
 
 def settle(submission: Submission, record: Request | None) -> None:
     """Forget an id under which no answer was found; one that may still come is waited for."""
     if record is not None and record.state.terminal and record.state is not State.SUCCEEDED:
-        engine().store.release(str(submission.fingerprint), str(submission.request_id))
+        service(Store).release(str(submission.fingerprint), str(submission.request_id))
 
 
 class Served:
@@ -74,7 +76,7 @@ class Served:
     def weights(self, model: str) -> str:
         """The weights of the workers of ``model``, as one string."""
         if time.monotonic() - self._read_at > FRESH:
-            workers = engine().monitor.workers()
+            workers = service(Monitor).workers()
             self._found = sorted({(str(worker["model"]), str(worker["weights"])) for worker in workers})
             self._read_at = time.monotonic()
         return ",".join(f"{name}={weights}" for name, weights in self._found if model in (ANY, name))

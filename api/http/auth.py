@@ -15,11 +15,12 @@ from flask import current_app, g, request
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import HTTPException
 
+from api.features.store import Store
 from api.http.api_keys import Keys
 from api.http.correlation import add_headers
 from api.http.problems import Problem
 from api.http.rate_limit import Guesses
-from api.services import engine
+from api.services import app_settings, service
 from common.serving import answers_to, loopback
 from common.settings import SettingsError
 
@@ -162,7 +163,7 @@ def _spend(settings: Settings, caller: Caller | None) -> None:
         return
     calls, seconds = settings.rate_limit
     who = f"key:{caller.name}" if caller else f"address:{request.remote_addr}"
-    left, after = engine().store.spend(who, calls, seconds)
+    left, after = service(Store).spend(who, calls, seconds)
     g.spender = who
     _tell(max(left, 0), after, calls, seconds)
     if left < 0:
@@ -175,14 +176,14 @@ def spend_items(count: int) -> None:
     Raises:
         Problem: ``rate_limited``, nothing more is taken; or ``invalid_parameters`` when no budget would ever do.
     """
-    limit = engine().settings.rate_limit
+    limit = app_settings().rate_limit
     if limit is None or count < 2:
         return
     calls, seconds = limit
     if count > calls:
         detail = f"must have at most {calls} items: RATE_LIMIT allows {calls} in {seconds:g} s"
         raise Problem("invalid_parameters", "Too many items.", errors=[{"name": "requests", "detail": detail}])
-    left, after = engine().store.spend(g.spender, calls, seconds, count - 1)
+    left, after = service(Store).spend(g.spender, calls, seconds, count - 1)
     if left < 0:
         raise _exhausted(g.spender, calls, seconds, after)
     _tell(left, after, calls, seconds)

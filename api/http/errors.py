@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api.http.problems import BY_STATUS, PROBLEM_TYPES, Problem, render
-from api.services import engine
+from api.services import app_settings
 from tasks.errors import TaskError, UnsupportedModel
 from tasks.lanes import ANY
 
@@ -38,7 +38,7 @@ def from_task(error: TaskError) -> Problem:
 
 def known_models() -> list[str]:
     """What ``model_type`` may be."""
-    return [*engine().settings.models, ANY]
+    return [*app_settings().models, ANY]
 
 
 def from_outcome(record: Request) -> Problem:

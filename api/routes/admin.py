@@ -20,10 +20,13 @@ from api.http.openapi import Answer, Operations
 from api.http.problems import Problem, wrong_value
 from api.input.intake import load_json
 from api.routes.inference import REDIS
-from api.services import engine
+from api.services import app_settings, service
 from api.views.resources import now, reply
 from api.views.schemas import DiagnosesSchema, OrderSchema, PurgeSchema
+from tasks.control.orders import Controls
 from tasks.errors import Unavailable
+from tasks.inspect.monitor import Monitor
+from tasks.inspect.redis_info import Examiner
 from tasks.worker.chaos import MODES
 
 blueprint = Operations("administration", __name__, description="Orders of an operator")
@@ -75,7 +78,7 @@ def get_doctor() -> Response:
 
 
 def _facts() -> doctor.Facts:
-    settings = engine().settings
+    settings = app_settings()
     known: dict[str, Any] = {
         "settings": settings,
         "asks_for_keys": needs_key(settings, Keys.of(settings)),
@@ -83,8 +86,8 @@ def _facts() -> doctor.Facts:
         "versions": installed(("celery", "kombu", "redis")),
     }
     try:
-        engine().monitor.ping()
-        found: dict[str, Any] = {"vitals": engine().examiner.vitals(), "workers": engine().monitor.workers()}
+        service(Monitor).ping()
+        found: dict[str, Any] = {"vitals": service(Examiner).vitals(), "workers": service(Monitor).workers()}
     except Unavailable as error:
         return doctor.Facts(**known, outage=str(error))
     return doctor.Facts(**known, **found)
@@ -106,7 +109,7 @@ def _proxied_from() -> str:
 def pause_lane(lane: str) -> Response:
     """Let workers take nothing from a lane; it goes on accepting."""
     _check_lane(lane)
-    engine().controls.pause(lane, str(g.who))
+    service(Controls).pause(lane, str(g.who))
     return _ordered(lane, "paused")
 
 
@@ -118,7 +121,7 @@ def pause_lane(lane: str) -> Response:
 def resume_lane(lane: str) -> Response:
     """Let workers take from a lane again."""
     _check_lane(lane)
-    engine().controls.resume(lane)
+    service(Controls).resume(lane)
     return _ordered(lane, "resumed")
 
 
@@ -135,7 +138,7 @@ def purge_lane(lane: str) -> Response:
     _check_lane(lane)
     if _json_body().get("confirm") != lane:
         raise wrong_value("confirm", f"must be {lane}")
-    return reply({"target": lane, "order": "purge", "canceled": engine().controls.purge(lane, str(g.who))})
+    return reply({"target": lane, "order": "purge", "canceled": service(Controls).purge(lane, str(g.who))})
 
 
 @blueprint.operation(
@@ -146,9 +149,9 @@ def purge_lane(lane: str) -> Response:
 def restart_worker(worker_id: str) -> Response:
     """Let a worker finish what it has and end; whatever supervises it starts it again."""
     _check_worker(worker_id)
-    boots = [str(row["boot"]) for row in engine().monitor.workers() if row["id"] == worker_id]
+    boots = [str(row["boot"]) for row in service(Monitor).workers() if row["id"] == worker_id]
     for boot in boots:
-        engine().controls.restart(worker_id, boot)
+        service(Controls).restart(worker_id, boot)
     return _ordered(worker_id, "restart")
 
 
@@ -160,7 +163,7 @@ def restart_worker(worker_id: str) -> Response:
 def drain_worker(worker_id: str) -> Response:
     """Let a worker finish what it has and take nothing more."""
     _check_worker(worker_id)
-    engine().controls.drain(worker_id)
+    service(Controls).drain(worker_id)
     return _ordered(worker_id, "drain")
 
 
@@ -172,7 +175,7 @@ def drain_worker(worker_id: str) -> Response:
 def resume_worker(worker_id: str) -> Response:
     """Let a draining worker take work again."""
     _check_worker(worker_id)
-    engine().controls.undrain(worker_id)
+    service(Controls).undrain(worker_id)
     return _ordered(worker_id, "resume")
 
 
@@ -183,7 +186,7 @@ def resume_worker(worker_id: str) -> Response:
 )  # fmt: skip
 def set_chaos(worker_id: str) -> Response:
     """Cause a fault in a worker, to see that nothing is lost; only with CHAOS_ENABLED."""
-    if not engine().settings.chaos_enabled:
+    if not app_settings().chaos_enabled:
         raise Problem("forbidden", "Faults can only be caused with CHAOS_ENABLED=1.")
     body = _json_body()
     mode = body.get("mode")
@@ -191,7 +194,7 @@ def set_chaos(worker_id: str) -> Response:
         raise wrong_value("mode", "must be one of " + ", ".join(MODES))
     seconds, rate = _number(body, "seconds", MAX_SECONDS), _number(body, "rate", 1.0)
     _check_worker(worker_id)
-    engine().controls.chaos(worker_id, mode, seconds=seconds, rate=rate)
+    service(Controls).chaos(worker_id, mode, seconds=seconds, rate=rate)
     return _ordered(worker_id, f"chaos {mode}")
 
 
@@ -210,14 +213,14 @@ def _number(body: dict[str, Any], name: str, most: float) -> float:
 
 
 def _check_lane(lane: str) -> None:
-    if lane not in {row["lane"] for row in engine().monitor.lanes()}:
+    if lane not in {row["lane"] for row in service(Monitor).lanes()}:
         raise Problem("unknown_lane", f"There is no lane {lane}.")
 
 
 def _check_worker(worker_id: str) -> None:
-    if worker_id not in {row["id"] for row in engine().monitor.workers()}:
+    if worker_id not in {row["id"] for row in service(Monitor).workers()}:
         raise Problem("unknown_worker", f"There is no live worker {worker_id}.")
 
 
 def _ordered(target: str, order: str) -> Response:
-    return reply({"target": target, "order": order, "effective_within": engine().settings.lease_renew})
+    return reply({"target": target, "order": order, "effective_within": app_settings().lease_renew})

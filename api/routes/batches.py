@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
-from api.features.store import Batch, Member
+from api.features.store import Batch, Member, Store
+from api.features.webhooks import registration
 from api.features.webhooks.outbox import batch_entry
-from api.features.webhooks.promise import promise
 from api.http import sse
 from api.http.auth import spend_items
 from api.http.correlation import add_headers, traceparent
@@ -35,20 +35,20 @@ from api.routes.inference import (
     idempotency_key,
     preference,
 )
-from api.services import engine
+from api.services import app_settings, service
 from api.views.batch import batch_resource, item_resource
 from api.views.examples import BATCH_BODY
 from api.views.resources import reply, with_etag
 from api.views.schemas import BatchAnswerSchema, BatchItemSchema, BatchSchema
 from tasks.errors import AlreadyFinished, PurgedRequest, TaskError, TooManyWaiters, Unavailable, UnknownRequest
-from tasks.producer.gateway import uuid7
+from tasks.producer.gateway import Gateway, uuid7
 from worker_models.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from api.input.intake import Draft
-    from tasks.producer.gateway import Gateway, Submission
+    from tasks.producer.gateway import Submission
     from tasks.protocol.requests import Request
 
 blueprint = Operations("batches", __name__, description="Classify many images and follow them together")
@@ -86,12 +86,12 @@ def post_batch() -> Response:
     drafts, callback_url = _drafts()
     known = _known(batch_id, drafts) if key else None
     if callback_url:
-        promise(callback_url, batch_entry(batch_id))
+        registration.register(callback_url, batch_entry(batch_id))
     members = _submit(batch_id, drafts)
     batch = Batch(known.created_at if known else time.time(), members, callback_url)
-    engine().store.save_batch(batch_id, batch)
+    service(Store).save_batch(batch_id, batch)
     if callback_url:
-        _ring(batch_id)
+        registration.send_soon(batch_entry(batch_id))
     if wish.wait:
         _wait(members, began + wish.wait)
     records = _records(members)
@@ -118,18 +118,12 @@ def _known(batch_id: str, drafts: Sequence[Draft | Problem]) -> Batch | None:
         Problem: ``idempotency_conflict``, the key stands for other items.
     """
     said = "\n".join(item.code if isinstance(item, Problem) else item.fingerprint() for item in drafts)
-    if not engine().store.same_batch(batch_id, hashlib.sha256(said.encode()).hexdigest()):
+    if not service(Store).same_batch(batch_id, hashlib.sha256(said.encode()).hexdigest()):
         raise Problem("idempotency_conflict", "This Idempotency-Key was used with other items.")
-    known = engine().store.batch(batch_id)
+    known = service(Store).batch(batch_id)
     if known is not None:
         add_headers({"Idempotent-Replayed": "true"})
     return known
-
-
-def _ring(batch_id: str) -> None:
-    """Have the webhook looked after now; without this that begins some seconds later."""
-    with suppress(Unavailable):
-        engine().outbox.ring(batch_entry(batch_id))
 
 
 def _drafts() -> tuple[list[Draft | Problem], str | None]:
@@ -146,7 +140,7 @@ def _from_json(body: Mapping[str, Any]) -> tuple[list[Draft | Problem], str | No
     if not isinstance(items, list):
         raise wrong_value("requests", "must be a list")
     _check_count("requests", len(items))
-    limits = Limits.of(engine().settings)
+    limits = Limits.of(app_settings())
     defaults = intake.parameters({name: body.get(name) for name in (*SHARED, "callback_url")})
     callback_url = defaults.pop("callback_url", None)
     return [_attempt(partial(intake.from_json, item, limits, defaults), item) for item in items], callback_url
@@ -156,7 +150,7 @@ def _from_form() -> tuple[list[Draft | Problem], str | None]:
     form = multipart.read(intake.body(request), request.mimetype_params.get("boundary", ""))
     uploads = [part for part in form.files if part.name in {"image", "images"}]
     _check_count("image", len(uploads))
-    limits = Limits.of(engine().settings)
+    limits = Limits.of(app_settings())
     values = {**request.args, **form.values()}
     shared = intake.parameters({name: values[name] for name in (*SHARED, "callback_url") if name in values})
     callback_url = shared.pop("callback_url", None)
@@ -185,7 +179,7 @@ def _attempt(make: Callable[[], Draft], item: Any) -> Draft | Problem:
 
 def _check_count(name: str, count: int) -> None:
     """Refuse a batch that has too few or too many items, or more than its caller has calls left."""
-    most = engine().settings.max_batch_items
+    most = app_settings().max_batch_items
     if not 1 <= count <= most:
         raise wrong_value(name, f"must have 1 to {most} items, not {count}")
     spend_items(count)
@@ -195,7 +189,7 @@ def _submit(batch_id: str, drafts: Sequence[Draft | Problem]) -> list[Member]:
     """Hand in what can be; Redis being away refuses the whole batch, since nothing could follow it."""
     parent = traceparent()
     wanted = {index: _submission(item, batch_id, index, parent) for index, item in enumerate(drafts) if not _bad(item)}
-    outcomes = iter(engine().gateway.submit_many(list(wanted.values())))
+    outcomes = iter(service(Gateway).submit_many(list(wanted.values())))
     return [_member(index, item, next(outcomes) if index in wanted else None) for index, item in enumerate(drafts)]
 
 
@@ -221,7 +215,7 @@ def _wait(members: Sequence[Member], until: float) -> None:
     """Wait for all of them; what keeps us from waiting is no error, they are accepted."""
     ids = [member.request_id for member in members if member.request_id]
     with suppress(TooManyWaiters, Unavailable):
-        engine().gateway.wait_many(ids, until - time.monotonic())
+        service(Gateway).wait_many(ids, until - time.monotonic())
 
 
 def _records(members: Sequence[Member], gateway: Gateway | None = None) -> dict[str, Request]:
@@ -229,7 +223,7 @@ def _records(members: Sequence[Member], gateway: Gateway | None = None) -> dict[
 
     With ``gateway`` it can be called after the request context has gone.
     """
-    return {record.id: record for record in (gateway or engine().gateway).records.briefs(_ids(members))}
+    return {record.id: record for record in (gateway or service(Gateway)).records.briefs(_ids(members))}
 
 
 def _ids(members: Sequence[Member]) -> list[str]:
@@ -238,7 +232,7 @@ def _ids(members: Sequence[Member]) -> list[str]:
 
 def _results(members: Sequence[Member], *, seed: bool = False) -> Iterator[list[str]]:
     """Every item as JSON, in parts; the first has been read when this returns, so that its errors can be answered."""
-    records = engine().gateway.records
+    records = service(Gateway).records
 
     def read(part: Sequence[Member]) -> list[str]:
         found = {record.id: record for record in records.get_many(_ids(part))}
@@ -255,7 +249,7 @@ def known_batch(batch_id: str) -> Batch:
     Raises:
         Problem: ``unknown_batch``.
     """
-    found = engine().store.batch(batch_id)
+    found = service(Store).batch(batch_id)
     if found is None:
         raise Problem("unknown_batch", f"There is no batch {batch_id}, or it has expired.")
     return found
@@ -308,7 +302,7 @@ def cancel_batch(batch_id: str) -> Response:
 
 def _cancel(request_id: str) -> None:
     try:
-        engine().gateway.cancel(request_id)
+        service(Gateway).cancel(request_id)
     except (AlreadyFinished, UnknownRequest, PurgedRequest):
         return  # it ended while we were looking
 
@@ -322,7 +316,7 @@ def batch_events(batch_id: str) -> Response:
 
     An event `progress` with the batch resource whenever more items have ended, the last one named `end`.
     """
-    gateway = engine().gateway
+    gateway = service(Gateway)
     batch = known_batch(batch_id)
     members = batch.members
 
@@ -337,4 +331,4 @@ def batch_events(batch_id: str) -> Response:
         ended = len(members) - body["counts"]["queued"] - body["counts"]["running"]
         return [sse.Event(ended, "end" if over else "progress", body)] if ended > seen else [], over
 
-    return sse.stream(look, engine().settings.max_wait)
+    return sse.stream(look, app_settings().max_wait)

@@ -11,9 +11,10 @@ from api.http.openapi import Answer, Operations, query
 from api.http.parameters import page_size
 from api.http.problems import Problem
 from api.routes.inference import REDIS
-from api.services import engine
+from api.services import service
 from api.views.resources import reply, request_resource
 from api.views.schemas import DeadLettersSchema, RequestSchema
+from tasks.control.dead_letters import DeadLetters
 from tasks.errors import UnknownRequest
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ ONE = ("unknown_dead_letter", *REDIS)
 )  # fmt: skip
 def get_dead_letters() -> Response:
     """List the requests that were given up."""
-    letters = engine().dead_letters.list(page_size(request.args))
+    letters = service(DeadLetters).list(page_size(request.args))
     return reply({"dead_letters": [request_resource(letter) for letter in letters]})
 
 
@@ -44,7 +45,7 @@ def get_dead_letters() -> Response:
 def get_dead_letter(request_id: str) -> Response:
     """Look at one request that was given up."""
     with _known(request_id):
-        return reply(request_resource(engine().dead_letters.get(request_id)))
+        return reply(request_resource(service(DeadLetters).get(request_id)))
 
 
 @blueprint.operation(
@@ -55,7 +56,7 @@ def get_dead_letter(request_id: str) -> Response:
 def requeue_dead_letter(request_id: str) -> Response:
     """Run it again from the start; 410 when its image has expired."""
     with _known(request_id):
-        return reply(request_resource(engine().dead_letters.requeue(request_id)))
+        return reply(request_resource(service(DeadLetters).requeue(request_id)))
 
 
 @blueprint.operation(
@@ -66,7 +67,7 @@ def requeue_dead_letter(request_id: str) -> Response:
 def delete_dead_letter(request_id: str) -> Response:
     """Take it off the list; the request stays failed."""
     with _known(request_id):
-        engine().dead_letters.delete(request_id)
+        service(DeadLetters).delete(request_id)
     return Response(status=204)
 
 

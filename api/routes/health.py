@@ -12,12 +12,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from api.http.openapi import Answer, Operations
-from api.services import engine
+from api.services import app_settings, service
 from api.version import VERSION
 from api.views.resources import now, reply
 from api.views.schemas import HealthSchema, LivenessSchema, ReadinessSchema
 from tasks.errors import Unavailable
 from tasks.inspect.health import LATELY, Readings, judge, outage, status
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +64,7 @@ def get_readyz() -> Response:
 
 def _checks() -> list[dict[str, Any]]:
     try:
-        engine().monitor.ping()
+        service(Monitor).ping()
     except Unavailable as error:
         return [_check("broker", ok=False, detail=str(error))]
     return [_check("broker", ok=True, detail="Redis answers")]
@@ -83,14 +85,14 @@ def get_health() -> Response:
     ``unhealthy``: Redis does not answer, takes no writes, or is one that cannot be used. ``degraded``: something else
     is wrong (:mod:`tasks.inspect.health`). ``healthy``: nothing is.
     """
-    monitor = engine().monitor
+    monitor = service(Monitor)
     try:
         monitor.ping()
         seen, ledger = readings(), monitor.ledger()
-        window = monitor.window(engine().settings.metrics_window)
+        window = monitor.window(app_settings().metrics_window)
     except Unavailable as error:
         return _reply([outage(str(error))], "down", [], {}, {})
-    return _reply(judge(seen, engine().settings), "up", seen.workers, totals(ledger), window)
+    return _reply(judge(seen, app_settings()), "up", seen.workers, totals(ledger), window)
 
 
 def readings() -> Readings:
@@ -99,7 +101,7 @@ def readings() -> Readings:
     Raises:
         Unavailable: Redis does not answer.
     """
-    monitor, gateway = engine().monitor, engine().gateway
+    monitor, gateway = service(Monitor), service(Gateway)
     workers = monitor.workers()
     return Readings(
         workers=workers, lanes=monitor.lanes(workers), silent=monitor.silent(), refusal=gateway.refusal(),

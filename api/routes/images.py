@@ -11,7 +11,8 @@ from api.http.openapi import Answer, Operations
 from api.http.problems import Problem
 from api.input.images import media_type
 from api.routes.inference import ONE
-from api.services import engine
+from api.services import service
+from tasks.producer.gateway import Gateway
 
 blueprint = Operations("images", __name__, description="The photo of a request")
 #: It came from outside: whatever is in it, a browser shows it as a picture or not at all.
@@ -29,7 +30,7 @@ HEADERS = {
 )  # fmt: skip
 def get_image(request_id: str) -> Response:
     """Look at the image of a request that has not ended, or is a dead letter; the others' are deleted: 410."""
-    gateway = engine().gateway
+    gateway = service(Gateway)
     gateway.get(request_id)
     image = gateway.records.image(request_id)
     if not image:

@@ -6,27 +6,27 @@ import hashlib
 import math
 import re
 import time
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, g, request
 
 from api.features import cache
-from api.features.webhooks.promise import promise
+from api.features.webhooks import registration
 from api.http import parameters, prefer, sse
 from api.http.correlation import add_headers, traceparent
 from api.http.errors import from_outcome
 from api.http.openapi import Answer, Operations, header, query
 from api.http.problems import Problem, wrong_value
 from api.input import intake
-from api.services import engine
+from api.services import app_settings, service
 from api.views.examples import ACCEPTED, ANSWERED, INFERENCE_BODY
 from api.views.resources import now, reply, request_resource, timing_headers, urls, with_etag
 from api.views.schemas import STATES, AcceptedSchema, PageSchema, RequestSchema
 from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
+from tasks.inspect.monitor import Monitor
 from tasks.inspect.search import Wanted
-from tasks.producer.gateway import uuid7
+from tasks.producer.gateway import Gateway, uuid7
 from tasks.protocol.requests import State
 from worker_models.limits import Limits
 
@@ -85,7 +85,7 @@ def post_inference() -> Response:
     Waits for the answer by default, up to MAX_WAIT seconds; what has not ended by then is answered with 202 and goes
     on.
     """
-    settings = engine().settings
+    settings = app_settings()
     draft = intake.read(request, Limits.of(settings))
     wish, wanted = preference(), submission(draft)
     if cache.applies(settings, wanted, request.headers.get("Cache-Control", "")):
@@ -100,21 +100,12 @@ def post_inference() -> Response:
 
 
 def _submit(wanted: Submission, wish: Preference) -> tuple[Accepted, Request | None]:
-    accepted, record = engine().gateway.submit_and_wait(wanted, wish.wait)
+    accepted, record = service(Gateway).submit_and_wait(wanted, wish.wait)
     if wanted.callback_url:
-        _ring_at_the_end(accepted)
+        registration.send_at_the_end(accepted.id, service(Gateway).records)
     if record is None and accepted.replayed and accepted.state.terminal:
         record = wait_for(accepted.id, 0)
     return accepted, record
-
-
-def _ring_at_the_end(accepted: Accepted) -> None:
-    """Let the webhook go out at once when the request ends; without this it goes out some seconds later."""
-    outbox = engine().outbox
-    with suppress(Unavailable):
-        state = engine().gateway.records.watch(accepted.id, outbox.bell)
-        if state is None or state.terminal:
-            outbox.ring(accepted.id)
 
 
 def _share(draft: Draft, wanted: Submission, wish: Preference) -> Response | None:
@@ -140,7 +131,7 @@ def submission(draft: Draft) -> Submission:
         more["request_id"] = str(uuid7())
     wanted = draft.submission(**more)
     if wanted.callback_url:
-        promise(wanted.callback_url, str(wanted.request_id))
+        registration.register(wanted.callback_url, str(wanted.request_id))
     return wanted
 
 
@@ -158,7 +149,7 @@ def idempotency_key() -> str | None:
 
 def preference(default: float | None = None) -> Preference:
     """What the caller's ``Prefer`` header asks for; announces it in the answer."""
-    most = engine().settings.max_wait
+    most = app_settings().max_wait
     found = prefer.parse([request.headers.get("Prefer", "")], default=most if default is None else default, most=most)
     add_headers({"Vary": "Prefer"} | ({"Preference-Applied": found.applied} if found.applied else {}))
     return found
@@ -170,7 +161,7 @@ def wait_for(request_id: str, seconds: float) -> Request | None:
     It is accepted by now, so nothing that keeps us from waiting may look like a refusal.
     """
     try:
-        record: Request = engine().gateway.wait(request_id, seconds)
+        record: Request = service(Gateway).wait(request_id, seconds)
     except (TooManyWaiters, Unavailable):
         return None
     return record
@@ -209,7 +200,7 @@ def _brief(draft: Draft, accepted: Accepted) -> dict[str, Any]:
 def _resource(record: Request) -> dict[str, Any]:
     if record.state.terminal:
         return request_resource(record)
-    monitor = engine().monitor
+    monitor = service(Monitor)
     return request_resource(record, queue_position=monitor.queue_position(record), eta=monitor.eta(record))
 
 
@@ -225,7 +216,7 @@ def get_inference(request_id: str) -> Response:
     ``Prefer: wait=n`` waits up to n seconds for its end before answering.
     """
     wish = preference(default=0)
-    record = (wait_for(request_id, wish.wait) if wish.wait else None) or engine().gateway.get(request_id)
+    record = (wait_for(request_id, wish.wait) if wish.wait else None) or service(Gateway).get(request_id)
     return with_etag(reply(_resource(record), headers=timing_headers(record)), request.if_none_match)
 
 
@@ -256,9 +247,9 @@ def cancel_inference(request_id: str) -> Response:
 
 def _cancel(request_id: str) -> Response:
     try:
-        record = engine().gateway.cancel(request_id)
+        record = service(Gateway).cancel(request_id)
     except AlreadyFinished:
-        record = engine().gateway.get(request_id)
+        record = service(Gateway).get(request_id)
         if record.state is not State.CANCELED:
             raise
     return reply(request_resource(record), 200 if record.state.terminal else 202)
@@ -280,7 +271,7 @@ def request_events(request_id: str) -> Response:
 
     One event per entry of its timeline, named like it, then `end` with the request resource.
     """
-    gateway = engine().gateway
+    gateway = service(Gateway)
 
     def look(seen: int, wait: float) -> tuple[list[sse.Event], bool]:
         record = gateway.wait(request_id, wait)
@@ -292,7 +283,7 @@ def request_events(request_id: str) -> Response:
             found.append(sse.Event(len(found) + 1, "end", body))
         return found[max(seen, 0) :], record.state.terminal
 
-    return sse.stream(look, engine().settings.max_wait)
+    return sse.stream(look, app_settings().max_wait)
 
 
 @blueprint.operation(
@@ -319,7 +310,7 @@ def list_inference() -> Response:
     next_cursor: what comes before is found with that.
     """
     given = request.args
-    records, cursor = engine().monitor.recent(
+    records, cursor = service(Monitor).recent(
         _wanted(given), limit=parameters.page_size(given), cursor=_cursor(given.get("cursor"))
     )
     return reply({"requests": [request_resource(record) for record in records], "next_cursor": cursor})

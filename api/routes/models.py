@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from api.http.openapi import Answer, Operations
-from api.services import engine
+from api.services import app_settings, service
 from api.views.resources import reply
 from api.views.schemas import ModelsSchema
+from tasks.inspect.monitor import Monitor
 from worker_models.errors import UnknownModel
 from worker_models.registry import describe as describe_model
 
@@ -28,8 +29,8 @@ blueprint = Operations("models", __name__, description="Which models there are")
 )
 def get_models() -> Response:
     """List the configured models, and those that live workers bring along."""
-    workers = engine().monitor.workers()
-    names = dict.fromkeys([*engine().settings.models, *sorted(str(worker["model"]) for worker in workers)])
+    workers = service(Monitor).workers()
+    names = dict.fromkeys([*app_settings().models, *sorted(str(worker["model"]) for worker in workers)])
     return reply({"models": [model_row(name, workers) for name in names]})
 
 

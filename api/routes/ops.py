@@ -20,13 +20,14 @@ from api.http.parameters import whole
 from api.routes.health import health, readings, totals, uptime
 from api.routes.models import model_row
 from api.routes.queue import worker_row
-from api.services import engine
+from api.services import app_settings, service
 from api.version import VERSION
 from api.views.resources import now, reply, request_resource, timestamp
 from api.views.schemas import FindingSchema, LaneSchema, ModelSchema, RequestSchema, WorkerSchema
 from tasks.errors import Unavailable
 from tasks.inspect.health import judge
 from tasks.inspect.history import DAY
+from tasks.inspect.monitor import Monitor
 from tasks.protocol.connections import prompt, translated
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from flask import Flask, Response
 
     from common.settings import Settings
-    from tasks.inspect.monitor import Monitor
 
 log = logging.getLogger(__name__)
 blueprint = Operations("dashboard", __name__, description="One answer for a dashboard")
@@ -168,7 +168,7 @@ def get_history() -> Response:
     """Tell how many requests came and ended, and how long they took, minute by minute or in longer steps."""
     minutes = whole("minutes", request.args, HISTORY, DAY)
     step = whole("step", request.args, 1, LONGEST_STEP)
-    return reply({"as_of": now(), "step": step, "history": engine().monitor.history(max(minutes, step), step)})
+    return reply({"as_of": now(), "step": step, "history": service(Monitor).history(max(minutes, step), step)})
 
 
 @blueprint.operation(
@@ -189,13 +189,13 @@ def _board() -> Board:
     """The board of this app; made at first use, because its connection does not survive a fork."""
     extensions = current_app.extensions
     if "inferlane-board" not in extensions:
-        extensions["inferlane-board"] = Board(engine().settings)
+        extensions["inferlane-board"] = Board(app_settings())
     board: Board = extensions["inferlane-board"]
     return board
 
 
 def _read() -> dict[str, Any]:
-    monitor, settings = engine().monitor, engine().settings
+    monitor, settings = service(Monitor), app_settings()
     seen = readings()
     return {
         "as_of": now(),

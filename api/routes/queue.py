@@ -8,10 +8,11 @@ from flask import Response, request
 
 from api.http.openapi import Answer, Operations
 from api.routes.health import stats, totals, uptime
-from api.services import engine
+from api.services import app_settings, service
 from api.views import metrics
 from api.views.resources import now, reply, timestamp
 from api.views.schemas import MetricsSchema, QueueSchema, WorkersSchema
+from tasks.inspect.monitor import Monitor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ TEXT: Mapping[str, Any] = {"type": "string"}
 )
 def get_workers() -> Response:
     """List the live workers, from their leases."""
-    live, silent = engine().monitor.workers(), engine().monitor.silent()
+    live, silent = service(Monitor).workers(), service(Monitor).silent()
     rows = [worker_row(worker) for worker in live] + [worker_row(worker, silent=True) for worker in silent]
     return reply({
         "workers": rows,
@@ -69,12 +70,12 @@ def load(worker: Mapping[str, Any]) -> float:
 )
 def get_queue() -> Response:
     """Tell how many requests wait, by priority and by lane."""
-    lanes = engine().monitor.lanes()
+    lanes = service(Monitor).lanes()
     by_priority = {
         f"{name}_priority": sum(lane["depth"] for lane in lanes if lane["priority"] == name)
         for name in ("high", "normal", "low")
     }
-    sizes = {"size": sum(by_priority.values()), **by_priority, "max_size": engine().settings.max_queue}
+    sizes = {"size": sum(by_priority.values()), **by_priority, "max_size": app_settings().max_queue}
     return reply({**sizes, "lanes": lanes, "timestamp": now()})
 
 
@@ -113,16 +114,16 @@ def get_prometheus() -> Response:
 
 
 def _exposition() -> Response:
-    text, content_type = metrics.render(engine().monitor, request.headers.get("Accept", ""))
+    text, content_type = metrics.render(service(Monitor), request.headers.get("Accept", ""))
     return Response(text, content_type=content_type)
 
 
 def _metrics() -> dict[str, Any]:
-    monitor = engine().monitor
+    monitor = service(Monitor)
     ledger, lanes, latencies = monitor.ledger(), monitor.lanes(), monitor.latencies()
     total = totals(ledger)
     good, bad = total["succeeded"], total["failed"] + total["expired"]
-    window = monitor.window(engine().settings.metrics_window)
+    window = monitor.window(app_settings().metrics_window)
     return {
         **stats(len(monitor.workers()), total, window),
         **{f"latency_{name}": window.get(name) for name in ("p50", "p95", "p99")},

@@ -20,13 +20,14 @@ from api.input import intake
 from api.input.oip import answers, pixels, tensors
 from api.routes.inference import IMAGE_PROBLEMS, REDIS, REFUSALS
 from api.routes.models import model_row
-from api.services import engine
+from api.services import app_settings, service
 from api.version import VERSION
 from api.views.resources import reply
 from api.views.schemas import V2AnswerSchema, V2HealthSchema, V2ModelReadySchema, V2ModelSchema, V2ServerSchema
 from tasks.errors import Unavailable
+from tasks.inspect.monitor import Monitor
 from tasks.lanes import ANY
-from tasks.producer.gateway import uuid7
+from tasks.producer.gateway import Gateway, uuid7
 from tasks.protocol.requests import State
 from worker_models.limits import Limits
 
@@ -116,7 +117,7 @@ def get_ready() -> Response:
 
 
 def _live_models() -> set[str]:
-    return {worker["model"] for worker in engine().monitor.workers() if worker["state"] != "draining"}
+    return {worker["model"] for worker in service(Monitor).workers() if worker["state"] != "draining"}
 
 
 @blueprint.operation(
@@ -182,9 +183,9 @@ def _known(model: str, version: str | None) -> dict[str, Any]:
     Raises:
         Problem: 404 when there is no such model or version.
     """
-    workers = engine().monitor.workers()
+    workers = service(Monitor).workers()
     served = {worker["model"] for worker in workers}
-    if model not in {*engine().settings.models, *served, ANY}:
+    if model not in {*app_settings().models, *served, ANY}:
         raise Problem("model_not_found", f"There is no model {model}.")
     row = model_row(model, workers)
     if version not in {None, row["version"] or "1"}:
@@ -237,11 +238,11 @@ def _header_length() -> int | None:
 
 def _submissions(model: str, wanted: InferRequest) -> Iterator[Submission]:
     """One submission per image, with ids of its own: the protocol's id is for the caller only."""
-    limits = Limits.of(engine().settings)
+    limits = Limits.of(app_settings())
     checked = intake.parameters(_parameters(model, wanted))
     group, parent = uuid7(), traceparent()
     found = list(_images(wanted.inputs, limits))
-    most = engine().settings.max_batch_items
+    most = app_settings().max_batch_items
     if not 1 <= len(found) <= most:
         raise tensors.wrong("inputs", f"must have 1 to {most} images, not {len(found)}")
     spend_items(len(found))
@@ -261,7 +262,7 @@ def _parameters(model: str, wanted: InferRequest) -> dict[str, Any]:
         found["priority"] = PRIORITIES.get(priority, priority) if number else priority
     # Nobody comes back for an answer that takes longer than a call may wait, so that is the deadline of each.
     microseconds = tensors.natural(given.get("timeout"), "timeout", "must be a whole number of microseconds")
-    found["deadline"] = min(microseconds, LONGEST_TIMEOUT) / 1e6 or min(engine().settings.max_wait, intake.MAX_DEADLINE)
+    found["deadline"] = min(microseconds, LONGEST_TIMEOUT) / 1e6 or min(app_settings().max_wait, intake.MAX_DEADLINE)
     return found
 
 
@@ -285,7 +286,7 @@ def _run(submissions: Sequence[Submission]) -> list[Request]:
         Problem, TaskError: the first thing that kept one of them from being answered. What refuses them refuses all,
             before one is accepted: a caller of this protocol has no other way to learn of the rest.
     """
-    records = engine().gateway.submit_all_and_wait(submissions, engine().settings.max_wait)
+    records = service(Gateway).submit_all_and_wait(submissions, app_settings().max_wait)
     for record in records:
         if not record.state.terminal:
             raise Problem(

@@ -7,9 +7,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api import create_app
-from api.features.webhooks.outbox import Outbox
-from api.services import EXTENSION, Connections, Engine
+from api.features.store import Store
+from api.services import EXTENSION, Factories, Services
 from common.settings import Settings, load_settings
+from tasks.control.dead_letters import DeadLetters
+from tasks.control.orders import Controls
+from tasks.inspect.monitor import Monitor
+from tasks.inspect.redis_info import Examiner
+from tasks.producer.gateway import Gateway
 from tests.unit.api.fakes import MODELS, FakeControls, FakeDeadLetters, FakeExaminer, FakeQueue
 
 BASE = {"MODELS": ",".join(MODELS), "MAX_BODY_BYTES": "400000", "MAX_IMAGE_BYTES": "200000"}
@@ -36,26 +41,24 @@ def dead_letters(queue: FakeQueue) -> FakeDeadLetters:
 
 
 @pytest.fixture
-def connections(queue: FakeQueue, controls: FakeControls, dead_letters: FakeDeadLetters) -> Connections:
-    no_webhooks = Outbox  # it connects to Redis only when webhooks are on
-    return Connections(
-        lambda _: queue,
-        lambda _: queue,
-        lambda _: queue,
-        lambda _: controls,
-        lambda _: dead_letters,
-        no_webhooks,
-        lambda _: FakeExaminer(queue),
-    )
+def factories(queue: FakeQueue, controls: FakeControls, dead_letters: FakeDeadLetters) -> Factories:
+    return {
+        Gateway: lambda _: queue,
+        Monitor: lambda _: queue,
+        Store: lambda _: queue,
+        Controls: lambda _: controls,
+        DeadLetters: lambda _: dead_letters,
+        Examiner: lambda _: FakeExaminer(queue),
+    }
 
 
 @pytest.fixture
-def make_app(connections: Connections) -> Callable[..., Flask]:
+def make_app(factories: Factories) -> Callable[..., Flask]:
     """An API over the fakes: ``make_app(ADMIN_KEY="k")``."""
 
     def make(**environ: object) -> Flask:
         settings = load_settings(BASE | {key: str(value) for key, value in environ.items()})
-        made = create_app(settings, connections=connections)
+        made = create_app(settings, factories=factories)
         made.config["TESTING"] = True
         return made
 
@@ -69,9 +72,9 @@ def shared_app() -> Flask:
 
 
 @pytest.fixture
-def app(shared_app: Flask, settings: Settings, connections: Connections) -> Flask:
+def app(shared_app: Flask, settings: Settings, factories: Factories) -> Flask:
     shared_app.config.update(TESTING=True, PROPAGATE_EXCEPTIONS=None)
-    shared_app.extensions[EXTENSION] = Engine(settings, connections)
+    shared_app.extensions[EXTENSION] = Services(settings, factories)
     return shared_app
 
 

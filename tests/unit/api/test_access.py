@@ -16,7 +16,7 @@ from flask import Flask
 from api import create_app
 from api.http import api_keys, auth, rate_limit
 from api.http.problems import Problem
-from api.services import EXTENSION, Connections, Engine
+from api.services import EXTENSION, Factories, Services
 from common.settings import SettingsError, load_settings
 from tests.unit.api.conftest import BASE
 from tests.unit.api.fakes import FakeQueue
@@ -77,11 +77,9 @@ def guarded() -> Flask:
 
 
 @pytest.mark.parametrize(("route", "role"), sorted(EXPECTED.items()))
-def test_each_route_asks_for_its_role(
-    guarded: Flask, connections: Connections, route: tuple[str, str], role: str
-) -> None:
+def test_each_route_asks_for_its_role(guarded: Flask, factories: Factories, route: tuple[str, str], role: str) -> None:
     guarded.config["TESTING"] = True
-    guarded.extensions[EXTENSION] = Engine(GUARDED, connections)
+    guarded.extensions[EXTENSION] = Services(GUARDED, factories)
     client = guarded.test_client()
     method, path = route[0], route[1].replace("<code>", "lane_full").replace("<path:name>", "index.css")
     refusals = []

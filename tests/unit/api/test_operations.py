@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.services import Services
 from common.settings import Settings
 from tests.unit.api.fakes import MODELS, FakeQueue, lane_row, worker_row
 from tests.unit.api.test_inference import refused
@@ -167,14 +168,21 @@ def test_an_error_of_ours_is_a_problem_without_details(app: Flask, queue: FakeQu
     assert "division" not in str(problem)
 
 
-def test_the_engine_is_made_once_and_closed(app: Flask, client: FlaskClient, queue: FakeQueue) -> None:
-    from api.services import EXTENSION
+def test_a_service_is_made_once_at_its_first_use_and_closed_at_the_end(settings: Settings, monkeypatch: Any) -> None:
+    class Pool:
+        def __init__(self, settings: Settings) -> None:
+            made.append(settings)
 
-    client.get("/inference/x")
-    engine = app.extensions[EXTENSION]
-    assert engine.gateway is engine.gateway is queue
-    engine.close()
-    assert queue.closed
+        def close(self) -> None: ...
+
+    made: list[Settings] = []
+    at_exit: list[Any] = []
+    monkeypatch.setattr("atexit.register", at_exit.append)
+    services = Services(settings)
+    assert not made
+    assert services.get(Pool) is services.get(Pool)
+    assert made == [services.settings]
+    assert at_exit == [services.get(Pool).close]
 
 
 def test_the_api_process_imports_no_model_runtime_and_no_tracing(settings: Settings) -> None:

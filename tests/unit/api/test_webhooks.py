@@ -18,7 +18,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from api.features.webhooks import receivers, sending, signing, targets
+from api.features.webhooks import receivers, signing, targets, transport
 from common.settings import SettingsError
 from tests.unit.api.test_inference import BASE64, post, refused
 
@@ -131,7 +131,7 @@ def test_a_name_is_resolved_once_so_rebinding_it_changes_nothing(receiver: HTTPS
     exempt = {"rebind.example.org"}
     url = f"http://rebind.example.org:{receiver.server_port}/hook"
     target = targets.check(url, exempt, lambda _host, _port: [next(answers)])
-    assert sending.send(target, b"{}", {"webhook-id": "1"}) == 200
+    assert transport.send(target, b"{}", {"webhook-id": "1"}) == 200
     path, headers, body = Receiver.got[0]
     assert (path, body) == ("/hook", b"{}")
     assert headers["Host"] == f"rebind.example.org:{receiver.server_port}"
@@ -144,12 +144,12 @@ DRIPS = {False: b"HTTP/1.1 200 OK\r\nX-Header: " + b"x" * 1000, True: b"\x16\x03
 
 @pytest.mark.parametrize("secure", [False, True])
 def test_a_receiver_that_drips_is_hung_up_on(monkeypatch: pytest.MonkeyPatch, secure: bool) -> None:
-    monkeypatch.setattr(sending, "TOTAL", 0.5)
+    monkeypatch.setattr(transport, "TOTAL", 0.5)
     with dripping(DRIPS[secure]) as port:
         target = targets.Target(secure, "localhost", port, "/", "127.0.0.1")
         began = time.monotonic()
         with pytest.raises(TimeoutError, match=r"within 0\.5 s"):
-            sending.send(target, b"{}", {})
+            transport.send(target, b"{}", {})
         assert time.monotonic() - began < 3
 
 
@@ -214,7 +214,7 @@ class TestReceivers:
 
 def test_a_redirect_is_not_followed(receiver: HTTPServer) -> None:
     target = targets.check(f"http://127.0.0.1:{receiver.server_port}/redirect", {"127.0.0.1"})
-    assert sending.send(target, b"{}", {}) == 302
+    assert transport.send(target, b"{}", {}) == 302
     assert [path for path, _, _ in Receiver.got] == ["/redirect"]
 
 

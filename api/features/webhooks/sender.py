@@ -18,20 +18,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from api.features.webhooks import sending, signing, targets
-from api.features.webhooks.outbox import BATCH, SWEEP, batch_entry
+from api.features.store import Store
+from api.features.webhooks import signing, targets, transport
+from api.features.webhooks.outbox import BATCH, SWEEP, Outbox, batch_entry
 from api.features.webhooks.receivers import MOST, Receivers
+from api.services import service
 from api.views.batch import batch_resource
 from api.views.resources import now, request_resource
 from tasks.errors import PurgedRequest, Unavailable, UnknownRequest
+from tasks.producer.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from api.features.store import Store
-    from api.features.webhooks.outbox import Outbox
     from common.settings import Settings
-    from tasks.producer.gateway import Gateway
     from tasks.protocol.requests import Request
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class _NotYet(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Letter:
+class _Webhook:
     """One webhook: where it goes, its id, which stays the same when it is repeated, what it says, and of which end."""
 
     url: str
@@ -59,8 +59,8 @@ class _Letter:
         return urlsplit(self.url).netloc.lower()
 
 
-class Courier:
-    """Sends what is due in the outbox until :meth:`stop`."""
+class Sender:
+    """Sends what is due in the outbox until :meth:`close`."""
 
     def __init__(self, settings: Settings, gateway: Gateway, store: Store, outbox: Outbox) -> None:
         self._key = signing.signer(settings.webhook_secret)
@@ -72,9 +72,9 @@ class Courier:
 
     def start(self) -> None:
         """Start the thread that takes them."""
-        threading.Thread(target=self._run, name="courier", daemon=True).start()
+        threading.Thread(target=self._run, name="webhooks", daemon=True).start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Take nothing more; what is being sent may come twice."""
         self._stop.set()
 
@@ -120,30 +120,30 @@ class Courier:
         """Send the webhook of one entry if what it is about has ended and its receiver has not been told."""
         batch_id = entry.removeprefix(BATCH)
         try:
-            letter = self._about_request(entry) if batch_id == entry else self._about_batch(batch_id)
+            webhook = self._about_request(entry) if batch_id == entry else self._about_batch(batch_id)
         except _NotYet:
             return
-        if letter is None or self._outbox.told(entry) == letter.end:
+        if webhook is None or self._outbox.told(entry) == webhook.end:
             self._outbox.done(entry)
-        elif wait := self._receivers.enter(letter.receiver):
+        elif wait := self._receivers.enter(webhook.receiver):
             self._outbox.later(entry, wait)
         else:
-            self._conclude(entry, letter, self._timed(entry, letter))
+            self._conclude(entry, webhook, self._timed(entry, webhook))
 
-    def _timed(self, entry: str, letter: _Letter) -> str | None:
+    def _timed(self, entry: str, webhook: _Webhook) -> str | None:
         began = time.monotonic()
         try:
-            return self._call(entry, letter)
+            return self._call(entry, webhook)
         finally:
-            self._receivers.leave(letter.receiver, time.monotonic() - began)
+            self._receivers.leave(webhook.receiver, time.monotonic() - began)
 
-    def _conclude(self, entry: str, letter: _Letter, outcome: str | None) -> None:
+    def _conclude(self, entry: str, webhook: _Webhook, outcome: str | None) -> None:
         if outcome is None:
-            self._outbox.done(entry, letter.end)
+            self._outbox.done(entry, webhook.end)
         else:
-            self._again(entry, letter, outcome)
+            self._again(entry, webhook, outcome)
 
-    def _about_request(self, request_id: str) -> _Letter | None:
+    def _about_request(self, request_id: str) -> _Webhook | None:
         """What to send about a request; None when there is nobody to tell."""
         try:
             record = self._gateway.get(request_id)
@@ -154,9 +154,9 @@ class Courier:
                 record = self._gateway.get(request_id)
         except (UnknownRequest, PurgedRequest):
             return None
-        return _Letter(str(record.callback_url), f"msg_{record.id}", payload(record), f"{record.completed_at}")
+        return _Webhook(str(record.callback_url), f"msg_{record.id}", payload(record), f"{record.completed_at}")
 
-    def _about_batch(self, batch_id: str) -> _Letter | None:
+    def _about_batch(self, batch_id: str) -> _Webhook | None:
         batch = self._store.batch(batch_id)
         if batch is None or batch.callback_url is None:
             return None
@@ -168,7 +168,7 @@ class Courier:
         body = batch_resource(batch_id, batch, {record.id: record for record in records})
         about = {"type": "batch.completed", "timestamp": now(), "data": body}
         # Sent again under its key, a batch may have items accepted that were refused at first: that is another end.
-        return _Letter(batch.callback_url, f"msg_batch_{batch_id}", about, f"{len(ids)} accepted")
+        return _Webhook(batch.callback_url, f"msg_batch_{batch_id}", about, f"{len(ids)} accepted")
 
     def _watch(self, entry: str, records: Sequence[Request]) -> None:
         """Let the bell ring at the end of the last of these that has not ended; return only if all have by now.
@@ -185,13 +185,13 @@ class Courier:
         """Write into the timeline of the request, if it is about one, how its webhook went."""
         self._gateway.records.remark(entry, "webhook", **what)
 
-    def _call(self, entry: str, letter: _Letter) -> str | None:
+    def _call(self, entry: str, webhook: _Webhook) -> str | None:
         """Make the call; what went wrong in a way that may pass, None when there is nothing more to do."""
-        body = json.dumps(letter.about, separators=(",", ":"), allow_nan=False)
+        body = json.dumps(webhook.about, separators=(",", ":"), allow_nan=False)
         try:
-            target = targets.check(letter.url, self._exempt)
-            headers = signing.headers(self._key, letter.id, int(time.time()), body)
-            status = sending.send(target, body.encode(), headers)
+            target = targets.check(webhook.url, self._exempt)
+            headers = signing.headers(self._key, webhook.id, int(time.time()), body)
+            status = transport.send(target, body.encode(), headers)
         except targets.TargetRefused as error:
             log.warning("webhook of %s refused: %s", entry, error)
             self._tell(entry, refused=str(error))
@@ -203,15 +203,22 @@ class Courier:
         self._tell(entry, status=status)
         return None
 
-    def _again(self, entry: str, letter: _Letter | None, why: str) -> None:
+    def _again(self, entry: str, webhook: _Webhook | None, why: str) -> None:
         failures = self._outbox.failed(entry)
         if failures > len(PAUSES):
             log.error("webhook of %s given up after %d calls: %s", entry, failures, why)
             self._tell(entry, given_up=why)
-            self._outbox.done(entry, letter.end if letter else None)
+            self._outbox.done(entry, webhook.end if webhook else None)
             return
         log.info("webhook of %s failed: %s", entry, why)
         self._outbox.later(entry, PAUSES[failures - 1])
+
+
+def running_sender(settings: Settings) -> Sender:
+    """A sender whose threads run; needs the context of an app."""
+    sender = Sender(settings, service(Gateway), service(Store), service(Outbox))
+    sender.start()
+    return sender
 
 
 def payload(record: Request) -> dict[str, Any]:

@@ -1,0 +1,58 @@
+"""What routes do with webhooks: register one before its request is accepted, and have it sent when that has ended."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from api.features.webhooks import targets
+from api.features.webhooks.outbox import Outbox
+from api.features.webhooks.sender import running_sender
+from api.http.problems import Problem
+from api.services import app_settings, service
+from tasks.errors import Unavailable
+
+if TYPE_CHECKING:
+    from tasks.protocol.requests import Records
+
+
+def register(url: str, entry: str) -> None:
+    """Register a webhook, before what it is about is accepted, so that a crash in between loses none.
+
+    Args:
+        url: the receiver.
+        entry: the request or batch, as the outbox names it.
+
+    Raises:
+        Problem: webhooks are off, or the URL is not allowed.
+        Unavailable: Redis does not answer.
+    """
+    settings = app_settings()
+    if not settings.webhook_secret:
+        raise _unusable("webhooks are switched off here")
+    try:
+        targets.parse(url, settings.webhook_hosts)
+    except targets.TargetRefused as error:
+        raise _unusable(str(error)) from None
+    service(running_sender)
+    service(Outbox).expect(entry)
+
+
+def send_at_the_end(request_id: str, records: Records) -> None:
+    """Have the webhook of a request sent as soon as that ends; without this it is sent some seconds later."""
+    outbox = service(Outbox)
+    with suppress(Unavailable):
+        state = records.watch(request_id, outbox.bell)
+        if state is None or state.terminal:
+            outbox.ring(request_id)
+
+
+def send_soon(entry: str) -> None:
+    """Have an entry looked at now; without this it is looked at some seconds later."""
+    with suppress(Unavailable):
+        service(Outbox).ring(entry)
+
+
+def _unusable(why: str) -> Problem:
+    errors = [{"name": "callback_url", "detail": why}]
+    return Problem("invalid_parameters", f"The callback_url cannot be used: {why}.", errors=errors)
