@@ -39,6 +39,7 @@ def application() -> Front:
         memory=settings.body_memory or 4 * settings.max_body_bytes,
         admits=auth.admits(app, settings),
         containers=MAX_CONTAINERS,
+        pages=frozenset({"/inference", "/ops/snapshot", "/metrics"}),
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any
 SMALL = 256 * 1024
 #: Seconds within which a small body has to be there.
 SMALL_TIME = 30.0
-#: A larger body has to bring so many bytes in each window of so many seconds, or its end.
+#: A larger body has to bring so many bytes within so many seconds, again and again, or its end.
 WINDOW, LEAST = 10.0, 64 * 1024
 #: Bodies that are read at a time.
 READERS = 512
@@ -28,8 +28,10 @@ READERS = 512
 PATIENCE = 5.0
 #: Seconds within which the reader of a stream has to take each piece.
 WRITE_TIME = 30.0
+#: Answered on the loop: it waits for nothing, and no other thread comes before it.
+LIVENESS = "/livez"
 #: Answered from threads of their own, whatever the other threads do.
-PROBES = frozenset({"/livez", "/readyz", "/health"})
+PROBES = frozenset({"/readyz", "/health"})
 
 RETRYABLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE})
 
@@ -56,16 +58,21 @@ class Front:
         memory: bytes that large bodies may hold together, those that are being answered included.
         admits: asked before a large body is read.
         containers: lists and objects of a large body of JSON, refused while it is read.
+        pages: paths whose GET computes a lot and waits for nothing; two are answered at a time, so that they do not
+            keep the interpreter from everything else.
     """
 
     def __init__(
         self, application: Callable[..., Iterable[bytes]], *, threads: int, most: int, memory: int,
         admits: Admits = lambda _environ: True, containers: int = 100_000,
+        pages: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
         self._application = application
         self._most, self._memory, self._admits, self._containers = most, memory, admits, containers
         self._threads = ThreadPoolExecutor(threads, "request")
         self._probes = ThreadPoolExecutor(2, "probe")
+        self._pages = ThreadPoolExecutor(2, "page")
+        self._page_paths = pages
         self._readers = 0
         self._held = 0
 
@@ -81,11 +88,19 @@ class Front:
         try:
             environ["wsgi.input"] = io.BytesIO(body or b"")
             call = Call(self._application, environ, proto, asyncio.get_running_loop(), closes=body is None)
-            pool = self._probes if environ["PATH_INFO"] in PROBES else self._threads
-            await asyncio.get_running_loop().run_in_executor(pool, call)
+            await self._run(call, environ)
             call.answer()
         finally:
             self._held -= held
+
+    async def _run(self, call: Call, environ: Environ) -> None:
+        path = environ["PATH_INFO"]
+        if path == LIVENESS:
+            call()
+            return
+        page = path in self._page_paths and environ["REQUEST_METHOD"] == "GET"
+        pool = self._probes if path in PROBES else self._pages if page else self._threads
+        await asyncio.get_running_loop().run_in_executor(pool, call)
 
     async def _body(self, environ: Environ, proto: Any) -> tuple[bytes | None, int]:
         """The body and how much memory it holds of what large ones may; None when the application will not want it.
@@ -116,58 +131,42 @@ class Front:
 
     async def _large(self, proto: Any, containers: int) -> tuple[bytes, int]:
         body, loop = bytearray(), asyncio.get_running_loop()
-        open_brackets = 0
-        pieces = aiter(proto)
-        until, got = loop.time() + WINDOW, 0
-        piece: asyncio.Task[bytes | None] | None = None
+        brackets = got = 0
         try:
-            while True:
-                piece = piece or asyncio.create_task(_next(pieces))
-                done, _ = await asyncio.wait({piece}, timeout=until - loop.time())
-                if not done:
-                    _check_pace(got)
-                    until, got = loop.time() + WINDOW, 0
-                    continue
-                chunk, piece = piece.result(), None
-                if chunk is None:
-                    return bytes(body), len(body)
-                self._check_size(len(body) + len(chunk))
-                open_brackets += chunk.count(b"[") + chunk.count(b"{")
-                if open_brackets > containers:
-                    raise Refused(400, "invalid_json", f"The JSON has more than {containers} lists and objects.")  # noqa: TRY301
-                await self._reserve(len(chunk))
-                body += chunk
-                got += len(chunk)
-        except BaseException:
-            if piece is not None:
-                piece.cancel()
+            async with asyncio.timeout(WINDOW) as window:
+                async for piece in proto:
+                    self._check_size(len(body) + len(piece))
+                    brackets += piece.count(b"[") + piece.count(b"{")
+                    if brackets > containers:
+                        raise Refused(400, "invalid_json", f"The JSON has more than {containers} lists and objects.")  # noqa: TRY301
+                    waited = await self._reserve(len(piece))
+                    body += piece
+                    got += len(piece)
+                    if waited or got >= LEAST:
+                        window.reschedule(loop.time() + WINDOW)
+                        got = 0
+            return bytes(body), len(body)
+        except BaseException as error:
             self._held -= len(body)
+            if isinstance(error, TimeoutError):
+                raise _slow() from None
             raise
 
     def _check_size(self, size: int) -> None:
         if size > self._most:
             raise Refused(413, "body_too_large", f"The body has more than {self._most} bytes.")
 
-    async def _reserve(self, size: int) -> None:
+    async def _reserve(self, size: int) -> bool:
+        """Wait until there is memory for another piece; whether that took time."""
         ends = asyncio.get_running_loop().time() + PATIENCE
+        waited = False
         while self._held + size > self._memory:
             if asyncio.get_running_loop().time() > ends:
                 raise Refused(503, "too_many_bodies", "Other bodies hold all the memory there is for them.")
             await asyncio.sleep(0.05)
+            waited = True
         self._held += size
-
-
-async def _next(pieces: Any) -> bytes | None:
-    """The next piece of a body; None at its end."""
-    try:
-        return bytes(await anext(pieces))
-    except StopAsyncIteration:
-        return None
-
-
-def _check_pace(got: int) -> None:
-    if got < LEAST:
-        raise _slow()
+        return waited
 
 
 async def _small(proto: Any) -> bytes:
