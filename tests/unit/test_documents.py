@@ -24,6 +24,23 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_of_the_code_that_a_page_names_exists(page: Path) -> None:
+    if page.name == "CHANGELOG.md":
+        return  # it names files as they were
+    named = re.findall(r"`((?:\w+/)+\w+\.(?:py|lua))`", page.read_text())
+    assert [
+        name for name in named if not (ROOT / name).exists() and not (ROOT / "tasks/protocol" / name).exists()
+    ] == []
+
+
+def test_the_life_of_a_request_has_at_most_twelve_stops_of_one_file_each() -> None:
+    life = (ROOT / "ARCHITECTURE.md").read_text().partition("## The life of a request")[2].partition("\n## ")[0]
+    stops = re.findall(r"^\| (\d+) \| [^|]+ \| `[^`|]+` \|$", life, re.MULTILINE)
+    assert stops == [str(number) for number in range(1, len(stops) + 1)]
+    assert 8 <= len(stops) <= 12
+
+
 def headings(page: Path) -> set[str]:
     """Anchors of a page's headings, as they are made on code hosts."""
     lines = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
