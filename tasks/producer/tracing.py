@@ -1,6 +1,6 @@
 """OpenTelemetry, when ``OTEL_ENABLED`` asks for it: one trace from the HTTP request to the forward pass.
 
-Imported only then, so an installation without it neither needs the packages (``requirements-otel.txt``) nor pays for
+Imported only then, so an installation without it neither needs the packages (the group ``otel``) nor pays for
 them. OpenTelemetry's instrumentation makes the spans of the HTTP request. It cannot see the publishing, because the
 accept script pushes the message itself and Celery's publish signals never fire: that span comes from here, a worker's
 spans from :mod:`tasks.worker.spans`. The trace context travels in the request's record.
@@ -24,7 +24,7 @@ try:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 except ImportError as error:
-    raise SettingsError(f"OTEL_ENABLED: pip install -r requirements-otel.txt ({error})") from error
+    raise SettingsError(f"OTEL_ENABLED: run scripts/setup.sh otel ({error})") from error
 
 from tasks.producer.gateway import Accepted, Gateway, Submission
 from tasks.protocol import envelope

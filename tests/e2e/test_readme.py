@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from scripts import probes
+from tests.support.locks import locked
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
 
@@ -92,15 +93,14 @@ class Copy:
         self.environ = {**kept, "PATH": os.defpath, **ports, **cache}
 
     def _install(self) -> None:
-        """What ./setup.sh has done already: installing takes minutes, and CI does it."""
+        """What scripts/setup.sh has done already: installing takes minutes, and CI does it."""
         venv = self.folder / ".venv"
         venv.mkdir()
         for item in Path(sys.prefix).iterdir():
-            if not item.name.endswith(".stamp"):
+            if not item.name.endswith(".lock"):
                 (venv / item.name).symlink_to(item)
-        files = "cat constraints.txt requirements*.txt locks/*.txt | sha256sum | cut -d' ' -f1"
-        for wanted in ("requirements.txt", "requirements-dev.txt"):
-            subprocess.run(["bash", "-c", f"{files} > .venv/.{wanted}.stamp"], cwd=self.folder, check=True)
+        for group in ("host", "dev"):
+            (venv / f".{group}.lock").write_text(locked(group))
 
     def here(self, text: str) -> str:
         """A command or a program of the README with this copy's ports and a model that is there."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lock import LOCKS, PYTHONS, ROOT, UNHASHED
-from tests.unit.test_locks import entries, locked
+from scripts.lock import PYTHONS, ROOT, UNLOCKED
+from tests.support.locks import locked, versions
 
 LINUX, ARM, MAC = "x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin"
 #: What uv says when it reaches no index.
@@ -30,26 +30,33 @@ def uv(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-@pytest.mark.parametrize(("lock", "platform"), [("dev", LINUX), ("all", ARM), ("all", MAC)])
-def test_every_locked_package_has_a_file_for_it(python: str, lock: str, platform: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("group", "platform"), [("dev", LINUX), ("host", ARM), ("host", MAC)])
+def test_every_locked_package_has_a_file_for_it(python: str, group: str, platform: str, tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_text(locked(group))
     uv("install", "--dry-run", "--no-deps", "--require-hashes", "--target", str(tmp_path), "--python-version", python,
-       "--python-platform", platform, "--requirements", str(LOCKS / f"{lock}.txt"))  # fmt: skip
+       "--python-platform", platform, "--requirements", str(file))  # fmt: skip
 
 
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("platform", [LINUX, MAC])
-def test_what_the_requirements_bring_there_is_locked(python: str, platform: str) -> None:
+def test_what_a_group_brings_there_is_locked(python: str, platform: str, tmp_path: Path) -> None:
     """With torch, which is locked by version only."""
-    source, lock = ("requirements-dev.txt", "dev") if platform == LINUX else ("requirements.txt", "all")
-    found = entries(uv("compile", "--no-header", "--python-version", python, "--python-platform", platform, source))
-    assert found["torch"] == entries((ROOT / "requirements-torch.txt").read_text())["torch"]
-    wanted = {name: version for name, version in found.items() if not UNHASHED.match(name)}
-    assert {name: locked(lock).get(name) for name in wanted} == wanted
+    group = "dev" if platform == LINUX else "host"
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text(locked(group))
+    found = versions(uv("compile", "--no-header", "--python-version", python, "--python-platform", platform,
+                        "--group", group, "--constraints", str(constraints)))  # fmt: skip
+    wanted = {name: version for name, version in found.items() if not UNLOCKED.fullmatch(name)}
+    assert "torch" in wanted
+    assert wanted.items() <= versions(locked(group)).items()
 
 
 def test_setup_takes_these_versions_and_no_other() -> None:
-    (bounds,) = re.findall(r"\((\d), (\d+)\) <= sys.version_info < \((\d), (\d+)\)", (ROOT / "setup.sh").read_text())
+    (bounds,) = re.findall(
+        r"\((\d), (\d+)\) <= sys.version_info < \((\d), (\d+)\)", (ROOT / "scripts" / "setup.sh").read_text()
+    )
     assert bounds[0] == bounds[2] == "3"
     assert [f"3.{minor}" for minor in range(int(bounds[1]), int(bounds[3]))] == list(PYTHONS)
-    for page in ("README.md", "setup.sh", "Dockerfile"):
+    for page in ("README.md", "scripts/setup.sh", "deploy/Dockerfile"):
         assert all(python in (ROOT / page).read_text() for python in PYTHONS), page

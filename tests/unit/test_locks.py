@@ -1,77 +1,78 @@
-"""What is installed is pinned to the hash of its file, in step with the requirements; no file names an index."""
+"""What is installed is pinned by the hashes of its files, in step with pyproject.toml; no file names an index."""
 
 from __future__ import annotations
 
+import os
 import re
-from functools import cache
+import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
-from scripts.lock import LOCKS, ROOT, SOURCES, UNHASHED, included
+from scripts.lock import BY_VERSION, GROUPS, LOCK, REQUIREMENTS, ROOT, UNLOCKED
+from tests.support.locks import locked, requirements, versions
 from tests.unit.deploy.files import dockerfile
 
 
-def entries(text: str) -> dict[str, str]:
-    """Name -> version of every ``name==version`` line."""
-    found = re.findall(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", text, re.MULTILINE)
-    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
-
-
-@cache
-def locked(name: str) -> dict[str, str]:
-    """Everything a lock installs, with what it includes."""
-    text = (LOCKS / f"{name}.txt").read_text()
-    found: dict[str, str] = {}
-    for other in re.findall(r"^-r (\w+)\.txt$", text, re.MULTILINE):
-        found |= locked(other)
-    return found | entries(text)
-
-
-def asked(source: str) -> dict[str, str]:
-    """Everything that a requirements file asks for directly, with what it includes."""
-    text = (ROOT / source).read_text()
-    found: dict[str, str] = {}
-    for other in re.findall(r"^-r (\S+)", text, re.MULTILINE):
-        found |= asked(other)
-    return found | entries(text)
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_a_lock_has_all_that_its_requirements_ask_for(name: str) -> None:
-    wanted = {key: version for key, version in asked(SOURCES[name]).items() if not UNHASHED.match(key)}
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_lock_has_all_that_a_group_asks_for(group: str) -> None:
+    wanted = versions("\n".join(requirements(group)))
     assert wanted
-    assert {key: locked(name).get(key) for key in wanted} == wanted
+    assert wanted.items() <= versions(locked(group)).items()
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_locks_include_each_other_as_the_requirements_do(name: str) -> None:
-    lines = re.findall(r"^-r (\w+)\.txt$", (LOCKS / f"{name}.txt").read_text(), re.MULTILINE)
-    assert lines == included(SOURCES[name])
+def test_requirements_txt_has_the_versions_of_one_host() -> None:
+    assert versions(REQUIREMENTS.read_text()) == versions(locked("host"))
 
 
-def test_locks_agree_with_the_environment_that_the_tests_passed_in() -> None:
-    pinned, everything = entries((ROOT / "constraints.txt").read_text()), locked("dev")
-    differing = {name: (pinned[name], everything[name]) for name in pinned.keys() & everything.keys()
-                 if pinned[name] != everything[name]}  # fmt: skip
+def test_the_lock_agrees_with_the_environment_that_the_tests_pass_in() -> None:
+    installed = {canonicalize_name(item.metadata["Name"]): item.version.split("+")[0] for item in distributions()}
+    everything = versions(LOCK.read_text())
+    differing = {name: (installed[name], everything[name]) for name in installed.keys() & everything.keys()
+                 if installed[name] != everything[name]}  # fmt: skip
     assert differing == {}
-    assert {name for name in pinned.keys() - everything.keys() if not UNHASHED.match(name)} == set()
 
 
-@pytest.mark.parametrize("file", sorted(LOCKS.glob("*.txt")), ids=lambda file: file.stem)
-def test_every_line_of_a_lock_has_hashes_and_none_names_a_place(file: Path) -> None:
-    text = file.read_text()
+def test_every_entry_has_hashes_and_none_names_a_place() -> None:
+    text = LOCK.read_text()
     assert "://" not in text
-    assert not re.search(r"^--(extra-)?index-url|^--find-links", text, re.MULTILINE)
-    logical = re.sub(r"\\\n\s*", "", text).splitlines()
-    pins = [line for line in logical if line and not line.startswith(("#", "-r "))]
-    assert [line for line in pins if not re.search(r" --hash=sha256:[0-9a-f]{64}", line)] == []
+    entries = [line for line in re.sub(r"\\\n\s*", "", text).splitlines() if not line.startswith("#")]
+    assert [line for line in entries if not re.search(r"==\S+ .*--hash=sha256:[0-9a-f]{64}", line)] == []
+    assert [name for name in versions("\n".join(entries)) if name in BY_VERSION or UNLOCKED.fullmatch(name)] == []
 
 
-def test_setup_and_images_install_from_locks_first() -> None:
-    setup = (ROOT / "setup.sh").read_text()
-    assert setup.index('pip_install --require-hashes --no-deps -r "$lock"') < setup.index('pip_install -r "$wanted"')
-    for stage in dockerfile().values():
-        installs = re.findall(r"pip install [^&]*", " ".join(stage.all("RUN")))
-        assert all("--require-hashes" in line for line in installs[:1]), stage.name
-        assert all(line.strip() == "pip install -r requirements-torch.txt" for line in installs[1:]), stage.name
+def set_up(venv: Path, group: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ROOT / "scripts" / "setup.sh", group],
+        env=os.environ | {"VENV": str(venv)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_setup_installs_a_group_by_its_hashes_and_torch_by_version(group: str, tmp_path: Path) -> None:
+    python, calls = tmp_path / "bin" / "python", tmp_path / "calls"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] || echo "$@" >> {calls}\n')
+    python.chmod(0o755)
+    for _ in range(2):  # the second time there is nothing to do
+        done = set_up(tmp_path, group)
+        assert done.returncode == 0, done.stderr
+    first, *others = calls.read_text().splitlines()
+    options, by_version = "-m pip install --quiet --disable-pip-version-check", versions(locked(group))
+    assert first == f"{options} --require-hashes --no-deps -r {tmp_path}/.{group}.lock.new"
+    assert (tmp_path / f".{group}.lock").read_text() == locked(group)
+    torch = [f"{name}=={by_version[name]}" for name in sorted(BY_VERSION & by_version.keys())]
+    assert others == ([f"{options} {' '.join(torch)}"] if torch else [])
+
+
+def test_setup_refuses_a_group_that_is_not_there(tmp_path: Path) -> None:
+    done = set_up(tmp_path, "tests")
+    assert (done.returncode, done.stderr) == (2, "setup.sh: pyproject.toml has no dependency group tests\n")
+
+
+def test_images_install_with_setup_only() -> None:
+    commands = " ".join(command for stage in dockerfile().values() for command in stage.all("RUN"))
+    assert "pip install" not in commands
+    assert set(re.findall(r"scripts/setup\.sh (\w+)", commands)) == {"api", "worker", "torch"}

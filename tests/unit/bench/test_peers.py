@@ -14,6 +14,7 @@ from bench.peers import catalog, environment
 from bench.peers.__main__ import Contender, best
 from bench.peers.report import compared, judge, render, rows
 from bench.peers.system import check
+from tests.support.locks import requirements
 
 QUICK = catalog.QUICK_START
 
@@ -106,13 +107,7 @@ def test_every_word_to_fill_in_is_known_in_every_configuration(peer: catalog.Pee
 
 
 def test_peers_share_the_versions_of_the_runtime_with_inferlane() -> None:
-    root = environment.REQUIREMENTS.parents[2]
-    ours = {
-        line.split()[0]
-        for name in ("base", "worker", "torch")
-        for line in (root / f"requirements-{name}.txt").read_text().splitlines()
-        if line and line[0].isalpha()
-    }
+    ours = {line.split()[0] for line in requirements("torch")}
     lines = (environment.REQUIREMENTS / "common.txt").read_text().splitlines()
     assert {line.split()[0] for line in lines if line[0].isalpha()} <= ours
 

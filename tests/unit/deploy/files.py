@@ -97,7 +97,7 @@ def dockerfile() -> dict[str, Stage]:
 
 
 def _code_lines() -> Iterator[str]:
-    for line in (ROOT / "Dockerfile").read_text().splitlines():
+    for line in (ROOT / "deploy" / "Dockerfile").read_text().splitlines():
         if line.strip() and not line.startswith("#"):
             yield line
 
@@ -138,9 +138,9 @@ def _copy(source: str, target: Path) -> None:
 
 
 def left_out(path: str) -> bool:
-    """Whether .dockerignore keeps ``path`` from the build: the last pattern that matches it or a parent decides."""
+    """Whether Dockerfile.dockerignore leaves ``path`` out: the last pattern that matches it or a parent decides."""
     ignored = False
-    for line in (ROOT / ".dockerignore").read_text().splitlines():
+    for line in (ROOT / "deploy" / "Dockerfile.dockerignore").read_text().splitlines():
         pattern = line.strip().removeprefix("!").rstrip("/")
         if pattern and not line.startswith("#") and _matches(path, pattern):
             ignored = not line.startswith("!")

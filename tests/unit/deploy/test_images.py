@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
@@ -10,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from tests.support.locks import requirements
 from tests.unit.deploy.files import ROOT, ancestry, dockerfile, image_sources, left_out, own_services
 
 OWN_IMAGES = ["api", "worker", "worker-cuda"]
@@ -42,12 +43,12 @@ def test_images_run_as_nobody_in_particular(image: str) -> None:
     assert users == ["10001:10001"]
 
 
-def needed(*names: str) -> set[str]:
-    """The distributions that installing these requirement files brings, by their metadata."""
-    todo = [name for file in names for name in listed(ROOT / file)]
+def needed(group: str) -> set[str]:
+    """The distributions that installing this dependency group brings, by their metadata."""
+    todo = [Requirement(text).name for text in requirements(group)]
     found: set[str] = set()
     while todo:
-        name = canonical(todo.pop())
+        name = canonicalize_name(todo.pop())
         if name in found:
             continue
         try:
@@ -57,20 +58,6 @@ def needed(*names: str) -> set[str]:
         found.add(name)
         todo += [item.name for item in wanted if item.marker is None or item.marker.evaluate({"extra": ""})]
     return found
-
-
-def listed(file: Path) -> list[str]:
-    names: list[str] = []
-    for line in file.read_text().splitlines():
-        if line.startswith("-r "):
-            names += listed(file.parent / line.removeprefix("-r ").strip())
-        elif found := re.match(r"[A-Za-z0-9._-]+(?===)", line):
-            names.append(found[0])
-    return names
-
-
-def canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 FENCED = """
@@ -91,7 +78,7 @@ if "tasks.celery" in sys.argv:
 
 
 @pytest.mark.parametrize(
-    ("image", "requirements", "modules"),
+    ("image", "group", "modules"),
     [
         (
             "api",
@@ -115,19 +102,17 @@ if "tasks.celery" in sys.argv:
         ("models", "torch", ["worker_models.prepare", "worker_models.export"]),
     ],
 )
-def test_an_image_has_all_that_its_processes_import(
-    image: str, requirements: str, modules: list[str], tmp_path: Path
-) -> None:
-    """With nothing of the repository but what is copied, and no package but what its requirements bring."""
+def test_an_image_has_all_that_its_processes_import(image: str, group: str, modules: list[str], tmp_path: Path) -> None:
+    """With nothing of the repository but what is copied, and no package but what its dependency group brings."""
     for source in image_sources(image):
         (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / source.rstrip("/")).symlink_to(ROOT / source)
-    there = needed(f"requirements-{requirements}.txt")
+    there = needed(group)
     forbidden = [
         module for module, owners in packages_distributions().items()
-        if not {canonical(owner) for owner in owners} & {*there, "setuptools"}
+        if not {canonicalize_name(owner) for owner in owners} & {*there, "setuptools"}
     ]  # fmt: skip
-    assert ("torch" in forbidden) == (requirements != "torch")
+    assert ("torch" in forbidden) == (group != "torch")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FENCED, ",".join(forbidden), *modules],
         cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,

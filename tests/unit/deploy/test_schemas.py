@@ -25,7 +25,7 @@ def test_the_compose_file_fits_the_compose_specification() -> None:
 
 
 def test_the_dockerfile_has_nothing_to_complain_about() -> None:
-    run(TOOLS / "hadolint", "Dockerfile")
+    run(TOOLS / "hadolint", "deploy/Dockerfile")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Makes the virtual environment and installs a dependency group of pyproject.toml; does nothing where that is done.
+#
+#   scripts/setup.sh          what runs Inferlane on one host
+#   scripts/setup.sh GROUP    another group: api, worker, torch, otel, or dev, which has all of them
+#
+# PYTHON  the interpreter to build with, of Python 3.11 to 3.14 (default: the oldest of these that is here)
+# VENV    where the environment goes (default: .venv)
+# PIP_EXTRA_INDEX_URL and pip's other variables apply as ever; a CPU-only torch comes from an index that has one.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+VENV=${VENV:-.venv}
+group=${1:-host}
+
+fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; }
+
+find_python() {
+  for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3.14 python3}; do
+    if fits "$candidate"; then echo "$candidate" && return; fi
+  done
+  echo "setup.sh: Inferlane needs Python 3.11, 3.12, 3.13 or 3.14; install one, or name it: PYTHON=/path/to/python3 make setup" >&2
+  return 1
+}
+
+locked=$(awk -v group="$group" '/^# groups:/ { on = index($0 " ", " " group " ") } on' scripts/requirements.lock)
+[ -n "$locked" ] || { echo "setup.sh: pyproject.toml has no dependency group $group" >&2 && exit 2; }
+
+if ! fits "$VENV/bin/python"; then
+  python=$(find_python)
+  echo "Creating $VENV with $($python --version)"
+  "$python" -m venv --clear "$VENV"
+fi
+# What was installed last: another text means there is something to do.
+installed=$VENV/.$group.lock
+if [ "$locked" != "$(cat "$installed" 2>/dev/null)" ]; then
+  echo "Installing the group $group (a few minutes the first time)"
+  echo "$locked" >"$installed.new"
+  pip_install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }
+  pip_install --require-hashes --no-deps -r "$installed.new"
+  # torch and its kin, whose files differ by platform and index.
+  by_version=$(sed -n 's/^# by version: //p' "$installed.new")
+  if [ -n "$by_version" ]; then pip_install $by_version; fi
+  mv "$installed.new" "$installed"
+fi
