@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 #: The most bytes read ahead on a connection. Granian's own choice, 400 KB, is memory for each caller.
 READ_BUFFER = 64 * 1024
 
-#: Seconds for the next request's head to arrive on an open connection. Load balancers reuse a connection that was idle for
-#: up to 75 seconds; Granian's own choice, 30, closes it under the request.
+#: Seconds for the next request's head to arrive on an open connection. Load balancers reuse one that was idle for up to
+#: 75 seconds; Granian's default of 30 closes it under the request.
 IDLE = 90
 
 #: Requests that a process has at a time, slow bodies included; the front bounds those.
