@@ -2,7 +2,7 @@
 
 It calls what the system calls (Gateway, Records, the lease's tick) and reads the server's own count of CPU time before
 and after, so that a busy machine or a slow client changes the duration and not the result. Workers are simulated: their
-leases are real, their models are not there. Results go to ``bench/results/redis.json`` and into docs/capacity.md.
+leases are real, their models are not there. The tables go into docs/capacity.md.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from tasks.worker.rescue import Watchfulness
 from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "bench" / "results" / "redis.json"
 GUIDE = ROOT / "docs" / "capacity.md"
 #: The share of one core above which Redis answers late.
 FULL = 0.8
@@ -286,7 +285,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with redis.Redis.from_url(server.url) as client:
                 version = str(client.info("server")["redis_version"])
             report: dict[str, Any] = {
-                "at": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()),
                 "redis": version,
                 "cpu": f"{os.cpu_count()} cores {platform.machine()}",
                 "load": round(os.getloadavg()[0], 1),
@@ -301,7 +299,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             server.stop()
     print(render(report))
     if not options.print_only:
-        RESULTS.write_text(json.dumps(report, indent=1) + "\n")
         write_guide(report)
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -10,7 +9,7 @@ from statistics import fmean
 
 import pytest
 
-from bench import capacity, saturation
+from bench import capacity
 from bench.queueing import Plan, Simulation, erlang_c, percentile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,11 +76,6 @@ def test_the_guide_shows_what_the_command_prints(command: str, shown: str, capsy
         return
     capacity.main(words)
     assert capsys.readouterr().out.splitlines() == shown.splitlines()
-
-
-def test_the_guide_shows_the_measurement_of_redis_that_is_kept() -> None:
-    (shown,) = re.findall(r"<!-- python -m bench\.saturation -->\n(.*?)\n<!-- end -->", GUIDE, re.DOTALL)
-    assert shown == saturation.render(json.loads(saturation.RESULTS.read_text()))
 
 
 def test_too_few_workers_are_said_to_be_too_few(capsys: pytest.CaptureFixture[str]) -> None:
