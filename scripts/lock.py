@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "scripts" / "requirements.lock"
 REQUIREMENTS = ROOT / "requirements.txt"
 GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-#: What the lock is for; setup.sh takes no other.
+#: The supported versions; setup.sh refuses others.
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 BY_VERSION = {"torch", "torchvision"}
 UNLOCKED = re.compile(r"setuptools|triton|nvidia-.*|cuda-.*")

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes the virtual environment and installs a dependency group of pyproject.toml; does nothing where that is done.
+# Creates the virtual environment and installs a dependency group of pyproject.toml; does nothing if it is up to date.
 #
 #   scripts/setup.sh          what runs Inferlane on one host
 #   scripts/setup.sh GROUP    another group: api, worker, torch, otel, or dev, which has all of them
 #
-# PYTHON  the interpreter to build with, of Python 3.11 to 3.14 (default: the oldest of these that is here)
-# VENV    where the environment goes (default: .venv)
-# PIP_EXTRA_INDEX_URL and pip's other variables apply as ever; a CPU-only torch comes from an index that has one.
+# PYTHON  the interpreter, Python 3.11 to 3.14 (default: the oldest installed)
+# VENV    the virtual environment (default: .venv)
+# pip's configuration applies: PIP_EXTRA_INDEX_URL may name an index of CPU-only builds of torch.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,14 +31,14 @@ if ! fits "$VENV/bin/python"; then
   echo "Creating $VENV with $($python --version)"
   "$python" -m venv --clear "$VENV"
 fi
-# What was installed last: another text means there is something to do.
+# The part of the lock that was installed last.
 installed=$VENV/.$group.lock
 if [ "$locked" != "$(cat "$installed" 2>/dev/null)" ]; then
   echo "Installing the group $group (a few minutes the first time)"
-  echo "$locked" >"$installed.new"
+  printf '%s\n' "$locked" >"$installed.new"
   pip_install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }
   pip_install --require-hashes --no-deps -r "$installed.new"
-  # torch and its kin, whose files differ by platform and index.
+  # torch and torchvision, whose files differ by platform and index.
   by_version=$(sed -n 's/^# by version: //p' "$installed.new")
   if [ -n "$by_version" ]; then pip_install $by_version; fi
   mv "$installed.new" "$installed"
