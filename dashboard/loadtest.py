@@ -26,7 +26,7 @@ from inferlane.traffic import Shot, percentile
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from inferlane.operations import Wishes
+    from inferlane.operations import Parameters
     from inferlane.traffic import Account, Ended
 
 MOST_REQUESTS = 2000
@@ -125,8 +125,8 @@ class LoadTest:
         for number, model in zip(range(self.plan.requests), itertools.cycle(self.plan.models), strict=False):
             if self._stop.is_set():
                 return
-            wishes: Wishes = {"model": model, "priority": self.plan.priority, "top_k": 1}
-            yield Shot(Upload(photo.copy(f"{self._began}-{number}")), wishes)
+            parameters: Parameters = {"model": model, "priority": self.plan.priority, "top_k": 1}
+            yield Shot(Upload(photo.copy(f"{self._began}-{number}")), parameters)
 
     def _count(self, _account: Account, ended: Ended | None) -> None:
         if ended is None:

@@ -126,6 +126,22 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchSnapshot:
+    """A batch as it was at one moment; ``counts`` says how many items are in which state, and their ``total``."""
+
+    batch_id: str
+    ended: bool
+    counts: Mapping[str, int]
+    raw: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> BatchSnapshot:
+        """The batch in its resource."""
+        ended = document["status"] == "completed"
+        return cls(str(document["batch_id"]), ended, dict(document["counts"]), document)
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How one image of many ended: with a result or with an error, never both.
 

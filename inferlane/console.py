@@ -20,7 +20,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from inferlane import access
-from inferlane.asynchronous import AsyncClient
+from inferlane.clients import AsyncClient, Client
 from inferlane.errors import (
     AccessDenied,
     ClientError,
@@ -30,7 +30,6 @@ from inferlane.errors import (
     Unreachable,
 )
 from inferlane.retries import Retries
-from inferlane.synchronous import Client
 
 WIDE = 1000  # columns; nothing of ours is wider
 

@@ -1,8 +1,7 @@
-"""Server-sent events: what happens to a request or a batch, told the moment it happens.
+"""Server-sent events: what happens to a request or a batch, the moment it happens.
 
-The id of an event is its place in the history. A stream that breaks, or that the API ends to free its thread, is opened
-again with ``Last-Event-ID``, so nothing is told twice and nothing is missed. The logic is a generator like the flows of
-:mod:`inferlane.flow`, driven by :mod:`inferlane.listening`; it never opens a connection itself.
+The id of an event is its place in the history. A connection that breaks, or that the API closes to free its thread, is
+opened again with ``Last-Event-ID``, so no event is repeated or missed.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import Any
 
 import httpx
 
-from inferlane import batches, operations
 from inferlane.errors import Timeout, UnexpectedAnswer
 from inferlane.exchange import FINAL, Limits, exchange
-from inferlane.flow import Call, Pause
-from inferlane.operations import about
+from inferlane.flow import Call, Item, Pause, Read, Stream
+from inferlane.operations import REQUEST, Kind, about
 
 MEDIA_TYPE = "text/event-stream"
-FRUITLESS = 3  # streams in a row without a byte of content that mean that somebody on the way keeps them
+MOST_EMPTY = 3  # connections in a row without a byte: something on the way buffers them
+TOO_MANY = "too_many_waiters"
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
@@ -41,17 +40,9 @@ class Event:
     data: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Give me the next bytes of the answer to the last call; None at its end."""
-
-
-Listening = Generator[Call | Read | Pause | Event, httpx.Response | bytes | None, None]
-
-
 @dataclass(slots=True)
 class Parser:
-    """Turns the bytes of streams into events; what a broken stream leaves half told is dropped with :meth:`reset`.
+    """Turns the bytes of streams into events; :meth:`reset` drops the partial event of a broken stream.
 
     Follows the WHATWG HTML standard, "Interpreting an event stream".
 
@@ -111,45 +102,36 @@ class Parser:
             raise UnexpectedAnswer(f"an event that is no JSON: {text[:200]!r}") from None
 
 
-def of_request(request_id: str, limits: Limits) -> Listening:
-    """What has happened to a request and what happens, up to its end."""
-    with about(request_id):
-        yield from follow(f"{operations.path_of(request_id)}/events", f"request {request_id}", limits)
-
-
-def of_batch(batch_id: str, limits: Limits) -> Listening:
-    """The batch whenever more of its items have ended."""
-    yield from follow(f"{batches.path_of(batch_id)}/events", f"batch {batch_id}", limits)
-
-
-def follow(path: str, name: str, limits: Limits) -> Listening:
-    """The events at ``path`` up to the last, over as many streams as it takes.
+def follow(kind: Kind[Any], resource_id: str, limits: Limits) -> Stream[Event]:
+    """The events of a request or a batch up to the last, over as many connections as it takes.
 
     Args:
-        path: where the API tells them.
-        name: what it is about, for the error.
-        limits: ``until`` is looked at whenever bytes arrive, and at the latest after 15 silent seconds, which mean a
-            broken stream; the API sends a ping every ten.
+        kind: what it is.
+        resource_id: which one.
+        limits: ``until`` is checked whenever bytes arrive, and at the latest after 15 silent seconds, which mean a
+            broken connection; the API sends a ping every ten.
 
     Raises:
-        Timeout: the last event has not come in time; what it is about goes on.
-        UnexpectedAnswer: whoever answers sends no events, or keeps them.
-        Unavailable: with the code ``too_many_waiters``, since the API holds as many callers as it may.
+        Timeout: the last event has not come in time; the request or batch goes on.
+        UnexpectedAnswer: the answer is no event stream, or something on the way buffers it.
+        Unavailable: with the code ``too_many_waiters``: the API holds as many callers as it may.
         ClientError: as any call.
     """
-    parser, fruitless = Parser(), 0
-    while fruitless < FRUITLESS:
-        parser.reset()
-        answer = yield from exchange(lambda: _opening(path, parser.last), limits, final=FINAL | {"too_many_waiters"})
-        if answer.status_code == 204:
-            return
-        _check(answer)
-        heard, over = yield from _listen(parser, name, limits)
-        if over:
-            return
-        fruitless = 0 if heard else fruitless + 1
-        yield Pause(limits.retries.pause(0, parser.retry))
-    raise UnexpectedAnswer(f"{path} opens and ends without a word; something on the way keeps events")
+    path, parser, empty = kind.path(resource_id, "/events"), Parser(), 0
+    with about(resource_id if kind is REQUEST else None):
+        while empty < MOST_EMPTY:
+            parser.reset()
+            answer = yield from exchange(lambda: _opening(path, parser.last), limits, final=FINAL | {TOO_MANY})
+            if answer.status_code == 204:
+                return
+            if not answer.headers.get("Content-Type", "").startswith(MEDIA_TYPE):
+                raise UnexpectedAnswer(f"{answer.url} answered {answer.status_code} without a stream of events")
+            got_bytes, ended = yield from _read(parser, f"{kind.name} {resource_id}", limits)
+            if ended:
+                return
+            empty = 0 if got_bytes else empty + 1
+            yield Pause(limits.retries.pause(0, parser.retry))
+        raise UnexpectedAnswer(f"{path} opens and ends without a byte; a proxy on the way may buffer events")
 
 
 def _opening(path: str, last: str) -> Call:
@@ -158,16 +140,9 @@ def _opening(path: str, last: str) -> Call:
     return Call(method="GET", path=path, headers=headers | resume, stream=True)
 
 
-def _check(answer: httpx.Response) -> None:
-    if not answer.headers.get("Content-Type", "").startswith(MEDIA_TYPE):
-        raise UnexpectedAnswer(f"{answer.url} answered {answer.status_code} without a stream of events")
-
-
-def _listen(
-    parser: Parser, name: str, limits: Limits
-) -> Generator[Read | Event, httpx.Response | bytes | None, tuple[bool, bool]]:
-    """Yield the events of one stream; whether it told anything, and whether the last event of all was among it."""
-    heard = False
+def _read(parser: Parser, name: str, limits: Limits) -> Generator[Read | Item[Event], bytes | None, tuple[bool, bool]]:
+    """Yield the events of one connection; whether it had any bytes, and whether the last event was among them."""
+    got_bytes = False
     while True:
         try:
             chunk = yield Read()
@@ -175,10 +150,10 @@ def _listen(
             chunk = None
         if limits.left() <= 0:
             raise Timeout(f"{name} has not ended in time")
-        if not isinstance(chunk, bytes):
-            return heard, False
-        heard = True
+        if chunk is None:
+            return got_bytes, False
+        got_bytes = True
         for event in parser.feed(chunk):
-            yield event
+            yield Item(event)
             if event.name == "end":
-                return heard, True
+                return True, True

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 
+from inferlane.clients import Client
 from inferlane.errors import ClientError
 from inferlane.exchange import exchange
 from inferlane.flow import Call
-from inferlane.synchronous import Client
 
 INSIDE = "inside"
 PATHS: Mapping[str, str] = {
@@ -62,7 +62,7 @@ def gather(client: Client) -> Facts:
         ClientError: not even ``/livez`` is answered.
     """
     began = time.monotonic()
-    alive = client.run(exchange(lambda: Call(method="GET", path="/livez"), client.limits()))
+    alive = client.transport.run(exchange(lambda: Call(method="GET", path="/livez"), client.transport.limits()))
     took = time.monotonic() - began
     ahead = _ahead(alive, datetime.now(UTC))
     documents: dict[str, Mapping[str, Any]] = {}

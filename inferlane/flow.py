@@ -1,27 +1,26 @@
-"""One logic for both clients: a *flow* is a generator that yields what it wants done and gets back what came of it.
+"""One logic for both clients: a *flow* is a generator that yields steps and gets back what came of each.
 
-It yields :class:`Call` (send this, give me the response) and :class:`Pause` (let time pass). :func:`run` does that with
-an ``httpx.Client``, :func:`run_async` with an ``httpx.AsyncClient``. Flows never sleep or send by themselves, so every
-retry rule can be tested without a network.
+The steps are below; :mod:`inferlane.transport` performs them with an ``httpx.Client`` or ``httpx.AsyncClient``. Flows
+never sleep or send by themselves, so every retry rule can be tested without a network.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import httpx
 
+from inferlane.images import Source
+
 T = TypeVar("T")
-CONNECT_TIMEOUT = 5.0  # seconds; a host that is there answers a SYN at once
+CONNECT_TIMEOUT = 5.0  # seconds; a running host answers a SYN at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One HTTP request.
+    """Send an HTTP request; gives the ``httpx.Response``.
 
     Attributes:
         path: below the API's root.
@@ -30,9 +29,9 @@ class Call:
         json: a body to send as JSON.
         files: a multipart body: ``(field, (name, bytes, media type))`` each.
         form: the text fields of that multipart body.
-        wait: seconds the API may take its time, because we asked it to (``Prefer: wait``).
-        timeout: seconds without a byte after which the answer is given up.
-        stream: whether its bytes are wanted as they come; :mod:`inferlane.listening` does that.
+        wait: seconds that the API is asked to wait (``Prefer: wait``).
+        timeout: seconds without a byte after which the call fails.
+        stream: whether the answer stays open for :class:`Read`.
     """
 
     method: str
@@ -48,7 +47,7 @@ class Call:
     stream: bool = False
 
     def arguments(self) -> dict[str, Any]:
-        """It as arguments of ``httpx.Client.request``."""
+        """The arguments for ``httpx.Client.build_request``."""
         given: dict[str, Any] = {"method": self.method, "url": self.path, "headers": dict(self.headers)}
         given["timeout"] = httpx.Timeout(self.timeout, connect=min(CONNECT_TIMEOUT, self.timeout), pool=None)
         if self.params:
@@ -69,48 +68,25 @@ class Pause:
     seconds: float
 
 
-Flow = Generator[Call | Pause, httpx.Response | None, T]
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Read images into memory; gives a list of :class:`~inferlane.images.Upload`."""
+
+    sources: Sequence[Source]
 
 
-def run(flow: Flow[T], http: httpx.Client) -> T:
-    """What ``flow`` returns, its calls made with ``http``; errors of the transport are thrown into it."""
-    try:
-        step = next(flow)
-        while True:
-            try:
-                answer = _perform(step, http)
-            except httpx.RequestError as error:
-                step = flow.throw(error)
-            else:
-                step = flow.send(answer)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Gives the next bytes of the last call's open answer, None at its end."""
 
 
-def _perform(step: Call | Pause, http: httpx.Client) -> httpx.Response | None:
-    if isinstance(step, Call):
-        return http.request(**step.arguments())
-    time.sleep(step.seconds)
-    return None
+@dataclass(frozen=True, slots=True)
+class Item(Generic[T]):
+    """Pass a value on to the caller; only a :data:`Stream` yields it."""
+
+    value: T
 
 
-async def run_async(flow: Flow[T], http: httpx.AsyncClient) -> T:
-    """What ``flow`` returns, its calls made with ``http``; errors of the transport are thrown into it."""
-    try:
-        step = next(flow)
-        while True:
-            try:
-                answer = await _perform_async(step, http)
-            except httpx.RequestError as error:
-                step = flow.throw(error)
-            else:
-                step = flow.send(answer)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-
-
-async def _perform_async(step: Call | Pause, http: httpx.AsyncClient) -> httpx.Response | None:
-    if isinstance(step, Call):
-        return await http.request(**step.arguments())
-    await asyncio.sleep(step.seconds)
-    return None
+Step: TypeAlias = Call | Pause | Load | Read
+Flow: TypeAlias = Generator[Step, Any, T]
+Stream: TypeAlias = Generator[Step | Item[T], Any, None]

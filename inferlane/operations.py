@@ -1,46 +1,39 @@
 """What can be asked of the API, each as a flow that both clients run.
 
 ``POST /inference`` is asked to wait for the answer. When that takes longer than the API lets one call wait, the flow
-goes on by looking at the request with ``Prefer: wait``. A connection that breaks, an API that restarts or a lane that
-is full delay it and do not end it.
+goes on by looking at the request with ``Prefer: wait``. A broken connection, a restarting API or a full lane delay it
+and do not end it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, Protocol, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
-from inferlane import images
-from inferlane.answers import Result, Snapshot
+from inferlane.answers import BatchSnapshot, Result, Snapshot
 from inferlane.errors import ClientError, Gone, NotFound, Timeout, UnexpectedAnswer
 from inferlane.exchange import Limits, document_of, exchange
-from inferlane.flow import Call, Flow, Pause
+from inferlane.flow import Call, Flow, Item, Load, Pause, Stream
 from inferlane.images import Source, Upload
 
-
-class _Ending(Protocol):
-    @property
-    def ended(self) -> bool: ...
-
-
-ENDING = TypeVar("ENDING", bound=_Ending)
 LONGEST_WAIT = 20  # seconds one call asks the API to wait; proxies often cut silent connections after 30 or 60
+MAX_CUSTOM_ID = 200  # characters
 
 
 def new_id() -> str:
-    """An id nobody else has."""
+    """A unique id."""
     return uuid.uuid4().hex
 
 
 class Options(TypedDict, total=False):
-    """What may be asked of an image, besides the model.
+    """The parameters of a request besides the model.
 
     Attributes:
         priority: high, normal or low.
@@ -53,19 +46,55 @@ class Options(TypedDict, total=False):
     deadline: float | None
 
 
-class Wishes(Options, total=False):
-    """What may be asked of each of many images; ``model`` "any" takes the first model that is free."""
+class Parameters(Options, total=False):
+    """The parameters of a request; ``model`` "any" takes the first model that is free."""
 
     model: str
 
 
+class _Ending(Protocol):
+    @property
+    def ended(self) -> bool: ...
+
+
+S = TypeVar("S", bound=_Ending)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[S]):
+    """A kind of resource: its name, where the API keeps it, and how its document is read."""
+
+    name: str
+    root: str
+    of: Callable[[Mapping[str, Any]], S]
+
+    def path(self, resource_id: str, suffix: str = "") -> str:
+        """Where the API keeps the resource."""
+        return f"{self.root}/{quote(resource_id, safe='')}{suffix}"
+
+    def read(self, document: Mapping[str, Any]) -> S:
+        """The resource in a document.
+
+        Raises:
+            UnexpectedAnswer: it has none.
+        """
+        try:
+            return self.of(document)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnexpectedAnswer(f"the answer is no {self.name} resource: {error!r}") from None
+
+
+REQUEST = Kind("request", "/inference", Snapshot.of)
+BATCH = Kind("batch", "/batch_inference", BatchSnapshot.of)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """An image and what is wanted of it.
+class Submission:
+    """An image with its parameters.
 
     Attributes:
-        deadline: seconds after ``made`` (``time.monotonic``) from which on the answer is not wanted; a later attempt to
-            hand in asks for what is left of them.
+        deadline: seconds after ``made`` (``time.monotonic``) after which the answer is not wanted; a later attempt to
+            submit asks for what is left of them.
     """
 
     upload: Upload
@@ -76,15 +105,6 @@ class Order:
     request_id: str = field(default_factory=new_id)
     made: float = field(default_factory=time.monotonic)
 
-    @classmethod
-    def of(cls, source: Source, request_id: str | None = None, **wishes: Unpack[Wishes]) -> Order:
-        """The order for ``source``, read now; the deadline is counted from now.
-
-        Raises:
-            ImageUnreadable: ``source`` cannot be read.
-        """
-        return cls(upload=images.read(source), request_id=request_id or new_id(), **wishes)
-
     def call(self, wait: int) -> Call:
         """``POST /inference``; ``wait`` 0 does not wait."""
         left = None if self.deadline is None else self.made + self.deadline - time.monotonic()
@@ -93,6 +113,16 @@ class Order:
         return Call(
             method="POST", path="/inference", params=params, headers=headers, content=self.upload.data, wait=wait
         )
+
+
+def load(source: Source, request_id: str | None = None, **params: Unpack[Parameters]) -> Flow[Submission]:
+    """Read ``source``; the deadline counts from when it is read.
+
+    Raises:
+        ImageUnreadable: ``source`` cannot be read.
+    """
+    (upload,) = yield Load([source])
+    return Submission(upload=upload, request_id=request_id or new_id(), **params)
 
 
 def parameters(
@@ -110,28 +140,28 @@ def prefer(wait: int) -> str:
     return f"wait={wait}" if wait else "respond-async"
 
 
-def submit(order: Order, limits: Limits) -> Flow[Snapshot]:
-    """Hand in, do not wait."""
-    with about(order.request_id):
-        answer = yield from exchange(lambda: order.call(0), limits)
-        return snapshot_of(document_of(answer))
+def submit(submission: Submission, limits: Limits) -> Flow[Snapshot]:
+    """Submit without waiting."""
+    with about(submission.request_id):
+        answer = yield from exchange(lambda: submission.call(0), limits)
+        return REQUEST.read(document_of(answer))
 
 
-def predict(order: Order, limits: Limits) -> Flow[Result]:
-    """Hand in and wait for the answer; handed in again if the API has lost the request.
+def predict(submission: Submission, limits: Limits) -> Flow[Result]:
+    """Submit and wait for the answer; submit again if the API has lost the request.
 
     Raises:
         Timeout: it has not ended by the end of ``limits``.
         RequestEnded, InvalidImage: it ended without an answer.
     """
-    with about(order.request_id):
+    with about(submission.request_id):
         while True:
-            answer = yield from exchange(lambda: order.call(wait_of(limits)), limits)
-            snapshot = snapshot_of(document_of(answer))
+            answer = yield from exchange(lambda: submission.call(wait_of(limits)), limits)
+            snapshot = REQUEST.read(document_of(answer))
             if snapshot.ended:
                 return snapshot.result()
             try:
-                return (yield from result(order.request_id, limits))
+                return (yield from result(submission.request_id, limits))
             except NotFound as error:
                 if isinstance(error, Gone):
                     raise
@@ -140,45 +170,47 @@ def predict(order: Order, limits: Limits) -> Flow[Result]:
 
 def result(request_id: str, limits: Limits) -> Flow[Result]:
     """The answer of a request, once there is one; raises as :func:`predict` does."""
-    snapshot = yield from finished(request_id, limits)
+    snapshot = yield from finished(REQUEST, request_id, limits)
     return snapshot.result()
 
 
-def look(request_id: str, limits: Limits, wait: int = 0) -> Flow[Snapshot]:
-    """The request as it is; with ``wait``, once it has ended or that many seconds have passed."""
-    with about(request_id):
-        headers = {"Prefer": prefer(wait)} if wait else {}
-        call = Call(method="GET", path=path_of(request_id), headers=headers, wait=wait)
+def look(kind: Kind[S], resource_id: str, limits: Limits, wait: int = 0) -> Flow[S]:
+    """A resource as it is; with ``wait``, once it has ended or that many seconds have passed."""
+    headers = {"Prefer": prefer(wait)} if wait else {}
+    call = Call(method="GET", path=kind.path(resource_id), headers=headers, wait=wait)
+    return (yield from _resource(kind, resource_id, call, limits))
+
+
+def cancel(kind: Kind[S], resource_id: str, limits: Limits) -> Flow[S]:
+    """Cancel; a running request stays running until its worker notices."""
+    return (
+        yield from _resource(kind, resource_id, Call(method="POST", path=kind.path(resource_id, "/cancel")), limits)
+    )
+
+
+def _resource(kind: Kind[S], resource_id: str, call: Call, limits: Limits) -> Flow[S]:
+    with about(resource_id if kind is REQUEST else None):
         answer = yield from exchange(lambda: call, limits)
-        return snapshot_of(document_of(answer))
+        return kind.read(document_of(answer))
 
 
-def finished(request_id: str, limits: Limits) -> Flow[Snapshot]:
-    """The request once it has ended.
+def finished(kind: Kind[S], resource_id: str, limits: Limits) -> Flow[S]:
+    """A resource once it has ended.
 
     Raises:
         Timeout: it has not ended by the end of ``limits``.
     """
-    with about(request_id):
-        return (yield from until_ended(partial(look, request_id, limits), limits, f"request {request_id}"))
-
-
-def until_ended(look_once: Callable[[int], Flow[ENDING]], limits: Limits, name: str) -> Flow[ENDING]:
-    """What ``look_once(wait)`` returns as soon as that has ended.
-
-    Raises:
-        Timeout: it has not by the end of ``limits``.
-    """
     attempt = 0
     while limits.left() > 0:
         began, wait = time.monotonic(), wait_of(limits)
-        found = yield from look_once(wait)
+        found = yield from look(kind, resource_id, limits, wait)
         if found.ended:
             return found
         if time.monotonic() - began < wait / 2:  # the API had no place to wait: do not ask in a tight loop
             yield Pause(min(limits.left(), limits.retries.pause(attempt)))
             attempt += 1
-    raise Timeout(f"{name} has not ended in time; it goes on")
+    with about(resource_id if kind is REQUEST else None):
+        raise Timeout(f"{kind.name} {resource_id} has not ended in time; it goes on")
 
 
 def wait_of(limits: Limits) -> int:
@@ -186,42 +218,56 @@ def wait_of(limits: Limits) -> int:
     return max(1, math.ceil(min(limits.left(), LONGEST_WAIT)))
 
 
-def cancel(request_id: str, limits: Limits) -> Flow[Snapshot]:
-    """Cancel; the state afterwards is canceled, or still running until its worker notices."""
-    with about(request_id):
-        call = Call(method="POST", path=f"{path_of(request_id)}/cancel")
-        answer = yield from exchange(lambda: call, limits)
-        return snapshot_of(document_of(answer))
+def submit_batch(
+    sources: Sequence[Source], limits: Limits, model: str, **options: Unpack[Options]
+) -> Flow[BatchSnapshot]:
+    """Submit many images in one call, under a key that keeps a retry from running them twice.
+
+    They must fit into memory together; for a folder of thousands, ``as_completed`` holds only a few at a time.
+    """
+    uploads: Sequence[Upload] = yield Load(sources)
+    names = [_custom_id(item.name) or str(number) for number, item in enumerate(uploads)]
+    files = [
+        ("image", (name, item.data, "application/octet-stream")) for name, item in zip(names, uploads, strict=True)
+    ]
+    form = {**parameters(model, **options), "custom_id": names}
+    headers = {"Idempotency-Key": new_id(), "Prefer": "respond-async"}
+    call = Call(method="POST", path=BATCH.root, headers=headers, files=files, form=form)
+    answer = yield from exchange(lambda: call, limits)
+    return BATCH.read(document_of(answer))
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some of the requests asked for, newest first; ``cursor`` asks for those after them, None when there are none."""
-
-    snapshots: Sequence[Snapshot]
-    cursor: str | None
+def _custom_id(name: str) -> str:
+    """As much of the end of ``name`` as the API takes, without bytes that are no text."""
+    return name.encode("utf-8", "replace").decode()[-MAX_CUSTOM_ID:]
 
 
-def page(asked: Mapping[str, str], cursor: str | None, limits: Limits) -> Flow[Page]:
-    """One page of requests; it may be empty and still not the last."""
-    params = dict(asked) | ({"cursor": cursor} if cursor else {})
-    found = yield from document("/inference", limits, params=params)
+def items(batch_id: str, limits: Limits) -> Flow[list[dict[str, Any]]]:
+    """Every item of a batch, in the order sent."""
+    call = Call(method="GET", path=BATCH.path(batch_id, "/results"))
+    answer = yield from exchange(lambda: call, limits)
     try:
-        snapshots = tuple(snapshot_of(item) for item in found["requests"])
-    except (KeyError, TypeError) as error:
-        raise UnexpectedAnswer(f"the answer is no page of requests: {error!r}") from None
-    return Page(snapshots, found.get("next_cursor"))
+        return [json.loads(line) for line in answer.text.splitlines() if line]
+    except ValueError:
+        raise UnexpectedAnswer(f"{answer.url} did not answer with lines of JSON") from None
 
 
-def asked_for(status: str | None, model_type: str | None, page_size: int) -> dict[str, str]:
-    """The query of :func:`page`."""
+def requests(
+    limits: Callable[[], Limits], status: str | None, model_type: str | None, page_size: int
+) -> Stream[Snapshot]:
+    """The recent requests, newest first, page by page; ``limits`` makes those of each page."""
     given = {"status": status, "model_type": model_type, "limit": str(page_size)}
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def path_of(request_id: str) -> str:
-    """Where the API keeps a request."""
-    return f"/inference/{quote(request_id, safe='')}"
+    params = {name: value for name, value in given.items() if value is not None}
+    while True:
+        page = yield from document("/inference", limits(), params=params)
+        try:
+            found = [REQUEST.read(item) for item in page["requests"]]
+        except (KeyError, TypeError) as error:
+            raise UnexpectedAnswer(f"the answer is no page of requests: {error!r}") from None
+        yield from map(Item, found)
+        if (cursor := page.get("next_cursor")) is None:
+            return
+        params["cursor"] = cursor
 
 
 def document(
@@ -229,26 +275,14 @@ def document(
     params: Mapping[str, str] | None = None, body: Any = None,
 ) -> Flow[dict[str, Any]]:  # fmt: skip
     """The JSON object at ``path``."""
-    call = Call(method=method, path=path, params=params or {}, json=body)
+    call = Call(method=method, path=path, params=dict(params or {}), json=body)
     answer = yield from exchange(lambda: call, limits, accept)
     return document_of(answer) if answer.content else {}
 
 
-def snapshot_of(document: Mapping[str, Any]) -> Snapshot:
-    """The request in a document.
-
-    Raises:
-        UnexpectedAnswer: it is not a request resource.
-    """
-    try:
-        return Snapshot.of(document)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnexpectedAnswer(f"the answer is no request resource: {error!r}") from None
-
-
 @contextmanager
-def about(request_id: str) -> Iterator[None]:
-    """Errors raised inside say which request they are about."""
+def about(request_id: str | None) -> Iterator[None]:
+    """Add the request to the errors that are raised inside."""
     try:
         yield
     except ClientError as error:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from inferlane.asynchronous import AsyncClient
+from inferlane.clients import AsyncClient
 from inferlane.errors import (
     AccessDenied,
     ClientError,
@@ -27,7 +27,7 @@ from inferlane.errors import (
     UnknownModel,
     Unreachable,
 )
-from inferlane.operations import Wishes
+from inferlane.operations import Parameters
 from inferlane.rows import row_of
 
 #: Errors that say nothing about the photo at hand.
@@ -57,7 +57,7 @@ class Tally:
 
 async def sweep(
     client: AsyncClient, photos: Sequence[Path], write: Callable[[Mapping[str, Any]], None], console: Console, *,
-    concurrency: int, wishes: Wishes, tally: Tally,
+    concurrency: int, parameters: Parameters, tally: Tally,
 ) -> None:  # fmt: skip
     """Classify ``photos``, ``concurrency`` at a time, and ``write`` a row for each that has ended.
 
@@ -66,7 +66,7 @@ async def sweep(
     """
     with progress(console) as bar:
         task = bar.add_task("", total=len(photos))
-        outcomes = client.as_completed(photos, concurrency=concurrency, **wishes)
+        outcomes = client.as_completed(photos, concurrency=concurrency, **parameters)
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 if isinstance(outcome.error, GENERAL):

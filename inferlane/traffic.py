@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from itertools import repeat
 
 from inferlane.answers import Result
-from inferlane.asynchronous import AsyncClient
+from inferlane.clients import AsyncClient
 from inferlane.errors import ClientError
 from inferlane.images import Upload
-from inferlane.operations import Wishes
+from inferlane.operations import Parameters
 
 
 def arrivals(rate: float, duration: float, rng: random.Random) -> Iterator[float]:
@@ -67,7 +67,7 @@ class Shot:
     """
 
     upload: Upload
-    wishes: Wishes
+    parameters: Parameters
     judge: Callable[[Result], str] = _accept
 
 
@@ -172,7 +172,7 @@ async def _turn(at: float | None, began: float, running: set[asyncio.Task[None]]
 
 async def _fire(client: AsyncClient, shot: Shot) -> tuple[str, Result | None]:
     try:
-        result = await client.predict(shot.upload.data, **shot.wishes)
+        result = await client.predict(shot.upload.data, **shot.parameters)
     except ClientError as error:
         return error.code, None
     return shot.judge(result), result

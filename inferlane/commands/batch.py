@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from inferlane import images
-from inferlane.answers import Outcome
-from inferlane.batches import BatchSnapshot
-from inferlane.commands.command import Command, add_wishes, options_of, positive
+from inferlane.answers import BatchSnapshot, Outcome
+from inferlane.commands.command import Command, add_options, options_of, positive
 from inferlane.commands.watch import Followed, follow
 from inferlane.console import Context, Exit, UsageError, plain, table
 from inferlane.jobs import Batch
@@ -29,7 +28,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--results", metavar="ID", help="what a batch has come to so far")
     what.add_argument("--cancel", metavar="ID", help="cancel what has not ended of a batch")
     parser.add_argument("--items", type=positive, default=64, metavar="N", help="photos in one call (%(default)s)")
-    add_wishes(parser)
+    add_options(parser)
 
 
 def _run(context: Context) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Group
 
 from inferlane import images
-from inferlane.commands.command import Command, add_wishes, options_of, positive
+from inferlane.commands.command import Command, add_options, options_of, positive
 from inferlane.commands.requests import footnote, predictions, source
 from inferlane.console import Context, Exit, UsageError, plain
 from inferlane.retries import Retries
@@ -32,7 +32,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, help="of the output, when its name does not say")
     parser.add_argument("--fresh", action="store_true", help="overwrite the output instead of going on with it")
     parser.add_argument("-j", "--concurrency", type=positive, default=16, metavar="N", help="at a time (%(default)s)")
-    add_wishes(parser)
+    add_options(parser)
 
 
 def _run(context: Context) -> int:
@@ -97,7 +97,7 @@ async def _sweep(
     async with context.async_client() as client:
         await sweep(
             client, photos, write, context.log, concurrency=given.concurrency, tally=tally,
-            wishes={"model": given.model, **options_of(given)},
+            parameters={"model": given.model, **options_of(given)},
         )  # fmt: skip
 
 

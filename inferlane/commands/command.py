@@ -46,15 +46,15 @@ def positive(text: str) -> int:
     return value
 
 
-def add_wishes(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """What may be asked of an image."""
-    wishes = parser.add_argument_group("what is wanted")
-    wishes.add_argument("-m", "--model", default="any", help="which model shall answer (%(default)s)")
-    wishes.add_argument("-p", "--priority", choices=("high", "normal", "low"), default="normal")
-    wishes.add_argument("-k", "--top-k", type=positive, default=5, metavar="N", help="how many classes (%(default)s)")
-    wishes.add_argument("--deadline", type=float, metavar="SECONDS", help="after which an answer is not wanted")
+    group = parser.add_argument_group("the request")
+    group.add_argument("-m", "--model", default="any", help="which model shall answer (%(default)s)")
+    group.add_argument("-p", "--priority", choices=("high", "normal", "low"), default="normal")
+    group.add_argument("-k", "--top-k", type=positive, default=5, metavar="N", help="how many classes (%(default)s)")
+    group.add_argument("--deadline", type=float, metavar="SECONDS", help="after which an answer is not wanted")
 
 
 def options_of(arguments: argparse.Namespace) -> Options:
-    """The arguments of :func:`add_wishes`, but for the model."""
+    """The arguments of :func:`add_options`, but for the model."""
     return {"priority": arguments.priority, "top_k": arguments.top_k, "deadline": arguments.deadline}

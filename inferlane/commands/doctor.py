@@ -12,11 +12,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from inferlane.checks import Finding, Verdict, examine
+from inferlane.clients import Client
 from inferlane.commands.command import Command
 from inferlane.console import Context, Exit, plain, seconds, table
 from inferlane.errors import ClientError
 from inferlane.facts import gather
-from inferlane.synchronous import Client
 
 COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "red", Verdict.UNKNOWN: "dim"}
 

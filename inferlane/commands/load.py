@@ -13,10 +13,10 @@ from typing import Any
 from rich.console import RenderableType
 
 from inferlane import images, traffic
-from inferlane.commands.command import Command, add_wishes, options_of, positive
+from inferlane.commands.command import Command, add_options, options_of, positive
 from inferlane.console import Context, Exit, UsageError, plain, seconds, sections, table
 from inferlane.images import Upload
-from inferlane.operations import Wishes
+from inferlane.operations import Parameters
 from inferlane.retries import ONCE
 from inferlane.sweep import progress
 from inferlane.traffic import Account, Ended, Shot
@@ -29,7 +29,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--in-flight", type=positive, default=1000, metavar="N",
                         help="under way at most; what is beyond is counted, not sent (%(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, help="the same seed gives the same moments")
-    add_wishes(parser)
+    add_options(parser)
 
 
 def _run(context: Context) -> int:
@@ -57,8 +57,8 @@ async def _drive(context: Context, uploads: list[Upload]) -> Account:
             bad = account.errors.total()
             bar.update(task, completed=account.sent + account.unsent, description=f"{bad} failed" if bad else "")
 
-        wishes: Wishes = {"model": given.model, **options_of(given)}
-        shots = cycle([Shot(upload, wishes) for upload in uploads])
+        parameters: Parameters = {"model": given.model, **options_of(given)}
+        shots = cycle([Shot(upload, parameters) for upload in uploads])
         async with context.async_client() as client:
             return await traffic.drive(client, shots, times, in_flight=given.in_flight, on_end=show)
 

@@ -11,12 +11,12 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from inferlane.clients import Client
 from inferlane.commands.command import Command, positive
 from inferlane.commands.system import lane_table, stage_table, verdict, worker_table
 from inferlane.console import Context, Exit, UsageError, plain, sections
 from inferlane.errors import ClientError
 from inferlane.retries import ONCE
-from inferlane.synchronous import Client
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 from urllib.parse import quote
 
 from inferlane.answers import Snapshot
+from inferlane.clients import Client
 from inferlane.commands.command import Command
 from inferlane.commands.requests import resource
 from inferlane.console import Context, Exit, UsageError, plain, table
 from inferlane.retries import ONCE
-from inferlane.synchronous import Client
 
 ACTIONS = ("list", "show", "requeue", "delete")
 MODES = ("crash", "exit", "hang", "slow", "error", "drop", "freeze", "off")

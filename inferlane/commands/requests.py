@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from inferlane.answers import Result, Snapshot
-from inferlane.commands.command import Command, add_wishes, options_of
+from inferlane.commands.command import Command, add_options, options_of
 from inferlane.console import Context, Exit, plain, seconds, sections, table
 from inferlane.images import Source
 from inferlane.retries import Retries
@@ -61,7 +61,7 @@ def _event(entry: Mapping[str, Any]) -> tuple[str, str, str]:
 def _one_image(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", help="a photo, or - for standard input")
     parser.add_argument("--request-id", help="your own id; the same id and photo run once")
-    add_wishes(parser)
+    add_options(parser)
 
 
 def _one_id(parser: argparse.ArgumentParser) -> None:

@@ -11,10 +11,10 @@ from urllib.parse import quote
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from inferlane.clients import Client
 from inferlane.commands.command import Command
 from inferlane.commands.operators import order
 from inferlane.console import Context, Exit, Fitting, plain, seconds, sections, table
-from inferlane.synchronous import Client
 
 COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 STAGES = ("queue", "decode", "infer", "total")

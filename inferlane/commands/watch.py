@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from inferlane.answers import Snapshot
-from inferlane.batches import BatchSnapshot
+from inferlane.answers import BatchSnapshot, Snapshot
+from inferlane.clients import Client
 from inferlane.commands.command import Command
 from inferlane.commands.requests import footnote, predictions
 from inferlane.console import Context, Exit, plain, table
@@ -22,7 +22,6 @@ from inferlane.errors import ClientError, NotFound, Timeout, Unavailable, Unexpe
 from inferlane.events import Event
 from inferlane.jobs import Batch, Job
 from inferlane.retries import Retries
-from inferlane.synchronous import Client
 
 LOOK_EVERY = 0.5  # seconds between two looks, where there are no events
 OPEN = frozenset({"queued", "running"})

@@ -41,7 +41,8 @@ def problem(photo: Path, result: Result) -> str:
 def show(console: Console, photo: Path, result: Result) -> None:
     """Print the classes, each with a bar as long as its probability."""
     took = seconds(result.processing_time)
-    console.print(plain(f"{photo.name}: {result.model}, weights {result.weights}, {took}"), markup=False)
+    line = plain(f"{photo.name}: {result.model}, weights {result.weights}, {took}")
+    console.print(line, markup=False, soft_wrap=True)
     table = Table.grid(padding=(0, 1))
     for guess in result.predictions:
         bar = "█" * max(1, round(WIDTH * guess.confidence))

@@ -14,7 +14,7 @@ from common.settings import get_settings
 from inferlane import images, traffic
 from inferlane.answers import Result
 from inferlane.images import Upload
-from inferlane.operations import Wishes
+from inferlane.operations import Parameters
 from inferlane.traffic import Shot
 
 CAT = Path(__file__).resolve().parents[2] / "docs" / "images" / "cat.png"
@@ -94,8 +94,8 @@ def photos_of(arguments: argparse.Namespace) -> list[Photo]:
 def shots(arguments: argparse.Namespace, rng: random.Random) -> Iterator[Shot]:
     """Requests without end: the photos in turn, models and priorities drawn by their shares."""
     for photo in itertools.cycle(photos_of(arguments)):
-        wishes: Wishes = {"model": _draw(arguments.models, rng), "priority": _draw(arguments.priorities, rng)}
-        yield Shot(photo.upload, wishes, photo.judge)
+        parameters: Parameters = {"model": _draw(arguments.models, rng), "priority": _draw(arguments.priorities, rng)}
+        yield Shot(photo.upload, parameters, photo.judge)
 
 
 def times(arguments: argparse.Namespace, rng: random.Random) -> Iterable[float | None]:

@@ -41,8 +41,8 @@ class Live:
         if ended is not None:
             self.ended.append(ended)
             if ended.code and self._verbose:
-                wishes = " ".join(str(value) for value in ended.shot.wishes.values())
-                self._console.print(plain(f"{ended.code} after {seconds(ended.latency)} ({wishes})"), style="red")
+                shown = " ".join(str(value) for value in ended.shot.parameters.values())
+                self._console.print(plain(f"{ended.code} after {seconds(ended.latency)} ({shown})"), style="red")
         done = account.sent + account.unsent
         self._bar.update(self._task, completed=done, description=self._words(account))
 

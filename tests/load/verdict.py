@@ -59,7 +59,7 @@ def groups(ended: Iterable[Ended], kind: str) -> dict[str, dict[str, Any]]:
     """Numbers for each model or priority that was asked for."""
     accounts: dict[str, Account] = {}
     for one in ended:
-        accounts.setdefault(str(one.shot.wishes[kind]), Account()).add(one)  # type: ignore[literal-required]
+        accounts.setdefault(str(one.shot.parameters[kind]), Account()).add(one)  # type: ignore[literal-required]
     return {
         name: {
             "sent": account.sent,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inferlane import operations
 from inferlane.answers import InOrder, Outcome, Snapshot, item_outcome
 from inferlane.errors import Canceled, Failed, InvalidImage, Refused, UnexpectedAnswer
-from inferlane.operations import snapshot_of
 
 ITEM: dict[str, Any] = {
     "index": 1,
@@ -78,4 +78,4 @@ def test_a_snapshot_knows_whether_it_is_the_end() -> None:
 
 def test_a_document_that_is_no_request_is_unexpected() -> None:
     with pytest.raises(UnexpectedAnswer):
-        snapshot_of({"hello": "world"})
+        operations.REQUEST.read({"hello": "world"})
