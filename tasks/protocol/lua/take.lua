@@ -16,12 +16,44 @@ local open = {}
 local any_paused = redis.call('EXISTS', prefix .. 'paused') == 1
 for i = 1, n do open[i] = not (any_paused and redis.call('HEXISTS', prefix .. 'paused', ARGV[5 + i]) == 1) end
 
--- The first message in an order: what was empty once is empty for the rest of this script.
+local RANKS, ranks = {high = 1, normal = 2, low = 3}, {}
+for i = 1, n do ranks[i] = RANKS[string.match(ARGV[5 + i], '^%a+')] or 0 end
+
+-- When the request at the head of a lane was accepted, nil in an empty lane. What has no record is the oldest.
+local function waits_since(i)
+  local head = redis.call('LINDEX', KEYS[i], -1)
+  if not head then return nil end
+  local id = string.match(head, '^{"body": ?"%[%[%[\\"([^\\"]+)')
+  return tonumber(id and redis.call('HGET', request_key(id), 'created') or 0)
+end
+
+-- What was empty once is empty for the rest of this script.
 local empty = {}
+
+-- The lane to serve in the place of lane i: a more urgent one whose head has waited longer, so that nobody waits longer for
+-- being more urgent.
+local function most_overdue(i)
+  local best, since = i, nil
+  for j = 1, n do
+    if ranks[j] < ranks[i] and ranks[j] > 0 and open[j] and not empty[j] then
+      local accepted = waits_since(j)
+      if not accepted then
+        empty[j] = true
+      else
+        since = since or waits_since(i)
+        if since and accepted < since then best, since = j, accepted end
+      end
+    end
+  end
+  return best
+end
+
+-- The next message in an order of the lanes, and its lane.
 local function pop(order)
   for place = 1, n do
     local i = string.byte(order, place) - 64
     if open[i] and not empty[i] then
+      i = most_overdue(i)
       local message = redis.call('RPOP', KEYS[i])
       if message then return i, message end
       empty[i] = true

@@ -72,6 +72,30 @@ def test_low_progresses_while_high_is_saturated(toy: Toy, gateway: Gateway, moni
     assert 15 <= ledger["succeeded"] - served_before <= 60
 
 
+def test_nobody_waits_longer_for_being_more_urgent(
+    toy: Toy, gateway: Gateway, monitor: Monitor, stack: Stack
+) -> None:
+    """Most of the load is high: by turns alone, high would wait for longer than the few that are normal or low."""
+    controls = Controls(stack.settings())
+    for priority in PRIORITIES:
+        controls.pause(f"{priority}.toy", "test")
+    order = ["high"] * 4 + ["normal"] + ["high"] * 4 + ["low"]
+    items = [Submission(image=b"ok", model_type="toy", priority=order[i % 10]) for i in range(100)]
+    ids = [gateway.submit(item).id for item in items]
+    for priority in PRIORITIES:
+        controls.resume(f"{priority}.toy")
+    toy("toy-1", "-c", "1", MAX_BATCH=1)
+    requests = all_ended(gateway, ids, 60)
+    check_books(monitor, requests)
+    served = sorted(requests, key=lambda request: request.started_at or 0)
+    for place, request in enumerate(served):
+        older = [other for other in served[place + 1 :] if other.created_at < request.created_at]
+        overtaken = [other for other in older if PRIORITIES.index(other.priority) < PRIORITIES.index(request.priority)]
+        assert len(overtaken) <= 1  # the one that is next in the same hands
+    low = [place for place, request in enumerate(served) if request.priority == "low"]
+    assert low[0] < 50  # and low has its turns: it does not wait for all that is high
+
+
 def test_a_paused_lane_accepts_and_waits(
     toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, stack: Stack
 ) -> None:
