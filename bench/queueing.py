@@ -165,10 +165,16 @@ class Simulation(Outcome):
                     worker.listening = True
                     self._listening.append(worker)
                 return
+            lane = self._most_overdue(lane)
             worker.order.rotate(lane)
             worker.held += 1
             call = self._lanes[lane].popleft()
             self._at(self.plan.pickup, lambda call=call: self._is_ready(worker, call))  # type: ignore[misc]
+
+    def _most_overdue(self, lane: str) -> str:
+        """As in ``take.lua``: an older request of a higher priority goes first."""
+        urgent = [name for name in PRIORITIES[: PRIORITIES.index(lane)] if self._lanes[name]]
+        return min([lane, *urgent], key=lambda name: self._lanes[name][0].arrived)
 
     def _is_ready(self, worker: Worker, call: Call) -> None:
         worker.ready.append(call)

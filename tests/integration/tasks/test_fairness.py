@@ -72,9 +72,7 @@ def test_low_progresses_while_high_is_saturated(toy: Toy, gateway: Gateway, moni
     assert 15 <= ledger["succeeded"] - served_before <= 60
 
 
-def test_nobody_waits_longer_for_being_more_urgent(
-    toy: Toy, gateway: Gateway, monitor: Monitor, stack: Stack
-) -> None:
+def test_nobody_waits_longer_for_being_more_urgent(toy: Toy, gateway: Gateway, monitor: Monitor, stack: Stack) -> None:
     """Most of the load is high: by turns alone, high would wait for longer than the few that are normal or low."""
     controls = Controls(stack.settings())
     for priority in PRIORITIES:
