@@ -1,4 +1,4 @@
-"""What can go wrong with a request, as one small tree.
+"""Errors of requests, as one tree.
 
 ::
 
@@ -8,14 +8,14 @@
     ├── AlreadyFinished        too late to cancel                           already_finished
     ├── IdempotencyConflict    same id, another body                        idempotency_conflict
     ├── UnsupportedModel       no such model                                unknown_model
-    ├── TooManyWaiters         this process's waiting places are taken      too_many_waiters
-    ├── Refused                not accepted; come back after `retry_after`
-    │   ├── LaneFull           the lane holds all it may                    lane_full
+    ├── TooManyWaiters         MAX_WAITERS callers wait in this process     too_many_waiters
+    ├── Refused                not accepted; try again after `retry_after`
+    │   ├── LaneFull           the lane is full                             lane_full
     │   └── DeadlineHopeless   the expected wait exceeds the deadline       deadline_hopeless
     ├── Unavailable            Redis does not answer                        broker_unavailable
-    │   ├── UnsupportedServer  it is too old, or a cluster                  broker_unavailable
-    │   └── Full               Redis has no memory: nothing was stored
-    └── TransientFailure       inference failed in a way that may pass      transient_failure
+    │   ├── UnsupportedServer  Redis is too old, or a cluster               broker_unavailable
+    │   └── Full               Redis is out of memory; nothing was stored   broker_unavailable
+    └── TransientFailure       inference failed; a retry may succeed        transient_failure
 
 Each class takes one message; ``code`` and ``retryable`` belong to the class. They survive pickling and Celery's
 round trip because no ``__init__`` has a second positional argument.
@@ -33,7 +33,7 @@ class TaskError(Exception):
     retry_after: float | None = None
 
     def after(self, seconds: float | None) -> TaskError:
-        """This error, telling the caller to come back in ``seconds``."""
+        """This error, with ``retry_after`` set to ``seconds``."""
         self.retry_after = seconds
         return self
 
@@ -69,21 +69,21 @@ class UnsupportedModel(TaskError):
 
 
 class TooManyWaiters(TaskError):
-    """Every waiting place of this process is taken; the request itself goes on."""
+    """MAX_WAITERS callers wait in this process; the request itself goes on."""
 
     code = "too_many_waiters"
     retryable = True
 
 
 class Refused(TaskError):
-    """Not accepted: nothing was stored; ``retry_after`` says when to come back."""
+    """Not accepted, and nothing stored; ``retry_after`` says when to try again."""
 
     code = "refused"
     retryable = True
 
 
 class LaneFull(Refused):
-    """The model's lanes hold as many requests as this priority may add to."""
+    """The model's lanes have no room for this priority."""
 
     code = "lane_full"
 
@@ -95,7 +95,7 @@ class DeadlineHopeless(Refused):
 
 
 class Unavailable(TaskError):
-    """Redis does not answer or cannot take writes."""
+    """Redis does not answer or accepts no writes."""
 
     code = "broker_unavailable"
     retryable = True
@@ -103,15 +103,15 @@ class Unavailable(TaskError):
 
 
 class UnsupportedServer(Unavailable):
-    """The server that answers cannot hold the queue; the message says why and what to do."""
+    """The Redis server cannot hold the queue; the message says why and what to do."""
 
 
 class Full(Unavailable):
-    """Redis has no memory for it; nothing of it was stored."""
+    """Redis is out of memory; nothing was stored."""
 
 
 class TransientFailure(TaskError):
-    """Inference failed in a way that another attempt may not; Celery's autoretry runs it again."""
+    """Inference failed and another attempt may succeed; Celery's autoretry retries it."""
 
     code = "transient_failure"
     retryable = True

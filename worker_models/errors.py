@@ -1,4 +1,4 @@
-"""What can go wrong in a model, in one small tree.
+"""Errors of models, as one tree.
 
 ::
 
@@ -6,16 +6,16 @@
     ├── InvalidInput            invalid_input         the image's fault: permanent, never retried
     │   ├── EmptyImage          empty_image           no bytes
     │   ├── UnsupportedImage    unsupported_image     not an image of a known format, or a variant that is not decoded
-    │   ├── TruncatedImage      truncated_image       begins like one, but is cut short or damaged
+    │   ├── TruncatedImage      truncated_image       truncated or damaged
     │   └── ImageTooLarge       image_too_large       over the limit in bytes
     │       ├── TooManyPixels   too_many_pixels       over the limit in pixels
     │       ├── SideTooLong     side_too_long         over the limit in width or height
-    │       ├── TooManyScans    too_many_scans        a JPEG that would be gone over too often
-    │       └── DecodeTooLarge  decode_too_large      needs more memory than a worker may decode with
-    ├── UnknownModel            unknown_model         no such name, or a factory that cannot be imported
-    ├── WeightsUnavailable      weights_unavailable   no source of weights could be used
-    ├── InferenceFailed         inference_failed      the runtime raised: may work when tried again
-    └── BatcherClosed           batcher_closed        the worker is stopping: works in another one
+    │       ├── TooManyScans    too_many_scans        a JPEG with too many scans
+    │       └── DecodeTooLarge  decode_too_large      needs more memory than DECODE_MEMORY
+    ├── UnknownModel            unknown_model         unknown name, or a factory that cannot be imported
+    ├── WeightsUnavailable      weights_unavailable   no source has usable weights
+    ├── InferenceFailed         inference_failed      the runtime raised; a retry may succeed
+    └── BatcherClosed           batcher_closed        the worker is stopping; another one can run it
 
 Each takes one message, so each survives pickling and Celery's result round trip.
 """
@@ -32,7 +32,7 @@ class ModelError(Exception):
 
 
 class InvalidInput(ModelError):
-    """The input can never be answered, however often it is tried."""
+    """The input is at fault: never retried."""
 
     code: ClassVar[str] = "invalid_input"
 
@@ -44,13 +44,13 @@ class EmptyImage(InvalidInput):
 
 
 class UnsupportedImage(InvalidInput):
-    """The bytes are no image of a format, or of a variant of one, that this project decodes."""
+    """The bytes are not an image of a supported format and variant."""
 
     code: ClassVar[str] = "unsupported_image"
 
 
 class TruncatedImage(InvalidInput):
-    """The bytes begin like an image and then end early or make no sense."""
+    """The image ends early or is damaged."""
 
     code: ClassVar[str] = "truncated_image"
 
@@ -62,25 +62,25 @@ class ImageTooLarge(InvalidInput):
 
 
 class TooManyPixels(ImageTooLarge):
-    """The image has more pixels than are decoded."""
+    """The image has more than MAX_IMAGE_PIXELS."""
 
     code: ClassVar[str] = "too_many_pixels"
 
 
 class SideTooLong(ImageTooLarge):
-    """The image is wider or higher than is decoded."""
+    """A side of the image is longer than MAX_IMAGE_SIDE."""
 
     code: ClassVar[str] = "side_too_long"
 
 
 class TooManyScans(ImageTooLarge):
-    """The JPEG comes in so many scans that decoding it would take too long."""
+    """The JPEG has so many scans that decoding would take too long."""
 
     code: ClassVar[str] = "too_many_scans"
 
 
 class DecodeTooLarge(ImageTooLarge):
-    """Decoding the image needs more memory than a worker's decoders may take."""
+    """Decoding needs more memory than DECODE_MEMORY."""
 
     code: ClassVar[str] = "decode_too_large"
 
@@ -98,12 +98,12 @@ class WeightsUnavailable(ModelError):
 
 
 class InferenceFailed(ModelError):
-    """The runtime failed on this input; trying again may help."""
+    """The runtime failed on this input; a retry may succeed."""
 
     code: ClassVar[str] = "inference_failed"
 
 
 class BatcherClosed(ModelError):
-    """The batcher accepts nothing any more."""
+    """The batcher has been closed."""
 
     code: ClassVar[str] = "batcher_closed"

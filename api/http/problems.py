@@ -38,24 +38,24 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "invalid_base64": ProblemType(400, "The image is not valid base64"),
     "invalid_multipart": ProblemType(400, "The multipart body is malformed"),
     "empty_body": ProblemType(400, "The body is empty"),
-    "unauthorized": ProblemType(401, "An API key is needed"),
+    "unauthorized": ProblemType(401, "An API key is required"),
     "forbidden": ProblemType(403, "This API key may not do that"),
-    "not_found": ProblemType(404, "There is no such thing here"),
-    "unknown_request": ProblemType(404, "There is no such request"),
-    "unknown_batch": ProblemType(404, "There is no such batch"),
-    "model_not_found": ProblemType(404, "There is no such model or version"),
-    "unknown_lane": ProblemType(404, "There is no such lane"),
-    "unknown_worker": ProblemType(404, "There is no such worker"),
-    "unknown_dead_letter": ProblemType(404, "There is no such dead letter"),
+    "not_found": ProblemType(404, "This resource does not exist"),
+    "unknown_request": ProblemType(404, "This request does not exist"),
+    "unknown_batch": ProblemType(404, "This batch does not exist"),
+    "model_not_found": ProblemType(404, "This model or version does not exist"),
+    "unknown_lane": ProblemType(404, "This lane does not exist"),
+    "unknown_worker": ProblemType(404, "This worker is not online"),
+    "unknown_dead_letter": ProblemType(404, "This dead letter does not exist"),
     "method_not_allowed": ProblemType(405, "This method is not allowed here"),
     "not_acceptable": ProblemType(406, "No representation matches the Accept header"),
     "already_finished": ProblemType(409, "The request has already finished"),
     "canceled": ProblemType(409, "The request was canceled"),
-    "purged_request": ProblemType(410, "The record of this request has been purged"),
+    "purged_request": ProblemType(410, "The record of this request has expired"),
     "body_too_large": ProblemType(413, "The body is too large"),
     "image_too_large": ProblemType(413, "The image is too large"),
-    "unsupported_media_type": ProblemType(415, "The body has a media type that is not supported"),
-    "misdirected": ProblemType(421, "This API does not answer to that host name"),
+    "unsupported_media_type": ProblemType(415, "The media type of the body is not supported"),
+    "misdirected": ProblemType(421, "This host name is not allowed"),
     "invalid_parameters": ProblemType(422, "Some parameters are missing or invalid"),
     "empty_image": ProblemType(422, "The image is empty"),
     "unsupported_image": ProblemType(422, "The data is not an image of a supported format"),
@@ -64,20 +64,20 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "side_too_long": ProblemType(422, "The image is too wide or too high"),
     "too_many_scans": ProblemType(422, "The JPEG has too many scans"),
     "decode_too_large": ProblemType(422, "The image needs too much memory to be decoded"),
-    "invalid_input": ProblemType(422, "The input cannot be used"),
-    "unknown_model": ProblemType(422, "There is no such model"),
+    "invalid_input": ProblemType(422, "The input is invalid"),
+    "unknown_model": ProblemType(422, "This model does not exist"),
     "idempotency_conflict": ProblemType(422, "The idempotency key was used with another body"),
     "rate_limited": ProblemType(429, "Too many requests", retryable=True),
-    "internal_error": ProblemType(500, "Something went wrong on our side"),
+    "internal_error": ProblemType(500, "Internal error"),
     "inference_failed": ProblemType(500, "The model failed on this request", retryable=True),
-    "poison": ProblemType(500, "The request was given up"),
+    "poison": ProblemType(500, "The request crashed its workers and became a dead letter"),
     "lane_full": ProblemType(503, "The lane is full", retryable=True),
     "deadline_hopeless": ProblemType(503, "The deadline cannot be met", retryable=True),
     "refused": ProblemType(503, "The request was refused", retryable=True),
     "too_many_waiters": ProblemType(503, "Too many callers are waiting", retryable=True),
     "broker_unavailable": ProblemType(503, "The queue cannot be reached", retryable=True),
-    "timeout": ProblemType(504, "The answer takes longer than a call may wait", retryable=True),
-    "expired": ProblemType(504, "The deadline passed before the request could be answered"),
+    "timeout": ProblemType(504, "No answer within the longest wait", retryable=True),
+    "expired": ProblemType(504, "The deadline passed before an answer"),
 }
 BY_STATUS: Mapping[int, str] = {
     400: "bad_request",
@@ -93,7 +93,7 @@ BY_STATUS: Mapping[int, str] = {
     500: "internal_error",
     503: "broker_unavailable",
 }
-DEFAULT_RETRY_AFTER = 1.0  # seconds; sent with every 429 and 503 for which nothing better is known
+DEFAULT_RETRY_AFTER = 1.0  # seconds; for a 429 or 503 without a computed one
 
 
 class Problem(Exception):
@@ -152,12 +152,12 @@ class Problem(Exception):
             members["errors"] = self.errors
         members |= self.members
         if in_request() and request.path.startswith("/v2"):
-            members["error"] = self.detail  # a string, where clients of the Open Inference Protocol look
+            members["error"] = self.detail  # a string, as clients of the Open Inference Protocol expect
         return members
 
 
 def wrong_value(name: str, detail: str) -> Problem:
-    """The problem of a parameter or a member of a body that cannot be what it is."""
+    """The problem of a parameter, or a member of a body, with an invalid value."""
     return Problem("invalid_parameters", f"Wrong value for {name}.", errors=[{"name": name, "detail": detail}])
 
 
@@ -168,7 +168,7 @@ def render(problem: Problem) -> Response:
     """
     level = logging.WARNING if problem.status >= 500 else logging.INFO
     if in_request():
-        # The words may be a caller's: beside the message, not in it, a line break in them is no line of the log.
+        # Kept out of the message: a line break in a caller's text must not forge a log line.
         facts = {"method": request.method, "path": request.path, "detail": problem.detail}
         log.log(level, "answered %d %s", problem.status, problem.code, extra=facts)
     response = Response(json.dumps(problem.document(), allow_nan=False), problem.status, mimetype=MEDIA_TYPE)

@@ -1,6 +1,6 @@
-"""The one judge of health: what is wrong with the system, from what Monitor and Gateway have read. Pure functions.
+"""Health: findings from what Monitor and Gateway have read. Pure functions.
 
-``/health``, ``/ops/snapshot``, the dashboard's sentence and the client's ``doctor`` all show these findings.
+``/health``, ``/ops/snapshot``, the dashboard's sentence and the client's ``doctor`` all show them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from tasks.lanes import room
 
 #: A lane counts as behind when its oldest request has waited this many seconds.
 BEHIND = 30.0
-#: Minutes whose ends say whether a model fails everything, and how many failures are needed for that.
+#: A model is failing when it has answered nothing and failed ENOUGH requests in this many minutes.
 LATELY = 5
 ENOUGH = 5
 
 
 class Severity(StrEnum):
-    """``problem``: requests are refused, fail or are not served. ``warning``: they are later than they should be."""
+    """``problem``: requests are refused, fail or are not served. ``warning``: they are late."""
 
     WARNING = "warning"
     PROBLEM = "problem"
@@ -30,12 +30,12 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong.
+    """One fault of the system.
 
     Attributes:
-        code: the kind, for programs.
-        detail: what it is, for people.
-        remedy: what to do about it.
+        code: for programs.
+        detail: what is wrong, for people.
+        remedy: what to do.
     """
 
     code: str
@@ -46,12 +46,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """What was read, each as :class:`tasks.inspect.monitor.Monitor` gives it.
+    """Input of :func:`judge`, each as :class:`tasks.inspect.monitor.Monitor` gives it.
 
     Attributes:
-        refusal: why Redis takes no writes now; empty when it does.
-        image_bytes: bytes of images that open requests hold, and how many they may; 0 for no limit.
-        ends: model -> requests that it answered, and that failed by its fault, in the last :data:`LATELY` minutes.
+        refusal: why Redis accepts no writes; empty when it does.
+        image_bytes: bytes of images of open requests, and their limit; 0 for none.
+        ends: model -> requests it answered, and failed by its own fault, in the last :data:`LATELY` minutes.
     """
 
     workers: Sequence[Mapping[str, Any]]
@@ -63,7 +63,7 @@ class Readings:
 
 
 def judge(seen: Readings, settings: Settings) -> list[Finding]:
-    """What is wrong, the worst first; empty when nothing is."""
+    """Findings, problems first."""
     found = [*_writes(seen), *_workers(seen, settings), *_failing(seen), *_full(seen, settings), *_lanes(seen)]
     return sorted(found, key=lambda finding: finding.severity is Severity.WARNING)
 
@@ -77,7 +77,7 @@ def status(findings: Sequence[Finding]) -> str:
 
 def outage(reason: str) -> Finding:
     """Redis cannot be used."""
-    return Finding("redis", Severity.PROBLEM, reason, "see that Redis runs, takes writes and has memory")
+    return Finding("redis", Severity.PROBLEM, reason, "check that Redis runs, accepts writes and has free memory")
 
 
 def _writes(seen: Readings) -> Iterator[Finding]:
@@ -94,20 +94,20 @@ def _workers(seen: Readings, settings: Settings) -> Iterator[Finding]:
                 yield Finding("no_worker", Severity.PROBLEM, f"no worker serves {model}", remedy)
     else:
         queued = sum(lane["depth"] for lane in seen.lanes)
-        detail = f"no workers online, {queued} waiting" if queued else "no workers online"
+        detail = f"no workers online, {queued} requests queued" if queued else "no workers online"
         yield Finding("no_worker", Severity.PROBLEM, detail, "start one: make start")
     # Names of workers hold names of hosts, and /health is public.
     for model in sorted({worker["model"] for worker in seen.silent}):
         number = sum(worker["model"] == model for worker in seen.silent)
-        detail = f"{number} of {model}'s workers without a sign of life, and nobody has taken over yet"
-        yield Finding("silent_worker", Severity.WARNING, detail, "look at its host and its log; start another worker")
+        detail = f"{number} of {model}'s workers lost their lease and have not been rescued yet"
+        yield Finding("silent_worker", Severity.WARNING, detail, "check its host and its log; start another worker")
 
 
 def _failing(seen: Readings) -> Iterator[Finding]:
     for model, (answered, failed) in sorted(seen.ends.items()):
         if failed >= ENOUGH and not answered:
-            detail = f"{model} failed all {failed} requests that it ended in the last {LATELY} minutes"
-            yield Finding("failing", Severity.PROBLEM, detail, "see the errors of its dead letters and its log")
+            detail = f"{model} failed all {failed} requests of the last {LATELY} minutes"
+            yield Finding("failing", Severity.PROBLEM, detail, "check its log and the errors of its dead letters")
 
 
 def _full(seen: Readings, settings: Settings) -> Iterator[Finding]:
@@ -126,11 +126,11 @@ def _full(seen: Readings, settings: Settings) -> Iterator[Finding]:
 
 
 def _full_of_images(seen: Readings) -> Iterator[Finding]:
-    """Another image of the usual size would be refused."""
+    """Whether another image of average size would be refused."""
     held, bound = seen.image_bytes
     number = sum(lane["depth"] + lane["running"] for lane in seen.lanes)
     if bound and number and held + held / number > bound:
-        detail = f"open requests hold {held} of the {bound} bytes of images that they may: requests are refused"
+        detail = f"images of open requests take {held} of {bound} bytes: requests are refused"
         remedy = "start workers, or raise MAX_QUEUE_BYTES or the maxmemory of Redis"
         yield Finding("images_full", Severity.PROBLEM, detail, remedy)
 
@@ -142,4 +142,4 @@ def _lanes(seen: Readings) -> Iterator[Finding]:
             yield Finding("paused", Severity.WARNING, f"lane {name} is paused", f"resume it: queues --resume {name}")
         elif (lane["oldest_age"] or 0) > BEHIND:
             detail = f"lane {name} is {lane['oldest_age']:.0f} s behind"
-            yield Finding("behind", Severity.WARNING, detail, "start workers for it")
+            yield Finding("behind", Severity.WARNING, detail, "start workers that serve it")

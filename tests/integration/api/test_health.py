@@ -96,7 +96,7 @@ def test_a_model_that_fails_everything_is_degraded_and_bad_images_are_not_its_fa
     assert {send(api, "error").status_code for _ in range(5)} == {500}
     code, status, found = health(api)
     assert (code, status) == (200, "degraded")
-    assert found == {"failing": "toy failed all 5 requests that it ended in the last 5 minutes"}
+    assert found == {"failing": "toy failed all 5 requests of the last 5 minutes"}
     assert api.client.get("/ops/snapshot?fresh=1").json()["reasons"] == list(found.values())
     assert send(api).status_code == 200
     assert healthy(api)

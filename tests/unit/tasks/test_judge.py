@@ -33,11 +33,11 @@ def test_nothing_is_found_in_a_system_that_is_well() -> None:
         ({"workers": []}, "no_worker", Severity.PROBLEM, "no workers online"),
         (
             {"workers": [], "lanes": [lane_row("low.toy", depth=2), lane_row("high", depth=1)]},
-            "no_worker", Severity.PROBLEM, "no workers online, 3 waiting",
+            "no_worker", Severity.PROBLEM, "no workers online, 3 requests queued",
         ),
         (
             {"silent": [worker_row("b@h", "toy"), worker_row("c@h", "toy")]},
-            "silent_worker", Severity.WARNING, "2 of toy's workers without a sign of life",
+            "silent_worker", Severity.WARNING, "2 of toy's workers lost their lease",
         ),
         ({"lanes": [lane_row("low.toy", paused=True)]}, "paused", Severity.WARNING, "lane low.toy is paused"),
         ({"lanes": [lane_row("low.toy", oldest_age=31.2)]}, "behind", Severity.WARNING, "lane low.toy is 31 s behind"),
@@ -52,7 +52,7 @@ def test_nothing_is_found_in_a_system_that_is_well() -> None:
         ),
         (
             {"image_bytes": (8000, 10_000), "lanes": [lane_row("normal.toy", depth=1, running=1)]},
-            "images_full", Severity.PROBLEM, "8000 of the 10000 bytes",
+            "images_full", Severity.PROBLEM, "8000 of 10000 bytes",
         ),
         ({"refusal": "Redis is full: OOM"}, "redis", Severity.PROBLEM, "nothing is accepted: Redis is full: OOM"),
     ],
