@@ -34,7 +34,9 @@ def test_stages_copy_only_from_stages_above_them() -> None:
     for name, stage in dockerfile().items():
         assert {origin for origin, _ in stage.copies if origin} <= set(above)
         above.append(name)
-    assert {service["build"]["target"] for service in own_services().values() if "build" in service} <= set(above)
+    builds = [service["build"] for service in own_services().values() if "build" in service]
+    assert {build["target"] for build in builds} <= set(above)
+    assert {(build["context"], build["dockerfile"]) for build in builds} == {(".", "deploy/Dockerfile")}
 
 
 @pytest.mark.parametrize("image", OWN_IMAGES)
