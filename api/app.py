@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
+from api.features import activity
 from api.features.webhooks import signing
 from api.http import auth, correlation, errors, openapi
 from api.input import intake
-from api.routes import BLUEPRINTS, ops
+from api.routes import BLUEPRINTS
 from api.services import EXTENSION, Services
 from api.version import VERSION
 from common.serving import behind
@@ -60,8 +61,8 @@ def create_app(settings: Settings | None = None, *, factories: Factories | None 
     correlation.register(app)
     auth.register(app, settings)
     errors.register(app)
-    ops.register(app)
+    activity.register(app)
     api = openapi.create(app, VERSION)
-    for blueprint in (*BLUEPRINTS, ops.blueprint):
+    for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     return app

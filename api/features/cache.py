@@ -1,11 +1,11 @@
 """Identical images: the answer to one is the answer to all, and twins that arrive together run once.
 
-The key is what an answer depends on: image, model, weights served now, ``top_k``; the priority, so that nobody waits in
-a lower lane than asked for; and the caller's API key, whose requests are nobody else's to look at. Whoever comes first
-claims it for a request id; everybody submits under that, and the queue accepts it once and replays it to the others. So
-there is no lock, and nobody to wait for who may be dead. An answer is shared, a request is not: only its first caller
-is given its id while it can be canceled; the others wait for its end, or get a request of their own. Off unless
-``CACHE_TTL`` is set. Calls with an identity of their own or a deadline are left alone.
+The key is what an answer depends on (image, model, weights served now, ``top_k``), the priority, so that nobody waits
+in a lower lane than asked for, and the caller's API key, whose requests only it may see. The first call claims the key
+for its request id; all calls submit under that id, and the queue accepts it once and replays it to the others. So there
+is no lock, and no dead holder to wait for. An answer is shared, a request is not: only its first caller is given its id
+while it can be canceled; the others wait for its end, or get a request of their own. Off unless ``CACHE_TTL`` is set.
+Calls with an identity of their own or a deadline are left alone.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import hashlib
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flask import current_app
-
-from api.features.store import Store
 from api.services import app_settings, service
 from tasks.inspect.monitor import Monitor
 from tasks.lanes import ANY
 from tasks.producer.gateway import uuid7
+from tasks.protocol.connections import prompt, translated
 from tasks.protocol.requests import State
 
 if TYPE_CHECKING:
@@ -46,37 +45,51 @@ def key(submission: Submission, weights: str, caller: str) -> str:
     return hashlib.sha256(json.dumps(said).encode() + b"\0" + submission.image).hexdigest()
 
 
-def shared(submission: Submission, caller: str) -> Submission:
-    """The submission under the id that everybody with the same key uses, and with the key as its fingerprint."""
-    digest = key(submission, Served.of().weights(submission.model_type), caller)
-    settings = app_settings()
-    owner = service(Store).claim(digest, str(uuid7()), min(settings.cache_ttl, settings.result_ttl))
-    return replace(submission, request_id=owner, fingerprint=digest)
+class SharedAnswers:
+    """Which request answers for a key. Raises :class:`tasks.errors.Unavailable` when Redis does not answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = prompt(settings.redis_url)
+        self._prefix = f"{settings.key_prefix}api:cache:"
+        self._release = self._redis.register_script((Path(__file__).parent / "release.lua").read_text())
+
+    def claim(self, key: str, request_id: str, seconds: int) -> str:
+        """The request that ``key`` stands for: the given one, or the one that claimed it in the last ``seconds``."""
+        with translated():
+            known = self._redis.set(self._prefix + key, request_id, nx=True, get=True, ex=seconds)
+        return request_id if known is None else known.decode()
+
+    def release(self, key: str, request_id: str) -> None:
+        """Let ``key`` be claimed again, if it still stands for ``request_id``."""
+        with translated():
+            self._release(keys=[self._prefix + key], args=[request_id])
 
 
-def settle(submission: Submission, record: Request | None) -> None:
-    """Forget an id under which no answer was found; one that may still come is waited for."""
-    if record is not None and record.state.terminal and record.state is not State.SUCCEEDED:
-        service(Store).release(str(submission.fingerprint), str(submission.request_id))
+class ServedWeights:
+    """The weights that the live workers have, read at most once in ``FRESH`` seconds by each process."""
 
-
-class Served:
-    """Which weights the live workers have, read at most once a second by each process."""
-
-    def __init__(self) -> None:
+    def __init__(self, _settings: Settings) -> None:
         self._read_at = float("-inf")
         self._found: list[tuple[str, str]] = []
 
-    @classmethod
-    def of(cls) -> Served:
-        """The one of the current app."""
-        found: Served = current_app.extensions.setdefault("inferlane-served", cls())
-        return found
-
-    def weights(self, model: str) -> str:
+    def of(self, model: str) -> str:
         """The weights of the workers of ``model``, as one string."""
         if time.monotonic() - self._read_at > FRESH:
             workers = service(Monitor).workers()
             self._found = sorted({(str(worker["model"]), str(worker["weights"])) for worker in workers})
             self._read_at = time.monotonic()
         return ",".join(f"{name}={weights}" for name, weights in self._found if model in (ANY, name))
+
+
+def shared(submission: Submission, caller: str) -> Submission:
+    """The submission under the id that every call with the same key uses, and with the key as its fingerprint."""
+    digest = key(submission, service(ServedWeights).of(submission.model_type), caller)
+    settings = app_settings()
+    owner = service(SharedAnswers).claim(digest, str(uuid7()), min(settings.cache_ttl, settings.result_ttl))
+    return replace(submission, request_id=owner, fingerprint=digest)
+
+
+def release_unanswered(submission: Submission, record: Request | None) -> None:
+    """Release the key of a request that ended without an answer; one that has not ended may still have one."""
+    if record is not None and record.state.terminal and record.state is not State.SUCCEEDED:
+        service(SharedAnswers).release(str(submission.fingerprint), str(submission.request_id))

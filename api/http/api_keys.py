@@ -33,7 +33,7 @@ class Caller:
     role: str
 
 
-class Keys:
+class KnownKeys:
     """The keys that are good here."""
 
     def __init__(self, known: Sequence[tuple[str, Caller]]) -> None:
@@ -43,7 +43,7 @@ class Keys:
         return bool(self._known)
 
     @classmethod
-    def of(cls, settings: Settings) -> Keys:
+    def of(cls, settings: Settings) -> KnownKeys:
         """The keys in ``API_KEYS`` and ``ADMIN_KEY``.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Who may call which route, and how often.
+"""Who may call which route.
 
 Each route declares its role where it is defined; :func:`roles` collects them into the one table that a test walks. A
 ``public`` route asks for nothing. A ``user`` route asks for a key unless the installation runs without (``AUTH``),
@@ -15,12 +15,10 @@ from flask import current_app, g, request
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import HTTPException
 
-from api.features.store import Store
-from api.http.api_keys import Keys
-from api.http.correlation import add_headers
+from api.http.api_keys import KnownKeys
+from api.http.failed_keys import FailedKeyLimiter
 from api.http.problems import Problem
-from api.http.rate_limit import Guesses
-from api.services import app_settings, service
+from api.http.rate_limit import spend_call
 from common.serving import answers_to, loopback
 from common.settings import SettingsError
 
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.datastructures import Headers
 
-    from api.http.api_keys import Caller
     from common.settings import Settings
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="inferlane"'}
@@ -46,10 +43,10 @@ def register(app: Flask, settings: Settings) -> None:
     Raises:
         SettingsError: the API would be open to other machines, or to those that guess.
     """
-    keys = Keys.of(settings)
+    keys = KnownKeys.of(settings)
     asked = needs_key(settings, keys)
     _refuse_weak_key(settings)
-    guesses = Guesses(keys)
+    limiter = FailedKeyLimiter(keys)
     names = {*settings.allowed_hosts, *map(_host_of, (settings.api_url, settings.dashboard_api_url))} - {""}
 
     def check() -> None:
@@ -58,15 +55,15 @@ def register(app: Flask, settings: Settings) -> None:
         role = g.role = role_of(request.endpoint)
         if role == "public":
             return
-        key = _key()
-        caller = guesses.caller(key, request.remote_addr or "") if key else None
+        key = _key_in(request.headers)
+        caller = limiter.caller(key, request.remote_addr or "") if key else None
         if caller is None and (asked or role == "admin" or key):
             raise _unknown(role, keys)
         if role == "admin" and (caller is None or caller.role != "admin"):
             raise Problem("forbidden", "This route needs the key of an administrator.")
         g.key_name = caller.name if caller else ""
         g.who = caller.name if caller else request.remote_addr
-        _spend(settings, caller)
+        spend_call(caller)
 
     app.before_request(check)
 
@@ -76,7 +73,7 @@ def admits(app: Flask, settings: Settings) -> Callable[[dict[str, Any]], bool]:
 
     The application itself refuses the others; this only says that it will not want the body.
     """
-    keys = Keys.of(settings)
+    keys = KnownKeys.of(settings)
     asked = needs_key(settings, keys)
 
     def check(environ: dict[str, Any]) -> bool:
@@ -90,7 +87,7 @@ def admits(app: Flask, settings: Settings) -> Callable[[dict[str, Any]], bool]:
     return check
 
 
-def needs_key(settings: Settings, keys: Keys) -> bool:
+def needs_key(settings: Settings, keys: KnownKeys) -> bool:
     """Whether user routes ask for a key.
 
     Raises:
@@ -138,10 +135,6 @@ def roles(app: Flask) -> dict[tuple[str, str], str]:
     }
 
 
-def _key() -> str:
-    return _key_in(request.headers)
-
-
 def _key_in(headers: Headers | EnvironHeaders) -> str:
     scheme, _, credentials = headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
@@ -149,51 +142,9 @@ def _key_in(headers: Headers | EnvironHeaders) -> str:
     return headers.get("X-API-Key", "").strip()
 
 
-def _unknown(role: str, keys: Keys) -> Problem:
-    if _key():
+def _unknown(role: str, keys: KnownKeys) -> Problem:
+    if _key_in(request.headers):
         return Problem("unauthorized", "This API key is not known.", headers=CHALLENGE)
     if role == "admin" and not keys:
         return Problem("forbidden", "Administrative routes are closed: no ADMIN_KEY is set.")
     return Problem("unauthorized", "Send an API key: Authorization: Bearer KEY, or X-API-Key.", headers=CHALLENGE)
-
-
-def _spend(settings: Settings, caller: Caller | None) -> None:
-    """Take one call from the caller's budget, if calls are limited."""
-    if settings.rate_limit is None:
-        return
-    calls, seconds = settings.rate_limit
-    who = f"key:{caller.name}" if caller else f"address:{request.remote_addr}"
-    left, after = service(Store).spend(who, calls, seconds)
-    g.spender = who
-    _tell(max(left, 0), after, calls, seconds)
-    if left < 0:
-        raise _exhausted(who, calls, seconds, after)
-
-
-def spend_items(count: int) -> None:
-    """Have a call that carries ``count`` images cost as much as ``count`` calls; one has been paid for already.
-
-    Raises:
-        Problem: ``rate_limited``, nothing more is taken; or ``invalid_parameters`` when no budget would ever do.
-    """
-    limit = app_settings().rate_limit
-    if limit is None or count < 2:
-        return
-    calls, seconds = limit
-    if count > calls:
-        detail = f"must have at most {calls} items: RATE_LIMIT allows {calls} in {seconds:g} s"
-        raise Problem("invalid_parameters", "Too many items.", errors=[{"name": "requests", "detail": detail}])
-    left, after = service(Store).spend(g.spender, calls, seconds, count - 1)
-    if left < 0:
-        raise _exhausted(g.spender, calls, seconds, after)
-    _tell(left, after, calls, seconds)
-
-
-def _tell(left: int, after: float, calls: int, seconds: float) -> None:
-    left_now = f'"default";r={left};t={after:.0f}'
-    add_headers({"RateLimit": left_now, "RateLimit-Policy": f'"default";q={calls};w={seconds:.0f}'})
-
-
-def _exhausted(who: str, calls: int, seconds: float, after: float) -> Problem:
-    said = f"{who.partition(':')[0]} limit: {calls} calls in {seconds:g} s."
-    return Problem("rate_limited", said, retry_after=after)

@@ -55,8 +55,3 @@ def traceparent() -> str:
         return given
     fresh = secrets.token_hex(24)
     return f"00-{fresh[:32]}-{fresh[32:]}-00"
-
-
-def server_timing(timings: Mapping[str, float]) -> str:
-    """A ``Server-Timing`` value from durations in seconds; the header wants milliseconds."""
-    return ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in timings.items())

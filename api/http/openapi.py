@@ -1,8 +1,8 @@
 """The OpenAPI document: what a route declares about itself, and the pages that show it.
 
 Routes declare with :meth:`Operations.operation`; flask-smorest joins that into the document at ``/openapi.json``.
-Errors are declared by problem code, so the document's status codes come from the same table as the answers. ``/docs``
-is Swagger UI with the files of ``flask-swagger-ui``: nothing is loaded from another host.
+Errors are declared by problem code, so their status codes come from the same table as the answers. ``/docs`` is Swagger
+UI with the files of ``flask-swagger-ui``: nothing is loaded from another host.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from flask import send_from_directory
 from flask_smorest import Api, Blueprint
 
 from api.http.problems import MEDIA_TYPE, PROBLEM_TYPES
-from api.views.schemas import ProblemSchema
+from api.views.schemas import REQUESTS
+from api.views.shapes import ref
+from api.views.system_schemas import SYSTEM
 
 if TYPE_CHECKING:
     from flask import Flask, Response
-    from marshmallow import Schema
 
 ROUTE = TypeVar("ROUTE", bound=Callable[..., Any])
 ASSETS = Path(flask_swagger_ui.__file__).parent / "dist"
@@ -52,14 +53,13 @@ class Answer:
     """A success that a route may send.
 
     Attributes:
-        schema: shape of the body; None for no body or one that is not JSON.
+        schema: a JSON Schema of the body or the name of a component; None for no body.
         headers: name to description.
-        media_type: of the body; empty for no body.
         example: a whole body.
     """
 
     description: str
-    schema: type[Schema] | Mapping[str, Any] | None = None
+    schema: str | Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     media_type: str = "application/json"
     example: Any = None
@@ -72,8 +72,10 @@ class Answer:
                 name: {"description": text, "schema": {"type": "string"}} for name, text in self.headers.items()
             }
         if self.schema is not None:
-            content = {"schema": self.schema} | ({"example": self.example} if self.example is not None else {})
-            found["content"] = {self.media_type: content}
+            schema = ref(self.schema) if isinstance(self.schema, str) else self.schema
+            found["content"] = {
+                self.media_type: {"schema": schema} | ({"example": self.example} if self.example else {})
+            }
         return found
 
 
@@ -89,6 +91,7 @@ class Operations(Blueprint):  # type: ignore[misc]
         parameters: Iterable[Mapping[str, Any]] = (),
         body: Mapping[str, Any] | None = None,
         operation_id: str,
+        summary: str = "",
         role: str = "user",
     ) -> Callable[[ROUTE], ROUTE]:
         """Register a route and its part of the document.
@@ -101,6 +104,7 @@ class Operations(Blueprint):  # type: ignore[misc]
             parameters: OpenAPI parameter objects, the path's own excepted.
             body: OpenAPI request body object.
             operation_id: the operation's name in generated clients.
+            summary: in place of the first line of the route's docstring, for a second operation of one function.
             role: who may call it: ``public``, ``user`` or ``admin``.
         """
 
@@ -112,8 +116,7 @@ class Operations(Blueprint):  # type: ignore[misc]
                 "parameters": [dict(item) for item in parameters],
                 "security": SECURITY[role],
             }
-            if body:
-                document["requestBody"] = dict(body)
+            document |= ({"requestBody": body} if body else {}) | ({"summary": summary} if summary else {})
             route._apidoc = {"manual_doc": document}  # type: ignore[attr-defined]  # noqa: SLF001 - its name
             route.role = role  # type: ignore[attr-defined]
             self.route(path, methods=[method])(route)
@@ -157,7 +160,7 @@ def problem_responses(codes: Iterable[str]) -> dict[str, Any]:
 
 def _problem_response(status: int, codes: list[str]) -> dict[str, Any]:
     lines = [f"`{code}`: {PROBLEM_TYPES[code].title}" for code in codes]
-    found: dict[str, Any] = {"description": ". ".join(lines), "content": {MEDIA_TYPE: {"schema": ProblemSchema}}}
+    found: dict[str, Any] = {"description": ". ".join(lines), "content": {MEDIA_TYPE: {"schema": ref("Problem")}}}
     if status in {429, 503}:
         found["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
     return found
@@ -170,8 +173,7 @@ def query(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, A
 
 def header(name: str, description: str, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A header parameter object."""
-    shape = dict(schema or {"type": "string"})
-    return {"in": "header", "name": name, "required": False, "description": description, "schema": shape}
+    return query(name, description, schema or {"type": "string"}) | {"in": "header"}
 
 
 def create(app: Flask, version: str) -> Api:
@@ -181,6 +183,8 @@ def create(app: Flask, version: str) -> Api:
     api = _Api(app)
     api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
     api.spec.components.security_scheme("apiKey", {"type": "apiKey", "in": "header", "name": "X-API-Key"})
+    for name, schema in (REQUESTS | SYSTEM).items():
+        api.spec.components.schema(name, schema)
     app.register_blueprint(_assets())
     return api
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flask import request
+
+from api.http.correlation import add_headers
+from api.services import app_settings
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,6 +25,14 @@ class Preference:
 
     wait: float
     applied: str
+
+
+def preference(default: float | None = None) -> Preference:
+    """What the caller of the current request asks for, by default to wait; announces it in the answer."""
+    most = app_settings().max_wait
+    found = parse([request.headers.get("Prefer", "")], default=most if default is None else default, most=most)
+    add_headers({"Vary": "Prefer"} | ({"Preference-Applied": found.applied} if found.applied else {}))
+    return found
 
 
 def parse(values: Sequence[str], *, default: float, most: float) -> Preference:

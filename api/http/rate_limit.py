@@ -1,79 +1,85 @@
-"""Bounds how many wrong API keys may come from an address, so that nobody finds one by trying.
-
-In each API process an address may send ``MOST`` wrong keys in any ``WINDOW`` seconds; beyond that, keys from there are
-not even compared. A key that was good from an address stays so: who shares an address with somebody that guesses (a
-proxy, the dashboard) is not locked out.
-"""
+"""``RATE_LIMIT``: how many calls a caller has left, counted in Redis for all API processes."""
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
-import threading
-import time
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from flask import g, request
+
+from api.http.correlation import add_headers
 from api.http.problems import Problem
+from api.services import app_settings, service
+from tasks.protocol.connections import prompt, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from api.http.api_keys import Caller, Keys
-
-MOST, WINDOW = 30, 60.0
-STEP = WINDOW / MOST  # seconds after which one more may be tried
-KEPT = 10_000  # addresses, and good keys
+    from api.http.api_keys import Caller
+    from common.settings import Settings
 
 
-class Guesses:
-    """The wrong keys of the last minute; threads may share it."""
+class Budgets:
+    """The budget of each caller, by the generic cell rate algorithm."""
 
-    def __init__(self, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
-        self._keys, self._clock = keys, clock
-        self._lock = threading.Lock()
-        self._full_at: OrderedDict[str, float] = OrderedDict()  # when an address has all its tries again
-        self._good: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+    def __init__(self, settings: Settings) -> None:
+        self._redis = prompt(settings.redis_url)
+        self._prefix = f"{settings.key_prefix}api:budget:"
+        self._spend = self._redis.register_script((Path(__file__).parent / "spend.lua").read_text())
 
-    def caller(self, key: str, address: str) -> Caller | None:
-        """Whose key this is; None when it is nobody's.
+    def spend(self, who: str, calls: int, seconds: float, cost: int = 1) -> tuple[int, float]:
+        """Take ``cost`` calls from the budget of ``who``: ``calls`` in any ``seconds``. All of them or none.
+
+        Returns:
+            How many calls are left, -1 when these are refused; and the seconds until the budget is full again, or
+            until as many are allowed when these are refused.
 
         Raises:
-            Problem: ``rate_limited``, too many wrong ones came from ``address``.
+            Unavailable: Redis does not answer.
         """
-        source, digest = _source(address), hashlib.sha256(key.encode()).digest()
-        with self._lock:
-            free = (source, digest) in self._good
-            if not free:
-                self._take(source)
-        caller = self._keys.caller(key)
-        if caller is not None and not free:
-            with self._lock:
-                self._full_at[source] = self._full_at.get(source, 0.0) - STEP
-                _keep(self._good, (source, digest), None)
-        return caller
-
-    def _take(self, source: str) -> None:
-        """Count one as wrong before it is compared, so that many at once get no further than one after the other."""
-        now = self._clock()
-        full_at = max(self._full_at.get(source, now), now) + STEP
-        if full_at - now > WINDOW:
-            raise Problem("rate_limited", "Too many wrong API keys.", retry_after=full_at - now - WINDOW)
-        _keep(self._full_at, source, full_at)
+        with translated():
+            left, after = self._spend(keys=[self._prefix + who], args=[calls, seconds, cost])
+        return int(left), float(after)
 
 
-def _source(address: str) -> str:
-    """Whom an address stands for: itself, or the network of a host that has a whole one (IPv6)."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address
+def spend_call(caller: Caller | None) -> None:
+    """Take one call from the caller's budget, if calls are limited.
+
+    Raises:
+        Problem: ``rate_limited``.
+    """
+    limit = app_settings().rate_limit
+    if limit is None:
+        return
+    g.spender = f"key:{caller.name}" if caller else f"address:{request.remote_addr}"
+    left, after = service(Budgets).spend(g.spender, *limit)
+    _announce(max(left, 0), after, *limit)
+    if left < 0:
+        raise _exhausted(after, *limit)
 
 
-def _keep(kept: OrderedDict[Any, Any], name: object, value: object) -> None:
-    """Set it; what was set longest ago makes room."""
-    kept[name] = value
-    kept.move_to_end(name)
-    if len(kept) > KEPT:
-        kept.popitem(last=False)
+def spend_items(count: int) -> None:
+    """Have a call that carries ``count`` images cost as much as ``count`` calls; one has been paid for already.
+
+    Raises:
+        Problem: ``rate_limited``, nothing more is taken; or ``invalid_parameters`` when no budget would ever do.
+    """
+    limit = app_settings().rate_limit
+    if limit is None or count < 2:
+        return
+    calls, seconds = limit
+    if count > calls:
+        detail = f"must have at most {calls} items: RATE_LIMIT allows {calls} in {seconds:g} s"
+        raise Problem("invalid_parameters", "Too many items.", errors=[{"name": "requests", "detail": detail}])
+    left, after = service(Budgets).spend(g.spender, calls, seconds, count - 1)
+    if left < 0:
+        raise _exhausted(after, calls, seconds)
+    _announce(left, after, calls, seconds)
+
+
+def _announce(left: int, after: float, calls: int, seconds: float) -> None:
+    budget = f'"default";r={left};t={after:.0f}'
+    add_headers({"RateLimit": budget, "RateLimit-Policy": f'"default";q={calls};w={seconds:.0f}'})
+
+
+def _exhausted(after: float, calls: int, seconds: float) -> Problem:
+    detail = f"{g.spender.partition(':')[0]} limit: {calls} calls in {seconds:g} s."
+    return Problem("rate_limited", detail, retry_after=after)

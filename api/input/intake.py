@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from flask import request
+from flask import g, request
 
 from api.http.problems import Problem
 from api.input import images, json_body, multipart
@@ -143,6 +143,18 @@ def read(request: Request, limits: Limits) -> Draft:
             raise Problem("empty_body", "Send the bytes of an image as the body.")
         return draft(image, asked, limits)
     raise unsupported_media_type(request)
+
+
+def idempotency_key() -> str | None:
+    """An id made from the ``Idempotency-Key`` header, quoted (as the draft standard has it) or not."""
+    key = request.headers.get("Idempotency-Key", "").strip().strip('"')
+    if not key:
+        return None
+    if len(key) > 255:
+        long = [{"name": "Idempotency-Key", "detail": "must have at most 255 characters"}]
+        raise Problem("invalid_parameters", "The Idempotency-Key is too long.", errors=long)
+    mine = f"{g.key_name}\0{key}"  # two callers may use the same word
+    return "key-" + hashlib.blake2b(mine.encode(), digest_size=16).hexdigest()
 
 
 def unsupported_media_type(request: Request, accept: str = ACCEPT_POST) -> Problem:

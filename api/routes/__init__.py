@@ -1,6 +1,6 @@
 """The routes, one file per thing they are about; :data:`BLUEPRINTS` is all of them, ordered as they are documented."""
 
-from api.routes import admin, batches, dead_letters, health, images, inference, models, problems, queue, v2
+from api.routes import admin, batches, dead_letters, health, images, inference, models, ops, problems, queue, v2
 
 BLUEPRINTS = (
     inference.blueprint,
@@ -13,4 +13,5 @@ BLUEPRINTS = (
     dead_letters.blueprint,
     admin.blueprint,
     problems.blueprint,
+    ops.blueprint,
 )

@@ -1,7 +1,7 @@
 """``/admin``: orders of an operator. Each takes effect with the workers' next heartbeat, and the answer says so.
 
-All need an administrator's key. Orders for lanes and workers that do not exist are refused: an order nobody will ever
-read would look like one that was obeyed.
+All need an administrator's key. Orders for lanes and workers that do not exist are refused: an order that no worker
+reads would look like one that was obeyed.
 """
 
 from __future__ import annotations
@@ -13,84 +13,52 @@ from urllib.parse import urlsplit
 from flask import Response, g, request
 
 from api.features import doctor
-from api.features.doctor.facts import installed
-from api.http.api_keys import Keys
+from api.features.doctor.installation import inspect
+from api.http import declared
+from api.http.api_keys import KnownKeys
 from api.http.auth import needs_key
 from api.http.openapi import Answer, Operations
 from api.http.problems import Problem, wrong_value
 from api.input.intake import load_json
-from api.routes.inference import REDIS
 from api.services import app_settings, service
 from api.views.resources import now, reply
-from api.views.schemas import DiagnosesSchema, OrderSchema, PurgeSchema
 from tasks.control.orders import Controls
-from tasks.errors import Unavailable
 from tasks.inspect.monitor import Monitor
-from tasks.inspect.redis_info import Examiner
 from tasks.worker.chaos import MODES
 
 blueprint = Operations("administration", __name__, description="Orders of an operator")
 MAX_SECONDS = 3600.0
 
-_LANE = ("unknown_lane", *REDIS)
-_WORKER = ("unknown_worker", *REDIS)
-_BODY = ("empty_body", "invalid_json", "body_too_large", "unsupported_media_type", "invalid_parameters")
-CHAOS_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["mode"],
-                "properties": {
-                    "mode": {"enum": list(MODES), "description": "The fault; off ends it"},
-                    "seconds": {"type": "number", "minimum": 0, "maximum": MAX_SECONDS, "default": 1},
-                    "rate": {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
-                },
-            },
-            "example": {"mode": "slow", "seconds": 0.5},
-        }
-    },
-}
-PURGE_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["confirm"],
-                "properties": {"confirm": {"type": "string", "description": "The name of the lane"}},
-            },
-            "example": {"confirm": "low"},
-        }
-    },
-}
+_LANE = ("unknown_lane", *declared.REDIS)
+_WORKER = ("unknown_worker", *declared.REDIS)
+_ORDERED = (200, Answer("The order was given", "Order"))
+
+
+def _body(required: str, example: dict[str, Any], **properties: Any) -> dict[str, Any]:
+    schema = {"type": "object", "required": [required], "properties": properties}
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
+
+
+CHAOS_BODY = _body(
+    "mode", {"mode": "slow", "seconds": 0.5},
+    mode={"enum": list(MODES), "description": "The fault; off ends it"},
+    seconds={"type": "number", "minimum": 0, "maximum": MAX_SECONDS, "default": 1},
+    rate={"type": "number", "minimum": 0, "maximum": 1, "default": 1},
+)  # fmt: skip
+PURGE_BODY = _body(
+    "confirm", {"confirm": "low"}, confirm={"type": "string", "description": "The name of the lane"}
+)  # fmt: skip
 
 
 @blueprint.operation(
-    "GET", "/admin/doctor",
-    (200, Answer("What was found", DiagnosesSchema)),
-    problems=("broker_unavailable",), operation_id="doctor", role="admin",
+    "GET", "/admin/doctor", (200, Answer("What was found", "Diagnoses")),
+    problems=declared.REDIS, operation_id="doctor", role="admin",
 )  # fmt: skip
 def get_doctor() -> Response:
     """Look for what people get wrong when they set this up; answers also when Redis does not."""
-    return reply({"checks": [asdict(check) for check in doctor.examine(_facts())], "timestamp": now()})
-
-
-def _facts() -> doctor.Facts:
     settings = app_settings()
-    known: dict[str, Any] = {
-        "settings": settings,
-        "asks_for_keys": needs_key(settings, Keys.of(settings)),
-        "proxied_from": _proxied_from(),
-        "versions": installed(("celery", "kombu", "redis")),
-    }
-    try:
-        service(Monitor).ping()
-        found: dict[str, Any] = {"vitals": service(Examiner).vitals(), "workers": service(Monitor).workers()}
-    except Unavailable as error:
-        return doctor.Facts(**known, outage=str(error))
-    return doctor.Facts(**known, **found)
+    found = inspect(settings, asks_for_keys=needs_key(settings, KnownKeys.of(settings)), proxied_from=_proxied_from())
+    return reply({"checks": [asdict(check) for check in doctor.examine(found)], "timestamp": now()})
 
 
 def _proxied_from() -> str:
@@ -102,10 +70,8 @@ def _proxied_from() -> str:
 
 
 @blueprint.operation(
-    "POST", "/admin/lanes/<lane>/pause",
-    (200, Answer("The order was given", OrderSchema)),
-    problems=_LANE, operation_id="pauseLane", role="admin",
-)  # fmt: skip
+    "POST", "/admin/lanes/<lane>/pause", _ORDERED, problems=_LANE, operation_id="pauseLane", role="admin"
+)
 def pause_lane(lane: str) -> Response:
     """Let workers take nothing from a lane; it goes on accepting."""
     _check_lane(lane)
@@ -114,10 +80,8 @@ def pause_lane(lane: str) -> Response:
 
 
 @blueprint.operation(
-    "POST", "/admin/lanes/<lane>/resume",
-    (200, Answer("The order was given", OrderSchema)),
-    problems=_LANE, operation_id="resumeLane", role="admin",
-)  # fmt: skip
+    "POST", "/admin/lanes/<lane>/resume", _ORDERED, problems=_LANE, operation_id="resumeLane", role="admin"
+)
 def resume_lane(lane: str) -> Response:
     """Let workers take from a lane again."""
     _check_lane(lane)
@@ -127,8 +91,8 @@ def resume_lane(lane: str) -> Response:
 
 @blueprint.operation(
     "POST", "/admin/lanes/<lane>/purge",
-    (200, Answer("What waited there is canceled", PurgeSchema)),
-    problems=(*_LANE, *_BODY), body=PURGE_BODY, operation_id="purgeLane", role="admin",
+    (200, Answer("What waited there is canceled", "Purge")),
+    problems=(*_LANE, *declared.JSON_BODY), body=PURGE_BODY, operation_id="purgeLane", role="admin",
 )  # fmt: skip
 def purge_lane(lane: str) -> Response:
     """Cancel everything that waits in a lane; the body names the lane again, so that nobody does it by mistake.
@@ -142,47 +106,38 @@ def purge_lane(lane: str) -> Response:
 
 
 @blueprint.operation(
-    "POST", "/admin/workers/<worker_id>/restart",
-    (200, Answer("The order was given", OrderSchema)),
-    problems=_WORKER, operation_id="restartWorker", role="admin",
-)  # fmt: skip
+    "POST", "/admin/workers/<worker_id>/restart", _ORDERED, problems=_WORKER, operation_id="restartWorker", role="admin"
+)
 def restart_worker(worker_id: str) -> Response:
     """Let a worker finish what it has and end; whatever supervises it starts it again."""
-    _check_worker(worker_id)
-    boots = [str(row["boot"]) for row in service(Monitor).workers() if row["id"] == worker_id]
-    for boot in boots:
-        service(Controls).restart(worker_id, boot)
+    for worker in _live_workers(worker_id):
+        service(Controls).restart(worker_id, str(worker["boot"]))
     return _ordered(worker_id, "restart")
 
 
 @blueprint.operation(
-    "POST", "/admin/workers/<worker_id>/drain",
-    (200, Answer("The order was given", OrderSchema)),
-    problems=_WORKER, operation_id="drainWorker", role="admin",
-)  # fmt: skip
+    "POST", "/admin/workers/<worker_id>/drain", _ORDERED, problems=_WORKER, operation_id="drainWorker", role="admin"
+)
 def drain_worker(worker_id: str) -> Response:
     """Let a worker finish what it has and take nothing more."""
-    _check_worker(worker_id)
+    _live_workers(worker_id)
     service(Controls).drain(worker_id)
     return _ordered(worker_id, "drain")
 
 
 @blueprint.operation(
-    "POST", "/admin/workers/<worker_id>/resume",
-    (200, Answer("The order was given", OrderSchema)),
-    problems=_WORKER, operation_id="resumeWorker", role="admin",
-)  # fmt: skip
+    "POST", "/admin/workers/<worker_id>/resume", _ORDERED, problems=_WORKER, operation_id="resumeWorker", role="admin"
+)
 def resume_worker(worker_id: str) -> Response:
     """Let a draining worker take work again."""
-    _check_worker(worker_id)
+    _live_workers(worker_id)
     service(Controls).undrain(worker_id)
     return _ordered(worker_id, "resume")
 
 
 @blueprint.operation(
-    "POST", "/admin/workers/<worker_id>/chaos",
-    (200, Answer("The order was given", OrderSchema)),
-    problems=(*_WORKER, *_BODY), body=CHAOS_BODY, operation_id="setChaos", role="admin",
+    "POST", "/admin/workers/<worker_id>/chaos", _ORDERED,
+    problems=(*_WORKER, *declared.JSON_BODY), body=CHAOS_BODY, operation_id="setChaos", role="admin",
 )  # fmt: skip
 def set_chaos(worker_id: str) -> Response:
     """Cause a fault in a worker, to see that nothing is lost; only with CHAOS_ENABLED."""
@@ -193,7 +148,7 @@ def set_chaos(worker_id: str) -> Response:
     if mode not in MODES:
         raise wrong_value("mode", "must be one of " + ", ".join(MODES))
     seconds, rate = _number(body, "seconds", MAX_SECONDS), _number(body, "rate", 1.0)
-    _check_worker(worker_id)
+    _live_workers(worker_id)
     service(Controls).chaos(worker_id, mode, seconds=seconds, rate=rate)
     return _ordered(worker_id, f"chaos {mode}")
 
@@ -217,9 +172,16 @@ def _check_lane(lane: str) -> None:
         raise Problem("unknown_lane", f"There is no lane {lane}.")
 
 
-def _check_worker(worker_id: str) -> None:
-    if worker_id not in {row["id"] for row in service(Monitor).workers()}:
+def _live_workers(worker_id: str) -> list[dict[str, Any]]:
+    """The live workers of this name.
+
+    Raises:
+        Problem: ``unknown_worker``.
+    """
+    found = [row for row in service(Monitor).workers() if row["id"] == worker_id]
+    if not found:
         raise Problem("unknown_worker", f"There is no live worker {worker_id}.")
+    return found
 
 
 def _ordered(target: str, order: str) -> Response:

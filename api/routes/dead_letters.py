@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from flask import Response, request
 
+from api.http import declared
 from api.http.openapi import Answer, Operations, query
 from api.http.parameters import page_size
 from api.http.problems import Problem
-from api.routes.inference import REDIS
 from api.services import service
 from api.views.resources import reply, request_resource
-from api.views.schemas import DeadLettersSchema, RequestSchema
 from tasks.control.dead_letters import DeadLetters
 from tasks.errors import UnknownRequest
 
@@ -21,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 blueprint = Operations("dead letters", __name__, description="Requests that were given up")
-ONE = ("unknown_dead_letter", *REDIS)
+ONE = ("unknown_dead_letter", *declared.REDIS)
 
 
 @blueprint.operation(
     "GET", "/dead_letters",
-    (200, Answer("The newest first", DeadLettersSchema)),
-    problems=("invalid_parameters", *REDIS),
-    parameters=(query("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),),
+    (200, Answer("The newest first", "DeadLetters")),
+    problems=("invalid_parameters", *declared.REDIS),
+    parameters=(query("limit", "How many", declared.LIMIT),),
     operation_id="listDeadLetters",
 )  # fmt: skip
 def get_dead_letters() -> Response:
@@ -39,7 +38,7 @@ def get_dead_letters() -> Response:
 
 @blueprint.operation(
     "GET", "/dead_letters/<request_id>",
-    (200, Answer("The request; its timeline says what happened", RequestSchema)),
+    (200, Answer("The request; its timeline says what happened", "Request")),
     problems=ONE, operation_id="getDeadLetter",
 )  # fmt: skip
 def get_dead_letter(request_id: str) -> Response:
@@ -50,7 +49,7 @@ def get_dead_letter(request_id: str) -> Response:
 
 @blueprint.operation(
     "POST", "/dead_letters/<request_id>/requeue",
-    (200, Answer("It waits again", RequestSchema)),
+    (200, Answer("It waits again", "Request")),
     problems=(*ONE, "purged_request"), operation_id="requeueDeadLetter", role="admin",
 )  # fmt: skip
 def requeue_dead_letter(request_id: str) -> Response:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from flask import Response
 
+from api.http import declared
 from api.http.openapi import Answer, Operations
 from api.http.problems import Problem
 from api.input.images import media_type
-from api.routes.inference import ONE
 from api.services import service
 from tasks.producer.gateway import Gateway
 
@@ -26,7 +26,7 @@ HEADERS = {
 @blueprint.operation(
     "GET", "/inference/<request_id>/image",
     (200, Answer("The image as it was sent", {"type": "string"}, media_type="image/*")),
-    problems=ONE, operation_id="getImage", role="admin",
+    problems=declared.ONE_REQUEST, operation_id="getImage", role="admin",
 )  # fmt: skip
 def get_image(request_id: str) -> Response:
     """Look at the image of a request that has not ended, or is a dead letter; the others' are deleted: 410."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import time
@@ -13,16 +12,18 @@ from flask import Response, g, request
 
 from api.features import cache
 from api.features.webhooks import registration
-from api.http import parameters, prefer, sse
+from api.http import declared, parameters, sse
 from api.http.correlation import add_headers, traceparent
 from api.http.errors import from_outcome
 from api.http.openapi import Answer, Operations, header, query
-from api.http.problems import Problem, wrong_value
+from api.http.prefer import Preference, preference
+from api.http.problems import wrong_value
 from api.input import intake
+from api.input.bodies import INFERENCE_BODY
 from api.services import app_settings, service
-from api.views.examples import ACCEPTED, ANSWERED, INFERENCE_BODY
+from api.views.examples import ACCEPTED, ANSWERED
 from api.views.resources import now, reply, request_resource, timing_headers, urls, with_etag
-from api.views.schemas import STATES, AcceptedSchema, PageSchema, RequestSchema
+from api.views.schemas import STATES
 from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
 from tasks.inspect.monitor import Monitor
 from tasks.inspect.search import Wanted
@@ -33,23 +34,14 @@ from worker_models.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from api.http.prefer import Preference
     from api.input.intake import Draft
     from tasks.producer.gateway import Accepted, Submission
     from tasks.protocol.requests import Request
 
 blueprint = Operations("inference", __name__, description="Classify an image and follow the request")
 
-IMAGE_PROBLEMS = (
-    "invalid_json", "invalid_base64", "invalid_multipart", "bad_request", "empty_body", "body_too_large",
-    "image_too_large", "unsupported_media_type", "invalid_parameters", "empty_image", "unsupported_image",
-    "truncated_image", "too_many_pixels", "side_too_long", "too_many_scans", "decode_too_large", "unknown_model",
-    "idempotency_conflict",
-)  # fmt: skip
-REFUSALS = ("lane_full", "deadline_hopeless", "broker_unavailable")
-PREFER = header("Prefer", "`wait=n` waits up to n seconds for the end, `respond-async` does not wait (RFC 7240)")
 PARAMETERS = (
-    PREFER,
+    declared.PREFER,
     header("Idempotency-Key", "The same key with the same image and parameters gives the same request"),
     header("X-Request-ID", "Echoed, and in every problem document"),
     header("traceparent", "W3C trace context, passed on to the worker"),
@@ -67,16 +59,17 @@ ANSWER_HEADERS = {
 #: What the monitor pages by: time of acceptance and id of the last request of the page before.
 _CURSOR = re.compile(r"[0-9]{1,12}\.[0-9]{6}:[!-~]{1,300}")
 TIME = {"type": "string", "format": "date-time"}
-REDIS = ("broker_unavailable",)
-ONE = ("unknown_request", "purged_request", *REDIS)
 
 
 @blueprint.operation(
     "POST", "/inference",
-    (200, Answer("The answer", RequestSchema, ANSWER_HEADERS, example=ANSWERED)),
-    (202, Answer("Accepted, not ended yet", AcceptedSchema,
+    (200, Answer("The answer", "Request", ANSWER_HEADERS, example=ANSWERED)),
+    (202, Answer("Accepted, not ended yet", "Accepted",
                  {"Location": "The request resource", "Retry-After": "Seconds", **ANSWER_HEADERS}, example=ACCEPTED)),
-    problems=(*IMAGE_PROBLEMS, *REFUSALS, "canceled", "already_finished", "inference_failed", "poison", "expired"),
+    problems=(
+        *declared.IMAGE_BODY, *declared.REFUSALS, "canceled", "already_finished", "inference_failed", "poison",
+        "expired",
+    ),
     parameters=PARAMETERS, body=INFERENCE_BODY, operation_id="infer",
 )  # fmt: skip
 def post_inference() -> Response:
@@ -115,7 +108,7 @@ def _share(draft: Draft, wanted: Submission, wish: Preference) -> Response | Non
     """
     shared = cache.shared(wanted, g.key_name)
     accepted, record = _submit(shared, wish)
-    cache.settle(shared, record)
+    cache.release_unanswered(shared, record)
     if accepted.replayed and (record is None or record.state is not State.SUCCEEDED):
         return None
     return _conclude(draft, accepted, record, cached=accepted.replayed)
@@ -124,7 +117,7 @@ def _share(draft: Draft, wanted: Submission, wish: Preference) -> Response | Non
 def submission(draft: Draft) -> Submission:
     """The Submission for ``draft``; an ``Idempotency-Key`` decides the id unless the caller gave one."""
     more: dict[str, Any] = {"traceparent": traceparent()}
-    key = idempotency_key()
+    key = intake.idempotency_key()
     if key and "request_id" not in draft.parameters:
         more["request_id"] = key
     elif draft.parameters.get("callback_url"):
@@ -133,26 +126,6 @@ def submission(draft: Draft) -> Submission:
     if wanted.callback_url:
         registration.register(wanted.callback_url, str(wanted.request_id))
     return wanted
-
-
-def idempotency_key() -> str | None:
-    """An id made from the ``Idempotency-Key`` header, quoted (as the draft standard has it) or not."""
-    key = request.headers.get("Idempotency-Key", "").strip().strip('"')
-    if not key:
-        return None
-    if len(key) > 255:
-        long = [{"name": "Idempotency-Key", "detail": "must have at most 255 characters"}]
-        raise Problem("invalid_parameters", "The Idempotency-Key is too long.", errors=long)
-    mine = f"{g.key_name}\0{key}"  # two callers may use the same word
-    return "key-" + hashlib.blake2b(mine.encode(), digest_size=16).hexdigest()
-
-
-def preference(default: float | None = None) -> Preference:
-    """What the caller's ``Prefer`` header asks for; announces it in the answer."""
-    most = app_settings().max_wait
-    found = prefer.parse([request.headers.get("Prefer", "")], default=most if default is None else default, most=most)
-    add_headers({"Vary": "Prefer"} | ({"Preference-Applied": found.applied} if found.applied else {}))
-    return found
 
 
 def wait_for(request_id: str, seconds: float) -> Request | None:
@@ -206,9 +179,9 @@ def _resource(record: Request) -> dict[str, Any]:
 
 @blueprint.operation(
     "GET", "/inference/<request_id>",
-    (200, Answer("The request resource", RequestSchema, {"ETag": "Strong", **ANSWER_HEADERS})),
-    (304, Answer("It is still what If-None-Match names", headers={"ETag": "Strong"})),
-    problems=ONE, parameters=(PREFER, header("If-None-Match", "ETags the caller has")), operation_id="getRequest",
+    (200, Answer("The request resource", "Request", declared.ETAG | ANSWER_HEADERS)),
+    declared.NOT_MODIFIED,
+    problems=declared.ONE_REQUEST, parameters=(declared.PREFER, declared.IF_NONE_MATCH), operation_id="getRequest",
 )  # fmt: skip
 def get_inference(request_id: str) -> Response:
     """Look at a request.
@@ -222,9 +195,9 @@ def get_inference(request_id: str) -> Response:
 
 @blueprint.operation(
     "DELETE", "/inference/<request_id>",
-    (200, Answer("Canceled", RequestSchema)),
-    (202, Answer("Will be canceled when its worker notices", RequestSchema)),
-    problems=(*ONE, "already_finished"), operation_id="deleteRequest",
+    (200, Answer("Canceled", "Request")),
+    (202, Answer("Will be canceled when its worker notices", "Request")),
+    problems=(*declared.ONE_REQUEST, "already_finished"), operation_id="deleteRequest",
 )  # fmt: skip
 def delete_inference(request_id: str) -> Response:
     """Cancel a request.
@@ -236,9 +209,9 @@ def delete_inference(request_id: str) -> Response:
 
 @blueprint.operation(
     "POST", "/inference/<request_id>/cancel",
-    (200, Answer("Canceled", RequestSchema)),
-    (202, Answer("Will be canceled when its worker notices", RequestSchema)),
-    problems=(*ONE, "already_finished"), operation_id="cancelRequest",
+    (200, Answer("Canceled", "Request")),
+    (202, Answer("Will be canceled when its worker notices", "Request")),
+    problems=(*declared.ONE_REQUEST, "already_finished"), operation_id="cancelRequest",
 )  # fmt: skip
 def cancel_inference(request_id: str) -> Response:
     """Cancel a request, for callers that cannot send DELETE."""
@@ -255,16 +228,10 @@ def _cancel(request_id: str) -> Response:
     return reply(request_resource(record), 200 if record.state.terminal else 202)
 
 
-EVENTS = (
-    (200, Answer("Server-sent events", sse.SCHEMA, media_type=sse.MEDIA_TYPE)),
-    (204, Answer("It is over, and the reader has had every event")),
-)
-LAST_EVENT_ID = header("Last-Event-ID", "The last event the reader had")
-
-
 @blueprint.operation(
-    "GET", "/inference/<request_id>/events", *EVENTS,
-    problems=(*ONE, "too_many_waiters"), parameters=(LAST_EVENT_ID,), operation_id="requestEvents",
+    "GET", "/inference/<request_id>/events", *declared.EVENTS,
+    problems=(*declared.ONE_REQUEST, "too_many_waiters"), parameters=(declared.LAST_EVENT_ID,),
+    operation_id="requestEvents",
 )  # fmt: skip
 def request_events(request_id: str) -> Response:
     """Follow a request.
@@ -288,8 +255,8 @@ def request_events(request_id: str) -> Response:
 
 @blueprint.operation(
     "GET", "/inference",
-    (200, Answer("A page of requests", PageSchema)),
-    problems=("invalid_parameters", *REDIS),
+    (200, Answer("A page of requests", "Page")),
+    problems=("invalid_parameters", *declared.REDIS),
     parameters=(
         query("status", "Only requests in this state", {"enum": STATES}),
         query("model_type", "Only requests that asked for this", {"type": "string"}),
@@ -298,7 +265,7 @@ def request_events(request_id: str) -> Response:
         query("request_id", "Only requests whose id begins like this", {"type": "string"}),
         query("since", "Only requests accepted at this time or later", TIME),
         query("until", "Only requests accepted before this time", TIME),
-        query("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
+        query("limit", "How many", declared.LIMIT),
         query("cursor", "next_cursor of the page before", {"type": "string"}),
     ),
     operation_id="listRequests",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from api.http.openapi import Answer, Operations
 from api.http.problems import PROBLEM_TYPES, Problem
 from api.views.resources import reply
-from api.views.schemas import ProblemTypeSchema
 
 if TYPE_CHECKING:
     from flask import Response
@@ -17,7 +16,7 @@ blueprint = Operations("problems", __name__, description="What the types of prob
 
 @blueprint.operation(
     "GET", "/problems/<code>",
-    (200, Answer("The problem type", ProblemTypeSchema)),
+    (200, Answer("The problem type", "ProblemType")),
     problems=("not_found",), operation_id="getProblemType", role="public",
 )  # fmt: skip
 def get_problem_type(code: str) -> Response:

@@ -6,30 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
+from api.http import declared
 from api.http.openapi import Answer, Operations
-from api.routes.health import stats, totals, uptime
 from api.services import app_settings, service
 from api.views import metrics
-from api.views.resources import now, reply, timestamp
-from api.views.schemas import MetricsSchema, QueueSchema, WorkersSchema
+from api.views.resources import now, reply
+from api.views.system import stats, totals, uptime, worker_row
 from tasks.inspect.monitor import Monitor
+from tasks.lanes import PRIORITIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 blueprint = Operations("operations", __name__, description="Workers, lanes and numbers")
 
-REDIS = ("broker_unavailable",)
-TEXT: Mapping[str, Any] = {"type": "string"}
+EXPOSITIONS = (
+    (200, Answer("Prometheus exposition", {"type": "string"}, media_type="text/plain")),
+    (200, Answer("OpenMetrics exposition", {"type": "string"}, media_type="application/openmetrics-text")),
+)
 
 
 @blueprint.operation(
-    "GET",
-    "/workers/status",
-    (200, Answer("All live workers", WorkersSchema)),
-    problems=REDIS,
-    operation_id="workersStatus",
-)
+    "GET", "/workers/status", (200, Answer("All live workers", "Workers")),
+    problems=declared.REDIS, operation_id="workersStatus",
+)  # fmt: skip
 def get_workers() -> Response:
     """List the live workers, from their leases."""
     live, silent = service(Monitor).workers(), service(Monitor).silent()
@@ -44,51 +44,29 @@ def get_workers() -> Response:
     })  # fmt: skip
 
 
-def worker_row(worker: Mapping[str, Any], *, silent: bool = False) -> dict[str, Any]:
-    """A worker as the contract has it; ``silent`` when its lease has run out."""
-    shown = {name: value for name, value in worker.items() if name not in {"boot", "cpu_mask"}}
-    return {
-        **shown,
-        "url": "",
-        "status": "unhealthy" if silent else "healthy",
-        "state": "silent" if silent else worker["state"],
-        "load": min(1.0, load(worker)),
-        "errors": worker["failed"],
-        "avg_latency": worker.get("service_seconds") or None,
-        "started_at": timestamp(worker.get("started_at")),
-        "last_heartbeat": timestamp(worker["last_heartbeat"]),
-    }
-
-
-def load(worker: Mapping[str, Any]) -> float:
-    """The share of a worker's places that are in use; above 1 when it holds chunks of a batch."""
-    return round(int(worker["in_flight"]) / max(1, int(worker["concurrency"])), 4)
-
-
 @blueprint.operation(
-    "GET", "/queue/status", (200, Answer("The queue", QueueSchema)), problems=REDIS, operation_id="queueStatus"
+    "GET", "/queue/status", (200, Answer("The queue", "Queue")), problems=declared.REDIS, operation_id="queueStatus"
 )
 def get_queue() -> Response:
     """Tell how many requests wait, by priority and by lane."""
     lanes = service(Monitor).lanes()
-    by_priority = {
-        f"{name}_priority": sum(lane["depth"] for lane in lanes if lane["priority"] == name)
-        for name in ("high", "normal", "low")
-    }
-    sizes = {"size": sum(by_priority.values()), **by_priority, "max_size": app_settings().max_queue}
-    return reply({**sizes, "lanes": lanes, "timestamp": now()})
+    depths = {name: sum(lane["depth"] for lane in lanes if lane["priority"] == name) for name in PRIORITIES}
+    return reply({
+        "size": sum(depths.values()),
+        **{f"{name}_priority": depth for name, depth in depths.items()},
+        "max_size": app_settings().max_queue,
+        "lanes": lanes,
+        "timestamp": now(),
+    })  # fmt: skip
 
 
 @blueprint.operation(
-    "GET", "/metrics",
-    (200, Answer("Counters and latencies", MetricsSchema)),
-    (200, Answer("Prometheus exposition", TEXT, media_type="text/plain")),
-    (200, Answer("OpenMetrics exposition", TEXT, media_type="application/openmetrics-text")),
-    problems=REDIS, operation_id="metrics", role="public",
+    "GET", "/metrics", (200, Answer("Counters and latencies", "Metrics")), *EXPOSITIONS,
+    problems=declared.REDIS, operation_id="metrics", role="public",
 )  # fmt: skip
 def get_metrics() -> Response:
     """Counters and latencies: JSON, or Prometheus text for ``Accept: text/plain`` and OpenMetrics."""
-    return _exposition() if _wants_text() else reply(_metrics())
+    return get_prometheus() if _wants_text() else reply(_metrics(service(Monitor)))
 
 
 def _wants_text() -> bool:
@@ -103,38 +81,31 @@ def _wants_text() -> bool:
 
 
 @blueprint.operation(
-    "GET", "/metrics/prometheus",
-    (200, Answer("Prometheus exposition", TEXT, media_type="text/plain")),
-    (200, Answer("OpenMetrics exposition", TEXT, media_type="application/openmetrics-text")),
-    problems=REDIS, operation_id="prometheus", role="public",
-)  # fmt: skip
+    "GET", "/metrics/prometheus", *EXPOSITIONS, problems=declared.REDIS, operation_id="prometheus", role="public"
+)
 def get_prometheus() -> Response:
     """Counters and latencies for a scraper, whatever it accepts."""
-    return _exposition()
-
-
-def _exposition() -> Response:
     text, content_type = metrics.render(service(Monitor), request.headers.get("Accept", ""))
     return Response(text, content_type=content_type)
 
 
-def _metrics() -> dict[str, Any]:
-    monitor = service(Monitor)
-    ledger, lanes, latencies = monitor.ledger(), monitor.lanes(), monitor.latencies()
-    total = totals(ledger)
-    good, bad = total["succeeded"], total["failed"] + total["expired"]
+def _metrics(monitor: Monitor) -> dict[str, Any]:
+    lanes, latencies, workers = monitor.lanes(), monitor.latencies(), len(monitor.workers())
+    ledger = monitor.ledger()
     window = monitor.window(app_settings().metrics_window)
+    seed = stats(workers, totals(ledger), window)
+    good, bad = seed["requests_success"], seed["requests_failed"]
     return {
-        **stats(len(monitor.workers()), total, window),
+        **seed,
         **{f"latency_{name}": window.get(name) for name in ("p50", "p95", "p99")},
-        "total_requests": total["accepted"],
+        "total_requests": seed["requests_total"],
         "successful_requests": good,
         "failed_requests": bad,
         "success_rate": good / (good + bad) if good + bad else None,
         "average_processing_time": _average(latencies.get("total", {})),
         "requests_per_second": _rate(lanes),
         "queue_size": sum(lane["depth"] for lane in lanes),
-        "active_workers": len(monitor.workers()),
+        "active_workers": workers,
         "uptime": uptime(),
         "timestamp": now(),
         "ledger": ledger,

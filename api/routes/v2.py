@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
-from api.http.auth import spend_items
+from api.http import declared
 from api.http.correlation import traceparent
 from api.http.errors import from_outcome
 from api.http.openapi import Answer, Operations, header
 from api.http.problems import Problem
+from api.http.rate_limit import spend_items
 from api.input import intake
 from api.input.oip import answers, pixels, tensors
-from api.routes.inference import IMAGE_PROBLEMS, REDIS, REFUSALS
-from api.routes.models import model_row
 from api.services import app_settings, service
 from api.version import VERSION
 from api.views.resources import reply
-from api.views.schemas import V2AnswerSchema, V2HealthSchema, V2ModelReadySchema, V2ModelSchema, V2ServerSchema
+from api.views.system import model_row
 from tasks.errors import Unavailable
 from tasks.inspect.monitor import Monitor
 from tasks.lanes import ANY
@@ -45,7 +44,7 @@ PRIORITIES = {0: "normal", 1: "high", 2: "normal", 3: "low"}  # Triton counts fr
 LONGEST_TIMEOUT = 10**15  # microseconds; far beyond what a deadline may be
 #: What the metadata lists. Clients send every input they find there, so ``pixels``, which may take its place, is not.
 INPUT = {"name": "image", "datatype": "BYTES", "shape": [-1]}
-UNKNOWN = ("model_not_found", *REDIS)
+UNKNOWN = ("model_not_found", *declared.REDIS)
 TENSOR: dict[str, Any] = {
     "type": "object",
     "required": ["name", "datatype", "shape"],
@@ -78,24 +77,30 @@ INFER_BODY = {
     },
 }
 INFER_ANSWERS = (
-    (200, Answer("The outputs", V2AnswerSchema)),
+    (200, Answer("The outputs", "V2Answer")),
     (200, Answer("The outputs, binary data behind the JSON", {"type": "string"}, {LENGTH_HEADER: "Where the JSON ends"},
                  media_type="application/octet-stream")),
 )  # fmt: skip
+INFER_PARAMETERS = (header(LENGTH_HEADER, "Where the JSON ends, when binary data follows", {"type": "integer"}),)
+METADATA = (200, Answer("The model", "V2Model"))
+READINESS = (
+    (200, Answer("A worker serves it", "V2ModelReady")),
+    (503, Answer("Nobody serves it", "V2ModelReady")),
+)
 INFER_PROBLEMS = (
-    "model_not_found", *IMAGE_PROBLEMS, *REFUSALS, "timeout", "too_many_waiters", "canceled", "inference_failed",
-    "poison", "expired",
+    "model_not_found", *declared.IMAGE_BODY, *declared.REFUSALS, "timeout", "too_many_waiters", "canceled",
+    "inference_failed", "poison", "expired",
 )  # fmt: skip
 
 
-@blueprint.operation("GET", "/v2", (200, Answer("The server", V2ServerSchema)), operation_id="v2Server")
+@blueprint.operation("GET", "/v2", (200, Answer("The server", "V2Server")), operation_id="v2Server")
 def get_server() -> Response:
     """Describe the server."""
     return reply({"name": "inferlane", "version": VERSION, "extensions": ["binary_tensor_data", "classification"]})
 
 
 @blueprint.operation(
-    "GET", "/v2/health/live", (200, Answer("It answers", V2HealthSchema)), operation_id="v2Live", role="public"
+    "GET", "/v2/health/live", (200, Answer("It answers", "V2Health")), operation_id="v2Live", role="public"
 )
 def get_live() -> Response:
     """Tell that this process answers."""
@@ -104,7 +109,7 @@ def get_live() -> Response:
 
 @blueprint.operation(
     "GET", "/v2/health/ready",
-    (200, Answer("A worker takes work", V2HealthSchema)), (503, Answer("Not ready", V2HealthSchema)),
+    (200, Answer("A worker takes work", "V2Health")), (503, Answer("Not ready", "V2Health")),
     operation_id="v2Ready", role="public",
 )  # fmt: skip
 def get_ready() -> Response:
@@ -121,60 +126,60 @@ def _live_models() -> set[str]:
 
 
 @blueprint.operation(
-    "GET", "/v2/models/<model>", (200, Answer("The model", V2ModelSchema)), problems=UNKNOWN, operation_id="v2Model"
-)
-def get_model(model: str) -> Response:
+    "GET", "/v2/models/<model>", METADATA, problems=UNKNOWN, operation_id="v2Model"
+)  # fmt: skip
+@blueprint.operation(
+    "GET", "/v2/models/<model>/versions/<version>", METADATA,
+    problems=UNKNOWN, operation_id="v2ModelVersion", summary="Describe a version of a model.",
+)  # fmt: skip
+def get_model(model: str, version: str | None = None) -> Response:
     """Describe a model: what it takes and what it answers."""
-    return _metadata(model)
+    row = _known(model, version)
+    outputs = [{"name": name, "datatype": item.datatype, "shape": [-1, -1]} for name, item in answers.OUTPUTS.items()]
+    platform = ",".join(row["runtimes"]) or "none"
+    return reply(
+        {"name": model, "versions": [row["version"]], "platform": platform, "inputs": [INPUT], "outputs": outputs}
+    )
 
 
+@blueprint.operation("GET", "/v2/models/<model>/ready", *READINESS, problems=UNKNOWN, operation_id="v2ModelReady")
 @blueprint.operation(
-    "GET", "/v2/models/<model>/versions/<version>",
-    (200, Answer("The model", V2ModelSchema)), problems=UNKNOWN, operation_id="v2ModelVersion",
+    "GET", "/v2/models/<model>/versions/<version>/ready", *READINESS,
+    problems=UNKNOWN, operation_id="v2ModelVersionReady", summary="Tell whether a worker serves a version of a model.",
 )  # fmt: skip
-def get_model_version(model: str, version: str) -> Response:
-    """Describe a version of a model."""
-    return _metadata(model, version)
-
-
-@blueprint.operation(
-    "GET", "/v2/models/<model>/ready",
-    (200, Answer("A worker serves it", V2ModelReadySchema)), (503, Answer("Nobody serves it", V2ModelReadySchema)),
-    problems=UNKNOWN, operation_id="v2ModelReady",
-)  # fmt: skip
-def get_model_ready(model: str) -> Response:
+def get_model_ready(model: str, version: str | None = None) -> Response:
     """Tell whether a worker serves a model."""
-    return _readiness(model)
-
-
-@blueprint.operation(
-    "GET", "/v2/models/<model>/versions/<version>/ready",
-    (200, Answer("A worker serves it", V2ModelReadySchema)), (503, Answer("Nobody serves it", V2ModelReadySchema)),
-    problems=UNKNOWN, operation_id="v2ModelVersionReady",
-)  # fmt: skip
-def get_model_version_ready(model: str, version: str) -> Response:
-    """Tell whether a worker serves a version of a model."""
-    return _readiness(model, version)
+    ready = _known(model, version)["available"]
+    return reply({"name": model, "ready": ready}, 200 if ready else 503, {} if ready else {"Retry-After": "1"})
 
 
 @blueprint.operation(
     "POST", "/v2/models/<model>/infer", *INFER_ANSWERS,
-    problems=INFER_PROBLEMS, body=INFER_BODY, operation_id="v2Infer",
-    parameters=(header(LENGTH_HEADER, "Where the JSON ends, when binary data follows", {"type": "integer"}),),
+    problems=INFER_PROBLEMS, body=INFER_BODY, parameters=INFER_PARAMETERS, operation_id="v2Infer",
 )  # fmt: skip
-def post_infer(model: str) -> Response:
-    """Classify the images of a tensor."""
-    return _infer(model)
-
-
 @blueprint.operation(
     "POST", "/v2/models/<model>/versions/<version>/infer", *INFER_ANSWERS,
-    problems=INFER_PROBLEMS, body=INFER_BODY, operation_id="v2InferVersion",
-    parameters=(header(LENGTH_HEADER, "Where the JSON ends, when binary data follows", {"type": "integer"}),),
+    problems=INFER_PROBLEMS, body=INFER_BODY, parameters=INFER_PARAMETERS, operation_id="v2InferVersion",
+    summary="Classify the images of a tensor with a version of a model.",
 )  # fmt: skip
-def post_infer_version(model: str, version: str) -> Response:
-    """Classify the images of a tensor with a version of a model."""
-    return _infer(model, version)
+def post_infer(model: str, version: str | None = None) -> Response:
+    """Classify the images of a tensor."""
+    row = _known(model, version)
+    wanted = tensors.parse(intake.body(request), _header_length())
+    answers.check(wanted)
+    records = _run(list(_submissions(model, wanted)))
+    used = {record.model for record in records}
+    head: dict[str, Any] = {"model_name": model, "model_version": row["version"]}
+    if wanted.id is not None:
+        head["id"] = wanted.id
+    head["parameters"] = {
+        "model": used.pop() if len(used) == 1 else ANY,
+        "weights": ",".join(sorted({str(record.weights) for record in records})),
+    }
+    body, end = answers.answer(wanted, head, [record.predictions or [] for record in records])
+    if end is None:
+        return Response(body, mimetype="application/json")
+    return Response(body, mimetype="application/octet-stream", headers={LENGTH_HEADER: str(end)})
 
 
 def _known(model: str, version: str | None) -> dict[str, Any]:
@@ -192,39 +197,6 @@ def _known(model: str, version: str | None) -> dict[str, Any]:
         raise Problem("model_not_found", f"The model {model} has no version {version}.")
     available = bool(served) if model == ANY else row["available"]
     return {**row, "version": row["version"] or "1", "available": available}
-
-
-def _metadata(model: str, version: str | None = None) -> Response:
-    row = _known(model, version)
-    outputs = [{"name": name, "datatype": item.datatype, "shape": [-1, -1]} for name, item in answers.OUTPUTS.items()]
-    platform = ",".join(row["runtimes"]) or "none"
-    return reply(
-        {"name": model, "versions": [row["version"]], "platform": platform, "inputs": [INPUT], "outputs": outputs}
-    )
-
-
-def _readiness(model: str, version: str | None = None) -> Response:
-    ready = _known(model, version)["available"]
-    return reply({"name": model, "ready": ready}, 200 if ready else 503, {} if ready else {"Retry-After": "1"})
-
-
-def _infer(model: str, version: str | None = None) -> Response:
-    row = _known(model, version)
-    wanted = tensors.parse(intake.body(request), _header_length())
-    answers.check(wanted)
-    records = _run(list(_submissions(model, wanted)))
-    used = {record.model for record in records}
-    head: dict[str, Any] = {"model_name": model, "model_version": row["version"]}
-    if wanted.id is not None:
-        head["id"] = wanted.id
-    head["parameters"] = {
-        "model": used.pop() if len(used) == 1 else ANY,
-        "weights": ",".join(sorted({str(record.weights) for record in records})),
-    }
-    body, end = answers.answer(wanted, head, [record.predictions or [] for record in records])
-    if end is None:
-        return Response(body, mimetype="application/json")
-    return Response(body, mimetype="application/octet-stream", headers={LENGTH_HEADER: str(end)})
 
 
 def _header_length() -> int | None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response
 
-from api.http.correlation import server_timing
 from tasks.protocol.requests import State
 
 if TYPE_CHECKING:
@@ -141,5 +140,6 @@ def with_etag(response: Response, if_none_match: Any) -> Response:
 
 
 def timing_headers(record: Request) -> dict[str, str]:
-    """``Server-Timing`` for a request that has run; nothing for one that has not."""
-    return {"Server-Timing": server_timing(record.timings)} if record.timings else {}
+    """``Server-Timing``, in milliseconds, for a request that has run; nothing for one that has not."""
+    durations = ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in record.timings.items())
+    return {"Server-Timing": durations} if durations else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from api.features.doctor.facts import Check, Checks, Facts, Look, judged
+from api.features.doctor.installation import Check, Checks, Installation, Look, judged
 
 #: Share of its memory above which Redis should get more before a burst fills it.
 NEARLY_FULL = 0.8
@@ -18,17 +18,17 @@ FSYNC = {
 }
 
 
-def answers(facts: Facts) -> Checks:
+def answers(setup: Installation) -> Checks:
     """Redis answers, and is one that can be used."""
-    if facts.vitals is None:
-        yield Check("redis", False, facts.outage or "Redis does not answer", "start Redis, or correct REDIS_URL")
+    if setup.vitals is None:
+        yield Check("redis", False, setup.outage or "Redis does not answer", "start Redis, or correct REDIS_URL")
         return
-    yield Check("redis", True, facts.vitals.server)
+    yield Check("redis", True, setup.vitals.server)
 
 
-def eviction(facts: Facts) -> Checks:
+def eviction(setup: Installation) -> Checks:
     """A full Redis refuses; it forgets nothing."""
-    policy = facts.vitals.policy if facts.vitals else None
+    policy = setup.vitals.policy if setup.vitals else None
     if policy is None:
         yield Check("eviction", None, "unknown", "see that maxmemory-policy is noeviction")
         return
@@ -36,22 +36,22 @@ def eviction(facts: Facts) -> Checks:
     yield judged("eviction", wrong, fine="noeviction", remedy="CONFIG SET maxmemory-policy noeviction, and in its file")
 
 
-def persistence(facts: Facts) -> Checks:
+def persistence(setup: Installation) -> Checks:
     """What was accepted is on disk."""
-    if facts.vitals is None or facts.vitals.appendonly is None:
+    if setup.vitals is None or setup.vitals.appendonly is None:
         yield Check("persistence", None, "unknown", "see that appendonly is yes")
         return
     wrong = []
-    if not facts.vitals.appendonly:
+    if not setup.vitals.appendonly:
         wrong.append("appendonly is no: accepted requests are lost when Redis ends")
-    if facts.vitals.write_error:
+    if setup.vitals.write_error:
         wrong.append("the last write of the append-only file failed")
     yield judged("persistence", wrong, fine="append-only file", remedy="CONFIG SET appendonly yes; look at its disk")
 
 
-def fsync(facts: Facts) -> Checks:
+def fsync(setup: Installation) -> Checks:
     """It reaches the disk at least once a second."""
-    policy = facts.vitals.fsync if facts.vitals else None
+    policy = setup.vitals.fsync if setup.vitals else None
     if policy not in FSYNC:
         yield Check("fsync", None, "unknown: CONFIG is not allowed here", "see that appendfsync is everysec or always")
         return
@@ -59,9 +59,9 @@ def fsync(facts: Facts) -> Checks:
     yield Check("fsync", policy != "no", FSYNC[policy], remedy)
 
 
-def memory(facts: Facts) -> Checks:
+def memory(setup: Installation) -> Checks:
     """There is room for a burst."""
-    vitals = facts.vitals
+    vitals = setup.vitals
     room = (vitals.limit or vitals.host_memory) if vitals else None
     if vitals is None or not room:
         yield Check("memory", None, "unknown", "set maxmemory below what the host has")
@@ -73,15 +73,15 @@ def memory(facts: Facts) -> Checks:
     yield judged("memory", [said] if share > NEARLY_FULL else [], fine=said, remedy=remedy)
 
 
-def clocks(facts: Facts) -> Checks:
+def clocks(setup: Installation) -> Checks:
     """Everybody's clock agrees with Redis'."""
-    if facts.vitals is None:
+    if setup.vitals is None:
         yield Check("clock: API", None, "unknown")
         return
-    yield _clock("clock: API", {"the API": facts.vitals.ahead})
-    ahead = facts.vitals.workers_ahead
+    yield _clock("clock: API", {"the API": setup.vitals.ahead})
+    ahead = setup.vitals.workers_ahead
     off = {name: seconds for name, seconds in ahead.items() if abs(seconds) > SKEW}
-    silent = [str(worker["id"]) for worker in facts.workers if worker["id"] not in ahead]
+    silent = [str(worker["id"]) for worker in setup.workers if worker["id"] not in ahead]
     if silent and not off:
         yield Check("clock: workers", None, "not told by " + ", ".join(silent), "run one version everywhere")
     elif ahead:

@@ -16,7 +16,7 @@ from tasks.protocol.connections import blocking, prompt, translated
 if TYPE_CHECKING:
     from common.settings import Settings
 
-LUA = Path(__file__).parent.parent / "lua"
+LUA = Path(__file__).parent / "lua"
 #: Seconds after which an entry comes up without the bell.
 SWEEP = 30.0
 #: Seconds for which a webhook is taken: longer than one call can last, the resolver's time included.

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from api.features.store import Store
+from api.features.batches.resources import batch_resource
+from api.features.batches.store import Batches
 from api.features.webhooks import signing, targets, transport
 from api.features.webhooks.outbox import BATCH, SWEEP, Outbox, batch_entry
 from api.features.webhooks.receivers import MOST, Receivers
 from api.services import service
-from api.views.batch import batch_resource
 from api.views.resources import now, request_resource
 from tasks.errors import PurgedRequest, Unavailable, UnknownRequest
 from tasks.producer.gateway import Gateway
@@ -62,10 +62,10 @@ class _Webhook:
 class Sender:
     """Sends what is due in the outbox until :meth:`close`."""
 
-    def __init__(self, settings: Settings, gateway: Gateway, store: Store, outbox: Outbox) -> None:
+    def __init__(self, settings: Settings, gateway: Gateway, batches: Batches, outbox: Outbox) -> None:
         self._key = signing.signer(settings.webhook_secret)
         self._exempt = settings.webhook_hosts
-        self._gateway, self._store, self._outbox = gateway, store, outbox
+        self._gateway, self._batches, self._outbox = gateway, batches, outbox
         self._receivers = Receivers()
         self._free = threading.BoundedSemaphore(MOST)
         self._stop = threading.Event()
@@ -157,10 +157,10 @@ class Sender:
         return _Webhook(str(record.callback_url), f"msg_{record.id}", payload(record), f"{record.completed_at}")
 
     def _about_batch(self, batch_id: str) -> _Webhook | None:
-        batch = self._store.batch(batch_id)
+        batch = self._batches.batch(batch_id)
         if batch is None or batch.callback_url is None:
             return None
-        ids = [member.request_id for member in batch.members if member.request_id]
+        ids = batch.request_ids
         records = self._gateway.records.briefs(ids)
         if not all(record.state.terminal for record in records):
             self._watch(batch_entry(batch_id), records)
@@ -216,7 +216,7 @@ class Sender:
 
 def running_sender(settings: Settings) -> Sender:
     """A sender whose threads run; needs the context of an app."""
-    sender = Sender(settings, service(Gateway), service(Store), service(Outbox))
+    sender = Sender(settings, service(Gateway), service(Batches), service(Outbox))
     sender.start()
     return sender
 

@@ -7,7 +7,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api import create_app
-from api.features.store import Store
+from api.features.batches.store import Batches
+from api.features.cache import SharedAnswers
+from api.http.rate_limit import Budgets
 from api.services import EXTENSION, Factories, Services
 from common.settings import Settings, load_settings
 from tasks.control.dead_letters import DeadLetters
@@ -45,7 +47,9 @@ def factories(queue: FakeQueue, controls: FakeControls, dead_letters: FakeDeadLe
     return {
         Gateway: lambda _: queue,
         Monitor: lambda _: queue,
-        Store: lambda _: queue,
+        Batches: lambda _: queue,
+        Budgets: lambda _: queue,
+        SharedAnswers: lambda _: queue,
         Controls: lambda _: controls,
         DeadLetters: lambda _: dead_letters,
         Examiner: lambda _: FakeExaminer(queue),

@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-from api.features.store import Batch
+from api.features.batches.store import Batch
 from common.settings import Settings
 from tasks.errors import (
     AlreadyFinished,
@@ -39,7 +39,7 @@ PREDICTIONS = [
 
 
 class FakeQueue:
-    """Gateway, Monitor and Store in one, all over the same dictionaries."""
+    """Gateway, Monitor, Batches, Budgets and SharedAnswers in one, all over the same dictionaries."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -223,7 +223,7 @@ class FakeQueue:
         more = f"{start + limit}.000000:{found[start].id}" if start + limit < len(found) else None
         return found[start : start + limit], more
 
-    # -- the Store
+    # -- Budgets, SharedAnswers, Batches
 
     def spend(self, who: str, calls: int, seconds: float, cost: int = 1) -> tuple[int, float]:
         left = calls - self.spent.count(who) - cost
@@ -238,10 +238,10 @@ class FakeQueue:
         if self.claims.get(key) == request_id:
             del self.claims[key]
 
-    def same_batch(self, batch_id: str, fingerprint: str) -> bool:
+    def has_items(self, batch_id: str, fingerprint: str) -> bool:
         return self.claim(f"batch:{batch_id}", fingerprint, 60) == fingerprint
 
-    def save_batch(self, batch_id: str, batch: Batch) -> None:
+    def save(self, batch_id: str, batch: Batch) -> None:
         self.batches[batch_id] = batch
 
     def batch(self, batch_id: str) -> Batch | None:

@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 
 from api import create_app
-from api.http import api_keys, auth, rate_limit
+from api.http import api_keys, auth, failed_keys
 from api.http.problems import Problem
 from api.services import EXTENSION, Factories, Services
 from common.settings import SettingsError, load_settings
@@ -170,7 +170,7 @@ def test_every_known_key_is_compared_in_constant_time(monkeypatch: pytest.Monkey
 
     hmac_compare = hmac.compare_digest
     monkeypatch.setattr(api_keys.hmac, "compare_digest", compare)
-    known = api_keys.Keys.of(load_settings({"API_KEYS": f"{USER_ENTRY},{OTHER_ENTRY}", "ADMIN_KEY": ADMIN}))
+    known = api_keys.KnownKeys.of(load_settings({"API_KEYS": f"{USER_ENTRY},{OTHER_ENTRY}", "ADMIN_KEY": ADMIN}))
     caller = known.caller(USER)
     assert caller == api_keys.Caller("ann", "user")
     assert len(compared) == 3
@@ -194,10 +194,10 @@ class TestGuessing:
     def test_wrong_keys_are_limited_and_those_that_were_good_are_not(self, make_app: Make) -> None:
         client = make_app(API_KEYS=f"{USER_ENTRY},{OTHER_ENTRY}").test_client()
         assert client.get("/inference", headers=bearer(USER)).status_code == 200
-        answers = [client.get("/inference", headers=bearer(f"guess-{n}")) for n in range(rate_limit.MOST + 2)]
-        assert [answer.status_code for answer in answers] == [401] * rate_limit.MOST + [429] * 2
+        answers = [client.get("/inference", headers=bearer(f"guess-{n}")) for n in range(failed_keys.MOST + 2)]
+        assert [answer.status_code for answer in answers] == [401] * failed_keys.MOST + [429] * 2
         refused(answers[-1], 429, "rate_limited")
-        assert 1 <= int(answers[-1].headers["Retry-After"]) <= rate_limit.STEP
+        assert 1 <= int(answers[-1].headers["Retry-After"]) <= failed_keys.STEP
         assert client.get("/inference", headers=bearer(USER)).status_code == 200
         # A right guess tells nothing, and another address is another matter.
         assert client.get("/inference", headers=bearer(OTHER)).status_code == 429
@@ -209,35 +209,37 @@ class TestGuessing:
             client = make_app(API_KEYS=USER_ENTRY, TRUSTED_PROXIES=proxies).test_client()
             statuses = [
                 client.get("/inference", headers=bearer("x") | {"X-Forwarded-For": f"192.0.2.{n}"}).status_code
-                for n in range(rate_limit.MOST + 1)
+                for n in range(failed_keys.MOST + 1)
             ]
             assert statuses[-1] == last
 
     def test_tries_come_back_with_time_and_right_keys_cost_none(self) -> None:
         now = [0.0]
-        found = rate_limit.Guesses(api_keys.Keys.of(load_settings({"API_KEYS": USER_ENTRY})), lambda: now[0])
-        for _ in range(rate_limit.MOST * 2):
+        found = failed_keys.FailedKeyLimiter(
+            api_keys.KnownKeys.of(load_settings({"API_KEYS": USER_ENTRY})), lambda: now[0]
+        )
+        for _ in range(failed_keys.MOST * 2):
             assert found.caller(USER, "192.0.2.1")
-        for _ in range(rate_limit.MOST):
+        for _ in range(failed_keys.MOST):
             assert found.caller("wrong", "192.0.2.2") is None
         with pytest.raises(Problem):
             found.caller("wrong", "192.0.2.2")
-        now[0] = rate_limit.STEP + 0.01
+        now[0] = failed_keys.STEP + 0.01
         assert found.caller("wrong", "192.0.2.2") is None
         with pytest.raises(Problem):
             found.caller("wrong", "192.0.2.2")
 
     def test_a_network_of_version_6_is_one_address(self) -> None:
-        found = rate_limit.Guesses(api_keys.Keys.of(load_settings({"API_KEYS": USER_ENTRY})))
-        for number in range(rate_limit.MOST):
+        found = failed_keys.FailedKeyLimiter(api_keys.KnownKeys.of(load_settings({"API_KEYS": USER_ENTRY})))
+        for number in range(failed_keys.MOST):
             found.caller("wrong", f"2001:db8::{number:x}")
         with pytest.raises(Problem):
             found.caller("wrong", "2001:db8::ffff")
         assert found.caller("wrong", "2001:db8:0:1::1") is None
 
     def test_what_is_remembered_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rate_limit, "KEPT", 5)
-        found = rate_limit.Guesses(api_keys.Keys.of(load_settings({"API_KEYS": USER_ENTRY})))
+        monkeypatch.setattr(failed_keys, "KEPT", 5)
+        found = failed_keys.FailedKeyLimiter(api_keys.KnownKeys.of(load_settings({"API_KEYS": USER_ENTRY})))
         for number in range(50):
             found.caller("wrong", f"192.0.2.{number}")
             found.caller(USER, f"192.0.2.{number}")
@@ -264,7 +266,7 @@ def test_the_command_runs_without_a_warning() -> None:
 def test_the_command_prints_a_key_that_its_entry_accepts(capsys: pytest.CaptureFixture[str]) -> None:
     assert api_keys.main(["carol", "admin"]) == 0
     key, entry = (line.rpartition(" ")[2] for line in capsys.readouterr().out.splitlines())
-    assert api_keys.Keys.of(load_settings({"API_KEYS": entry})).caller(key) == api_keys.Caller("carol", "admin")
+    assert api_keys.KnownKeys.of(load_settings({"API_KEYS": entry})).caller(key) == api_keys.Caller("carol", "admin")
     assert key not in entry
     assert api_keys.main([]) == 2
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from api.features.doctor import Check, Facts, examine
+from api.features.doctor import Check, Installation, examine
 from common.settings import load_settings
 from tasks.inspect.redis_info import Vitals
 from tests.unit.api.fakes import FakeQueue, worker_row
@@ -25,19 +25,19 @@ def worker(name: str = "a@one", **changes: Any) -> dict[str, Any]:
     return worker_row(name, given.pop("model", "resnet18"), **given)
 
 
-def facts(*workers: dict[str, Any], vitals: dict[str, Any] | None = None, **more: Any) -> Facts:
+def installation(*workers: dict[str, Any], vitals: dict[str, Any] | None = None, **more: Any) -> Installation:
     """A sound installation with these differences."""
     environ = {"MODELS": "resnet18", **more.pop("environ", {})}
     known: dict[str, Any] = {"settings": load_settings(environ), "asks_for_keys": False, "versions": VERSIONS}
-    return Facts(**known | {"vitals": replace(SOUND, **vitals or {}), "workers": workers or (worker(),)} | more)
+    return Installation(**known | {"vitals": replace(SOUND, **vitals or {}), "workers": workers or (worker(),)} | more)
 
 
-def found(given: Facts, name: str) -> Check:
+def found(given: Installation, name: str) -> Check:
     return next(check for check in examine(given) if check.name == name)
 
 
 def test_a_sound_installation_has_nothing_to_mend() -> None:
-    checks = examine(facts())
+    checks = examine(installation())
     assert {check.name: check.ok for check in checks if not check.ok} == {}
     assert all(check.detail and not check.remedy for check in checks)
 
@@ -56,7 +56,7 @@ def test_a_sound_installation_has_nothing_to_mend() -> None:
     ],
 )
 def test_a_redis_that_is_set_up_wrongly_is_told(name: str, vitals: dict[str, Any], says: str) -> None:
-    check = found(facts(vitals=vitals), name)
+    check = found(installation(vitals=vitals), name)
     assert (check.ok, bool(check.remedy)) == (False, True)
     assert says in check.detail
 
@@ -72,16 +72,16 @@ def test_a_redis_that_is_set_up_wrongly_is_told(name: str, vitals: dict[str, Any
     ],
 )
 def test_what_redis_does_not_tell_is_unknown(name: str, vitals: dict[str, Any]) -> None:
-    assert found(facts(vitals=vitals), name).ok is None
+    assert found(installation(vitals=vitals), name).ok is None
 
 
 @pytest.mark.parametrize("vitals", [{"limit": 0, "host_memory": 1000}, {"fsync": "always"}])
 def test_other_ways_to_be_well(vitals: dict[str, Any]) -> None:
-    assert [check for check in examine(facts(vitals=vitals)) if not check.ok] == []
+    assert [check for check in examine(installation(vitals=vitals)) if not check.ok] == []
 
 
 def test_without_redis_the_rest_is_unknown_and_the_house_is_looked_at() -> None:
-    down = replace(facts(), vitals=None, workers=(), outage="Redis does not answer: refused")
+    down = replace(installation(), vitals=None, workers=(), outage="Redis does not answer: refused")
     told = {check.name: check.ok for check in examine(down)}
     assert told.keys() >= {"redis", "eviction", "persistence", "fsync", "memory", "timeouts"}
     assert (told["redis"], told["eviction"], told["timeouts"]) == (False, None, True)
@@ -103,12 +103,14 @@ def test_without_redis_the_rest_is_unknown_and_the_house_is_looked_at() -> None:
     ],
 )
 def test_threads_of_a_host_are_held_against_its_cores(workers: list[dict[str, Any]], ok: bool | None) -> None:
-    check = found(facts(*workers), "threads")
+    check = found(installation(*workers), "threads")
     assert check.ok is ok, check.detail
 
 
 def test_weights_are_judged_per_model() -> None:
-    given = facts(worker(), worker("b@one", model="mine", weights="random"), environ={"MODELS": "resnet18,mobilenet"})
+    given = installation(
+        worker(), worker("b@one", model="mine", weights="random"), environ={"MODELS": "resnet18,mobilenet"}
+    )
     told = {check.name: check.ok for check in examine(given) if check.name.startswith("weights")}
     assert told == {"weights: resnet18": True, "weights: mobilenet": None, "weights: mine": False}
 
@@ -122,23 +124,23 @@ def test_weights_are_judged_per_model() -> None:
     ],
 )
 def test_versions_that_differ_or_are_too_old_are_told(workers: list[dict[str, Any]], says: str) -> None:
-    check = found(facts(*workers), "versions")
+    check = found(installation(*workers), "versions")
     assert check.ok is False
     assert says in check.detail
 
 
 def test_a_worker_of_an_older_release_leaves_the_doctor_unsure() -> None:
     old = {name: value for name, value in worker().items() if name not in {"versions", "configured"}}
-    told = {check.name: check.ok for check in examine(facts(old))}
+    told = {check.name: check.ok for check in examine(installation(old))}
     assert (told["versions"], told["settings"]) == (None, None)
 
 
 def test_an_api_on_an_old_celery_is_told() -> None:
-    assert found(facts(versions={**VERSIONS, "kombu": "5.6.1"}), "versions").ok is False
+    assert found(installation(versions={**VERSIONS, "kombu": "5.6.1"}), "versions").ok is False
 
 
 def test_workers_that_are_set_differently_are_told() -> None:
-    check = found(facts(environ={"HARD_TIMEOUT": "60"}), "settings")
+    check = found(installation(environ={"HARD_TIMEOUT": "60"}), "settings")
     assert (check.ok, check.detail) == (False, "a@one has HARD_TIMEOUT 120.0, the API 60.0")
 
 
@@ -151,7 +153,7 @@ def test_workers_that_are_set_differently_are_told() -> None:
     ],
 )
 def test_durations_that_do_not_fit_are_told(environ: dict[str, str], service_seconds: float, says: str) -> None:
-    check = found(facts(worker(service_seconds=service_seconds), environ=environ), "timeouts")
+    check = found(installation(worker(service_seconds=service_seconds), environ=environ), "timeouts")
     assert check.ok is False
     assert says in check.detail
 
@@ -165,7 +167,7 @@ def test_durations_that_do_not_fit_are_told(environ: dict[str, str], service_sec
     ],
 )
 def test_the_order_of_lanes_is_told(environ: dict[str, str], ok: bool, says: str) -> None:
-    check = found(facts(environ=environ), "priorities")
+    check = found(installation(environ=environ), "priorities")
     assert check.ok is ok
     assert says in check.detail
 
@@ -182,7 +184,7 @@ def test_the_order_of_lanes_is_told(environ: dict[str, str], ok: bool, says: str
     ],
 )
 def test_an_open_door_is_told(more: dict[str, Any], ok: bool) -> None:
-    assert found(facts(**more), "access").ok is ok
+    assert found(installation(**more), "access").ok is ok
 
 
 def asked(make_app: Callable[..., Flask], **headers: str) -> dict[str, Any]:

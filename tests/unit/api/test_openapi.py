@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
-from api.views.examples import BATCH_BODY, INFERENCE_BODY
+from api.input.bodies import BATCH_BODY, INFERENCE_BODY
 from tests.support.processes import ROOT
 from tests.unit.api.test_inference import BASE64
 

@@ -11,7 +11,7 @@ from tasks.protocol.requests import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from api.features.store import Batch, Member
+    from api.features.batches.store import Batch, Member
     from tasks.protocol.requests import Request
 
     Records = Mapping[str, Request]

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from api.services import service
 from common.settings import Settings
-from tasks.inspect.redis_info import Vitals
+from tasks.errors import Unavailable
+from tasks.inspect.monitor import Monitor
+from tasks.inspect.redis_info import Examiner, Vitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +30,13 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Installation:
     """What is known of the installation.
 
     Attributes:
         settings: those of this API process.
         asks_for_keys: whether user routes ask for a key.
-        proxied_from: what a proxy in front says it was called as, ``""`` when there is none.
+        proxied_from: the name by which a proxy in front was called, ``""`` when there is none.
         versions: package -> version, in this API process.
         vitals: of Redis; None when it does not answer.
         outage: why it does not.
@@ -50,11 +53,21 @@ class Facts:
 
 
 Checks = Iterator[Check]
-Look = Callable[[Facts], Checks]
+Look = Callable[[Installation], Checks]
 
 
-def installed(packages: Sequence[str]) -> dict[str, str]:
-    """Package -> version, of those that are installed here."""
+def inspect(settings: Settings, **known: Any) -> Installation:
+    """This installation; ``known`` is what only the caller can tell."""
+    known |= {"settings": settings, "versions": _installed("celery", "kombu", "redis")}
+    monitor = service(Monitor)
+    try:
+        monitor.ping()
+        return Installation(**known, vitals=service(Examiner).vitals(), workers=monitor.workers())
+    except Unavailable as error:
+        return Installation(**known, outage=str(error))
+
+
+def _installed(*packages: str) -> dict[str, str]:
     found = {}
     for package in packages:
         try:

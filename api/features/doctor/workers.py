@@ -6,18 +6,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api.features.doctor.facts import Check, Checks, Facts, Look, judged
+from api.features.doctor.installation import Check, Checks, Installation, Look, judged
 from tasks.inspect.redis_info import shared
 from tasks.protocol.servers import release
 
 NEEDED: Mapping[str, tuple[int, ...]] = {"celery": (5, 7), "kombu": (5, 7)}
 
 
-def weights(facts: Facts) -> Checks:
+def weights(setup: Installation) -> Checks:
     """No model answers at random; one check per model."""
-    names = dict.fromkeys([*facts.settings.models, *sorted(str(worker["model"]) for worker in facts.workers)])
+    names = dict.fromkeys([*setup.settings.models, *sorted(str(worker["model"]) for worker in setup.workers)])
     for model in names:
-        loaded = {str(worker["weights"]) for worker in facts.workers if worker["model"] == model}
+        loaded = {str(worker["weights"]) for worker in setup.workers if worker["model"] == model}
         if not loaded:
             yield Check(f"weights: {model}", None, "no worker has loaded any", "python -m worker_models prepare")
             continue
@@ -26,10 +26,10 @@ def weights(facts: Facts) -> Checks:
         yield judged(f"weights: {model}", wrong, fine=", ".join(sorted(loaded)), remedy=remedy)
 
 
-def threads(facts: Facts) -> Checks:
+def threads(setup: Installation) -> Checks:
     """The workers of a host compute with no more threads than it has cores."""
     hosts: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for worker in facts.workers:
+    for worker in setup.workers:
         if str(worker.get("device", "cpu")).startswith("cpu"):
             hosts[str(worker["host"])].append(worker)
     wrong, unknown, said = [], [], []
@@ -63,17 +63,17 @@ def _cores(workers: Sequence[Mapping[str, Any]]) -> int:
     return min([together.bit_count(), *quotas])
 
 
-def versions(facts: Facts) -> Checks:
+def versions(setup: Installation) -> Checks:
     """The API and every worker run versions that were tested, and the same ones."""
-    told: dict[str, Mapping[str, str] | None] = {"the API": facts.versions}
-    told |= {str(worker["id"]): worker.get("versions") for worker in facts.workers}
+    told: dict[str, Mapping[str, str] | None] = {"the API": setup.versions}
+    told |= {str(worker["id"]): worker.get("versions") for worker in setup.workers}
     wrong = [line for who, found in told.items() if found is not None for line in _too_old(who, found)]
     wrong += _differences({who: found for who, found in told.items() if found is not None})
     silent = [who for who, found in told.items() if found is None]
     if silent and not wrong:
         yield Check("versions", None, "not told by " + ", ".join(silent), "run the same version everywhere")
         return
-    fine = ", ".join(f"{package} {version}" for package, version in facts.versions.items())
+    fine = ", ".join(f"{package} {version}" for package, version in setup.versions.items())
     yield judged("versions", wrong, fine=fine, remedy="pip install -r requirements.txt, everywhere the same")
 
 
@@ -95,10 +95,10 @@ def _differences(told: Mapping[str, Mapping[str, str]]) -> list[str]:
     ]
 
 
-def settings(facts: Facts) -> Checks:
+def settings(setup: Installation) -> Checks:
     """The workers run with the settings that the API reckons with."""
-    ours = shared(facts.settings)
-    told = {str(worker["id"]): worker.get("configured") for worker in facts.workers}
+    ours = shared(setup.settings)
+    told = {str(worker["id"]): worker.get("configured") for worker in setup.workers}
     wrong = [
         f"{who} has {name.upper()} {found[name]}, the API {value}"
         for who, found in told.items()

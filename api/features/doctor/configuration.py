@@ -1,4 +1,4 @@
-"""Checks of this API's own settings: durations that fit together, the order of lanes, who gets in."""
+"""Checks of this API's settings: durations that fit together, the order of lanes, who gets in."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ import ipaddress
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from api.features.doctor.facts import Check, Checks, Facts, Look, judged
+from api.features.doctor.installation import Check, Checks, Installation, Look, judged
 
 #: A forward pass of a full batch may take this many times the usual before it counts as hanging.
 SLACK = 10
 
 
-def durations(facts: Facts) -> Checks:
+def durations(setup: Installation) -> Checks:
     """A dead worker's requests run again while their callers still wait, and only what hangs is ended.
 
     Nothing is given back by age here, so no visibility timeout has to exceed the longest task; the lease takes its
     place and must be the shortest of all.
     """
-    settings = facts.settings
+    settings = setup.settings
     noticed = settings.lease_ttl + settings.lease_renew
     wrong = []
     if noticed >= settings.max_wait:
         wrong.append(f"a dead worker is noticed after {noticed:g} s, callers wait MAX_WAIT {settings.max_wait:g} s")
     if settings.lease_ttl >= settings.hard_timeout:
         wrong.append(f"LEASE_TTL {settings.lease_ttl:g} s is not less than HARD_TIMEOUT {settings.hard_timeout:g} s")
-    wrong += _impatience(facts)
+    wrong += _impatience(setup)
     fine = f"LEASE_TTL {settings.lease_ttl:g} s, MAX_WAIT {settings.max_wait:g}, HARD_TIMEOUT {settings.hard_timeout:g}"
     yield judged("timeouts", wrong, fine=fine, remedy="LEASE_TTL well below MAX_WAIT, HARD_TIMEOUT above both")
 
 
-def _impatience(facts: Facts) -> list[str]:
-    limit = facts.settings.hard_timeout
+def _impatience(setup: Installation) -> list[str]:
+    limit = setup.settings.hard_timeout
     return [
         f"HARD_TIMEOUT {limit:g} s ends {worker['id']} when a batch of {worker['max_batch']} takes {SLACK} times"
         " the usual"
-        for worker in facts.workers
+        for worker in setup.workers
         if SLACK * worker["max_batch"] * float(worker.get("service_seconds") or 0) > limit
     ]
 
 
-def order(facts: Facts) -> Checks:
+def order(setup: Installation) -> Checks:
     """High goes before normal, normal before low."""
-    settings = facts.settings
+    settings = setup.settings
     if settings.lane_order == "strict":
         yield Check("priorities", True, "strict: low waits for as long as anything else is there")
         return
@@ -53,18 +53,18 @@ def order(facts: Facts) -> Checks:
     yield judged("priorities", wrong, fine=fine, remedy="give LANE_WEIGHTS in the order high,normal,low, descending")
 
 
-def access(facts: Facts) -> Checks:
+def access(setup: Installation) -> Checks:
     """Nobody gets in from outside without a key."""
-    if facts.asks_for_keys:
+    if setup.asks_for_keys:
         yield Check("access", True, "user routes ask for a key")
         return
-    settings = facts.settings
+    settings = setup.settings
     public = [
         f"{what} {host}"
         for what, host in (
             ("API_HOST", settings.api_host),
             ("API_URL", urlsplit(settings.api_url).hostname or ""),
-            ("called through a proxy as", facts.proxied_from),
+            ("called through a proxy as", setup.proxied_from),
         )
         if host and not _loopback(host)
     ]

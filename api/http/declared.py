@@ -1,0 +1,29 @@
+"""What several routes declare for the OpenAPI document: groups of problems, parameters and answers."""
+
+from __future__ import annotations
+
+from api.http import sse
+from api.http.openapi import Answer, header
+
+REDIS = ("broker_unavailable",)
+ONE_REQUEST = ("unknown_request", "purged_request", *REDIS)
+REFUSALS = ("lane_full", "deadline_hopeless", *REDIS)
+JSON_BODY = ("empty_body", "invalid_json", "body_too_large", "unsupported_media_type", "invalid_parameters")
+IMAGE_BODY = (
+    "invalid_json", "invalid_base64", "invalid_multipart", "bad_request", "empty_body", "body_too_large",
+    "image_too_large", "unsupported_media_type", "invalid_parameters", "empty_image", "unsupported_image",
+    "truncated_image", "too_many_pixels", "side_too_long", "too_many_scans", "decode_too_large", "unknown_model",
+    "idempotency_conflict",
+)  # fmt: skip
+
+PREFER = header("Prefer", "`wait=n` waits up to n seconds for the end, `respond-async` does not wait (RFC 7240)")
+IF_NONE_MATCH = header("If-None-Match", "ETags the caller has")
+LAST_EVENT_ID = header("Last-Event-ID", "The last event the reader had")
+LIMIT = {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
+
+ETAG = {"ETag": "Strong"}
+NOT_MODIFIED = (304, Answer("It is still what If-None-Match names", headers=ETAG))
+EVENTS = (
+    (200, Answer("Server-sent events", sse.SCHEMA, media_type=sse.MEDIA_TYPE)),
+    (204, Answer("It is over, and the reader has had every event")),
+)

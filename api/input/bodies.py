@@ -1,0 +1,65 @@
+"""Documented request bodies of the image routes; tests run their examples as they are printed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.input import intake
+from api.input.images import MEDIA_TYPES
+from api.views.shapes import Shape, array, integer, nullable, number, string
+
+#: The smallest PNG there is: one grey pixel.
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+
+_NAME = {"minLength": 1, "maxLength": 200}
+_CUSTOM_ID = {"custom_id": string("Your own name for it, given back", **_NAME)}
+_PARAMETERS: dict[str, Shape] = {
+    "model_type": string("A model of /models, or any", default="any", **_NAME),
+    "priority": {"enum": ["high", "normal", "low"], "default": "normal"},
+    "top_k": integer("How many classes", minimum=1, maximum=intake.MAX_TOP_K, default=5),
+    "deadline": number(
+        "Seconds from now after which the answer is not wanted", exclusiveMinimum=0, maximum=intake.MAX_DEADLINE
+    ),
+}
+_CALLBACK = {
+    "callback_url": string(
+        "Where to post the end of it; needs webhooks to be on", minLength=1, maxLength=intake.MAX_URL
+    ),
+}
+_IDENTITY: dict[str, Shape] = {
+    "request_id": string(
+        "Your own id; the same id with the same image and parameters is the same request", pattern=intake.ID_PATTERN
+    ),
+    **_CALLBACK,
+}
+_DATA = string("The image as base64 or as a data URL", minLength=1)
+_FILE = string(contentMediaType="application/octet-stream")
+
+
+def _object(required: str, image: Shape, properties: dict[str, Shape]) -> Shape:
+    return {"type": "object", "required": [required], "properties": {required: image, **properties}}
+
+
+def _json(required: str, image: Shape, properties: dict[str, Shape]) -> Shape:
+    """The same as JSON, where null means not given."""
+    return _object(required, image, {name: nullable(shape) for name, shape in properties.items()})
+
+
+def _body(schema: Shape, example: dict[str, Any], form: Shape, **others: Any) -> dict[str, Any]:
+    content = {"application/json": {"schema": schema, "example": example}, "multipart/form-data": {"schema": form}}
+    return {"required": True, "content": content | others}
+
+
+_ITEM = {"anyOf": [_json("data", _DATA, _CUSTOM_ID | _PARAMETERS), {"description": "Anything else fails alone"}]}
+
+INFERENCE_BODY = _body(
+    _json("data", _DATA, _CUSTOM_ID | _PARAMETERS | _IDENTITY),
+    {"data": PIXEL, "model_type": "any", "priority": "normal", "top_k": 3},
+    _object("image", _FILE, _CUSTOM_ID | _PARAMETERS | _IDENTITY),
+    **{media_type: {"schema": _FILE} for media_type in (*MEDIA_TYPES, "application/octet-stream")},
+)
+BATCH_BODY = _body(
+    _json("requests", array(_ITEM, minItems=1), _PARAMETERS | _CALLBACK),
+    {"requests": [{"custom_id": "first", "data": PIXEL}, {"custom_id": "second", "data": PIXEL}]},
+    _object("image", array(_FILE, minItems=1), _PARAMETERS | _CALLBACK),
+)
