@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from queue import SimpleQueue
+from typing import Any
 
 from bench.runs import Run, closed_loop
 from common.settings import Settings
-from worker_models.batcher import Batcher
+from worker_models.batcher import Batcher, Slot
 from worker_models.model import batcher_shape, load_model
 
 
@@ -30,8 +32,11 @@ class Limit:
 
     def classify(self, photo: bytes) -> str:
         """The likeliest class."""
-        result = self._batcher.run(self._model.decode(photo))
-        return str(self._model.predictions(result.value, 5)[0]["class"])
+        answers: SimpleQueue[Slot[Any, Any]] = SimpleQueue()
+        self._batcher.submit(self._model.decode(photo), answers.put)
+        slot = answers.get()
+        slot.check()
+        return str(self._model.predictions(slot.value, 5)[0]["class"])
 
     def close(self) -> None:
         """Give the model back."""

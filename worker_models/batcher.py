@@ -1,10 +1,9 @@
-"""The adaptive batcher: items in, a few inference threads, batches out. It never waits for a batch to fill.
+"""The adaptive batcher: items in, a few inference threads, forward passes out. It never waits for a pass to fill.
 
-An inference thread takes what waits, the most urgent first and up to ``max_batch``, the moment it is free. On an idle
-worker a batch is one item and waits for nothing; under load the items that arrive during one forward pass are the next
-batch. Inference threads wait neither for one another, so none stands idle while there is work, nor does what is urgent
-wait for the slowest of them. A batch that raises is split in halves until the item to blame is alone: only its caller
-sees the error. Whatever ``infer`` raises is such an error, ``SystemExit`` too.
+A free inference thread takes what has arrived, the most urgent first and up to ``max_batch`` items. On an idle worker a
+pass is one item; under load the items that arrive during one pass form the next. The threads do not wait for one
+another, so none is idle while there is work, and an urgent item does not wait for the slowest of them. A pass that
+raises is split in halves until the failing item is alone: only that item gets the error, even ``SystemExit``.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from worker_models.errors import BatcherClosed, InferenceFailed
 
@@ -23,95 +21,67 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Result(Generic[R]):
-    """One item's answer.
+class Slot(Generic[T, R]):
+    """One item in the batcher, then its answer.
 
     Attributes:
+        item: what was submitted.
+        since: when it was submitted, by the monotonic clock.
+        began: when its last forward pass began.
         value: what ``infer`` returned for it.
-        batch_size: the items of its forward pass.
+        error: what ``infer`` raised for it alone.
+        size: the items of its forward pass.
         seconds: that pass's wall time.
         passes: how many passes ran side by side when that one began, itself included.
     """
 
-    value: R
-    batch_size: int
-    seconds: float
-    passes: int = 1
+    __slots__ = ("began", "error", "item", "passes", "seconds", "since", "size", "then", "value")
 
-
-class Slot(Generic[T, R]):
-    """One item on its way through; ``done`` is held until the item has its answer or its error."""
-
-    __slots__ = ("answer", "began", "done", "error", "item", "since", "then")
-
-    def __init__(self, item: T, then: Callable[[Slot[T, R]], object] | None) -> None:
+    def __init__(self, item: T, then: Callable[[Slot[T, R]], object]) -> None:
         self.item = item
         self.then = then
         self.since = self.began = time.monotonic()
-        """When it came, and when its last forward pass began, by the monotonic clock."""
-        self.answer: Result[R] | None = None
+        self.value = cast("R", None)
         self.error: BaseException | None = None
-        # A bare lock costs a tenth of an Event or a Future, and there is one for every request.
-        self.done = threading.Lock()
-        self.done.acquire()
+        self.size = self.passes = 1
+        self.seconds = 0.0
 
-    def result(self) -> Result[R]:
-        """The item's answer; blocks until it is there, and may be called once.
-
-        Raises:
-            BatcherClosed: an inference thread ended before the item had its turn.
-            BaseException: whatever ``infer`` raises for this item alone.
-        """
-        self.done.acquire()
+    def check(self) -> None:
+        """Raise the item's error if it has one."""
         if self.error is not None:
             raise self.error
-        if self.answer is None:
-            raise BatcherClosed("an inference thread ended before this item had its turn")
-        return self.answer
-
-    def release(self) -> None:
-        """The item has its answer, its error, or will have neither."""
-        self.done.release()
-        if self.then is not None:
-            self.then(self)
 
 
 class Batcher(Generic[T, R]):
-    """Runs ``infer`` on batches from threads of its own, which start here.
+    """Runs ``infer`` in its own threads, which start here.
 
     Args:
         infer: maps a sequence of items to as many results, in order.
         max_batch: the most items of one forward pass.
-        capacity: the most items that wait; :meth:`submit` blocks while it is reached.
         passes: how many forward passes may run side by side; ``infer`` is called from as many threads.
-        lost: called from an inference thread that ends though nobody closed the batcher: a fault of this class.
-        gather: seconds for which a batch that is not full waits for more items.
+        gather: seconds for which a pass that is not full waits for more items.
+        lost: called from an inference thread that fails before :meth:`close`: a bug in this class or in ``then``.
     """
 
     def __init__(
         self,
         infer: Callable[[Sequence[T]], Sequence[R]],
         max_batch: int,
-        capacity: int,
         passes: int = 1,
         gather: float = 0.0,
         lost: Callable[[], object] = lambda: None,
     ) -> None:
-        if min(max_batch, capacity, passes) < 1:
-            raise ValueError("max_batch, capacity and passes must be at least 1")
+        if min(max_batch, passes) < 1:
+            raise ValueError("max_batch and passes must be at least 1")
         self._infer = infer
         self._max_batch = max_batch
-        self._capacity = capacity
         self._passes = passes
-        self._lost = lost
         self._gather = gather
+        self._lost = lost
         self._waiting: list[tuple[int, int, Slot[T, R]]] = []
         self._order = count()
         self._closed = False
-        lock = threading.Lock()
-        self._filled = threading.Condition(lock)
-        self._emptied = threading.Condition(lock)
+        self._changed = threading.Condition(threading.Lock())
         self._running = 0
         self._since: list[float | None] = [None] * passes
         self._threads = [
@@ -123,12 +93,12 @@ class Batcher(Generic[T, R]):
 
     @property
     def busy_since(self) -> float | None:
-        """``time.monotonic()`` at the start of the oldest forward pass that runs now; None while none does."""
+        """``time.monotonic()`` at the start of the oldest running forward pass; None while none runs."""
         return min((since for since in self._since if since is not None), default=None)
 
     @property
     def room(self) -> int:
-        """How many items would be in a forward pass at once if they came now."""
+        """How many more items would start a forward pass at once."""
         return max(0, (self._passes - self._running) * self._max_batch - len(self._waiting))
 
     @property
@@ -136,92 +106,70 @@ class Batcher(Generic[T, R]):
         """How many items are in no forward pass yet."""
         return len(self._waiting)
 
-    def run(self, item: T, *, rank: int = 0) -> Result[R]:
-        """Infer one item; blocks until it is done.
+    def submit(self, item: T, then: Callable[[Slot[T, R]], object], rank: int = 0) -> None:
+        """Queue an item; those with a lower ``rank`` go first, those of equal rank in order of arrival.
+
+        ``then`` is called from an inference thread with the slot of the finished item; it must be quick and not raise.
 
         Raises:
-            BatcherClosed: closed before the item was accepted.
-            BaseException: whatever ``infer`` raises for this item alone.
-        """
-        return self.submit(item, rank=rank).result()
-
-    def submit(self, item: T, *, rank: int = 0, then: Callable[[Slot[T, R]], object] | None = None) -> Slot[T, R]:
-        """Hand one item in and go on; blocks only while ``capacity`` items wait. Read it with ``.result()``.
-
-        Items of a lower ``rank`` go first, those of the same in the order they came. ``then`` is called with the slot
-        when its result is there, from an inference thread, so it must be quick and must not raise.
-
-        Raises:
-            BatcherClosed: closed before the item was accepted.
+            BatcherClosed: the batcher is closed.
         """
         slot: Slot[T, R] = Slot(item, then)
-        self._accept(slot, rank)
-        return slot
+        with self._changed:
+            if self._closed:
+                raise BatcherClosed("this worker is stopping and accepts nothing more")
+            heappush(self._waiting, (rank, next(self._order), slot))
+            self._changed.notify()
 
     def withdraw(self, seconds: float) -> list[Slot[T, R]]:
-        """Take out the items that have waited for more than ``seconds``; they get neither a pass nor an answer."""
+        """Remove the items that have waited for more than ``seconds``; ``then`` is not called for them."""
         before = time.monotonic() - seconds
-        with self._filled:
-            out = [slot for _, _, slot in sorted(self._waiting) if slot.since < before]
-            self._waiting = [entry for entry in self._waiting if entry[-1].since >= before]
+        with self._changed:
+            late = [slot for _, _, slot in sorted(self._waiting) if slot.since < before]
+            self._waiting = [waiting for waiting in self._waiting if waiting[-1].since >= before]
             heapify(self._waiting)
-            self._emptied.notify(len(out))
-        return out
+        return late
 
     def close(self, timeout: float | None = None) -> None:
         """Accept nothing more, finish what was accepted, stop; wait for that at most ``timeout`` seconds."""
-        with self._filled:
+        with self._changed:
             self._closed = True
-            self._filled.notify_all()
-            self._emptied.notify_all()
+            self._changed.notify_all()
         deadline = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
-    def _accept(self, slot: Slot[T, R], rank: int) -> None:
-        with self._filled:
-            while len(self._waiting) >= self._capacity and not self._closed:
-                self._emptied.wait()
-            if self._closed:
-                raise BatcherClosed("this worker is stopping and accepts nothing more")
-            heappush(self._waiting, (rank, next(self._order), slot))
-            self._filled.notify()
-
     def _serve(self, number: int) -> None:
-        batch: list[Slot[T, R]] = []
-        ended = False
+        slots: list[Slot[T, R]] = []
         try:
-            while batch := self._take(finished=bool(batch)):
-                self._settle(number, batch)
-            ended = True
-        finally:
-            self._abandon(batch)
-            if not ended:
-                self._lost()
+            while slots := self._take(finished=bool(slots)):
+                self._run(number, slots)
+        except BaseException:
+            self._lost()
+            raise
 
     def _take(self, *, finished: bool) -> list[Slot[T, R]]:
-        """What this thread runs next; empty when closed and nothing is left.
+        """The next pass of this thread; empty when closed and nothing is left.
 
         Args:
-            finished: whether the thread has just run something.
+            finished: whether the thread has just run a pass.
         """
-        with self._filled:
+        with self._changed:
             if finished:
                 self._running -= 1
             while (pause := self._pause()) != 0:
                 if self._closed:
-                    self._filled.notify()
+                    self._changed.notify()
                     return []
-                self._filled.wait(pause)
-            batch = self._next()
+                self._changed.wait(pause)
+            slots = self._next()
             self._running += 1
-            self._emptied.notify(len(batch))
             if self._waiting or self._closed:
-                self._filled.notify()
-            return batch
+                self._changed.notify()
+            return slots
 
     def _pause(self) -> float | None:
-        """Seconds to wait before the next batch is taken; None until there is an item."""
+        """Seconds until the next pass may start; None until there is an item."""
         if not self._waiting:
             return None
         if not self._gather or self._closed or len(self._waiting) >= self._max_batch:
@@ -229,51 +177,40 @@ class Batcher(Generic[T, R]):
         return max(0.0, min(slot.since for _, _, slot in self._waiting) + self._gather - time.monotonic())
 
     def _next(self) -> list[Slot[T, R]]:
-        """This thread's share of what waits: as much for every thread that is free."""
+        """This thread's share of the waiting items: they are divided evenly among the free threads."""
         free = self._passes - self._running
         share = min(self._max_batch, -(-len(self._waiting) // free))
         return [heappop(self._waiting)[-1] for _ in range(share)]
 
-    def _settle(self, number: int, batch: list[Slot[T, R]]) -> None:
-        """Give every slot of ``batch`` its result or its own error."""
+    def _run(self, number: int, slots: list[Slot[T, R]]) -> None:
+        """Give every slot its value or its own error."""
         self._since[number] = started = time.monotonic()
         passes = self._running
         try:
-            values = self._values(batch)
-        except BaseException as error:  # noqa: BLE001 - a model may raise anything; it goes to its caller
+            values = self._values(slots)
+        except BaseException as error:  # noqa: BLE001 - a model may raise anything; it goes to its item
             self._since[number] = None
-            self._blame(number, batch, error, started)
+            self._fail(number, slots, error, started)
             return
         self._since[number] = None
         seconds = time.monotonic() - started
-        for slot, value in zip(batch, values, strict=True):
-            slot.began = started
-            slot.answer = Result(value, len(batch), seconds, passes)
-            slot.release()
+        for slot, value in zip(slots, values, strict=True):
+            slot.began, slot.seconds, slot.size, slot.passes = started, seconds, len(slots), passes
+            slot.value = value
+            slot.then(slot)
 
-    def _values(self, batch: list[Slot[T, R]]) -> list[R]:
-        values = list(self._infer([slot.item for slot in batch]))
-        if len(values) != len(batch):
-            raise InferenceFailed(f"the model answered {len(values)} results for {len(batch)} items")
+    def _values(self, slots: list[Slot[T, R]]) -> list[R]:
+        values = list(self._infer([slot.item for slot in slots]))
+        if len(values) != len(slots):
+            raise InferenceFailed(f"the model answered {len(values)} results for {len(slots)} items")
         return values
 
-    def _blame(self, number: int, batch: list[Slot[T, R]], error: BaseException, began: float) -> None:
-        if len(batch) == 1:
-            batch[0].error, batch[0].began = error, began
-            batch[0].release()
+    def _fail(self, number: int, slots: list[Slot[T, R]], error: BaseException, began: float) -> None:
+        """Give a lone slot its error, and run the halves of a larger pass again."""
+        if len(slots) == 1:
+            slots[0].error, slots[0].began = error, began
+            slots[0].then(slots[0])
             return
-        middle = len(batch) // 2
-        self._settle(number, batch[:middle])
-        self._settle(number, batch[middle:])
-
-    def _abandon(self, batch: list[Slot[T, R]]) -> None:
-        """When the thread ends for whatever reason, nobody is left waiting."""
-        with self._filled:
-            self._closed = True
-            waiting = [slot for _, _, slot in self._waiting]
-            left = [slot for slot in (*batch, *waiting) if slot.done.locked()]
-            self._waiting.clear()
-            self._filled.notify_all()
-            self._emptied.notify_all()
-        for slot in left:
-            slot.release()
+        middle = len(slots) // 2
+        self._run(number, slots[:middle])
+        self._run(number, slots[middle:])

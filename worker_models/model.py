@@ -128,16 +128,14 @@ class BatcherShape(NamedTuple):
     """The arguments of a model's batcher, in its order; see :class:`worker_models.batcher.Batcher`."""
 
     max_batch: int
-    capacity: int
     passes: int
     gather: float = 0.0
 
 
 def batcher_shape(model: Model, settings: Settings) -> BatcherShape:
-    """How to batch for ``model``: four times as many images may wait as run at a time."""
+    """How to batch for ``model``, by its own ``max_batch`` and ``passes`` where it has them."""
     size = int(getattr(model, "max_batch", settings.max_batch))
-    passes = int(getattr(model, "passes", 1))
-    return BatcherShape(size, 4 * size * passes, passes, settings.batch_timeout)
+    return BatcherShape(size, int(getattr(model, "passes", 1)), settings.batch_timeout)
 
 
 def load_model(name: str, settings: Settings) -> Model:

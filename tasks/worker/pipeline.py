@@ -41,7 +41,7 @@ from worker_models.errors import InvalidInput, ModelError
 
 if TYPE_CHECKING:
     from tasks.worker.ownership import Ownership
-    from worker_models.batcher import Result, Slot
+    from worker_models.batcher import Slot
     from worker_models.model import BatcherShape, Model
 
 log = logging.getLogger(__name__)
@@ -135,11 +135,12 @@ class Entry:
     paused: bool = False
     dropped: bool = False
 
-    def result(self) -> Result[Any]:
-        """The forward pass's answer; raises what went wrong before or in it."""
+    def answered(self) -> Slot[Entry, Any]:
+        """The slot with its answer; raises what went wrong before the forward pass or in it."""
         if self.slot is None:
             raise self.error or AssertionError("neither handed in nor failed")
-        return of_model(self.slot.result)
+        of_model(self.slot.check)
+        return self.slot
 
     def forget(self) -> None:
         """Let go of what refers back to this: a slot, and the frames of an error, which hold the image, would stay.
@@ -363,7 +364,7 @@ class Pipeline:
     def _submit(self, entry: Entry) -> None:
         try:
             if entry.error is None:
-                self.batcher.submit(entry, rank=urgency(entry.delivery.lane), then=self._inferred)
+                self.batcher.submit(entry, self._inferred, urgency(entry.delivery.lane))
                 return
         except ModelError as error:
             entry.error = error
@@ -484,19 +485,19 @@ class Pipeline:
     def _conclude(self, entry: Entry, attempt: Attempt) -> Outcome | Exception:
         """How the attempt ended, or the error for which it is to be tried again."""
         try:
-            return self._success(entry, attempt, entry.result())
+            return self._success(entry, attempt, entry.answered())
         except Exception as error:  # noqa: BLE001 - as in _decode
             if not isinstance(error, InvalidInput) and not entry.delivery.last_try:
                 return error
             return failed(attempt, error, entry.decode_seconds)
 
-    def _success(self, entry: Entry, attempt: Attempt, result: Result[Any]) -> Outcome:
+    def _success(self, entry: Entry, attempt: Attempt, slot: Slot[Entry, Any]) -> Outcome:
         self._since[-1] = time.monotonic()
         try:
-            predictions = of_model(self.model.predictions, result.value, attempt.spec["top_k"])
+            predictions = of_model(self.model.predictions, slot.value, attempt.spec["top_k"])
         finally:
             self._since[-1] = None
-        return succeeded(self.model, predictions, entry.decode_seconds, result)
+        return succeeded(self.model, predictions, entry.decode_seconds, slot)
 
     def _learn(self, outcomes: Sequence[Outcome]) -> None:
         """Count, and keep a moving average of what one request costs the inference threads together, in seconds."""

@@ -45,10 +45,11 @@ def _tell(tracer: Tracer, delivery: Delivery) -> None:
         span = tracer.start_span("decode", inside, start_time=_nanoseconds(entry.since + ahead))
         _end(span, entry.since + entry.decode_seconds + ahead, entry.error)
         if (slot := entry.slot) is not None:
-            size, seconds = (slot.answer.batch_size, slot.answer.seconds) if slot.answer else (1, 0.0)
             began = slot.began + ahead
-            span = tracer.start_span("infer", inside, start_time=_nanoseconds(began), attributes={"batch.size": size})
-            _end(span, began + seconds, slot.error)
+            span = tracer.start_span(
+                "infer", inside, start_time=_nanoseconds(began), attributes={"batch.size": slot.size}
+            )
+            _end(span, began + slot.seconds, slot.error)
     _end(run, time.time(), delivery.fault)
 
 

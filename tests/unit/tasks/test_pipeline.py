@@ -116,7 +116,7 @@ class Bench:
         self.book, self.model, self.owner = Book(), Plain(), Ownership("w")
         self.book.gate.set()
         self.told: dict[str, Delivery] = {}
-        shape = BatcherShape(max_batch, 16, 1)
+        shape = BatcherShape(max_batch, 1)
         self.owner.batch = max_batch
         records = cast("Records", self.book)
         self.pipeline = Pipeline(cast("Any", self.model), self.model.infer, shape, records, self.owner, decoders=2)

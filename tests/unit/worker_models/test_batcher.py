@@ -3,15 +3,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
-from heapq import heappush
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker_models.batcher import Batcher, Result, Slot
+from worker_models.batcher import Batcher, Slot
 from worker_models.errors import BatcherClosed, InferenceFailed, InvalidInput
 
 
@@ -32,10 +31,8 @@ class Recorder:
 
 
 @contextmanager
-def serving(
-    infer: Callable[[Sequence[int]], Sequence[int]], max_batch: int = 8, capacity: int = 64, passes: int = 1
-) -> Iterator[Batcher]:
-    batcher: Batcher[int, int] = Batcher(infer, max_batch, capacity, passes)
+def serving(infer: Callable[[Sequence[int]], Sequence[int]], max_batch: int = 8, passes: int = 1) -> Iterator[Batcher]:
+    batcher: Batcher[int, int] = Batcher(infer, max_batch, passes)
     try:
         yield batcher
     finally:
@@ -49,81 +46,81 @@ def until(condition: Callable[[], bool], seconds: float = 5) -> None:
         time.sleep(0.001)
 
 
-def submit(pool: ThreadPoolExecutor, batcher: Batcher, items: Sequence[int], **how: int) -> list[Future[Result[int]]]:
-    """Start one caller for each item, in this order, while the inference thread is held at the gate."""
-    futures = []
-    for item in items:
-        before = len(batcher._waiting)
-        futures.append(pool.submit(batcher.run, item, **how))
-        until(lambda before=before: len(batcher._waiting) > before)
-    return futures
+def submit(batcher: Batcher, item: int, rank: int = 0) -> Future[Slot[int, int]]:
+    """The future of an item's slot, or of its own error."""
+    future: Future[Slot[int, int]] = Future()
+
+    def then(slot: Slot[int, int]) -> None:
+        if slot.error is None:
+            future.set_result(slot)
+        else:
+            future.set_exception(slot.error)
+
+    batcher.submit(item, then, rank)
+    return future
+
+
+def run(batcher: Batcher, item: int) -> Slot[int, int]:
+    return submit(batcher, item).result(10)
 
 
 @contextmanager
-def held(recorder: Recorder, **shape: int) -> Iterator[tuple[Batcher, ThreadPoolExecutor]]:
+def held(recorder: Recorder, **shape: int) -> Iterator[Batcher]:
     """A batcher whose inference thread is busy with the item 0 until the gate opens."""
-    with ThreadPoolExecutor(64) as pool, serving(recorder, **shape) as batcher:
+    with serving(recorder, **shape) as batcher:
         recorder.gate.clear()
-        pool.submit(batcher.run, 0)
+        submit(batcher, 0)
         until(lambda: batcher.busy_since is not None)
         try:
-            yield batcher, pool
+            yield batcher
         finally:
             recorder.gate.set()
 
 
 def test_the_most_urgent_go_first_and_equals_in_the_order_they_came():
-    with held(recorder := Recorder(), max_batch=2) as (batcher, pool):
-        for rank, items in ((2, [7, 8]), (0, [1]), (1, [4]), (0, [2])):
-            submit(pool, batcher, items, rank=rank)
+    with held(recorder := Recorder(), max_batch=2) as batcher:
+        for rank, item in ((2, 7), (2, 8), (0, 1), (1, 4), (0, 2)):
+            submit(batcher, item, rank)
     assert recorder.passes == [[0], [1, 2], [4, 7], [8]]
 
 
 def test_an_idle_batcher_runs_one_item_at_once():
     with serving(recorder := Recorder()) as batcher:
-        result = batcher.run(21)
-    assert (result.value, result.batch_size) == (42, 1)
-    assert result.seconds >= 0
+        slot = run(batcher, 21)
+    assert (slot.value, slot.size) == (42, 1)
+    assert slot.seconds >= 0
+    assert slot.began >= slot.since
     assert recorder.passes == [[21]]
 
 
-def test_what_arrives_during_a_pass_is_the_next_batch_up_to_the_limit():
+def test_what_arrives_during_a_pass_is_the_next_pass_up_to_the_limit():
     recorder = Recorder()
-    with held(recorder, max_batch=4) as (batcher, pool):
-        futures = submit(pool, batcher, range(1, 7))
+    with held(recorder, max_batch=4) as batcher:
+        futures = [submit(batcher, item) for item in range(1, 7)]
         recorder.gate.set()
-        results = [future.result(5) for future in futures]
-    assert [result.value for result in results] == [2, 4, 6, 8, 10, 12]
-    assert [result.batch_size for result in results] == [4, 4, 4, 4, 2, 2]
+        slots = [future.result(5) for future in futures]
+    assert [slot.value for slot in slots] == [2, 4, 6, 8, 10, 12]
+    assert [slot.size for slot in slots] == [4, 4, 4, 4, 2, 2]
     assert recorder.passes == [[0], [1, 2, 3, 4], [5, 6]]
 
 
-def test_one_caller_may_hand_in_many_items_and_read_them_later():
-    with serving(Recorder()) as batcher:
-        slots = [batcher.submit(item) for item in (1, -2, 3)]
-        assert slots[0].result().value == 2
-        with pytest.raises(InvalidInput):
-            slots[1].result()
-        assert slots[2].result().value == 6
-
-
 def test_what_has_waited_too_long_can_be_withdrawn_in_its_order():
-    with held(recorder := Recorder(), max_batch=2) as (batcher, _):
+    with held(recorder := Recorder(), max_batch=2) as batcher:
         for item, rank in ((1, 1), (2, 0), (3, 1)):
-            batcher.submit(item, rank=rank)
+            submit(batcher, item, rank)
         assert batcher.withdraw(60) == []
         assert (batcher.waiting, batcher.room) == (3, 0)
         assert [slot.item for slot in batcher.withdraw(-1)] == [2, 1, 3]
         assert batcher.waiting == 0
         recorder.gate.set()
-        assert batcher.run(4).value == 8
+        assert run(batcher, 4).value == 8
     assert recorder.passes == [[0], [4]]
 
 
 def test_an_error_reaches_the_guilty_item_only():
     recorder = Recorder()
-    with held(recorder) as (batcher, pool):
-        futures = submit(pool, batcher, [1, 2, -3, 4, 5])
+    with held(recorder) as batcher:
+        futures = [submit(batcher, item) for item in (1, 2, -3, 4, 5)]
         recorder.gate.set()
         with pytest.raises(InvalidInput, match="-3 is negative"):
             futures[2].result(5)
@@ -132,31 +129,16 @@ def test_an_error_reaches_the_guilty_item_only():
 
 def test_a_model_that_answers_too_few_results_fails_its_items():
     with serving(lambda batch: batch[1:]) as batcher, pytest.raises(InferenceFailed, match="0 results for 1 items"):
-        batcher.run(1)
-
-
-def test_callers_block_while_the_capacity_is_reached():
-    recorder = Recorder()
-    with held(recorder, max_batch=2, capacity=2) as (batcher, pool):
-        futures = submit(pool, batcher, [1, 2])
-        late = pool.submit(batcher.run, 3)
-        until(lambda: len(batcher._emptied._waiters) == 1)
-        assert len(batcher._waiting) == 2
-        recorder.gate.set()
-        assert [future.result(5).value for future in (*futures, late)] == [2, 4, 6]
+        run(batcher, 1)
 
 
 def test_close_finishes_what_was_accepted_and_refuses_the_rest():
     recorder = Recorder()
-    with held(recorder, capacity=2) as (batcher, pool):
-        accepted = submit(pool, batcher, [1, 2])
-        blocked = pool.submit(batcher.run, 3)
-        until(lambda: len(batcher._emptied._waiters) == 1)
+    with held(recorder) as batcher:
+        accepted = [submit(batcher, item) for item in (1, 2)]
         batcher.close(0)
         with pytest.raises(BatcherClosed):
-            blocked.result(5)
-        with pytest.raises(BatcherClosed):
-            batcher.run(4)
+            submit(batcher, 3)
         recorder.gate.set()
         assert [future.result(5).value for future in accepted] == [2, 4]
         until(lambda: not any(thread.is_alive() for thread in batcher._threads))
@@ -165,7 +147,7 @@ def test_close_finishes_what_was_accepted_and_refuses_the_rest():
 def test_busy_since_is_set_only_during_a_pass():
     recorder = Recorder()
     before = time.monotonic()
-    with held(recorder) as (batcher, _):
+    with held(recorder) as batcher:
         assert batcher.busy_since is not None
         assert before <= batcher.busy_since <= time.monotonic()
         recorder.gate.set()
@@ -180,42 +162,40 @@ def test_whatever_a_model_raises_reaches_the_guilty_item_only(raised: type[BaseE
         return batch
 
     with serving(picky) as batcher:
-        slots = [batcher.submit(item) for item in (1, 2, 3, 4)]
+        futures = [submit(batcher, item) for item in (1, 2, 3, 4)]
         with pytest.raises(raised, match="three"):
-            slots[2].result()
-        assert [slots[at].result().value for at in (0, 1, 3)] == [1, 2, 4]
+            futures[2].result(5)
+        assert [futures[at].result(5).value for at in (0, 1, 3)] == [1, 2, 4]
 
 
 @pytest.mark.parametrize("values", [None, 7, iter([])], ids=["none", "number", "iterator"])
 def test_an_answer_that_is_no_sequence_of_results_fails_its_item(values: object):
     with serving(lambda _: values) as batcher, pytest.raises((TypeError, InferenceFailed)):
-        batcher.run(1)
+        run(batcher, 1)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_lost_inference_thread_is_reported_and_nobody_waits_for_it():
+def test_a_lost_inference_thread_is_reported():
     lost = threading.Event()
 
     def fails(_: object) -> None:
         raise RuntimeError("a fault of the caller")
 
-    batcher: Batcher[int, int] = Batcher(list, 1, 4, lost=lost.set)
-    batcher.submit(1, then=fails)
+    batcher: Batcher[int, int] = Batcher(list, 1, lost=lost.set)
+    batcher.submit(1, fails)
     assert lost.wait(5)
     batcher._threads[0].join(5)
-    with pytest.raises(BatcherClosed):
-        batcher.run(2)
 
 
 def test_closing_loses_no_thread():
     lost = threading.Event()
-    batcher: Batcher[int, int] = Batcher(list, 1, 4, 2, lost.set)
-    assert batcher.run(1).value == 1
+    batcher: Batcher[int, int] = Batcher(list, 1, 2, lost=lost.set)
+    assert run(batcher, 1).value == 1
     batcher.close(5)
     assert not lost.is_set()
 
 
-@pytest.mark.parametrize("shape", [(0, 1), (1, 0), (1, 1, 0)])
+@pytest.mark.parametrize("shape", [(0, 1), (1, 0)])
 def test_a_shape_without_room_is_refused(shape: tuple[int, ...]):
     with pytest.raises(ValueError, match="at least 1"):
         Batcher(list, *shape)
@@ -255,85 +235,86 @@ def lanes(**shape: int) -> Iterator[tuple[Lanes, Batcher]]:
 
 def test_passes_run_side_by_side_and_neither_waits_for_the_other():
     with lanes(max_batch=2) as (gates, batcher):
-        first, second = batcher.submit(1), batcher.submit(2)
+        first, second = submit(batcher, 1), submit(batcher, 2)
         gates.until_running([1], [2])
-        rest = [batcher.submit(item) for item in (3, 4, 5)]
+        rest = [submit(batcher, item) for item in (3, 4, 5)]
         gates.release(2)
-        assert second.result().passes == 2
+        assert second.result(5).passes == 2
         gates.until_running([1], [3, 4])
         oldest = batcher.busy_since
         gates.release(3)
         gates.until_running([1], [5])
         assert batcher.busy_since == oldest, "the first pass is still the oldest"
         gates.release(1)
-        assert first.result().value == 1
+        assert first.result(5).value == 1
         until(lambda: batcher.busy_since != oldest)
         gates.release(5)
-        assert [slot.result().value for slot in rest] == [3, 4, 5]
+        assert [future.result(5).value for future in rest] == [3, 4, 5]
 
 
 def test_what_comes_together_is_shared_among_the_threads_that_are_free():
     with lanes(max_batch=8) as (gates, batcher):
-        with batcher._filled:  # keeps both threads from taking what comes next
-            for item in (1, 2, 3, 4, 5):
-                heappush(batcher._waiting, (0, item, Slot(item, None)))
-            slots = [slot for *_, slot in sorted(batcher._waiting)]
-            batcher._filled.notify(2)
+        with batcher._changed:  # keeps both threads from taking an item before all are there
+            batcher._gather = 1.0
+        futures = [submit(batcher, item) for item in (1, 2, 3, 4, 5)]
+        with batcher._changed:
+            batcher._gather = 0.0
+            batcher._changed.notify_all()
         gates.until_running([1, 2, 3], [4, 5])
         gates.release(1)
         gates.release(4)
-        assert [slot.result().value for slot in slots] == [1, 2, 3, 4, 5]
+        assert [future.result(5).value for future in futures] == [1, 2, 3, 4, 5]
 
 
 def test_close_waits_for_every_pass_and_ends_every_thread():
     with lanes(max_batch=1) as (gates, batcher):
-        slots = [batcher.submit(item) for item in (1, 2, 3)]
+        futures = [submit(batcher, item) for item in (1, 2, 3)]
         gates.until_running([1], [2])
         batcher.close(0)
         gates.release(1)
         gates.until_running([2], [3])
         gates.release(2)
         gates.release(3)
-        assert [slot.result().value for slot in slots] == [1, 2, 3]
+        assert [future.result(5).value for future in futures] == [1, 2, 3]
         until(lambda: not any(thread.is_alive() for thread in batcher._threads))
 
 
 ITEMS = st.lists(st.integers(-20, 200), min_size=1, max_size=40)
 
 
-@given(items=ITEMS, max_batch=st.integers(1, 9), capacity=st.integers(1, 12), passes=st.integers(1, 4))
+@given(items=ITEMS, max_batch=st.integers(1, 9), passes=st.integers(1, 4))
 @settings(max_examples=100, deadline=None)
-def test_every_item_gets_its_own_answer_exactly_once(items: list[int], max_batch: int, capacity: int, passes: int):
+def test_every_item_gets_its_own_answer_exactly_once(items: list[int], max_batch: int, passes: int):
     recorder = Recorder()
-    with ThreadPoolExecutor(16) as pool, serving(recorder, max_batch, capacity, passes) as batcher:
-        futures = [pool.submit(batcher.run, item) for item in items]
+    with serving(recorder, max_batch, passes) as batcher:
+        futures = [submit(batcher, item) for item in items]
         for item, future in zip(items, futures, strict=True):
             if item < 0:
                 with pytest.raises(InvalidInput, match=f"^{item} is negative"):
                     future.result(10)
                 continue
-            result = future.result(10)
-            assert result.value == 2 * item
-            assert 1 <= result.batch_size <= max_batch
+            slot = future.result(10)
+            assert slot.value == 2 * item
+            assert 1 <= slot.size <= max_batch
     assert max(map(len, recorder.passes)) <= max_batch
     succeeded = sorted(item for batch in recorder.passes if min(batch) >= 0 for item in batch)
     assert succeeded == sorted(item for item in items if item >= 0)
 
 
-def test_a_batch_waits_for_more_only_as_long_as_it_may() -> None:
+def test_a_pass_waits_for_more_only_as_long_as_it_may() -> None:
     sizes: list[int] = []
 
     def infer(items: Sequence[int]) -> list[int]:
         sizes.append(len(items))
         return list(items)
 
-    batcher = Batcher(infer, 3, 12, gather=60.0)
-    slots = [batcher.submit(number) for number in range(3)]
-    assert [slot.result().value for slot in slots] == [0, 1, 2]
+    batcher = Batcher(infer, 3, gather=60.0)
+    futures = [submit(batcher, number) for number in range(3)]
+    assert [future.result(5).value for future in futures] == [0, 1, 2]
     assert sizes == [3]
-    late = batcher.submit(3)
+    late = submit(batcher, 3)
     batcher.close()
-    assert late.result().value == 3
-    short = Batcher(infer, 3, 12, gather=0.01)
-    assert short.run(4).value == 4
+    assert late.result(5).value == 3
+    short = Batcher(infer, 3, gather=0.01)
+    assert run(short, 4).value == 4
     short.close()
