@@ -12,28 +12,20 @@ if TYPE_CHECKING:
 
 
 def whole(name: str, given: Mapping[str, str], default: int, most: int) -> int:
-    """A whole number from 1 to ``most``.
-
-    Raises:
-        Problem: it is none.
-    """
+    """A whole number from 1 to ``most``."""
     text = given.get(name, str(default))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
         raise wrong_value(name, f"must be an integer from 1 to {most}")
     return int(text)
 
 
-def page_size(given: Mapping[str, str], most: int = 500) -> int:
+def page_size(given: Mapping[str, str]) -> int:
     """``limit`` of a listing."""
-    return whole("limit", given, 50, most)
+    return whole("limit", given, 50, 500)
 
 
 def moment(name: str, given: Mapping[str, str]) -> float | None:
-    """Epoch seconds of a time in RFC 3339; one without an offset is UTC.
-
-    Raises:
-        Problem: it is no time.
-    """
+    """Epoch seconds of a time in RFC 3339; one without an offset is UTC."""
     text = given.get(name)
     if text is None:
         return None
@@ -45,11 +37,7 @@ def moment(name: str, given: Mapping[str, str]) -> float | None:
 
 
 def choice(name: str, value: str | None, allowed: Collection[str]) -> str | None:
-    """One of the values that are allowed, or none.
-
-    Raises:
-        Problem: another.
-    """
+    """One of the allowed values, or None."""
     if value is not None and value not in allowed:
         raise wrong_value(name, "must be one of " + ", ".join(allowed))
     return value

@@ -79,20 +79,15 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "timeout": ProblemType(504, "No answer within the longest wait", retryable=True),
     "expired": ProblemType(504, "The deadline passed before an answer"),
 }
-BY_STATUS: Mapping[int, str] = {
-    400: "bad_request",
-    401: "unauthorized",
-    403: "forbidden",
-    404: "not_found",
-    405: "method_not_allowed",
-    406: "not_acceptable",
-    413: "body_too_large",
-    415: "unsupported_media_type",
-    422: "invalid_parameters",
-    429: "rate_limited",
-    500: "internal_error",
-    503: "broker_unavailable",
-}
+#: For errors that Flask raises.
+BY_STATUS = {
+    PROBLEM_TYPES[code].status: code
+    for code in (
+        "bad_request", "unauthorized", "forbidden", "not_found", "method_not_allowed", "not_acceptable",
+        "body_too_large", "unsupported_media_type", "invalid_parameters", "rate_limited", "internal_error",
+        "broker_unavailable",
+    )
+}  # fmt: skip
 DEFAULT_RETRY_AFTER = 1.0  # seconds; for a 429 or 503 without a computed one
 
 
@@ -156,9 +151,10 @@ class Problem(Exception):
         return members
 
 
-def wrong_value(name: str, detail: str) -> Problem:
+def wrong_value(name: str, detail: str, summary: str = "") -> Problem:
     """The problem of a parameter, or a member of a body, with an invalid value."""
-    return Problem("invalid_parameters", f"Wrong value for {name}.", errors=[{"name": name, "detail": detail}])
+    errors = [{"name": name, "detail": detail}]
+    return Problem("invalid_parameters", summary or f"Wrong value for {name}.", errors=errors)
 
 
 def render(problem: Problem) -> Response:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flask import g, request
 
 from api.http.correlation import add_headers
-from api.http.problems import Problem
+from api.http.problems import Problem, wrong_value
 from api.services import app_settings, service
 from tasks.protocol.connections import prompt, translated
 
@@ -41,11 +41,7 @@ class Budgets:
 
 
 def spend_call(caller: Caller | None) -> None:
-    """Take one call from the caller's budget, if calls are limited.
-
-    Raises:
-        Problem: ``rate_limited``.
-    """
+    """Take one call from the caller's budget, if calls are limited."""
     limit = app_settings().rate_limit
     if limit is None:
         return
@@ -68,7 +64,7 @@ def spend_items(count: int) -> None:
     calls, seconds = limit
     if count > calls:
         detail = f"must have at most {calls} items: RATE_LIMIT allows {calls} in {seconds:g} s"
-        raise Problem("invalid_parameters", "Too many items.", errors=[{"name": "requests", "detail": detail}])
+        raise wrong_value("requests", detail, "Too many items.")
     left, after = service(Budgets).spend(g.spender, calls, seconds, count - 1)
     if left < 0:
         raise _exhausted(after, calls, seconds)

@@ -19,12 +19,7 @@ MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp"
 
 
 def check(data: bytes, limits: Limits) -> Header:
-    """The header of ``data``, when it is within the limits.
-
-    Raises:
-        Problem: ``empty_image``, ``image_too_large`` (bytes), ``unsupported_image``, ``truncated_image``,
-            ``too_many_pixels``, ``side_too_long``, ``too_many_scans`` or ``decode_too_large``.
-    """
+    """The header of ``data``; a problem when it is not an image within the limits."""
     try:
         return limits.check(data)
     except InvalidInput as error:
@@ -32,11 +27,7 @@ def check(data: bytes, limits: Limits) -> Header:
 
 
 def check_bytes(size: int, limits: Limits) -> None:
-    """Refuse an image of so many bytes when that is over the limit.
-
-    Raises:
-        Problem: ``image_too_large``.
-    """
+    """Refuse an image of so many bytes when that is over the limit."""
     try:
         limits.check_bytes(size)
     except ImageTooLarge as error:

@@ -11,13 +11,14 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from flask import g, request
 
-from api.http.problems import Problem
+from api.http.problems import Problem, wrong_value
 from api.input import images, json_body, multipart
 from tasks.lanes import ANY, PRIORITIES
 from tasks.producer.gateway import Submission
@@ -39,16 +40,14 @@ _ID = re.compile(ID_PATTERN)
 _SPACE = re.compile(r"\s+")
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value or len(value) > 200:
-        raise ValueError("must be a string of 1 to 200 characters")
+def _text(value: Any, most: int = 200, what: str = "a string of 1 to 200 characters") -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= most:
+        raise ValueError(f"must be {what}")
     return value
 
 
 def _url(value: Any) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_URL:
-        raise ValueError(f"must be a URL of at most {MAX_URL} characters")
-    return value
+    return _text(value, MAX_URL, f"a URL of at most {MAX_URL} characters")
 
 
 def _priority(value: Any) -> str:
@@ -72,16 +71,10 @@ def _top_k(value: Any) -> int:
 
 
 def _deadline(value: Any) -> float:
-    complaint = f"must be a number of seconds above 0 and at most {MAX_DEADLINE:.0f}"
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(complaint)  # noqa: TRY004 - every complaint about a field is a ValueError
-    try:
-        seconds = float(value)
-    except (ValueError, OverflowError):
-        raise ValueError(complaint) from None
-    if not 0 < seconds <= MAX_DEADLINE:
-        raise ValueError(complaint)
-    return seconds
+    with suppress(TypeError, ValueError, OverflowError):
+        if not isinstance(value, bool) and 0 < (seconds := float(value)) <= MAX_DEADLINE:
+            return seconds
+    raise ValueError(f"must be a number of seconds above 0 and at most {MAX_DEADLINE:.0f}")
 
 
 #: How each parameter of a request is checked, whatever kind of body or query it came in.
@@ -127,11 +120,7 @@ class Draft:
 
 
 def read(request: Request, limits: Limits) -> Draft:
-    """The one image in ``request`` with its parameters; what the body says wins over the query.
-
-    Raises:
-        Problem: 400, 413, 415 or 422, saying what is wrong with the body.
-    """
+    """The one image in ``request`` with its parameters; what the body says wins over the query."""
     kind, asked = request.mimetype, parameters(request.args.to_dict())  # a MultiDict raises for each name it lacks
     if kind == "application/json":
         return from_json(load_json(request), limits, asked)
@@ -151,8 +140,7 @@ def idempotency_key() -> str | None:
     if not key:
         return None
     if len(key) > 255:
-        long = [{"name": "Idempotency-Key", "detail": "must have at most 255 characters"}]
-        raise Problem("invalid_parameters", "The Idempotency-Key is too long.", errors=long)
+        raise wrong_value("Idempotency-Key", "must have at most 255 characters", "The Idempotency-Key is too long.")
     mine = f"{g.key_name}\0{key}"  # two callers may use the same word
     return "key-" + hashlib.blake2b(mine.encode(), digest_size=16).hexdigest()
 
@@ -184,13 +172,14 @@ def drain(response: Response) -> Response:
 
 
 def body(request: Request) -> bytes:
-    """All of the body.
+    """All of the body; one that is too large is refused also when it is chunked, which Werkzeug would only cut off.
 
-    Raises:
-        Problem: ``unsupported_media_type`` for a compressed body; ``body_too_large``, also for a chunked body, which
-            Werkzeug would only cut off at the limit.
+    A compressed one is refused, too: it would pass the limits in size that hold for all others.
     """
-    _refuse_compressed(request)
+    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        detail = f"The body is encoded as {coding[:40]}; send it as it is."
+        raise Problem("unsupported_media_type", detail, headers={"Accept-Encoding": "identity"})
     limit = request.max_content_length
     data = request.get_data(cache=False)
     if len(data) == limit and request.content_length is None and request.environ["wsgi.input"].read(1):
@@ -198,20 +187,8 @@ def body(request: Request) -> bytes:
     return data
 
 
-def _refuse_compressed(request: Request) -> None:
-    """Images are compressed already, and a compressed body would pass the limits in size that hold for all others."""
-    coding = request.headers.get("Content-Encoding", "").strip().lower()
-    if coding not in {"", "identity"}:
-        detail = f"The body is encoded as {coding[:40]}; send it as it is."
-        raise Problem("unsupported_media_type", detail, headers={"Accept-Encoding": "identity"})
-
-
 def load_json(request: Request) -> dict[str, Any]:
-    """The JSON object in the body.
-
-    Raises:
-        Problem: ``empty_body``, ``invalid_json``, or ``invalid_parameters`` when it is JSON but not an object.
-    """
+    """The JSON object in the body."""
     raw = body(request)
     if not raw:
         raise Problem("empty_body", "Send a JSON object as the body.")
@@ -233,21 +210,13 @@ def from_json(given: Any, limits: Limits, defaults: Mapping[str, Any] | None = N
 
 
 def draft(image: bytes, checked: Mapping[str, Any], limits: Limits) -> Draft:
-    """The draft of an image whose header has been looked at.
-
-    Raises:
-        Problem: the image is empty, too large, or not an image.
-    """
+    """The draft of an image, whose header is checked."""
     images.check(image, limits)
     return Draft(image, checked)
 
 
 def parameters(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The known parameters in ``given``, checked; unknown names are ignored, null means not given.
-
-    Raises:
-        Problem: ``invalid_parameters`` with one entry per wrong value.
-    """
+    """The known parameters in ``given``, checked; unknown names are ignored, null means not given."""
     found: dict[str, Any] = {}
     errors = []
     for name, check in FIELDS.items():
@@ -265,14 +234,9 @@ def parameters(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def decode_base64(data: Any, limits: Limits) -> bytes:
-    """The bytes of a base64 string or data URL; white space is allowed, anything else foreign is not.
-
-    Raises:
-        Problem: ``invalid_parameters`` (not a string), ``invalid_base64``, ``empty_image`` or ``image_too_large``.
-    """
+    """The bytes of a base64 string or data URL; white space is allowed, anything else foreign is not."""
     if not isinstance(data, str):
-        complaint = "is missing" if data is None else "must be a string"
-        raise Problem("invalid_parameters", "Send the image in data.", errors=[{"name": "data", "detail": complaint}])
+        raise wrong_value("data", "is missing" if data is None else "must be a string", "Send the image in data.")
     if data[:5].lower() == "data:":
         data = _data_url_payload(data)
     if len(data) * 3 // 4 > limits.max_bytes * 1.1 + 1024:  # room for line breaks; the exact check follows
@@ -301,6 +265,5 @@ def _from_form(request: Request, limits: Limits, asked: Mapping[str, Any]) -> Dr
     form = multipart.read(body(request), request.mimetype_params.get("boundary", ""))
     uploads = [part for part in form.files if part.name == "image"]
     if not uploads:
-        missing = [{"name": "image", "detail": "is missing"}]
-        raise Problem("invalid_parameters", "Send the image as a file in the field image.", errors=missing)
+        raise wrong_value("image", "is missing", "Send the image as a file in the field image.")
     return draft(uploads[0].data, {**asked, **parameters(form.values())}, limits)

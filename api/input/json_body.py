@@ -18,11 +18,7 @@ MAX_ELEMENTS = 3_200_000
 
 
 def parse(raw: bytes, name: str = "The JSON") -> Any:
-    """What ``raw`` says; ``name`` stands for it in errors.
-
-    Raises:
-        Problem: ``invalid_json``, also when it has too many lists, objects or elements.
-    """
+    """What ``raw`` says; ``name`` stands for it in errors."""
     if (found := raw.count(b"[") + raw.count(b"{")) > MAX_CONTAINERS:
         raise Problem("invalid_json", f"{name} has {found} lists and objects; {MAX_CONTAINERS} are allowed.")
     if (found := raw.count(b",")) > MAX_ELEMENTS:

@@ -51,11 +51,7 @@ class Form:
 
 
 def read(body: bytes, boundary: str) -> Form:
-    """The form in ``body``, whose Content-Type names ``boundary``.
-
-    Raises:
-        Problem: ``empty_body`` or ``invalid_multipart``.
-    """
+    """The form in ``body``, whose Content-Type names ``boundary``."""
     if not 1 <= len(boundary) <= 200:
         raise malformed("the Content-Type has no boundary")
     if not body:
@@ -82,16 +78,9 @@ def _text(part: Part) -> str:
 
 
 def split(body: bytes, boundary: bytes) -> Iterator[Part]:
-    """The parts of ``body``; what stands before the first boundary and after the last is no part.
-
-    Raises:
-        Problem: ``invalid_multipart``.
-    """
+    """The parts of ``body``; what stands before the first boundary and after the last is no part."""
     delimiter = b"\r\n--" + boundary
-    if body.startswith(delimiter[2:]):
-        end = len(delimiter) - 2
-    else:
-        _, end = _find(body, delimiter, 0)
+    end = len(delimiter) - 2 if body.startswith(delimiter[2:]) else _find(body, delimiter, 0)[1]
     for _ in range(MAX_PARTS):
         if body.startswith(b"--", end):
             return

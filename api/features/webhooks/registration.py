@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from api.features.webhooks import targets
 from api.features.webhooks.outbox import Outbox
 from api.features.webhooks.sender import running_sender
-from api.http.problems import Problem
+from api.http.problems import wrong_value
 from api.services import app_settings, service
 from tasks.errors import Unavailable
 
 if TYPE_CHECKING:
+    from api.http.problems import Problem
     from tasks.protocol.requests import Records
 
 
@@ -54,5 +55,4 @@ def send_soon(entry: str) -> None:
 
 
 def _unusable(why: str) -> Problem:
-    errors = [{"name": "callback_url", "detail": why}]
-    return Problem("invalid_parameters", f"The callback_url cannot be used: {why}.", errors=errors)
+    return wrong_value("callback_url", why, f"The callback_url cannot be used: {why}.")

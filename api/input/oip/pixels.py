@@ -21,9 +21,6 @@ def images(tensor: Tensor, limits: Limits) -> Iterator[bytes]:
 
     UINT8 is 0 to 255, FP32 is 0.0 to 1.0 and is rounded to 8 bits. FP32 outside of that is refused: it is another scale
     (0 to 255, or normalized), and an answer to it would be wrong without a sign of it.
-
-    Raises:
-        Problem: ``invalid_parameters``: another shape or type, or too many pixels.
     """
     if len(tensor.shape) != 4 or tensor.shape[3] != 3 or 0 in tensor.shape:
         raise wrong(tensor.name, "must have the shape (images, height, width, 3)")

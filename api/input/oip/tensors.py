@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.http.problems import Problem
+from api.http.problems import Problem, wrong_value
 from api.input import json_body
 
 LENGTH = 4  # bytes of the length in front of each BYTES element
@@ -31,11 +31,6 @@ class Tensor:
     shape: tuple[int, ...]
     raw: bytes | None
     data: Any = None
-
-    @property
-    def size(self) -> int:
-        """How many elements the shape has."""
-        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +55,17 @@ class InferRequest:
 
 def wrong(name: str, detail: str) -> Problem:
     """The problem of one wrong member."""
-    errors = [{"name": name, "detail": detail}]
-    return Problem("invalid_parameters", f"{name} {detail}.", errors=errors)
+    return wrong_value(name, detail, f"{name} {detail}.")
 
 
 def parse(body: bytes, header_length: int | None) -> InferRequest:
-    """The request in ``body``; ``header_length`` is where its JSON ends, None when it is all JSON.
-
-    Raises:
-        Problem: ``empty_body``, ``invalid_json`` or ``invalid_parameters``.
-    """
+    """The request in ``body``; ``header_length`` is where its JSON ends, None when it is all JSON."""
     if not body:
         raise Problem("empty_body", "Send an inference request of the Open Inference Protocol v2.")
     end = len(body) if header_length is None else header_length
     if not 0 < end <= len(body):
         raise wrong("Inference-Header-Content-Length", f"must be from 1 to the length of the body, {len(body)}")
-    request = _json(body[:end])
+    request = _mapping(json_body.parse(body[:end], "The inference header"), "the request")
     options = _mapping(request.get("parameters"), "parameters")
     binary = _flag(options, "binary_data_output")
     asked = request.get("outputs")
@@ -85,10 +75,6 @@ def parse(body: bytes, header_length: int | None) -> InferRequest:
     if behind := len(body) - end - sum(len(tensor.raw or b"") for tensor in inputs):
         raise wrong("the body", f"has {behind} bytes behind its last input")
     return InferRequest(identity, inputs, outputs, options, binary)
-
-
-def _json(text: bytes) -> dict[str, Any]:
-    return _mapping(json_body.parse(text, "The inference header"), "the request")
 
 
 def _mapping(value: Any, name: str) -> dict[str, Any]:
@@ -141,11 +127,7 @@ def _text(given: Mapping[str, Any], name: str) -> str:
 
 
 def natural(value: Any, name: str, complaint: str) -> int:
-    """``value``, which is a whole number from 0 on; 0 when it is not given.
-
-    Raises:
-        Problem: ``invalid_parameters`` with the complaint about ``name``.
-    """
+    """``value``, a whole number from 0 on; 0 when it is not given."""
     if value is None:
         return 0
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -164,14 +146,9 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 
 def elements(tensor: Tensor) -> list[bytes | str]:
-    """The elements of a BYTES tensor: bytes from a binary body, strings from JSON.
-
-    Raises:
-        Problem: ``invalid_parameters`` when they do not fit the shape.
-    """
+    """The elements of a BYTES tensor, as many as its shape says: bytes from a binary body, strings from JSON."""
     found = list(_flat(tensor.data, tensor.name)) if tensor.raw is None else list(_prefixed(tensor))
-    if len(found) != tensor.size:
-        raise wrong(tensor.name, f"has {len(found)} elements, its shape says {tensor.size}")
+    _check_size(tensor, len(found))
     if not all(isinstance(element, (bytes, str)) for element in found):
         raise wrong(tensor.name, "must have strings as elements")
     return found
@@ -202,11 +179,7 @@ def _flat(data: Any, name: str, depth: int = 0) -> Iterator[Any]:
 
 
 def numbers(tensor: Tensor, code: str) -> array[Any]:
-    """The elements of a tensor of numbers, as an array of type ``code`` (``B`` bytes, ``f`` 32-bit floats).
-
-    Raises:
-        Problem: ``invalid_parameters`` when they do not fit the shape or the type.
-    """
+    """The elements of a tensor of numbers as an array of type ``code`` (``B`` bytes, ``f`` 32-bit floats)."""
     found: array[Any] = array(code)
     try:
         if tensor.raw is None:
@@ -215,6 +188,10 @@ def numbers(tensor: Tensor, code: str) -> array[Any]:
             found.frombytes(tensor.raw)
     except (TypeError, ValueError, OverflowError):
         raise wrong(tensor.name, f"must be numbers of type {tensor.datatype}") from None
-    if len(found) != tensor.size:
-        raise wrong(tensor.name, f"has {len(found)} elements, its shape says {tensor.size}")
+    _check_size(tensor, len(found))
     return found
+
+
+def _check_size(tensor: Tensor, found: int) -> None:
+    if found != math.prod(tensor.shape):
+        raise wrong(tensor.name, f"has {found} elements, its shape says {math.prod(tensor.shape)}")
