@@ -1,29 +1,72 @@
-"""What people get wrong with an installation, as far as it shows over HTTP.
+"""Common mistakes in an installation, as far as they show over HTTP: :func:`gather` the facts, :func:`examine` them.
 
-A check is a function from :class:`~inferlane.facts.Facts` to findings, so each is tested on facts made for it. What the
-API does not tell is reported as unknown and never guessed.
+A check is a function from :class:`Facts` to findings, so each is tested on facts made for it. What the API does not
+say is reported as unknown and never guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+import ipaddress
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
-from inferlane.access import advice as access_advice
-from inferlane.errors import AccessDenied, NotFound
-from inferlane.facts import INSIDE, PATHS, Facts
+import httpx
+
+from inferlane.clients import Client
+from inferlane.console import access_advice
+from inferlane.errors import AccessDenied, ClientError, NotFound
+from inferlane.exchange import exchange
+from inferlane.flow import Call
 
 SLOW_ANSWER = 0.1  # seconds for /livez, which does nothing
 CLOCK_TOLERANCE = 2.0  # seconds; the Date header is exact to one, and the call takes its time
 HEARTBEAT = 5.0  # seconds between two heartbeats at most; leases are renewed many times in that
 UNSEEN = "how Redis evicts and persists, clocks, threads, versions, timeouts, priorities, settings"
+INSIDE = "inside"
+PATHS: Mapping[str, str] = {
+    "readiness": "/readyz",
+    "health": "/health",
+    "workers": "/workers/status",
+    "dead_letters": "/dead_letters",
+    INSIDE: "/admin/doctor",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the API says of itself.
+
+    Attributes:
+        round_trip: seconds that ``/livez`` took.
+        ahead: seconds by which the API's clock is ahead of ours, exact to about one; None when unknown.
+        documents: the answers, by the names of :data:`PATHS`.
+        errors: why the others are missing.
+    """
+
+    url: str
+    has_key: bool = False
+    round_trip: float = 0.0
+    ahead: float | None = None
+    documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    errors: Mapping[str, ClientError] = field(default_factory=dict)
+
+    @property
+    def local(self) -> bool:
+        """Whether the API is on a loopback address."""
+        host = httpx.URL(self.url).host
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
 
 class Verdict(StrEnum):
-    """How a finding is to be taken."""
+    """How serious a finding is."""
 
     OK = "ok"
     WARNING = "warning"
@@ -45,7 +88,7 @@ Findings = Iterator[Finding]
 
 
 def answers(facts: Facts) -> Findings:
-    """The API answers, and at once."""
+    """The API answers quickly."""
     detail = f"{facts.url} answers in {facts.round_trip * 1000:.0f} ms"
     if facts.round_trip <= SLOW_ANSWER:
         yield Finding("API", Verdict.OK, detail)
@@ -69,20 +112,20 @@ def clock(facts: Facts) -> Findings:
 
 
 def readiness(facts: Facts) -> Findings:
-    """Everything that requests need is there."""
+    """The API is ready."""
     for check in facts.documents.get("readiness", {}).get("checks", ()):
         verdict = Verdict.OK if check["ok"] else Verdict.PROBLEM
         yield Finding(f"ready: {check['name']}", verdict, check["detail"])
 
 
 def health(facts: Facts) -> Findings:
-    """What the API itself finds wrong; nothing of it is judged here."""
+    """The API's own findings."""
     for found in facts.documents.get("health", {}).get("findings", ()):
         yield Finding(f"health: {found['code']}", Verdict(found["severity"]), found["detail"], found["remedy"])
 
 
 def access(facts: Facts) -> Findings:
-    """Nobody gets in who should not, and no key travels in the clear."""
+    """Others need a key, and no key travels in the clear."""
     open_to_all = not facts.has_key and "workers" in facts.documents
     if facts.local:
         yield Finding("access", Verdict.OK, "this address can only be reached from its own host")
@@ -116,32 +159,32 @@ def heartbeats(facts: Facts) -> Findings:
 
 
 def faults(facts: Facts) -> Findings:
-    """No worker misbehaves because it was told to."""
+    """No fault is injected."""
     for row in _workers(facts):
         if row.get("chaos") not in {None, "off"}:
-            yield Finding("chaos", Verdict.WARNING, f"{row['id']} has been told to {row['chaos']}", "chaos off --all")
+            yield Finding("chaos", Verdict.WARNING, f"{row['id']} injects the fault {row['chaos']}", "chaos off --all")
         elif row.get("chaos") == "off" and not facts.local:
             yield Finding("chaos", Verdict.WARNING, f"{row['id']} runs with CHAOS_ENABLED", "not in production")
 
 
 def dead_letters(facts: Facts) -> Findings:
-    """No request waits for a person."""
+    """No request was given up."""
     if letters := facts.documents.get("dead_letters", {}).get("dead_letters"):
         yield Finding("dead letters", Verdict.WARNING, f"{len(letters)} requests were given up", "dead-letters")
 
 
 def inside(facts: Facts) -> Findings:
-    """What only the API can see, and tells administrators."""
+    """What only administrators may read."""
     for check in facts.documents.get(INSIDE, {}).get("checks", ()):
         verdict = {True: Verdict.OK, False: Verdict.PROBLEM}.get(check["ok"], Verdict.UNKNOWN)
         remedy = "" if verdict is Verdict.OK else check.get("remedy") or ""
         yield Finding(f"inside: {check['name']}", verdict, check["detail"], remedy)
     error = facts.errors.get(INSIDE)
     if isinstance(error, AccessDenied):
-        yield Finding("inside", Verdict.UNKNOWN, f"not looked at: {UNSEEN}; only administrators are told",
+        yield Finding("inside", Verdict.UNKNOWN, f"not looked at: {UNSEEN}; only administrators may read it",
                       access_advice(error, has_key=facts.has_key))  # fmt: skip
     elif isinstance(error, NotFound):
-        yield Finding("inside", Verdict.UNKNOWN, f"not looked at: {UNSEEN}; this API is too old to tell", "update it")
+        yield Finding("inside", Verdict.UNKNOWN, f"not looked at: {UNSEEN}; this API is too old for it", "update it")
 
 
 CHECKS: Sequence[Callable[[Facts], Findings]] = (
@@ -161,3 +204,32 @@ def _workers(facts: Facts) -> Sequence[Any]:
 
 def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
+
+
+def gather(client: Client) -> Facts:
+    """Ask for everything.
+
+    Raises:
+        ClientError: not even ``/livez`` is answered.
+    """
+    began = time.monotonic()
+    alive = client.transport.run(exchange(lambda: Call(method="GET", path="/livez"), client.transport.limits()))
+    took = time.monotonic() - began
+    ahead = _ahead(alive, datetime.now(UTC))
+    documents: dict[str, Mapping[str, Any]] = {}
+    errors: dict[str, ClientError] = {}
+    for name, path in PATHS.items():
+        try:
+            documents[name] = client.document(path, accept={503} if name in {"readiness", "health"} else ())
+        except ClientError as error:
+            errors[name] = error
+    url, has_key = client.address.url, bool(client.address.api_key)
+    return Facts(url=url, has_key=has_key, round_trip=took, ahead=ahead, documents=documents, errors=errors)
+
+
+def _ahead(answer: httpx.Response, now: datetime) -> float | None:
+    try:
+        date = parsedate_to_datetime(answer.headers["Date"])
+    except (KeyError, ValueError):
+        return None
+    return (date - now).total_seconds()

@@ -1,7 +1,7 @@
-"""What a command needs around it: the client, where to print, and how an error becomes an exit code.
+"""What commands share: the client, where to print, and how an error becomes an exit code.
 
-Results go to standard output, progress and complaints to standard error. Text that came from a file name or from the
-network is printed without markup, and control characters in it are replaced.
+Results go to standard output, progress and errors to standard error. Text from a file name or from the network is
+printed without markup, and control characters in it are replaced.
 """
 
 from __future__ import annotations
@@ -17,25 +17,20 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from inferlane import access
 from inferlane.clients import AsyncClient, Client
-from inferlane.errors import (
-    AccessDenied,
-    ClientError,
-    ImageUnreadable,
-    Timeout,
-    Unavailable,
-    Unreachable,
-)
+from inferlane.errors import AccessDenied, ClientError, ImageUnreadable, Timeout, Unavailable, Unreachable
 from inferlane.retries import Retries
 
-WIDE = 1000  # columns; nothing of ours is wider
+WIDE = 1000  # columns; wider than any line
+KEY = "INFERLANE_API_KEY"
 
 
 class Exit(IntEnum):
-    """What a process that ended says to the one that started it."""
+    """The exit codes."""
 
     OK = 0
     FAILED = 1
@@ -46,7 +41,7 @@ class Exit(IntEnum):
 
 
 class UsageError(Exception):
-    """The command line asks for something that makes no sense; the message says what."""
+    """The command line makes no sense; the message says why."""
 
 
 def exit_code(error: ClientError) -> Exit:
@@ -58,30 +53,26 @@ def exit_code(error: ClientError) -> Exit:
     return Exit.USAGE if isinstance(error, ImageUnreadable) else Exit.FAILED
 
 
-def error_document(error: ClientError) -> dict[str, Any]:
-    """``error`` for a program that reads the output."""
-    return {
-        "code": error.code,
-        "message": str(error),
-        "retryable": error.retryable,
-        "request_id": error.request_id,
-    }
-
-
 def advice(error: ClientError, *, has_key: bool) -> str:
-    """What the user may do about ``error``; empty when that is plain.
-
-    Args:
-        error: what went wrong.
-        has_key: whether an API key was given.
-    """
+    """What the user may do about ``error``; empty when that is plain. ``has_key`` says whether an API key was given."""
     if isinstance(error, Unreachable):
         return "is Inferlane running there? --url or INFERLANE_URL say where to look"
     if isinstance(error, Timeout) and error.request_id:
-        return f"if it was handed in, it goes on; wait for it with: watch {error.request_id}"
-    if isinstance(error, AccessDenied):
-        return access.advice(error, has_key=has_key)
-    return ""
+        return f"if it was submitted, it goes on; wait for it with: watch {error.request_id}"
+    return access_advice(error, has_key=has_key) if isinstance(error, AccessDenied) else ""
+
+
+def access_advice(error: AccessDenied, *, has_key: bool) -> str:
+    """How to get access: 401 means that the API wants a key or does not know it, 403 that it does not suffice."""
+    if error.status == 401 and has_key:
+        return f"the API does not know this key; {KEY} must be its ADMIN_KEY or belong to one of its API_KEYS"
+    if error.status == 401:
+        return f"give an API key with {KEY} or --api-key; operators need the API's ADMIN_KEY"
+    if has_key:
+        return f"this is a user's key; give the API's ADMIN_KEY, or another administrator's key, with {KEY}"
+    return (
+        f"the API has no administrator's key: put ADMIN_KEY=... into its .env, restart it, and give the same with {KEY}"
+    )
 
 
 def plain(value: object) -> str:
@@ -91,7 +82,7 @@ def plain(value: object) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration in seconds as people say it."""
+    """A duration in a readable unit."""
     if value is None:
         return ""
     if value < 1:
@@ -117,7 +108,7 @@ def table(title: str, *columns: str, rows: Iterable[Iterable[object]]) -> Table:
 
 
 def output(to_people: bool) -> Console:
-    """Standard output; what a program or a file gets is never broken into lines to fit a screen."""
+    """Standard output; lines for a program or a file are never broken."""
     return Console(markup=False, highlight=False, soft_wrap=False, width=None if to_people else WIDE)
 
 
@@ -140,13 +131,30 @@ def sections(parts: Iterable[RenderableType]) -> Group:
     return Group(first, *(line for part in rest for line in ("", part)))
 
 
+class _Rate(ProgressColumn):
+    """Photos per second."""
+
+    def render(self, task: Task) -> Text:
+        """The column's text."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s", style="cyan")
+
+
+def progress(console: Console) -> Progress:
+    """A bar with count, rate and remaining time; disabled where there is no terminal."""
+    return Progress(
+        BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("{task.description}"),
+        console=console, disable=not console.is_terminal,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """One run of a command.
 
     Attributes:
         arguments: the parsed command line.
-        default_retries: how to retry, when the user does not say.
+        default_retries: when to try again, without --patience.
     """
 
     arguments: argparse.Namespace
@@ -156,17 +164,17 @@ class Context:
 
     @property
     def json(self) -> bool:
-        """Whether a program reads the output."""
+        """Whether JSON was asked for."""
         return bool(self.arguments.json)
 
     @property
     def timeout(self) -> float:
-        """Seconds the whole thing, or each image of many, may take."""
+        """Seconds that the command, or each image of many, may take."""
         return float(self.arguments.timeout)
 
     @property
     def retries(self) -> Retries:
-        """How to retry."""
+        """When to try again."""
         given = self.arguments.patience
         return self.default_retries if given is None else replace(self.default_retries, patience=given)
 
@@ -179,14 +187,14 @@ class Context:
         return AsyncClient(self.arguments.url, self.arguments.api_key, timeout=self.timeout, retries=self.retries)
 
     def show(self, document: Any, render: Callable[[], RenderableType]) -> None:
-        """Print ``document`` as JSON if that was asked for, else what ``render`` makes."""
+        """Print ``document`` as JSON with --json, else what ``render`` makes."""
         if self.json:
             self.print_json(document)
         else:
             self.print(render())
 
     def print(self, what: RenderableType) -> None:
-        """Print for people; text is never broken into lines, since scripts read it too."""
+        """Print for people; lines of text are never broken, since scripts read them too."""
         self.out.print(what, soft_wrap=isinstance(what, str))
 
     def print_json(self, document: Any) -> None:
@@ -194,9 +202,10 @@ class Context:
         self.print(json.dumps(document))
 
     def complain(self, error: ClientError) -> Exit:
-        """Tell about ``error``; the exit code for it."""
+        """Print ``error``; the exit code for it."""
         if self.json:
-            self.print_json({"error": error_document(error)})
+            kept = {"code": error.code, "message": str(error), "retryable": error.retryable}
+            self.print_json({"error": kept | {"request_id": error.request_id}})
         self.log.print(f"{error.code}: {plain(error)}", style="red", soft_wrap=True)
         if hint := advice(error, has_key=bool(self.arguments.api_key)):
             self.log.print(plain(hint), soft_wrap=True)

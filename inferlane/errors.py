@@ -1,33 +1,6 @@
-"""What can go wrong for a caller, as one small tree.
+"""What can go wrong for a caller, as one small tree, which docs/client.md draws.
 
-::
-
-    ClientError
-    ├── ImageUnreadable          the file is not there, or is not bytes; nothing was sent
-    ├── Unreachable              no answer from the address, for as long as we had patience
-    ├── Timeout                  not ended in time; the request goes on under its `request_id`
-    ├── UnexpectedAnswer         somebody answered, but not an Inferlane API
-    └── Problem                  the API answered with a problem document: `status`, `code`, `document`
-        ├── BadRequest           the call itself is wrong; sending it again cannot help        400, 413, 415, 422
-        │   ├── InvalidImage     not an image, truncated, too large
-        │   ├── UnknownModel     no such model; the message names those there are
-        │   └── IdempotencyConflict    this request_id was used with another image
-        ├── AccessDenied         no API key, or one that may not do that                       401, 403
-        ├── NotFound             no such request, batch, lane, worker                          404
-        │   └── Gone             it existed; its record has expired                            410
-        ├── AlreadyFinished      too late to cancel                                            409
-        ├── TryLater             may succeed later, `retry_after` says when
-        │   ├── RateLimited      too many calls under this API key                             429
-        │   ├── Refused          the lane is full, or the deadline cannot be met               503
-        │   └── Unavailable      the API cannot reach its queue, or is itself not up           502, 503, 504
-        ├── ServerError          the API made an error                                         500
-        └── RequestEnded         the request was accepted and ended without an answer
-            ├── Failed           the model failed on it
-            │   └── Poison       it was given up, because it ended the workers that had it
-            ├── Canceled
-            └── Expired          its deadline passed first
-
-Each class takes one message. ``request_id`` names the request, also when nobody knows whether it was accepted;
+Each class takes one message. ``request_id`` names the request, also when it is unknown whether the API accepted it;
 ``client.job(error.request_id)`` follows it.
 """
 
@@ -54,27 +27,27 @@ class ClientError(Exception):
 
 
 class ImageUnreadable(ClientError):
-    """What was given as an image could not be read."""
+    """The image could not be read; nothing was sent."""
 
     code = "image_unreadable"
 
 
 class Unreachable(ClientError):
-    """Nothing answered at the address."""
+    """Nothing answers at the address, for as long as ``Retries.patience`` lasts."""
 
     code = "unreachable"
     retryable = True
 
 
 class Timeout(ClientError):
-    """The call took longer than it was allowed to; what it asked for goes on."""
+    """The call took longer than it was allowed to; the request goes on under its ``request_id``."""
 
     code = "timeout"
     retryable = True
 
 
 class UnexpectedAnswer(ClientError):
-    """An answer that no Inferlane API gives."""
+    """The answer does not come from an Inferlane API."""
 
     code = "unexpected_answer"
 
@@ -93,15 +66,15 @@ class Problem(ClientError):
 
 
 class BadRequest(Problem):
-    """The call is wrong in itself."""
+    """The call is wrong: sending it again cannot help (400, 413, 415, 422)."""
 
 
 class InvalidImage(BadRequest):
-    """The image cannot be used."""
+    """The image is no image, truncated or too large."""
 
 
 class UnknownModel(BadRequest):
-    """No model of this name is served."""
+    """No such model; the message names those there are."""
 
 
 class IdempotencyConflict(BadRequest):
@@ -109,45 +82,45 @@ class IdempotencyConflict(BadRequest):
 
 
 class AccessDenied(Problem):
-    """The API key is missing, unknown or not allowed to do this."""
+    """The API key is missing, unknown or not allowed to do this (401, 403)."""
 
 
 class NotFound(Problem):
-    """There is no such thing."""
+    """There is no such request, batch, lane or worker (404)."""
 
 
 class Gone(NotFound):
-    """The record has expired."""
+    """The record has expired (410)."""
 
 
 class AlreadyFinished(Problem):
-    """The request has ended."""
+    """The request has ended (409)."""
 
 
 class TryLater(Problem):
-    """The same call may succeed later."""
+    """The same call may succeed later; ``retry_after`` says when."""
 
     retryable = True
 
 
 class RateLimited(TryLater):
-    """Too many calls."""
+    """Too many calls with this API key (429)."""
 
 
 class Refused(TryLater):
-    """Not accepted now: nothing was stored."""
+    """The lane is full, or the deadline cannot be met; nothing was stored (503)."""
 
 
 class Unavailable(TryLater):
-    """The API or its queue is not up."""
+    """The API or its broker is not up (502, 503, 504)."""
 
 
 class ServerError(Problem):
-    """The API failed."""
+    """The API failed (500)."""
 
 
 class RequestEnded(Problem):
-    """The request ended, and not with an answer."""
+    """The request was accepted and ended without an answer."""
 
 
 class Failed(RequestEnded):
@@ -155,7 +128,7 @@ class Failed(RequestEnded):
 
 
 class Poison(Failed):
-    """It was given up after it had ended its workers too often."""
+    """It was given up because it kept killing its workers."""
 
 
 class Canceled(RequestEnded):
@@ -163,7 +136,7 @@ class Canceled(RequestEnded):
 
 
 class Expired(RequestEnded):
-    """Its deadline passed."""
+    """Its deadline passed first."""
 
 
 BY_CODE: Mapping[str, type[Problem]] = {

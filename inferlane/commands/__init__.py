@@ -6,31 +6,15 @@ from inferlane.commands.batch import BATCH
 from inferlane.commands.classify import CLASSIFY
 from inferlane.commands.command import Command
 from inferlane.commands.doctor import DOCTOR
-from inferlane.commands.listing import LIST
 from inferlane.commands.load import LOAD
-from inferlane.commands.monitor import MONITOR
 from inferlane.commands.operators import CHAOS, DEAD_LETTERS
-from inferlane.commands.requests import CANCEL, GET, SUBMIT
-from inferlane.commands.system import METRICS, QUEUES, STATUS, WORKERS
+from inferlane.commands.requests import CANCEL, GET, LIST, SUBMIT
+from inferlane.commands.system import METRICS, MONITOR, QUEUES, STATUS, WORKERS
 from inferlane.commands.watch import WATCH
 
 _ALL = (
-    CLASSIFY,
-    SUBMIT,
-    GET,
-    WATCH,
-    CANCEL,
-    LIST,
-    BATCH,
-    STATUS,
-    METRICS,
-    QUEUES,
-    WORKERS,
-    MONITOR,
-    DEAD_LETTERS,
-    LOAD,
-    CHAOS,
-    DOCTOR,
+    *(CLASSIFY, SUBMIT, GET, WATCH, CANCEL, LIST, BATCH),
+    *(STATUS, METRICS, QUEUES, WORKERS, MONITOR, DEAD_LETTERS, LOAD, CHAOS, DOCTOR),
 )
 COMMANDS: Mapping[str, Command] = {command.name: command for command in _ALL}
 

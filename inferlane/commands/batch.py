@@ -11,11 +11,10 @@ from inferlane import images
 from inferlane.answers import BatchSnapshot, Outcome
 from inferlane.commands.command import Command, add_options, options_of, positive
 from inferlane.commands.watch import Followed, follow
-from inferlane.console import Context, Exit, UsageError, plain, table
+from inferlane.console import Context, Exit, UsageError, plain, progress, table
 from inferlane.jobs import Batch
 from inferlane.retries import Retries
 from inferlane.rows import row_of
-from inferlane.sweep import progress
 
 MAX_BYTES = 24 * 1024 * 1024  # of photos in one call; the API takes bodies of 32 MiB unless told otherwise
 

@@ -1,12 +1,18 @@
-"""``classify``: one photo to look at, or a folder of thousands into a file."""
+"""``classify``: one photo to look at, or a folder of thousands into a file.
+
+An error that every photo would meet (nothing answers, wrong key, no such model) ends the command; that of one photo
+becomes its row. A photo that has not ended in time gets no row, so the next run takes it again.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +21,60 @@ from rich.console import Group
 from inferlane import images
 from inferlane.commands.command import Command, add_options, options_of, positive
 from inferlane.commands.requests import footnote, predictions, source
-from inferlane.console import Context, Exit, UsageError, plain
-from inferlane.retries import Retries
-from inferlane.rows import FORMATS, ForeignFile, RowFile
-from inferlane.sweep import Tally, sweep
-
-EPILOG = (
-    "Run the same command again after it was interrupted: photos that the output file already has are skipped, and so"
-    " are those that failed for good."
+from inferlane.console import Context, Exit, UsageError, plain, progress
+from inferlane.errors import (
+    AccessDenied,
+    ClientError,
+    Timeout,
+    Unavailable,
+    UnexpectedAnswer,
+    UnknownModel,
+    Unreachable,
 )
+from inferlane.retries import Retries
+from inferlane.rows import FORMATS, ForeignFile, RowFile, row_of
+
+#: Errors that every photo would meet.
+GENERAL = (Unreachable, Unavailable, AccessDenied, UnknownModel, UnexpectedAnswer)
+EPILOG = "After an interruption, run the same command again: it skips the photos that the output file has rows for."
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of the photos so far."""
+
+    succeeded: int = 0
+    failed: int = 0
+    late: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def ended(self) -> int:
+        """How many photos are done."""
+        return self.succeeded + self.failed + self.late
+
+    def add(self, error: ClientError | None) -> bool:
+        """Count one photo; whether it has ended and gets a row."""
+        if isinstance(error, Timeout):
+            self.late += 1
+        elif error is None:
+            self.succeeded += 1
+        else:
+            self.failed += 1
+        return not isinstance(error, Timeout)
+
+    def __str__(self) -> str:
+        took = max(time.monotonic() - self.began, 1e-9)
+        words = [f"{self.succeeded} classified in {took:.1f} s ({self.succeeded / took:.1f}/s)"]
+        words += [f"{count} {name}" for count, name in ((self.failed, "failed"), (self.late, "not in time")) if count]
+        return ", ".join(words)
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", help="photos, folders of photos, or - for standard input")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a row per photo: .csv or .jsonl")
     parser.add_argument("--format", choices=FORMATS, help="of the output, when its name does not say")
-    parser.add_argument("--fresh", action="store_true", help="overwrite the output instead of going on with it")
+    parser.add_argument("--fresh", action="store_true", help="overwrite the output instead of continuing it")
     parser.add_argument("-j", "--concurrency", type=positive, default=16, metavar="N", help="at a time (%(default)s)")
     add_options(parser)
 
@@ -61,7 +105,7 @@ def _many(context: Context, paths: list[Path]) -> int:
         done, failed, write = _sink(context, stack)
         todo = [path for path in photos if str(path) not in done]
         try:
-            asyncio.run(_sweep(context, todo, write, tally))
+            asyncio.run(_classify(context, todo, write, tally))
         finally:
             _sum_up(context, tally, skipped=len(photos) - len(todo), failed=failed, left=len(todo) - tally.ended)
     if tally.late:
@@ -70,7 +114,7 @@ def _many(context: Context, paths: list[Path]) -> int:
 
 
 def _sink(context: Context, stack: ExitStack) -> tuple[Collection[str], int, Callable[[Mapping[str, Any]], None]]:
-    """The paths that need not be done, how many of them failed for good, and where rows go."""
+    """The paths that are done, how many of them failed for good, and where rows go."""
     given = context.arguments
     if given.output is None:
         return frozenset(), 0, context.print_json if context.json else lambda row: context.print(_line(row))
@@ -90,15 +134,23 @@ def _line(row: Mapping[str, Any]) -> str:
     return plain(f"{row['path']}  {row['error_code']}: {row['error']}")
 
 
-async def _sweep(
+async def _classify(
     context: Context, photos: list[Path], write: Callable[[Mapping[str, Any]], None], tally: Tally
 ) -> None:
     given = context.arguments
-    async with context.async_client() as client:
-        await sweep(
-            client, photos, write, context.log, concurrency=given.concurrency, tally=tally,
-            parameters={"model": given.model, **options_of(given)},
-        )  # fmt: skip
+    with progress(context.log) as bar:
+        task = bar.add_task("", total=len(photos))
+        async with context.async_client() as client:
+            outcomes = client.as_completed(
+                photos, concurrency=given.concurrency, model=given.model, **options_of(given)
+            )
+            async with aclosing(outcomes):
+                async for outcome in outcomes:
+                    if isinstance(outcome.error, GENERAL):
+                        raise outcome.error
+                    if tally.add(outcome.error):
+                        write(row_of(outcome))
+                    bar.update(task, advance=1, description=f"{tally.failed} failed" if tally.failed else "")
 
 
 def _sum_up(context: Context, tally: Tally, *, skipped: int, failed: int, left: int) -> None:

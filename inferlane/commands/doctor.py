@@ -1,4 +1,4 @@
-"""``doctor``: look at an installation for what people get wrong."""
+"""``doctor``: find common mistakes in an installation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from inferlane.checks import Finding, Verdict, examine
+from inferlane.checks import Finding, Verdict, examine, gather
 from inferlane.clients import Client
 from inferlane.commands.command import Command
 from inferlane.console import Context, Exit, plain, seconds, table
 from inferlane.errors import ClientError
-from inferlane.facts import gather
 
 COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "red", Verdict.UNKNOWN: "dim"}
 

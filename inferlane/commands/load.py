@@ -14,11 +14,10 @@ from rich.console import RenderableType
 
 from inferlane import images, traffic
 from inferlane.commands.command import Command, add_options, options_of, positive
-from inferlane.console import Context, Exit, UsageError, plain, seconds, sections, table
+from inferlane.console import Context, Exit, UsageError, plain, progress, seconds, sections, table
 from inferlane.images import Upload
 from inferlane.operations import Parameters
 from inferlane.retries import ONCE
-from inferlane.sweep import progress
 from inferlane.traffic import Account, Ended, Shot
 
 

@@ -1,6 +1,6 @@
-"""``dead-letters``, ``chaos``, and the orders in ``queues`` and ``workers``: for people who run the system.
+"""``dead-letters``, ``chaos``, and the orders of ``queues`` and ``workers``, for operators.
 
-Giving orders needs an administrator's key. An order that may have been given is not given again by itself.
+Orders need an administrator's key. An order that may have been given is not repeated automatically.
 """
 
 from __future__ import annotations
@@ -32,44 +32,41 @@ def _dead_letters(context: Context) -> int:
         raise UsageError(f"{given.action} takes " + ("no ids" if given.ids else "the ids of dead letters"))
     with context.client() as client:
         if given.action == "list":
-            letters = client.document("/dead_letters", params={"limit": "500"})["dead_letters"]
-            context.show({"dead_letters": letters}, lambda: _letters(letters))
+            letters = _letters(client)
+            context.show({"dead_letters": letters}, lambda: _letter_table(letters))
             return Exit.OK
-        ids = _all(client) if given.ids == ["all"] and given.action != "show" else given.ids
+        everything = given.ids == ["all"] and given.action != "show"
+        ids = [str(letter["request_id"]) for letter in _letters(client)] if everything else given.ids
         for request_id in ids:
-            _treat(context, client, given.action, request_id)
+            _act(context, client, given.action, request_id)
     return Exit.OK
 
 
-def _letters(letters: Sequence[Mapping[str, Any]]) -> Any:
+def _letters(client: Client) -> list[dict[str, Any]]:
+    return list(client.document("/dead_letters", params={"limit": "500"})["dead_letters"])
+
+
+def _letter_table(letters: Sequence[Mapping[str, Any]]) -> Any:
     if not letters:
         return "there are no dead letters"
-    rows = ((item["request_id"], item["lane"], item["attempts"], item["completed_at"], _why(item)) for item in letters)
+    errors = (item.get("error") or {} for item in letters)
+    whys = (f"{error.get('code')}: {error.get('message')}" for error in errors)
+    columns = ("request_id", "lane", "attempts", "completed_at")
+    rows = ([*(item[name] for name in columns), why] for item, why in zip(letters, whys, strict=True))
     return table("", "request", "lane", "#attempts", "given up at", "why", rows=rows)
 
 
-def _why(letter: Mapping[str, Any]) -> str:
-    error = letter.get("error") or {}
-    return f"{error.get('code')}: {error.get('message')}"
-
-
-def _all(client: Client) -> list[str]:
-    letters = client.document("/dead_letters", params={"limit": "500"})["dead_letters"]
-    return [str(item["request_id"]) for item in letters]
-
-
-def _treat(context: Context, client: Client, action: str, request_id: str) -> None:
+def _act(context: Context, client: Client, action: str, request_id: str) -> None:
     path = f"/dead_letters/{quote(request_id, safe='')}"
     if action == "delete":
         client.document(path, method="DELETE")
         context.show({"request_id": request_id, "deleted": True}, lambda: plain(f"{request_id} deleted"))
-        return
-    if action == "show":
+    elif action == "show":
         letter = client.document(path)
         context.show(letter, lambda: resource(Snapshot.of(letter)))
-        return
-    letter = client.document(f"{path}/requeue", method="POST")
-    context.show(letter, lambda: plain(f"{request_id} {letter['state']}"))
+    else:
+        letter = client.document(f"{path}/requeue", method="POST")
+        context.show(letter, lambda: plain(f"{request_id} {letter['state']}"))
 
 
 def _chaos_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +106,7 @@ def _targets(given: argparse.Namespace, workers: Sequence[Mapping[str, Any]]) ->
 
 
 def order(context: Context, client: Client, path: str, body: Mapping[str, Any] | None = None) -> None:
-    """Give an order and tell that it was given."""
+    """Give an order and print that it was given."""
     answer = client.document(path, method="POST", body=body)
     within = answer["effective_within"]
     context.show(answer, lambda: plain(f"{answer['target']}: {answer['order']}, within {within:g} s"))

@@ -1,21 +1,25 @@
-"""``submit``, ``get``, ``cancel``: one request, from its image or its id."""
+"""``submit``, ``get``, ``cancel``, ``list``: requests, from an image or an id."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
 
-from inferlane.answers import Result, Snapshot
-from inferlane.commands.command import Command, add_options, options_of
-from inferlane.console import Context, Exit, plain, seconds, sections, table
+from inferlane.answers import ENDED, Result, Snapshot
+from inferlane.commands.command import Command, add_options, options_of, positive
+from inferlane.console import Context, Exit, Fitting, plain, seconds, sections, table
 from inferlane.images import Source
 from inferlane.retries import Retries
 
+STATES = ("queued", "running", *sorted(ENDED))
+PAGE = 100
 _HIDDEN = frozenset({"request_id", "predictions", "timeline", "timings", "urls", "error", "status", "timestamp"})
 
 
@@ -31,41 +35,49 @@ def predictions(result: Result, title: str = "") -> Table:
 
 
 def footnote(result: Result) -> str:
-    """Who answered, with which weights, in what time."""
+    """The model, the worker, and the time it took."""
     taken = "" if result.processing_time is None else f" in {seconds(result.processing_time)}"
     return plain(f"{result.model} ({result.weights} weights) on {result.worker_id}{taken}, request {result.request_id}")
 
 
 def resource(snapshot: Snapshot) -> RenderableType:
     """Everything about a request."""
-    facts = [(name, value) for name, value in snapshot.raw.items() if name not in _HIDDEN and value is not None]
+    raw = snapshot.raw
+    facts = [(name, value) for name, value in raw.items() if name not in _HIDDEN and value is not None]
     parts: list[RenderableType] = [table("", "request", snapshot.request_id, rows=facts)]
-    if timings := snapshot.raw.get("timings"):
-        parts.append(
-            table("", *(f"#{name}" for name in timings), rows=[[seconds(value) for value in timings.values()]])
-        )
-    if timeline := snapshot.raw.get("timeline"):
-        parts.append(table("", "at", "event", "", rows=(_event(entry) for entry in timeline)))
+    if timings := raw.get("timings"):
+        parts.append(table("", *(f"#{name}" for name in timings), rows=[map(seconds, timings.values())]))
+    if timeline := raw.get("timeline"):
+        rows = ((entry["at"], entry["event"], details(entry)) for entry in timeline)
+        parts.append(table("", "at", "event", "", rows=rows))
     if snapshot.state == "succeeded":
         parts.append(predictions(snapshot.result()))
-    elif error := snapshot.raw.get("error"):
+    elif error := raw.get("error"):
         parts.append(plain(f"{error['code']}: {error['message']}"))
     return sections(parts)
 
 
-def _event(entry: Mapping[str, Any]) -> tuple[str, str, str]:
-    rest = ", ".join(f"{name} {value}" for name, value in entry.items() if name not in {"at", "event"})
-    return str(entry["at"]), str(entry["event"]), rest
+def details(entry: Mapping[str, Any]) -> str:
+    """What an entry of a timeline says besides its time and name."""
+    return ", ".join(f"{name} {value}" for name, value in entry.items() if name not in {"at", "event"})
 
 
-def _one_image(parser: argparse.ArgumentParser) -> None:
+def _submit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", help="a photo, or - for standard input")
-    parser.add_argument("--request-id", help="your own id; the same id and photo run once")
+    parser.add_argument("--request-id", help="an id of your choice; the same id and photo run once")
     add_options(parser)
 
 
-def _one_id(parser: argparse.ArgumentParser) -> None:
+def _id_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", help="the id that submit printed")
+
+
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-s", "--status", choices=STATES, help="only those in this state")
+    parser.add_argument("-m", "--model", help="only those that asked for this model, where any is one")
+    how_many = parser.add_mutually_exclusive_group()
+    how_many.add_argument("-n", "--limit", type=positive, default=20, metavar="N", help="how many (%(default)s)")
+    how_many.add_argument("--all", action="store_true", help="as many as the API remembers")
 
 
 def _submit(context: Context) -> int:
@@ -91,12 +103,43 @@ def _cancel(context: Context) -> int:
     return Exit.OK
 
 
+def _list(context: Context) -> int:
+    given = context.arguments
+    limit = None if given.all else given.limit
+    with context.client() as client:
+        size = min(PAGE, limit or PAGE)
+        found = islice(client.requests(status=given.status, model_type=given.model, page_size=size), limit)
+        if context.json:
+            for snapshot in found:
+                context.print_json(snapshot.raw)
+        else:
+            context.print(_table(found))
+    return Exit.OK
+
+
+def _table(snapshots: Iterable[Snapshot]) -> RenderableType:
+    rows = [_row(snapshot) for snapshot in snapshots]
+    if not rows:
+        return "there are no such requests"
+    full = table("", "!request", "!accepted", "!state", "!asked for", "!priority", "#took", "answer", rows=rows)
+    brief = [(name, accepted[-8:], state, took, answer) for name, accepted, state, _, _, took, answer in rows]
+    return Fitting([full, table("", "!request", "!accepted", "!state", "#took", "~answer", rows=brief)])
+
+
+def _row(snapshot: Snapshot) -> tuple[str, ...]:
+    raw = snapshot.raw
+    accepted = datetime.fromisoformat(raw["created_at"]).astimezone()
+    best, error = raw.get("predictions") or [{}], raw.get("error") or {}
+    return (
+        snapshot.request_id, f"{accepted:%m-%d %H:%M:%S}", snapshot.state, snapshot.model_type, snapshot.priority,
+        seconds(raw.get("processing_time")), best[0].get("class") or error.get("code") or "",
+    )  # fmt: skip
+
+
 SUBMIT = Command(
-    name="submit",
-    help="hand one photo in and print its id",
-    run=_submit,
-    configure=_one_image,
+    name="submit", help="submit one photo and print its id", run=_submit, configure=_submit_arguments,
     retries=Retries(patience=10.0),
-)
-GET = Command(name="get", help="show a request", run=_get, configure=_one_id)
-CANCEL = Command(name="cancel", help="cancel a request", run=_cancel, configure=_one_id)
+)  # fmt: skip
+GET = Command(name="get", help="show a request", run=_get, configure=_id_argument)
+CANCEL = Command(name="cancel", help="cancel a request", run=_cancel, configure=_id_argument)
+LIST = Command(name="list", help="the recent requests, newest first", run=_list, configure=_list_arguments)

@@ -1,20 +1,26 @@
-"""``status``, ``metrics``, ``queues``, ``workers``: the state of the system, and the orders to lanes and workers."""
+"""``status``, ``metrics``, ``queues``, ``workers``, ``monitor``: the system, and orders to it."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from rich.console import Group, RenderableType
+from rich.live import Live
 from rich.text import Text
 
 from inferlane.clients import Client
-from inferlane.commands.command import Command
+from inferlane.commands.command import Command, positive
 from inferlane.commands.operators import order
-from inferlane.console import Context, Exit, Fitting, plain, seconds, sections, table
+from inferlane.console import Context, Exit, Fitting, UsageError, plain, seconds, sections, table
+from inferlane.errors import ClientError
+from inferlane.retries import ONCE
 
 COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 STAGES = ("queue", "decode", "infer", "total")
@@ -45,7 +51,8 @@ def verdict(health: Mapping[str, Any]) -> RenderableType:
 
 def stage_table(latencies: Mapping[str, Any]) -> RenderableType:
     """How long each stage of a request takes, from ``/metrics``."""
-    rows = (_latency(name, latencies[name]) for name in _stages(latencies))
+    names = [name for name in STAGES if name in latencies] + sorted(set(latencies) - set(STAGES))
+    rows = (_latency(name, latencies[name]) for name in names)
     return table("how long it takes", "stage", "#p50", "#p95", "#p99", "#count", rows=rows)
 
 
@@ -62,14 +69,10 @@ def _facts(health: Mapping[str, Any]) -> Iterable[tuple[str, object]]:
     yield "API up for", seconds(health["uptime"])
     yield "broker", health["broker"]
     yield "workers", f"{workers['total']} ({workers['busy']} busy, {workers['draining']} draining)"
-    yield "waiting", health["queue_size"]
+    yield "queued", health["queue_size"]
     yield "accepted", health["total_requests"]
     yield "succeeded", health["successful_requests"]
-    yield "failed or too late", health["failed_requests"]
-
-
-def _stages(latencies: Mapping[str, Any]) -> list[str]:
-    return [name for name in STAGES if name in latencies] + sorted(set(latencies) - set(STAGES))
+    yield "failed or expired", health["failed_requests"]
 
 
 def _latency(name: str, stage: Mapping[str, Any]) -> tuple[object, ...]:
@@ -78,17 +81,17 @@ def _latency(name: str, stage: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _queue_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pause", metavar="LANE", help="let workers take nothing from a lane; it goes on accepting")
-    parser.add_argument("--resume", metavar="LANE", help="let them take again")
+    parser.add_argument("--pause", metavar="LANE", help="stop workers from taking from a lane, which still accepts")
+    parser.add_argument("--resume", metavar="LANE", help="end the pause")
 
 
 def _worker_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--drain", metavar="ID", help="let a worker finish what it has and take nothing more")
-    parser.add_argument("--resume", metavar="ID", help="let it take again")
+    parser.add_argument("--drain", metavar="ID", help="let a worker finish its requests and take no more")
+    parser.add_argument("--resume", metavar="ID", help="end the drain")
 
 
-def _obey(context: Context, client: Client, kind: str, actions: Iterable[str]) -> bool:
-    """Give the orders that were asked for; whether there were any."""
+def _give_orders(context: Context, client: Client, kind: str, actions: Iterable[str]) -> bool:
+    """Give the orders of the command line; whether there were any."""
     asked = [(action, name) for action in actions if (name := getattr(context.arguments, action))]
     for action, name in asked:
         order(context, client, f"/admin/{kind}/{quote(name, safe='')}/{action}")
@@ -97,7 +100,7 @@ def _obey(context: Context, client: Client, kind: str, actions: Iterable[str]) -
 
 def _queues(context: Context) -> int:
     with context.client() as client:
-        if _obey(context, client, "lanes", ("pause", "resume")):
+        if _give_orders(context, client, "lanes", ("pause", "resume")):
             return Exit.OK
         queues = client.queues()
     context.show(queues, lambda: lane_table(queues))
@@ -119,7 +122,7 @@ def _lane(lane: Mapping[str, Any]) -> tuple[object, ...]:
 
 def _workers(context: Context) -> int:
     with context.client() as client:
-        if _obey(context, client, "workers", ("drain", "resume")):
+        if _give_orders(context, client, "workers", ("drain", "resume")):
             return Exit.OK
         workers = client.workers()
     context.show({"workers": workers}, lambda: worker_table(workers))
@@ -145,7 +148,46 @@ def _worker(worker: Mapping[str, Any]) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def _monitor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="between two looks (%(default)g)")
+    parser.add_argument("--times", type=positive, metavar="N", help="end after so many looks, not when interrupted")
+
+
+def _monitor(context: Context) -> int:
+    every, times = context.arguments.every, context.arguments.times
+    if every <= 0:
+        raise UsageError("--every must be above 0")
+    if context.json:
+        raise UsageError("monitor draws; for a program there are status, queues and workers with --json")
+    ok, looks = True, 0
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
+        client = stack.enter_context(context.client())
+        live = stack.enter_context(Live(console=context.out, auto_refresh=False, screen=context.out.is_terminal))
+        while times is None or looks < times:
+            time.sleep(every if looks else 0)
+            ok, picture = _look(client)
+            live.update(picture, refresh=True)
+            looks += 1
+    return Exit.OK if ok else Exit.UNREACHABLE
+
+
+def _look(client: Client) -> tuple[bool, RenderableType]:
+    """The system as it is now; False and the reason when it does not answer."""
+    heading = f"{client.address.url}  {datetime.now():%H:%M:%S}"
+    try:
+        health, queues, workers = client.health(), client.queues(), client.workers()
+        latencies = client.metrics()["latencies"]
+    except ClientError as error:
+        return False, Text(f"{heading}\n{plain(error)}", style="red")
+    parts = [Group(heading, verdict(health)), worker_table(workers), lane_table(queues)]
+    return True, sections([*parts, *([stage_table(latencies)] if latencies else [])])
+
+
 STATUS = Command(name="status", help="the system in one word, with the reasons; 1 when it is unhealthy", run=_status)
 METRICS = Command(name="metrics", help="counters and latencies as JSON", run=_metrics)
-QUEUES = Command(name="queues", help="what waits, by lane", run=_queues, configure=_queue_arguments)
+QUEUES = Command(name="queues", help="the backlog, by lane", run=_queues, configure=_queue_arguments)
 WORKERS = Command(name="workers", help="the live workers", run=_workers, configure=_worker_arguments)
+MONITOR = Command(
+    name="monitor", help="watch health, workers, lanes and latencies", run=_monitor, configure=_monitor_arguments,
+    retries=ONCE, timeout=5.0, timeout_of="how long each look may take",
+)  # fmt: skip

@@ -1,7 +1,7 @@
-"""``watch``: follow a request or a batch to its end, told by the API the moment something happens.
+"""``watch``: follow a request or a batch to its end, event by event.
 
-When no events can be had (a proxy keeps them, the API holds as many callers as it may) it says so and looks again and
-again instead. Both ways give the same events, so whoever reads the output need not know.
+When no events can be had (a proxy buffers them, the API holds as many callers as it may) it says so and polls instead.
+Both ways give the same events.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any
 from inferlane.answers import BatchSnapshot, Snapshot
 from inferlane.clients import Client
 from inferlane.commands.command import Command
-from inferlane.commands.requests import footnote, predictions
+from inferlane.commands.requests import details, footnote, predictions
 from inferlane.console import Context, Exit, plain, table
 from inferlane.errors import ClientError, NotFound, Timeout, Unavailable, UnexpectedAnswer
-from inferlane.events import Event
+from inferlane.events import TOO_MANY, Event
 from inferlane.jobs import Batch, Job
 from inferlane.retries import Retries
 
-LOOK_EVERY = 0.5  # seconds between two looks, where there are no events
+LOOK_EVERY = 0.5  # seconds between two polls
 OPEN = frozenset({"queued", "running"})
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What is followed: ``events`` tells about it up to its end, ``look`` all that has happened so far."""
+    """What is followed: ``events`` are those up to its end, ``look`` gives those so far."""
 
     name: str
     events: Callable[[float], Iterator[Event]]
@@ -70,20 +70,15 @@ def follow(context: Context, what: Followed) -> Iterator[Event]:
             last = event.id
             yield event
     except ClientError as error:
-        if not _without_events(error):
+        busy = isinstance(error, Unavailable) and error.code == TOO_MANY
+        if not (busy or isinstance(error, NotFound | UnexpectedAnswer)):
             raise
         context.log.print(f"no events: {plain(error)}; looking every {LOOK_EVERY:g} s instead", soft_wrap=True)
         yield from poll(what, int(last), until)
 
 
-def _without_events(error: ClientError) -> bool:
-    """Whether looking may go well where listening did not."""
-    busy = isinstance(error, Unavailable) and error.code == "too_many_waiters"
-    return busy or isinstance(error, NotFound | UnexpectedAnswer)
-
-
 def poll(what: Followed, last: int, until: float) -> Iterator[Event]:
-    """The events of ``what`` after number ``last`` up to its end, found by looking.
+    """The events of ``what`` after number ``last`` up to its end, found by polling.
 
     Raises:
         Timeout: it has not ended when ``time.monotonic()`` is ``until``.
@@ -117,14 +112,14 @@ def _watch_either(context: Context, client: Client, name: str) -> int:
             client.batch(name).status()
         except NotFound:
             raise unknown from None
-        return _end_of_batch(context, _tell(context, Followed.batch(client.batch(name)), _counts))
+        return _end_of_batch(context, _print_events(context, Followed.batch(client.batch(name)), _counts))
     if not snapshot.ended and not context.json:
         context.print(_waiting(snapshot))
-    return _end(context, Snapshot.of(_tell(context, Followed.job(client.job(name)), _entry)))
+    return _end(context, Snapshot.of(_print_events(context, Followed.job(client.job(name)), _entry)))
 
 
-def _tell(context: Context, what: Followed, line: Callable[[Event], str]) -> Mapping[str, Any]:
-    """Print the events of ``what``; the data of the last, which is all of it."""
+def _print_events(context: Context, what: Followed, line: Callable[[Event], str]) -> Mapping[str, Any]:
+    """Print the events of ``what``; the data of the last, the whole resource."""
     for event in follow(context, what):
         if context.json:
             context.print_json({"id": event.id, "event": event.name, "data": event.data})
@@ -143,13 +138,8 @@ def _entry(event: Event) -> str:
     """One entry of a request's timeline; its end says more below."""
     if event.name == "end":
         return ""
-    more = ", ".join(f"{name} {value}" for name, value in event.data.items() if name not in {"at", "event"})
-    return plain(f"{clock(event.data['at'])}  {event.name:<10} {more}".rstrip())
-
-
-def clock(text: str) -> str:
-    """A time of the API as this host's clock shows it."""
-    return f"{datetime.fromisoformat(text).astimezone():%H:%M:%S.%f}"[:-3]
+    at = f"{datetime.fromisoformat(event.data['at']).astimezone():%H:%M:%S.%f}"[:-3]
+    return plain(f"{at}  {event.name:<10} {details(event.data)}".rstrip())
 
 
 def _counts(event: Event) -> str:
@@ -174,7 +164,7 @@ def _end_of_batch(context: Context, document: Mapping[str, Any]) -> int:
     counts = document["counts"]
     if not context.json:
         context.print(table("", "state", "#items", rows=counts.items()))
-        context.print(plain(f"what they came to: batch --results {document['batch_id']}"))
+        context.print(plain(f"the results: batch --results {document['batch_id']}"))
     return Exit.OK if counts["succeeded"] == counts["total"] else Exit.FAILED
 
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from inferlane.checks import CHECKS, Finding, Verdict, examine
+from inferlane.checks import CHECKS, Facts, Finding, Verdict, examine
 from inferlane.errors import AccessDenied, ClientError, NotFound
-from inferlane.facts import Facts
 
 NOW = "2026-01-02T03:04:05.000Z"
 WORKER = {"id": "toy-1@host", "model": "toy", "weights": "pypi:x", "chaos": None, "last_heartbeat": NOW}

@@ -22,6 +22,7 @@ from inferlane.errors import (
     outcome,
     problem,
 )
+from tests.support.processes import ROOT
 
 
 def classes() -> list[type[ClientError]]:
@@ -29,10 +30,12 @@ def classes() -> list[type[ClientError]]:
     return [item for item in found if item.__module__ == errors.__name__]
 
 
-def test_the_tree_in_the_docstring_is_the_tree() -> None:
+def test_the_tree_in_the_documentation_is_the_tree() -> None:
     drawn, path = {}, []
-    for line in (errors.__doc__ or "").splitlines():
-        if found := re.match(r" {4}([│ ├└─]*)(\w+)(?:$| {2,})", line):
+    tree = re.search(r"^ClientError\n.*?(?=^```)", (ROOT / "docs" / "client.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert tree
+    for line in tree[0].splitlines():
+        if found := re.match(r"([│ ├└─]*)(\w+)(?:$| {2,})", line):
             depth = len(found[1]) // 4
             path = [*path[:depth], found[2]]
             drawn[found[2]] = path[-2] if depth else "Exception"
