@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(HEAD)
     for plan in plans:
         if plan.utilisation >= 1:
-            print(f"{plan.workers:7}  {plan.utilisation:5.0%}  too few: what waits grows without end")
+            print(f"{plan.workers:7}  {plan.utilisation:5.0%}  too few: the backlog grows without end")
             continue
         print("\n".join(try_both(plan) if real else rows(Simulation(plan).run())))
     if target is None:
