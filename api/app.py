@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None, *, factories: Factories | None 
         from api.http import tracing
 
         tracing.register(app)
-        factories = {Gateway: tracing.TracedGateway, **(factories or {})}
+        factories = {Gateway: tracing.traced_gateway, **(factories or {})}
     app.extensions[EXTENSION] = Services(settings, factories)
     behind(app, settings.trusted_proxies)
     app.after_request(intake.drain)

@@ -28,7 +28,8 @@ from tasks.producer.gateway import Gateway, Submission
 from tasks.producer.live_workers import read_workers
 from tasks.protocol import connections, envelope, scripts
 from tasks.protocol.keys import Keys
-from tasks.protocol.requests import Outcome, Records, State
+from tasks.protocol.records import Records
+from tasks.protocol.requests import Outcome, State
 from tasks.worker.channel import take_call
 from tasks.worker.lease import Lease
 from tasks.worker.ownership import Ownership
@@ -215,7 +216,7 @@ def _look_for_the_dead(client: redis.Redis, shared: Any, settings: Settings) -> 
 
 
 def _picture(client: redis.Redis, shared: Any, settings: Settings) -> float:
-    """The picture of the fleet that every API process takes twice a second."""
+    """The snapshot of live workers that every API process takes twice a second."""
     return least(client, lambda: [read_workers(shared, Keys(settings.key_prefix)) for _ in range(10)]) / 10
 
 

@@ -23,6 +23,8 @@ round trip because no ``__init__`` has a second positional argument.
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class TaskError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -32,7 +34,7 @@ class TaskError(Exception):
     #: Seconds after which the same call may succeed; None when unknown.
     retry_after: float | None = None
 
-    def after(self, seconds: float | None) -> TaskError:
+    def after(self, seconds: float | None) -> Self:
         """This error, with ``retry_after`` set to ``seconds``."""
         self.retry_after = seconds
         return self

@@ -237,8 +237,8 @@ ADMISSION_OFF = Mutation(
     "elseif false then",
 )
 GUESSED = Mutation(
-    "tasks/producer/gateway.py",
-    "wait = self._fleet.expected_wait(entry.model, entry.submission.priority) or UNMEASURED",
+    "tasks/producer/admission.py",
+    "wait = live.expected_wait(entry.model, entry.submission.priority) or UNMEASURED",
     "wait = 2 * UNMEASURED",
 )
 HIGH_LAST = Mutation("common/settings.py", "_setting((6, 3, 1), _integers)", "_setting((1, 3, 6), _integers)")
@@ -330,7 +330,7 @@ def graceful_degradation(stack: Stack) -> None:
 
 
 OUTAGE_IS_AN_ERROR = Mutation(
-    "tasks/producer/gateway.py",
+    "tasks/producer/admission.py",
     "if model_type not in self._settings.models and model_type not in live:",
     "if model_type not in live:",
 )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks.producer.tracing import TracedGateway, provider  # first: says what to install when the packages are missing
+from tasks.producer.tracing import provider, traced_gateway  # first: says what to install when the packages are missing
 
 from opentelemetry.instrumentation.flask import FlaskInstrumentor  # isort: skip
 
 if TYPE_CHECKING:
     from flask import Flask
 
-__all__ = ["TracedGateway", "register"]
+__all__ = ["register", "traced_gateway"]
 
 #: Asked every few seconds by machines; their spans would bury all others.
 PROBES = "livez,readyz,health,metrics,ops/snapshot"

@@ -8,7 +8,8 @@ from tasks.errors import PurgedRequest, UnknownRequest
 from tasks.protocol import connections, envelope, scripts
 from tasks.protocol.connections import translated
 from tasks.protocol.keys import Keys
-from tasks.protocol.requests import Records, Request
+from tasks.protocol.records import Records
+from tasks.protocol.requests import Request
 
 
 class DeadLetters:
@@ -53,7 +54,7 @@ class DeadLetters:
         message = envelope.seal(app, request.lane, [request_id])
         args = [self._keys.prefix, request_id, message]
         with translated():
-            done = scripts.run(self._client, "revive", self._keys.lane_and_bell(request.lane), args)
+            done = scripts.run(self._client, "requeue", self._keys.lane_and_bell(request.lane), args)
         if done == -1:
             raise PurgedRequest(f"the image of {request_id} has expired, it cannot run again")
         if done == 0:

@@ -14,7 +14,7 @@ from common.settings import Settings
 from tasks.protocol import connections, envelope, scripts
 from tasks.protocol.connections import Kept, translated
 from tasks.protocol.keys import Keys
-from tasks.protocol.requests import ttls
+from tasks.protocol.records import ttls
 
 #: Messages that one round trip of a purge takes out.
 CHUNK = 200

@@ -13,11 +13,12 @@ from common.settings import Settings
 from tasks.inspect.history import DAY, STAGES, History, summary
 from tasks.inspect.search import Recent, Wanted
 from tasks.lanes import Lane, all_lanes
-from tasks.producer.live_workers import expected_wait, read_paused, read_queued, read_register, read_workers
+from tasks.producer.live_workers import expected_wait, read_queued, read_register, read_workers
 from tasks.protocol import connections, envelope, servers
-from tasks.protocol.connections import translated
+from tasks.protocol.connections import read_hash, translated
 from tasks.protocol.keys import Keys
-from tasks.protocol.requests import Records, Request, State
+from tasks.protocol.records import Records
+from tasks.protocol.requests import Request, State
 
 LEDGER = ("accepted", "succeeded", "failed", "canceled", "expired", "queued", "running")
 #: What is counted besides the ledger; each is told from the beginning, zero or not.
@@ -67,11 +68,9 @@ class Monitor:
 
     def batch_sizes(self) -> dict[str, dict[int, int]]:
         """Lane of the model that answered -> size of the forward pass -> how many answers shared one of that size."""
-        with translated():
-            entries = self._client.hgetall(self._keys.batches)
         lanes: dict[str, dict[int, int]] = defaultdict(dict)
-        for name, value in entries.items():
-            lane, _, size = name.decode().rpartition(":")
+        for name, value in self._hash(self._keys.batches).items():
+            lane, _, size = name.rpartition(":")
             lanes[lane][int(size)] = int(value)
         return lanes
 
@@ -82,19 +81,16 @@ class Monitor:
 
     def ledger(self) -> dict[str, dict[str, int]]:
         """Per lane, the conservation ledger: accepted = succeeded + failed + canceled + expired + queued + running."""
-        with translated():
-            entries = self._client.hgetall(self._keys.ledger)
         lanes: dict[str, dict[str, int]] = {}
-        for name, value in entries.items():
-            lane, _, state = name.decode().rpartition(":")
+        for name, value in self._hash(self._keys.ledger).items():
+            lane, _, state = name.rpartition(":")
             lanes.setdefault(lane, dict.fromkeys(LEDGER, 0))[state] = int(value)
         return lanes
 
     def counters(self) -> dict[str, int]:
-        """Events since the beginning: retried, rescued, redelivered, given_back, fenced, dead_lettered, refused, ..."""
-        with translated():
-            entries = self._client.hgetall(self._keys.counters)
-        return dict.fromkeys(COUNTERS, 0) | {name.decode(): int(value) for name, value in entries.items()}
+        """Events since the beginning: :data:`COUNTERS`."""
+        counted = {name: int(value) for name, value in self._hash(self._keys.counters).items()}
+        return dict.fromkeys(COUNTERS, 0) | counted
 
     def lanes(self, workers: Sequence[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
         """Every lane: depth, running, the age in seconds of its oldest request, rates over the last minute, paused.
@@ -126,9 +122,7 @@ class Monitor:
 
     def paused(self) -> dict[str, dict[str, Any]]:
         """Paused lanes, with who paused them and when."""
-        with translated():
-            entries = self._client.hgetall(self._keys.paused)
-        return {name.decode(): json.loads(value) for name, value in entries.items()}
+        return {name: json.loads(value) for name, value in self._hash(self._keys.paused).items()}
 
     def _oldest(self, names: list[str]) -> dict[str, float]:
         """Age of the message at the head of each lane: constant time, however long the lane is."""
@@ -168,7 +162,11 @@ class Monitor:
 
     def latencies(self) -> dict[str, dict[str, float]]:
         """Per stage: p50, p95, p99 in seconds (upper bound of the bucket that holds it), mean and count."""
-        return {stage: summary(buckets) for stage, buckets in self._by_stage().items()}
+        stages: dict[str, dict[str, float]] = {stage: defaultdict(float) for stage in (*STAGES, "eta_error")}
+        for (_, stage), buckets in self.histograms().items():
+            for bucket, value in buckets.items():
+                stages[stage][bucket] += value
+        return {stage: summary(buckets) for stage, buckets in stages.items()}
 
     def window(self, seconds: float) -> dict[str, float]:
         """Latency from acceptance to the end of what has ended in the last ``seconds``, rounded up to whole minutes.
@@ -188,20 +186,11 @@ class Monitor:
         What a shared lane held is counted under the lane of the model that answered; under the shared lane is only
         what no model had at its end: canceled, purged, expired.
         """
-        with translated():
-            entries = self._client.hgetall(self._keys.latency)
         histograms: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-        for name, value in entries.items():
-            lane, stage, bucket = name.decode().rsplit(":", 2)
+        for name, value in self._hash(self._keys.latency).items():
+            lane, stage, bucket = name.rsplit(":", 2)
             histograms[lane, stage][bucket] = int(value) / 1e6 if bucket == "sum" else int(value)
         return histograms
-
-    def _by_stage(self) -> dict[str, dict[str, float]]:
-        stages: dict[str, dict[str, float]] = {stage: defaultdict(float) for stage in (*STAGES, "eta_error")}
-        for (_, stage), buckets in self.histograms().items():
-            for bucket, value in buckets.items():
-                stages[stage][bucket] += value
-        return stages
 
     def recent(
         self, wanted: Wanted = EVERYTHING, *, limit: int = 50, cursor: str | None = None
@@ -227,8 +216,11 @@ class Monitor:
         """Seconds until a queued request is expected to start; None when unknown, not queued, or its lane is paused."""
         if request.state is not State.QUEUED:
             return None
-        queued, paused = read_queued(self._client, self._keys), read_paused(self._client, self._keys)
+        queued, paused = read_queued(self._client, self._keys), self._hash(self._keys.paused)
         return expected_wait(queued, Lane.parse(request.lane).model, request.priority, self.workers(), paused)
+
+    def _hash(self, key: str) -> dict[str, str]:
+        return read_hash(self._client, key)
 
 
 def _first_id(message: bytes) -> str:

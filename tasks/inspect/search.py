@@ -11,7 +11,8 @@ from itertools import islice
 
 from tasks.protocol.connections import Client, translated
 from tasks.protocol.keys import Keys
-from tasks.protocol.requests import Records, Request
+from tasks.protocol.records import Records
+from tasks.protocol.requests import Request
 
 #: Records that one call reads at most; for a search by the beginning of an id, ids that it looks at.
 MOST_RECORDS = 2_000

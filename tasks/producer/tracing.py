@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from common.settings import SettingsError
+from common.settings import Settings, SettingsError
 
 try:
     from opentelemetry import propagate, trace
@@ -26,7 +26,9 @@ try:
 except ImportError as error:
     raise SettingsError(f"OTEL_ENABLED: run scripts/setup.sh otel ({error})") from error
 
-from tasks.producer.gateway import Accepted, Gateway, Submission
+from tasks.producer.admission import Submission
+from tasks.producer.gateway import Gateway
+from tasks.producer.publisher import Accepted, Publisher
 from tasks.protocol import envelope
 
 if TYPE_CHECKING:
@@ -48,35 +50,40 @@ def provider(service: str) -> TracerProvider:
     return made
 
 
-class TracedGateway(Gateway):
-    """A gateway whose publishing is a span, and whose requests carry that span to the worker."""
+class TracedPublisher(Publisher):
+    """A publisher whose calls are spans, and whose requests carry that span to the worker."""
 
-    def _submit(self, submission: Submission, reply: str = "") -> Accepted:
-        """What :meth:`tasks.producer.gateway.Gateway.submit` and ``submit_and_wait`` have in common."""
-        with _publishing(1) as carried:
-            return super()._submit(replace(submission, traceparent=carried), reply)
+    def submit(self, submission: Submission, reply: str = "") -> Accepted:
+        """As :meth:`Publisher.submit`."""
+        with _publishing([submission]) as (carrying,):
+            return super().submit(carrying, reply)
 
     def submit_many(self, items: Sequence[Submission]) -> list[Accepted | TaskError]:
-        """As :meth:`tasks.producer.gateway.Gateway.submit_many`."""
-        with _publishing(len(items)) as carried:
-            return super().submit_many([replace(item, traceparent=carried) for item in items])
+        """As :meth:`Publisher.submit_many`."""
+        with _publishing(items) as carrying:
+            return super().submit_many(carrying)
 
-    def _submit_all(self, items: Sequence[Submission]) -> list[str]:
-        """What :meth:`tasks.producer.gateway.Gateway.submit_all_and_wait` does with more than one."""
-        with _publishing(len(items)) as carried:
-            return super()._submit_all([replace(item, traceparent=carried) for item in items])
+    def submit_all(self, items: Sequence[Submission]) -> list[str]:
+        """As :meth:`Publisher.submit_all`."""
+        with _publishing(items) as carrying:
+            return super().submit_all(carrying)
+
+
+def traced_gateway(settings: Settings) -> Gateway:
+    """A gateway with a traced publisher."""
+    return Gateway(settings, TracedPublisher)
 
 
 @contextmanager
-def _publishing(count: int) -> Iterator[str]:
-    """A span around the publishing of ``count`` requests; yields its ``traceparent``."""
+def _publishing(items: Sequence[Submission]) -> Iterator[list[Submission]]:
+    """A span around the publishing of requests; yields them with its ``traceparent``."""
     about: dict[str, str | int] = {
         "messaging.system": "redis",
         "messaging.operation.type": "send",
-        "messaging.batch.message_count": count,
+        "messaging.batch.message_count": len(items),
     }
     tracer = provider("api").get_tracer(NAME)
     with tracer.start_as_current_span(f"send {envelope.TASK}", kind=trace.SpanKind.PRODUCER, attributes=about):
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
-        yield carrier["traceparent"]
+        yield [replace(item, traceparent=carrier["traceparent"]) for item in items]

@@ -233,3 +233,13 @@ def translated() -> Iterator[None]:
         raise
     except RedisError as error:
         raise Unavailable(f"Redis failed: {error}") from error
+
+
+def read_hash(client: Client, key: str) -> dict[str, str]:
+    """A whole hash as text.
+
+    Raises:
+        Unavailable: Redis does not answer.
+    """
+    with translated():
+        return {name.decode(): value.decode() for name, value in client.hgetall(key).items()}

@@ -21,7 +21,7 @@ from tasks.errors import Unavailable
 from tasks.producer.live_workers import read_workers
 from tasks.protocol import connections, servers
 from tasks.protocol.keys import Keys
-from tasks.protocol.requests import Records
+from tasks.protocol.records import Records
 from tasks.worker.exits import UNAVAILABLE, end_process
 from tasks.worker.guardian import LEFT, SERVING, STOPPING
 from tasks.worker.rescue import Deliveries, Watchfulness, uptime

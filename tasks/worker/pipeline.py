@@ -33,7 +33,8 @@ from tasks.celery import app
 from tasks.errors import TransientFailure
 from tasks.lanes import ANY, Lane, urgency
 from tasks.protocol import envelope
-from tasks.protocol.requests import Attempt, Outcome, Records, Started, State
+from tasks.protocol.records import Records
+from tasks.protocol.requests import Attempt, Outcome, Started, State
 from tasks.worker.exits import end_process
 from tasks.worker.outcomes import described, failed, of_model, succeeded
 from worker_models.batcher import Batcher
@@ -477,7 +478,7 @@ class Pipeline:
         try:
             self._records.commit_all(boot, ends)
             for entry, attempt, error in again:
-                if self._records.requeue(boot, attempt, described(error)):
+                if self._records.retry(boot, attempt, described(error)):
                     entry.delivery.failures.append(error)
         finally:
             self._learn([end for _, end in ends])

@@ -31,7 +31,7 @@ from tasks.errors import Unavailable, UnsupportedServer
 from tasks.inspect.redis_info import shared
 from tasks.lanes import Lane, lanes_of
 from tasks.protocol import connections
-from tasks.protocol.requests import Records
+from tasks.protocol.records import Records
 from tasks.worker import ownership
 from tasks.worker.chaos import Chaos
 from tasks.worker.guardian import guard

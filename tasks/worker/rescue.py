@@ -17,7 +17,7 @@ from common.settings import Settings
 from tasks.protocol import envelope, scripts
 from tasks.protocol.connections import Client
 from tasks.protocol.keys import Keys
-from tasks.protocol.requests import ttls
+from tasks.protocol.records import ttls
 from tasks.worker.ownership import Ownership
 
 log = logging.getLogger(__name__)

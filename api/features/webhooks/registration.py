@@ -14,7 +14,7 @@ from tasks.errors import Unavailable
 
 if TYPE_CHECKING:
     from api.http.problems import Problem
-    from tasks.protocol.requests import Records
+    from tasks.protocol.records import Records
 
 
 def register(url: str, entry: str) -> None:

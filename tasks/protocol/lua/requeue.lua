@@ -1,17 +1,20 @@
--- running -> queued for another attempt; the retry message itself is published by Celery.
--- ARGV: prefix, boot id, request id, attempt, error JSON. Returns 1, or 0 when fenced.
+-- A person gives a dead letter another chance: failed -> queued, blame forgotten.
+-- KEYS: lane, doorbell. ARGV: prefix, request id, message. Returns 1; 0 when it is no dead letter; -1 when its image is gone.
 allow_when_full()
-local boot, id, attempt = ARGV[2], ARGV[3], ARGV[4]
+local id = ARGV[2]
 local key = request_key(id)
-local r = redis.call('HMGET', key, 'state', 'owner', 'attempt', 'lane', 'requeued')
-if r[1] ~= 'running' or r[2] ~= boot or r[3] ~= attempt then
-  if r[5] == boot .. '#' .. attempt then return 1 end
-  tally('fenced')
-  return 0
-end
-move(r[4], 'running', 'queued')
-redis.call('HSET', key, 'state', 'queued', 'requeued', boot .. '#' .. attempt)
-redis.call('HDEL', key, 'owner', 'tag')
-note(key, now(), 'retry', ',"attempt":' .. attempt .. ',"error":' .. ARGV[5])
-tally('retried')
+if not redis.call('ZSCORE', prefix .. 'dead_letters', id) then return 0 end
+local r = redis.call('HMGET', key, 'state', 'lane')
+if r[1] ~= 'failed' then return 0 end
+if redis.call('EXISTS', image_key(id)) == 0 then return -1 end
+redis.call('ZREM', prefix .. 'dead_letters', id)
+redis.call('PERSIST', key)
+redis.call('PERSIST', image_key(id))
+redis.call('HSET', key, 'state', 'queued', 'crashes', 0)
+redis.call('INCRBY', image_bytes, redis.call('STRLEN', image_key(id)))
+redis.call('HDEL', key, 'deaths', 'alone', 'completed', 'expires', 'outcome', 'committed', 'deadline')
+move(r[2], 'failed', 'queued')
+note(key, now(), 'requeued')
+tally('requeued')
+send(KEYS[1], KEYS[2], ARGV[3])
 return 1

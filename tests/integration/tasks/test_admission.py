@@ -11,7 +11,9 @@ import redis
 
 from tasks.errors import IdempotencyConflict, LaneFull, TaskError, TooManyWaiters
 from tasks.inspect.monitor import Monitor
-from tasks.producer.gateway import Accepted, Entry, Gateway, Submission
+from tasks.producer.admission import Admitted
+from tasks.producer.gateway import Accepted, Gateway, Submission
+from tasks.producer.publisher import Answer, Publisher
 from tasks.protocol.keys import Keys
 from tasks.protocol.requests import State
 from tests.support.stack import Stack
@@ -73,16 +75,16 @@ def test_all_are_accepted_or_none(stack: Stack, monitor: Monitor, chunk: int) ->
 def test_what_was_accepted_before_others_took_the_room_is_canceled(
     stack: Stack, small: Gateway, monitor: Monitor
 ) -> None:
-    class Late(Gateway):
+    class Late(Publisher):
         """Another caller comes between its question and its images."""
 
-        def _seal(self, entries: Sequence[Entry]) -> str:
+        def _send(self, entries: Sequence[Admitted], reply: str = "") -> list[Answer]:
             if not small.records.client.exists("come"):
                 small.records.client.set("come", 1)
                 fill(small, "high", "high")
-            return super()._seal(entries)
+            return super()._send(entries, reply)
 
-    with closing(Late(stack.settings(MAX_QUEUE=20, BATCH_CHUNK=1))) as gateway:
+    with closing(Gateway(stack.settings(MAX_QUEUE=20, BATCH_CHUNK=1), Late)) as gateway:
         small.submit_many([photo() for _ in range(12)])
         with pytest.raises(LaneFull):
             gateway.submit_all_and_wait([photo() for _ in range(4)], 0)
@@ -92,7 +94,7 @@ def test_what_was_accepted_before_others_took_the_room_is_canceled(
 
 
 def test_without_a_place_to_wait_nothing_is_accepted(stack: Stack, monitor: Monitor) -> None:
-    with closing(Gateway(stack.settings(MAX_WAITERS=1))) as gateway, gateway._place():
+    with closing(Gateway(stack.settings(MAX_WAITERS=1))) as gateway, gateway.waiter.place():
         for count in (1, 3):
             with pytest.raises(TooManyWaiters):
                 gateway.submit_all_and_wait([photo() for _ in range(count)], 0)

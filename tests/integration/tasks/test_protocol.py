@@ -30,7 +30,8 @@ from common.settings import Settings
 from tasks.celery import app
 from tasks.protocol import envelope, scripts
 from tasks.protocol.keys import Keys
-from tasks.protocol.requests import Attempt, Outcome, Records, State
+from tasks.protocol.records import Records
+from tasks.protocol.requests import Attempt, Outcome, State
 from tasks.worker.ownership import Ownership
 from tasks.worker.rescue import Deliveries
 from tests.support.oracle import ENDED, OPEN
@@ -129,13 +130,13 @@ class Protocol(RuleBasedStateMachine):
             assert before.attempts == attempt.number
 
     @rule(number=st.integers(0, WORKERS - 1), data=st.data())
-    def requeue(self, number: int, data: st.DataObject) -> None:
+    def retry(self, number: int, data: st.DataObject) -> None:
         """A transient failure: back to queued, then Celery publishes the retry."""
         worker = self.workers[number]
         if not worker.begun:
             return
         _, attempt = worker.begun.pop(data.draw(st.integers(0, len(worker.begun) - 1)))
-        if self.records.requeue(worker.owner.boot, attempt, {"code": "x"}):
+        if self.records.retry(worker.owner.boot, attempt, {"code": "x"}):
             message = envelope.seal(app, LANE, [attempt.id])
             self.run_script("put", self.keys.lane_and_bell(LANE), message)
 

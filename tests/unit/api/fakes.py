@@ -326,9 +326,10 @@ def ended(record: Request, state: State | None = None, error: dict[str, Any] | N
     good = state is State.SUCCEEDED
     return replace(
         record, state=state, error=error, completed_at=record.created_at + 0.04, started_at=record.created_at + 0.01,
-        model="answers" if good else None, weights="random" if good else None, attempts=1, worker_id="answers-1@host",
+        model="answers" if good else None, weights="random" if good else None, attempts=1,
         predictions=PREDICTIONS[: record.top_k] if good else None, expires_at=record.created_at + 3600,
         timings={"queue": 0.01, "decode": 0.005, "infer": 0.02, "total": 0.04},
+        timeline=[*record.timeline, {"at": record.created_at, "event": "started", "worker": "answers-1@host/1f"}],
     )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from typing import Any, cast
 import pytest
 
 from tasks.errors import TransientFailure, Unavailable
-from tasks.protocol.requests import Attempt, Outcome, Records, Started
+from tasks.protocol.records import Records
+from tasks.protocol.requests import Attempt, Outcome, Started
 from tasks.worker.ownership import Ownership
 from tasks.worker.pipeline import SLOW, Delivery, Pipeline
 from tests.support.waiting import wait_until
@@ -39,7 +40,7 @@ class Book:
     alone: list[str] = field(default_factory=list)
     ended: dict[str, str] = field(default_factory=dict)
     commits: list[list[str]] = field(default_factory=list)
-    requeued: list[str] = field(default_factory=list)
+    retried: list[str] = field(default_factory=list)
     returned: dict[str, str] = field(default_factory=dict)
     canceled: set[str] = field(default_factory=set)
     gate: threading.Event = field(default_factory=threading.Event)
@@ -73,8 +74,8 @@ class Book:
         self.ended |= {found.id: str(outcome.state) for found, outcome in ends}
         return [True] * len(names)
 
-    def requeue(self, _: str, found: Attempt, __: object) -> bool:
-        self.requeued.append(found.id)
+    def retry(self, _: str, found: Attempt, __: object) -> bool:
+        self.retried.append(found.id)
         return True
 
     def give_back(self, _: str, __: str, ___: str, message: str, ids: Sequence[str]) -> bool:
@@ -188,7 +189,7 @@ def test_what_failed_for_now_is_its_own_deliverys_failure(bench: Bench) -> None:
     told["a"].check()
     with pytest.raises(TransientFailure, match="1 of 2 requests failed for now: later"):
         told["b,later"].check()
-    assert bench.book.requeued == ["later"]
+    assert bench.book.retried == ["later"]
 
 
 def test_a_round_trip_that_fails_gives_back_what_was_in_it(bench: Bench) -> None:

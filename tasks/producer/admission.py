@@ -1,0 +1,128 @@
+"""Admission: the lane of a request, its expected wait, and what refuses it (the API's 503)."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+from common.settings import Settings
+from tasks.errors import DeadlineHopeless, LaneFull, Unavailable, UnsupportedModel
+from tasks.lanes import ANY, PRIORITIES, STRATEGIES, lane, room
+from tasks.producer.live_workers import LiveWorkers
+from tasks.protocol.connections import translated
+from tasks.protocol.records import Records
+
+#: Retry-After in seconds while no worker has measured its service time.
+UNMEASURED = 5.0
+
+#: Seconds for which the key of a write test stays.
+PROBE_TTL = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a caller asks for. ``deadline`` is seconds from now; ``image`` the bytes of one image file."""
+
+    image: bytes
+    model_type: str = ANY
+    priority: str = "normal"
+    request_id: str | None = None
+    deadline: float | None = None
+    top_k: int = 5
+    fingerprint: str | None = None
+    traceparent: str | None = None
+    batch_id: str | None = None
+    custom_id: str | None = None
+    callback_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A submission with its id, lane and expected wait; accepted once ``accept.lua`` has stored it."""
+
+    id: str
+    lane: str
+    model: str
+    submission: Submission
+    wait: float | None
+
+
+class Admission:
+    """Chooses lanes and refuses what cannot be served; thread-safe."""
+
+    def __init__(self, settings: Settings, records: Records) -> None:
+        self._settings = settings
+        self._client, self._keys = records.client, records.keys
+        self._live_workers = LiveWorkers(self._client, self._keys)
+        self._choose = STRATEGIES[settings.any_strategy]()
+
+    def admit(self, submission: Submission) -> Admitted:
+        """Choose the lane.
+
+        Raises:
+            UnsupportedModel: nobody serves such a model.
+            DeadlineHopeless: the expected wait exceeds the deadline.
+            Unavailable: Redis does not answer.
+        """
+        if submission.priority not in PRIORITIES:
+            raise ValueError(f"priority must be one of {', '.join(PRIORITIES)}, not {submission.priority!r}")
+        model = self._model_for(submission.model_type)
+        wait = self._live_workers.snapshot().expected_wait(model, submission.priority)
+        if submission.deadline is not None and wait is not None and wait > submission.deadline:
+            with translated():
+                self._client.hincrby(self._keys.counters, "refused")
+            raise DeadlineHopeless(
+                f"the expected wait is {wait:.1f} s, longer than the deadline of {submission.deadline:g} s"
+            ).after(wait - submission.deadline)
+        request_id = submission.request_id or str(uuid7())
+        return Admitted(request_id, lane(submission.priority, model), model, submission, wait)
+
+    def _model_for(self, model_type: str) -> str:
+        live = self._live_workers.snapshot().models
+        if model_type == ANY:
+            return self._choose(live) if live else ANY
+        if model_type not in self._settings.models and model_type not in live:
+            known = ", ".join(sorted({*self._settings.models, *live, ANY}))
+            raise UnsupportedModel(f"no model {model_type!r}; there are {known}")
+        return model_type
+
+    def limits(self, priority: str) -> tuple[int, int, int]:
+        """Limits of ``accept.lua``: requests in the model's lanes, in this lane alone, and bytes of images."""
+        return *room(priority, self._settings.max_queue), self._max_image_bytes()
+
+    def full(self, entry: Admitted, *, of_images: bool) -> LaneFull:
+        """The refusal of a request whose lanes are full or, with ``of_images``, whose image has no room."""
+        live = self._live_workers.snapshot()
+        wait = live.expected_wait(entry.model, entry.submission.priority) or UNMEASURED
+        if of_images:
+            why = "open requests hold as many bytes of images as they may (MAX_QUEUE_BYTES)"
+        else:
+            paused = f", and {entry.lane} is paused" if entry.lane in live.paused else ""
+            why = f"the lanes of {entry.model} are full for {entry.submission.priority}{paused}"
+        return LaneFull(why).after(wait / 2)
+
+    def refusal(self) -> str:
+        """Why Redis takes no writes now; empty when it does."""
+        try:
+            with translated():
+                self._client.set(self._keys.probe, "", nx=True, ex=PROBE_TTL)
+        except Unavailable as error:
+            return str(error)
+        return ""
+
+    def image_bytes(self) -> tuple[int, int]:
+        """Bytes of images that open requests hold, and how many they may; 0 for no limit."""
+        with translated():
+            return int(self._client.get(self._keys.image_bytes) or 0), self._max_image_bytes()
+
+    def _max_image_bytes(self) -> int:
+        return self._settings.max_queue_bytes or self._live_workers.snapshot().memory // 2
+
+
+def uuid7() -> UUID:
+    """A time-ordered UUID (RFC 9562, version 7): 48 bits of milliseconds, then random bits."""
+    stamp = time.time_ns() // 1_000_000
+    value = stamp << 80 | int.from_bytes(os.urandom(10), "big")
+    return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)

@@ -1,0 +1,231 @@
+"""Publishing: ``accept.lua`` stores record, image, ledger entry and message of a request in one step, or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from common.settings import Settings
+from tasks.celery import app
+from tasks.errors import (
+    AlreadyFinished,
+    DeadlineHopeless,
+    Full,
+    IdempotencyConflict,
+    PurgedRequest,
+    TaskError,
+    Unavailable,
+    UnknownRequest,
+    UnsupportedModel,
+)
+from tasks.lanes import PRIORITIES, lane
+from tasks.producer.admission import Admission, Admitted, Submission
+from tasks.protocol import envelope, scripts
+from tasks.protocol.connections import translated
+from tasks.protocol.records import Records
+from tasks.protocol.requests import State
+
+#: Seconds after a refusal in which this process asks for room before it sends images.
+WARY = 2.0
+
+#: Codes that ``accept.lua`` answers for a request, each with the state of its record.
+REPLAYED, ANOTHER_BODY, NO_ROOM, NO_ROOM_FOR_IMAGE, WOULD = 0, -1, -2, -3, 2
+Answer = tuple[int, bytes]
+REFUSALS = frozenset({NO_ROOM, NO_ROOM_FOR_IMAGE})
+
+#: Seconds for which an uploaded image waits to be accepted; it expires only if the producer dies in between.
+UPLOAD_TTL = 60
+
+#: Bytes of an image from which asking whether its request is known costs less than sending it for nothing.
+ASK_FIRST = 262_144
+
+UNKNOWN = "Whether it was accepted is unknown: send it again with the same request_id or Idempotency-Key"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A promise: the request ends exactly once. ``replayed`` when the same id and body were accepted before."""
+
+    id: str
+    replayed: bool
+    state: State
+
+
+class Publisher:
+    """Accepts requests; thread-safe. ``reply`` is the reply list that is notified when a request ends."""
+
+    def __init__(self, settings: Settings, admission: Admission, records: Records) -> None:
+        self._chunk = settings.batch_chunk
+        self._admission = admission
+        self._records = records
+        self._wary: dict[str, float] = {}
+
+    def submit(self, submission: Submission, reply: str = "") -> Accepted:
+        """Accept one request.
+
+        Raises:
+            UnsupportedModel: nobody serves such a model.
+            LaneFull, DeadlineHopeless: refused, nothing stored; ``retry_after`` says when to try again.
+            IdempotencyConflict: the id was used with another body.
+            Unavailable: Redis does not answer.
+        """
+        answer = self._accept([self._admission.admit(submission)], reply)[0]
+        if isinstance(answer, TaskError):
+            raise answer
+        return answer
+
+    def submit_many(self, items: Sequence[Submission]) -> list[Accepted | TaskError]:
+        """Accept many, each with its own outcome; those of one lane travel as one message per BATCH_CHUNK requests.
+
+        Raises:
+            Full: Redis has no memory; nothing was accepted. If some were accepted, it is the outcome of the others.
+            Unavailable: Redis does not answer: which were accepted is unknown, and their ids are safe to send again.
+        """
+        admitted = [self._admitted(submission) for submission in items]
+        outcomes: dict[str, Accepted | TaskError] = {}
+        for chunk in self._chunks([entry for entry in admitted if isinstance(entry, Admitted)]):
+            try:
+                answers = self._accept(chunk)
+            except Full as error:
+                if not any(isinstance(outcome, Accepted) for outcome in outcomes.values()):
+                    raise
+                answers = [error] * len(chunk)
+            outcomes.update(zip((entry.id for entry in chunk), answers, strict=True))
+        return [outcomes[entry.id] if isinstance(entry, Admitted) else entry for entry in admitted]
+
+    def _admitted(self, submission: Submission) -> Admitted | TaskError:
+        try:
+            return self._admission.admit(submission)
+        except (UnsupportedModel, DeadlineHopeless) as error:
+            return error
+
+    def submit_all(self, items: Sequence[Submission]) -> list[str]:
+        """Accept all of these or none; their ids.
+
+        It asks for room for all of them first. If others have taken it since, those that were accepted are canceled.
+
+        Raises:
+            UnsupportedModel, LaneFull, DeadlineHopeless, IdempotencyConflict: refused; nothing is left that would run.
+            Unavailable: Redis does not answer; some of them may run.
+        """
+        entries = [self._admission.admit(submission) for submission in items]
+        for members in _by_lane(entries):
+            for entry, (code, _) in zip(members, self._ask(members), strict=True):
+                if error := self._refusal(entry, code):
+                    raise error
+        accepted: list[str] = []
+        for chunk in self._chunks(entries):
+            outcomes = self._outcomes(chunk, self._send(chunk))
+            accepted += [found.id for found in outcomes if isinstance(found, Accepted) and not found.replayed]
+            for found in outcomes:
+                if isinstance(found, TaskError):
+                    self._withdraw(accepted)
+                    raise found
+        return [entry.id for entry in entries]
+
+    def _withdraw(self, ids: Sequence[str]) -> None:
+        for request_id in ids:
+            with suppress(AlreadyFinished, PurgedRequest, UnknownRequest):
+                self._records.cancel(request_id)
+
+    def _chunks(self, entries: Sequence[Admitted]) -> Iterator[Sequence[Admitted]]:
+        """Groups of one lane, each small enough for one message."""
+        for members in _by_lane(entries):
+            for start in range(0, len(members), self._chunk):
+                yield members[start : start + self._chunk]
+
+    def _accept(self, entries: Sequence[Admitted], reply: str = "") -> list[Accepted | TaskError]:
+        """Accept requests of one lane.
+
+        Soon after a refusal, and for an id that may be known already, room is asked for before images are sent.
+        """
+        where = entries[0].lane
+        answers: list[Answer] = []
+        if time.monotonic() < self._wary.get(where, 0.0) or any(_may_be_known(entry.submission) for entry in entries):
+            answers = self._ask(entries)
+        if not answers or any(code == WOULD for code, _ in answers):
+            answers = self._send(entries, reply)
+        if any(code in REFUSALS for code, _ in answers):
+            self._wary[where] = time.monotonic() + WARY
+        return self._outcomes(entries, answers)
+
+    def _ask(self, entries: Sequence[Admitted]) -> list[Answer]:
+        """What ``accept.lua`` would answer; nothing is accepted and no image is sent."""
+        with translated():
+            return self._run_accept(entries, "", "", [""] * len(entries))
+
+    def _send(self, entries: Sequence[Admitted], reply: str = "") -> list[Answer]:
+        """Upload the images, then store and publish the requests as one message."""
+        message = envelope.seal(app, entries[0].lane, [entry.id for entry in entries])
+        uploads = [self._records.keys.upload(os.urandom(16).hex()) for _ in entries]
+        try:
+            with translated():
+                return self._run_accept(entries, message, reply, uploads)
+        except Full:
+            raise
+        except Unavailable as error:
+            raise Unavailable(f"{error}. {UNKNOWN}") from error
+
+    def _run_accept(
+        self, entries: Sequence[Admitted], message: str, reply: str, uploads: Sequence[str]
+    ) -> list[Answer]:
+        first, keys = entries[0], self._records.keys
+        backlog = [lane(priority, first.model) for priority in PRIORITIES]
+        limits = self._admission.limits(first.submission.priority)
+        args: list[Any] = [keys.prefix, first.lane, message, *limits, reply, len(backlog), *backlog]
+        images = []
+        for entry, upload in zip(entries, uploads, strict=True):
+            args += [*_fields(entry), upload]
+            if upload:
+                images.append(("SET", upload, entry.submission.image, "EX", UPLOAD_TTL))
+        return list(scripts.run_after(self._records.kept, images, "accept", keys.lane_and_bell(first.lane), args))
+
+    def _outcomes(self, entries: Sequence[Admitted], answers: Sequence[Answer]) -> list[Accepted | TaskError]:
+        return [
+            self._refusal(entry, code) or Accepted(entry.id, code == REPLAYED, State(state.decode()))
+            for entry, (code, state) in zip(entries, answers, strict=True)
+        ]
+
+    def _refusal(self, entry: Admitted, code: int) -> TaskError | None:
+        if code == ANOTHER_BODY:
+            return IdempotencyConflict(f"request {entry.id} was accepted before with another body")
+        if code in REFUSALS:
+            return self._admission.full(entry, of_images=code == NO_ROOM_FOR_IMAGE)
+        return None
+
+
+def _by_lane(entries: Sequence[Admitted]) -> list[list[Admitted]]:
+    lanes: dict[str, list[Admitted]] = defaultdict(list)
+    for entry in entries:
+        lanes[entry.lane].append(entry)
+    return list(lanes.values())
+
+
+def _fields(entry: Admitted) -> list[Any]:
+    """One request as ``accept.lua`` takes it, without its upload."""
+    submission = entry.submission
+    spec: dict[str, Any] = {"top_k": submission.top_k}
+    if submission.model_type != entry.model:
+        spec["model_type"] = submission.model_type
+    for name in ("traceparent", "batch_id", "custom_id", "callback_url"):
+        if (value := getattr(submission, name)) is not None:
+            spec[name] = value
+    return [
+        entry.id,
+        json.dumps(spec, separators=(",", ":")),
+        submission.fingerprint or "",
+        "" if submission.deadline is None else submission.deadline,
+        "" if entry.wait is None else round(entry.wait, 3),
+        len(submission.image),
+    ]
+
+
+def _may_be_known(submission: Submission) -> bool:
+    """Whether it may have been sent before, with an image worth asking about first."""
+    return submission.request_id is not None and len(submission.image) > ASK_FIRST
