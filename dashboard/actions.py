@@ -1,29 +1,40 @@
-"""What an operator can order from the page: verbs, each of which is one call of the API. Anything else is refused.
-
-The API decides whether it may be done, and writes down that it was.
-"""
+"""What an operator can order from the page: each verb is one call of the API, which decides and logs it."""
 
 from __future__ import annotations
 
 import math
+from string import Formatter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from dashboard.upstream import Answer, Upstream
+    import httpx
+
+    from dashboard.api_client import ApiClient
+
+#: Verb -> method and path; the names in braces are members of the order.
+ACTIONS: Mapping[str, tuple[str, str]] = {
+    "pause": ("POST", "/admin/lanes/{lane}/pause"),
+    "resume": ("POST", "/admin/lanes/{lane}/resume"),
+    "purge": ("POST", "/admin/lanes/{lane}/purge"),
+    "drain": ("POST", "/admin/workers/{worker}/drain"),
+    "undrain": ("POST", "/admin/workers/{worker}/resume"),
+    "restart": ("POST", "/admin/workers/{worker}/restart"),
+    "chaos": ("POST", "/admin/workers/{worker}/chaos"),
+    "cancel": ("POST", "/inference/{id}/cancel"),
+    "requeue": ("POST", "/dead_letters/{id}/requeue"),
+    "delete": ("DELETE", "/dead_letters/{id}"),
+}
 
 
 class UnknownAction(ValueError):
-    """There is no such verb, or what it needs is missing."""
+    """The verb does not exist, or a member that it needs is missing."""
 
 
-Call = tuple[str, str, dict[str, Any] | None]
-
-
-def part(value: Any, name: str = "name") -> str:
-    """``value`` as one part of a path, which it cannot leave.
+def path_segment(value: Any, name: str = "name") -> str:
+    """``value``, quoted so that it cannot leave its segment of a path.
 
     Raises:
         UnknownAction: it is no text, or none that names anything.
@@ -33,22 +44,28 @@ def part(value: Any, name: str = "name") -> str:
     return quote(value, safe="@")
 
 
-def _part(order: Mapping[str, Any], name: str) -> str:
-    return part(order.get(name), name)
+def call_of(order: Mapping[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
+    """Method, path and JSON body for an order of the page.
+
+    Raises:
+        UnknownAction: no such verb, or it lacks a member.
+    """
+    verb = order.get("verb")
+    if not isinstance(verb, str) or verb not in ACTIONS:
+        raise UnknownAction("there is no such action")
+    method, template = ACTIONS[verb]
+    names = [name for _, name, _, _ in Formatter().parse(template) if name]
+    path = template.format(**{name: path_segment(order.get(name), name) for name in names})
+    return method, path, _body(verb, order)
 
 
-def _lane(verb: str) -> Callable[[Mapping[str, Any]], Call]:
-    return lambda order: ("POST", f"/admin/lanes/{_part(order, 'lane')}/{verb}", None)
-
-
-def _worker(verb: str) -> Callable[[Mapping[str, Any]], Call]:
-    return lambda order: ("POST", f"/admin/workers/{_part(order, 'worker')}/{verb}", None)
-
-
-def _chaos(order: Mapping[str, Any]) -> Call:
-    body: dict[str, Any] = {"mode": _part(order, "mode")}
-    body |= {name: _number(order[name], name) for name in ("seconds", "rate") if order.get(name) is not None}
-    return "POST", f"/admin/workers/{_part(order, 'worker')}/chaos", body
+def _body(verb: str, order: Mapping[str, Any]) -> dict[str, Any] | None:
+    if verb == "purge":
+        return {"confirm": order.get("typed")}
+    if verb == "chaos":
+        numbers = {name: _number(order[name], name) for name in ("seconds", "rate") if order.get(name) is not None}
+        return {"mode": path_segment(order.get("mode"), "mode"), **numbers}
+    return None
 
 
 def _number(value: Any, name: str) -> float:
@@ -61,41 +78,11 @@ def _number(value: Any, name: str) -> float:
     return number
 
 
-def _purge(order: Mapping[str, Any]) -> Call:
-    return "POST", f"/admin/lanes/{_part(order, 'lane')}/purge", {"confirm": order.get("typed")}
-
-
-ACTIONS: Mapping[str, Callable[[Mapping[str, Any]], Call]] = {
-    "pause": _lane("pause"),
-    "resume": _lane("resume"),
-    "purge": _purge,
-    "drain": _worker("drain"),
-    "restart": _worker("restart"),
-    "undrain": _worker("resume"),
-    "chaos": _chaos,
-    "cancel": lambda order: ("POST", f"/inference/{_part(order, 'id')}/cancel", None),
-    "requeue": lambda order: ("POST", f"/dead_letters/{_part(order, 'id')}/requeue", None),
-    "delete": lambda order: ("DELETE", f"/dead_letters/{_part(order, 'id')}", None),
-}
-
-
-def call_of(order: Mapping[str, Any]) -> Call:
-    """Method, path and JSON body for an order of the page.
+def perform(api: ApiClient, order: Mapping[str, Any]) -> httpx.Response:
+    """Send the call of an order.
 
     Raises:
-        UnknownAction: no such verb, or it lacks a member.
-    """
-    verb = order.get("verb")
-    if not isinstance(verb, str) or verb not in ACTIONS:
-        raise UnknownAction("there is no such action")
-    return ACTIONS[verb](order)
-
-
-def perform(upstream: Upstream, order: Mapping[str, Any], key: str) -> Answer:
-    """Do it.
-
-    Raises:
-        UnknownAction, dashboard.upstream.UpstreamError
+        UnknownAction, dashboard.api_client.ApiError
     """
     method, path, body = call_of(order)
-    return upstream.call(method, path, key=key, json=body) if body else upstream.call(method, path, key=key)
+    return api.call(method, path, json=body) if body else api.call(method, path)

@@ -1,4 +1,4 @@
-"""Puts the page together: layout, scripts, the routes behind it, and what every answer carries."""
+"""Puts the page together: layout, scripts, the routes behind it, and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from flask import request
 from markupsafe import escape
 
 from common.serving import answers_to, behind
-from dashboard import routes
+from dashboard import callbacks, routes
 from dashboard.page.shell import layout
-from dashboard.wiring import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,10 +19,8 @@ if TYPE_CHECKING:
     from flask import Response
 
     from common.settings import Settings
-    from dashboard.routes import Backend
 
-ASSETS = Path(__file__).parent / "assets"
-#: Nothing may be loaded from, or sent to, anywhere else. Dash needs inline scripts; the grid compiles its formatters.
+#: Nothing is loaded from, or sent to, other hosts. Dash needs inline scripts; the grid compiles its formatters.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'self';"
@@ -36,7 +33,7 @@ HEADERS = {
 }
 
 
-def create_app(settings: Settings, backend: Backend | None = None) -> Dash:
+def create_app(settings: Settings, backend: routes.Backend | None = None) -> Dash:
     """A new dashboard.
 
     Args:
@@ -45,7 +42,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> Dash:
     """
     app = Dash(
         "inferlane-dashboard",
-        assets_folder=str(ASSETS),
+        assets_folder=str(Path(__file__).parent / "assets"),
         assets_ignore=r".*\.jpg",
         title="Inferlane",
         update_title="",
@@ -56,18 +53,18 @@ def create_app(settings: Settings, backend: Backend | None = None) -> Dash:
         health_endpoint="livez",
     )
     app.layout = layout(settings)
-    wire(app)
+    callbacks.register(app)
     app.server.config["MAX_CONTENT_LENGTH"] = settings.max_image_bytes + 64 * 1024
     app.server.before_request(_check_host(settings))
     app.server.before_request(_refuse_callbacks)
-    app.server.after_request(_guarded)
+    app.server.after_request(_add_headers)
     behind(app.server, settings.trusted_proxies)
     routes.register(app.server, backend or routes.backend_for(settings))
     return app
 
 
 def _check_host(settings: Settings) -> Callable[[], tuple[str, int] | None]:
-    """Refuse calls under a name that is not this dashboard's: it orders with the keys of whoever has logged in."""
+    """Refuse calls under a foreign name: they would use the keys of the operators who have logged in."""
 
     def check() -> tuple[str, int] | None:
         if answers_to(request.headers.get("Host"), settings.dashboard_host, settings.allowed_hosts):
@@ -78,13 +75,13 @@ def _check_host(settings: Settings) -> Callable[[], tuple[str, int] | None]:
 
 
 def _refuse_callbacks() -> tuple[str, int, dict[str, str]] | None:
-    """All callbacks run in the browser, so Dash's own route for them has no use but to fail on what it is sent."""
+    """All callbacks run in the browser, so Dash's own route for them has no use."""
     if request.method in routes.SAFE or request.path.startswith(f"{routes.blueprint.url_prefix}/"):
         return None
     return "Nothing is posted here.", 405, {"Allow": ", ".join(sorted(routes.SAFE))}
 
 
-def _guarded(response: Response) -> Response:
+def _add_headers(response: Response) -> Response:
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     return response

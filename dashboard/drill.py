@@ -1,217 +1,173 @@
-"""The fault drill: kill a worker that has work in hand and watch what becomes of that work.
+"""The recovery drill: kill a worker that holds requests and follow each of them to its end.
 
-It slows the worker down so that it certainly holds something, gives it requests, kills it, and follows every request
-to its end through the API. The verdict counts what the requests' own timelines say; nothing is assumed.
+The worker is slowed down first, so that it certainly holds some. The verdict counts what the requests' own timelines
+say.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dashboard import actions, photo
-from dashboard.upstream import Upstream, UpstreamError
+from dashboard import photo
+from dashboard.actions import path_segment, perform
+from dashboard.api_client import ApiClient, ApiError
+from dashboard.runs import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 MOST_REQUESTS = 64
-#: Seconds: between looks, for the worker to have work in hand, and for everything to end.
-LOOK = 0.2
-READY = 15.0
-PATIENCE = 90.0
-#: How much longer each forward pass of the victim takes, in seconds.
-SLOW = 1.5
-ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
+#: Seconds between two polls, for each step before the crash, and for all requests to end.
+POLL = 0.2
+STEP_TIMEOUT = 15.0
+END_TIMEOUT = 90.0
+#: Seconds by which each forward pass of the worker is slowed down.
+SLOWDOWN = 1.5
+FINAL_STATES = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 
-class DrillError(RuntimeError):
+class DrillFailed(RuntimeError):
     """The drill could not be carried out; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """What the timelines of the drill's requests say."""
+class DrillResult:
+    """What the timelines of the drill's requests say.
+
+    Attributes:
+        redelivered: started more than once, or taken over from a worker that died.
+        open: not ended.
+    """
 
     sent: int
     succeeded: int
     redelivered: int
     open: int
 
+    @classmethod
+    def of(cls, requests: Sequence[Mapping[str, Any]]) -> DrillResult:
+        """Count request resources."""
+        again = (
+            request["attempts"] > 1 or any(event["event"] == "worker_died" for event in request["timeline"])
+            for request in requests
+        )  # fmt: skip
+        states = [request["state"] for request in requests]
+        ended = sum(state in FINAL_STATES for state in states)
+        return cls(len(states), states.count("succeeded"), sum(again), len(states) - ended)
+
     @property
     def lost(self) -> int:
         """Requests that ended without an answer."""
         return self.sent - self.succeeded - self.open
 
+    @property
+    def level(self) -> str:
+        """How the page shows it."""
+        return "bad" if self.lost else "warn" if self.open else "ok"
 
-def tally(requests: Sequence[Mapping[str, Any]]) -> Tally:
-    """Count request resources. Redelivered: started more than once, or taken from a worker that died."""
-    again = sum(
-        1
-        for request in requests
-        if request["attempts"] > 1 or any(event["event"] == "worker_died" for event in request["timeline"])
-    )
-    succeeded = sum(request["state"] == "succeeded" for request in requests)
-    waiting = sum(request["state"] not in ENDED for request in requests)
-    return Tally(len(requests), succeeded, again, waiting)
+    def __str__(self) -> str:
+        waiting = f", {self.open} still waiting" if self.open else ""
+        return f"{self.redelivered} redelivered, {self.lost} lost{waiting}"
 
 
-def sentence(found: Tally) -> str:
-    """The verdict: ``5 redelivered, 0 lost``."""
-    text = f"{found.redelivered} redelivered, {found.lost} lost"
-    return text + (f", {found.open} still waiting" if found.open else "")
-
-
-class Drill:
-    """One drill in its own thread; ends by itself.
+class Drill(Run):
+    """One drill.
 
     Args:
-        upstream: the API.
-        worker: the victim's name.
+        api: called with an admin's key.
+        worker: the worker to kill.
         requests: how many to send.
-        key: an admin's API key.
     """
 
-    def __init__(self, upstream: Upstream, worker: str, requests: int, key: str) -> None:
-        self._upstream, self._worker, self._requests, self._key = upstream, worker, requests, key
-        self._lock = threading.Lock()
+    def __init__(self, api: ApiClient, worker: str, requests: int) -> None:
+        self._api, self._worker, self._requests = api, worker, requests
         self._began = time.time()
         self._events: list[dict[str, Any]] = []
-        self._verdict = ""
-        self._level = ""
-        self._thread = threading.Thread(target=self._run, name="drill", daemon=True)
-        self._thread.start()
-
-    @property
-    def running(self) -> bool:
-        """Whether it is still going on."""
-        return self._thread.is_alive()
-
-    def join(self, timeout: float) -> None:
-        """Wait for its end."""
-        self._thread.join(timeout)
+        self._verdict = self._level = ""
+        super().__init__()
 
     def document(self) -> dict[str, Any]:
         """What has happened so far, as JSON."""
-        with self._lock:
-            return {
-                "running": self.running, "worker": self._worker, "began": self._began,
-                "events": list(self._events), "verdict": self._verdict, "level": self._level,
-            }  # fmt: skip
+        return {
+            "running": self.running, "events": list(self._events), "verdict": self._verdict, "level": self._level,
+        }  # fmt: skip
 
-    # -- the drill itself
-
-    def _run(self) -> None:
+    def work(self) -> None:
+        """Carry it out and keep the verdict."""
         try:
-            self._conclude(self._carry_out())
-        except (DrillError, UpstreamError) as error:
-            self._end("bad", f"The drill could not be finished: {error}")
+            ids = self._prepare()
+            self._crash()
+            result = self._follow(ids)
+            self._level, self._verdict = result.level, str(result)
+        except (DrillFailed, ApiError) as error:
+            self._level, self._verdict = "bad", f"The drill did not finish: {error}"
 
-    def _carry_out(self) -> Tally:
-        model = self._victim()["model"]
-        self._chaos("slow", seconds=SLOW)
-        self._until(lambda: self._victim().get("chaos") == "slow", READY, "the worker was not slowed down")
-        self._tell(f"{self._worker} slowed down, so that it is caught with work in hand")
-        ids = [self._send(model, number) for number in range(self._requests)]
-        self._tell(f"{len(ids)} requests accepted for {model}")
-        self._until(lambda: self._holding(ids), READY, "the worker took no request of the drill")
-        self._chaos("crash")
-        self._tell(f"{self._worker} told to kill itself while it works")
-        self._until(lambda: self._found() is None, READY, "the worker did not die")
-        self._tell("Death noticed: its lease has run out")
-        return self._follow(ids)
+    def _prepare(self) -> list[str]:
+        """Slow the worker down and send requests until it holds one."""
+        worker = self._find()
+        if worker is None:
+            raise DrillFailed(f"there is no worker {self._worker}")
+        self._inject("slow", seconds=SLOWDOWN)
+        self._wait_until(lambda: (self._find() or {}).get("chaos") == "slow", "the worker did not slow down")
+        self._log(f"{self._worker} slowed down, so that it holds requests when it dies")
+        ids = [self._send(worker["model"], number) for number in range(self._requests)]
+        self._log(f"{len(ids)} requests accepted for {worker['model']}")
+        self._wait_until(lambda: self._holds_one_of(ids), "the worker took no request of the drill")
+        return ids
 
-    def _follow(self, ids: Sequence[str]) -> Tally:
-        """Look until every request has ended; tell of the first redelivery and the first answer after it."""
-        told: set[str] = set()
-        ends = time.monotonic() + PATIENCE
+    def _crash(self) -> None:
+        self._inject("crash")
+        self._log(f"{self._worker} ordered to crash")
+        self._wait_until(lambda: self._find() is None, "the worker did not die")
+        self._log("Death detected: its lease has run out")
+
+    def _follow(self, ids: Sequence[str]) -> DrillResult:
+        """Poll until every request has ended."""
+        deadline = time.monotonic() + END_TIMEOUT
+        noticed = False
         while True:
-            found = tally([self._get(request_id) for request_id in ids])
-            if found.redelivered and "redelivered" not in told:
-                told.add("redelivered")
-                self._tell("First request given to another worker")
-            if not found.open or time.monotonic() > ends:
-                return found
-            time.sleep(LOOK)
+            result = DrillResult.of([self._request(request_id) for request_id in ids])
+            if result.redelivered and not noticed:
+                noticed = True
+                self._log("First request redelivered")
+            if not result.open:
+                self._log(f"All {result.sent} requests have ended")
+                return result
+            if time.monotonic() > deadline:
+                return result
+            time.sleep(POLL)
 
-    def _conclude(self, found: Tally) -> None:
-        if not found.open:
-            self._tell(f"All {found.sent} requests have ended")
-        good = found.lost == 0 and not found.open
-        self._end("ok" if good else "warn" if not found.lost else "bad", sentence(found))
+    def _log(self, text: str) -> None:
+        self._events.append({"after": round(time.time() - self._began, 2), "text": text})
 
-    # -- small steps
-
-    def _tell(self, text: str) -> None:
-        with self._lock:
-            self._events.append({"at": time.time(), "after": round(time.time() - self._began, 2), "text": text})
-
-    def _end(self, level: str, verdict: str) -> None:
-        with self._lock:
-            self._level, self._verdict = level, verdict
-
-    def _victim(self) -> Mapping[str, Any]:
-        found = self._found()
-        if found is None:
-            raise DrillError(f"there is no worker {self._worker}")
-        return found
-
-    def _found(self) -> Mapping[str, Any] | None:
-        workers = self._upstream.call("GET", "/workers/status", key=self._key).body["workers"]
+    def _find(self) -> Mapping[str, Any] | None:
+        workers = self._api.get("/workers/status")["workers"]
         return next((worker for worker in workers if worker["id"] == self._worker), None)
 
-    def _chaos(self, mode: str, **more: float) -> None:
-        order = {"verb": "chaos", "worker": self._worker, "mode": mode, **more}
-        actions.perform(self._upstream, order, self._key)
+    def _inject(self, mode: str, **options: float) -> None:
+        perform(self._api, {"verb": "chaos", "worker": self._worker, "mode": mode, **options})
 
     def _send(self, model: str, number: int) -> str:
-        answer = self._upstream.call(
-            "POST", "/inference", key=self._key, params={"model_type": model},
-            content=photo.copy(f"drill {self._began}-{number}"),
+        answer = self._api.call(
+            "POST", "/inference", params={"model_type": model}, content=photo.copy(f"drill {self._began}-{number}"),
             headers={"Content-Type": photo.MEDIA_TYPE, "Prefer": "respond-async"},
         )  # fmt: skip
-        return str(answer.body["request_id"])
+        return str(answer.json()["request_id"])
 
-    def _get(self, request_id: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._upstream.call("GET", f"/inference/{request_id}", key=self._key).body
+    def _request(self, request_id: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._api.get(f"/inference/{path_segment(request_id)}")
         return found
 
-    def _holding(self, ids: Sequence[str]) -> bool:
-        held = [self._get(request_id) for request_id in ids]
-        return any(request["state"] == "running" and request["worker_id"] == self._worker for request in held)
+    def _holds_one_of(self, ids: Sequence[str]) -> bool:
+        found = map(self._request, ids)
+        return any(request["state"] == "running" and request["worker_id"] == self._worker for request in found)
 
     @staticmethod
-    def _until(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
-        ends = time.monotonic() + seconds
+    def _wait_until(condition: Callable[[], bool], otherwise: str) -> None:
+        deadline = time.monotonic() + STEP_TIMEOUT
         while not condition():
-            if time.monotonic() > ends:
-                raise DrillError(f"{otherwise} within {seconds:g} s")
-            time.sleep(LOOK)
-
-
-class Drills:
-    """The drill of the moment, or the last one."""
-
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
-        self._lock = threading.Lock()
-        self._last: Drill | None = None
-
-    def start(self, worker: str, requests: int, key: str) -> None:
-        """Begin.
-
-        Raises:
-            ValueError: one is running, or the number is out of bounds.
-        """
-        if not 1 <= requests <= MOST_REQUESTS:
-            raise ValueError(f"requests must be from 1 to {MOST_REQUESTS}")
-        with self._lock:
-            if self._last is not None and self._last.running:
-                raise ValueError("a drill is going on")
-            self._last = Drill(self._upstream, worker, requests, key)
-
-    def document(self) -> dict[str, Any] | None:
-        """The last drill; None before the first."""
-        return self._last.document() if self._last is not None else None
+            if time.monotonic() > deadline:
+                raise DrillFailed(f"{otherwise} within {STEP_TIMEOUT:g} s")
+            time.sleep(POLL)

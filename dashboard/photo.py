@@ -5,18 +5,17 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-CAT = Path(__file__).parent / "assets" / "cat.jpg"
 MEDIA_TYPE = "image/jpeg"
 
 
 @lru_cache(maxsize=1)
 def cat() -> bytes:
     """The photo: a JPEG."""
-    return CAT.read_bytes()
+    return (Path(__file__).parent / "assets" / "cat.jpg").read_bytes()
 
 
 def copy(note: str) -> bytes:
-    """The same picture in other bytes, so that no cache of identical images can answer for a model.
+    """The same picture in other bytes, so that no cache can answer for a model.
 
     Args:
         note: goes into a comment segment (JPEG marker FE) right behind the start of the file.

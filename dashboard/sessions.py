@@ -17,27 +17,24 @@ class Sessions:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._keys: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     def open(self, key: str) -> str:
         """A new token for ``key``; the oldest session makes room."""
         token = secrets.token_urlsafe(32)
         with self._lock:
-            self._kept[token] = (key, time.monotonic() + LIFETIME)
-            while len(self._kept) > MOST:
-                self._kept.popitem(last=False)
+            self._keys[token] = (key, time.monotonic() + LIFETIME)
+            if len(self._keys) > MOST:
+                self._keys.popitem(last=False)
         return token
 
     def key(self, token: str | None) -> str:
-        """The key behind a token; empty when there is none or it is too old."""
+        """The key behind a token; empty when there is none or it has expired."""
         with self._lock:
-            key, ends = self._kept.get(token or "", ("", 0.0))
-            if key and ends < time.monotonic():
-                del self._kept[token or ""]
-                return ""
-            return key
+            key, expires = self._keys.get(token or "", ("", 0.0))
+        return key if time.monotonic() < expires else ""
 
     def close(self, token: str | None) -> None:
         """Forget a token."""
         with self._lock:
-            self._kept.pop(token or "", None)
+            self._keys.pop(token or "", None)

@@ -22,7 +22,7 @@ window.inferlane = (function () {
         method, headers, body: json === undefined ? body : JSON.stringify(json), signal: AbortSignal.timeout(timeout),
       });
     } catch {
-      throw new Failure("The dashboard itself does not answer.", 0, "dashboard_down");
+      throw new Failure("The dashboard's server does not answer.", 0, "dashboard_down");
     }
     const answer = await response.json().catch(() => ({}));
     if (!response.ok) throw new Failure(answer.detail || `Error ${response.status}`, response.status, answer.state);

@@ -37,10 +37,10 @@
     if (live && Date.now() - (asked[minutes] || 0) > EVERY) {
       asked[minutes] = Date.now();
       ask("GET", `charts?minutes=${minutes}`).then((found) => { past[minutes] = found; }, ({ message }) => {
-        past[minutes] = past[minutes] || nothing(`Not known: ${message}`);
+        past[minutes] = past[minutes] || nothing(`Not available: ${message}`);
       }).finally(draw);
     }
-    return past[minutes] || nothing("Asking for it…");
+    return past[minutes] || nothing("Loading…");
   }
 
   // Better no line than that of another time.

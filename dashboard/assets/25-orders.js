@@ -1,11 +1,11 @@
-// Orders to the API: asked for confirmation where they cannot be undone, shown as requested until the snapshot agrees.
+// Orders to the API: confirmed where they cannot be undone, shown as requested until the snapshot shows their effect.
 (function () {
   "use strict";
   const { ask, notify, on, set, clientside } = window.inferlane;
   const PATIENCE = 10000;
   const DONE = {
-    pause: "Lane paused", resume: "Lane resumed", purge: "Lane purged", drain: "Draining", undrain: "Takes work again",
-    restart: "Restart ordered", chaos: "Fault ordered",
+    pause: "Lane paused", resume: "Lane resumed", purge: "Lane purged", drain: "Worker draining", undrain: "Worker resumed",
+    restart: "Worker restarting", chaos: "Fault requested",
     cancel: "Canceled", requeue: "Requeued", delete: "Deleted",
   };
   const requested = new Map();
@@ -38,7 +38,7 @@
   }
 
   function refused(failure) {
-    notify("Not done", failure.message, "red");
+    notify("Failed", failure.message, "red");
     if (failure.state === "login") set("login-modal", { opened: true });
   }
 
@@ -50,15 +50,15 @@
     return dataset.confirm ? confirm(dataset.confirm, () => send(order)) : send(order);
   });
 
-  // What cannot be undone is asked for once more; with `typed`, only by whoever types that.
+  // Asks before what cannot be undone; with `typed`, that text must be typed.
   function confirm(text, act, typed) {
     unconfirmed = { act, typed };
     set("confirm-text", { children: text });
-    set("confirm-typed", { value: "", error: null, label: typed ? `Type ${typed} to go on` : "", style: typed ? {} : { display: "none" } });
+    set("confirm-typed", { value: "", error: null, label: typed ? `Type ${typed} to confirm` : "", style: typed ? {} : { display: "none" } });
     set("confirm-modal", { opened: true });
   }
 
-  on("purge", ({ lane, depth }) => confirm(`The ${depth} requests that wait in lane ${lane} are canceled for good; what runs goes on.`,
+  on("purge", ({ lane, depth }) => confirm(`This cancels the ${depth} requests waiting in lane ${lane} for good. Running requests continue.`,
     () => send({ verb: "purge", lane, typed: lane }), lane));
   on("confirm", () => {
     const { act, typed } = unconfirmed || {};
@@ -75,7 +75,7 @@
 
   // -- login
 
-  on("logout", () => ask("POST", "logout").then(() => notify("Logged out", "The key is forgotten.", "gray"), refused));
+  on("logout", () => ask("POST", "logout").then(() => notify("Logged out", "The key has been removed.", "gray"), refused));
 
   async function login(clicks, submits, key) {
     if (!clicks && !submits) return window.dash_clientside.no_update;
@@ -84,7 +84,7 @@
     } catch (failure) {
       return [true, key, failure.state === "login" ? "The API does not accept this key." : failure.message];
     }
-    notify("Logged in", "What you order is now signed with this key.", "teal");
+    notify("Logged in", "Your orders now use this key.", "teal");
     return [false, "", null];
   }
 

@@ -27,7 +27,7 @@
     const shown = data.view.lanes.filter((lane) => allLanes || !lane.quiet);
     const hidden = data.view.lanes.length - shown.length;
     if (!changed("lanes", [shown, hidden, live(data), orders().pending()])) return;
-    const heads = ["Lane", "Priority", "Waiting", "Running", "Oldest", "In", "Out", "Wait expected", "State", ""];
+    const heads = ["Lane", "Priority", "Waiting", "Running", "Oldest", "In", "Out", "Expected wait", "State", ""];
     const note = hidden ? html("Div", { className: "note" },
       `${hidden} empty lanes of models without workers are not shown.`) : null;
     show("lanes", [table("Lanes", heads, shown.map((lane) => laneLine(lane, live(data)))), note]);
@@ -48,7 +48,7 @@
 
   const purgeButton = (lane, enabled) => button("Purge", {
     "data-act": "purge", "data-lane": lane.lane, "data-depth": lane.depth, color: "red", disabled: !enabled || !lane.depth,
-    title: lane.depth ? "Cancel what waits here" : "Nothing waits here", "aria-label": `Purge lane ${lane.lane}`,
+    title: lane.depth ? "Cancel all waiting requests" : "No waiting requests", "aria-label": `Purge lane ${lane.lane}`,
   });
 
   // -- workers
@@ -87,10 +87,10 @@
   function drainButton(worker, enabled) {
     const verb = worker.draining ? "undrain" : "drain";
     const waiting = orders().waits(`worker ${worker.id}`, verb, worker.draining === (verb === "drain"));
-    return button(waiting ? "Requested…" : worker.draining ? "Take work" : "Drain", {
+    return button(waiting ? "Requested…" : worker.draining ? "Resume" : "Drain", {
       "data-act": "order", "data-verb": verb, "data-worker": worker.id, disabled: !enabled || waiting,
-      "data-confirm": verb === "drain" ? `${worker.id} finishes what it has and takes nothing more.` : "",
-      "aria-label": `${worker.draining ? "Let" : "Drain"} ${worker.id}${worker.draining ? " take work again" : ""}`,
+      "data-confirm": verb === "drain" ? `${worker.id} finishes its requests and takes no more.` : "",
+      "aria-label": `${worker.draining ? "Resume" : "Drain"} ${worker.id}`,
     });
   }
 
@@ -98,15 +98,15 @@
     const waiting = orders().waits(`worker ${worker.id}`, "restart", false);
     return button(waiting ? "Requested…" : "Restart", {
       "data-act": "order", "data-verb": "restart", "data-worker": worker.id, disabled: !enabled || waiting,
-      "data-confirm": `${worker.id} finishes what it has and ends; whatever supervises it starts it again.`,
+      "data-confirm": `${worker.id} finishes its requests and exits; its supervisor starts it again.`,
       "aria-label": `Restart ${worker.id}`,
     });
   }
 
-  const chaosButton = (worker, enabled, chaos) => button("Chaos", {
+  const chaosButton = (worker, enabled, chaos) => button("Fault", {
     "data-act": "chaos-tab", "data-worker": worker.id, disabled: !enabled || !chaos,
-    title: chaos ? "Choose a fault" : "Faults are off: start with CHAOS_ENABLED=1",
-    "aria-label": `Cause a fault in ${worker.id}`,
+    title: chaos ? "Choose a fault" : "Faults are off: set CHAOS_ENABLED=1",
+    "aria-label": `Inject a fault into ${worker.id}`,
   });
 
   // -- models and activity
@@ -125,7 +125,7 @@
     const lines = view.activity.map((line) => html("Tr", {},
       cell(new Date(line.at * 1000).toLocaleString()), cell(line.who ? html("Code", {}, line.what) : line.what), cell(line.who || "–")));
     show("activity", lines.length ? table("Activity", ["When", "What", "From"], lines)
-      : html("Div", { className: "note" }, "Nothing has happened yet."));
+      : html("Div", { className: "note" }, "No activity yet."));
   });
 
   panel(({ view }) => {

@@ -15,7 +15,7 @@
     return SAMPLE;
   }
 
-  const preview = (photo) => [photo.url, photo.sample ? "The cat that comes with Inferlane" : photo.name];
+  const preview = (photo) => [photo.url, photo.sample ? "Sample photo" : photo.name];
 
   document.addEventListener("paste", (event) => {
     const file = [...(event.clipboardData ? event.clipboardData.files : [])].find((one) => one.type.startsWith("image/"));
@@ -122,7 +122,7 @@
   }
 
   function weights(request, random) {
-    if (random) return ui("Alert", { color: "red", filled: true, title: "weights: random" }, "This model was never trained: the answer means nothing.");
+    if (random) return ui("Alert", { color: "red", filled: true, title: "weights: random" }, "This model is not trained: the answer means nothing.");
     return request.weights ? html("Div", { className: "note" }, `weights: ${request.weights}`) : null;
   }
 

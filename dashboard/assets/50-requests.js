@@ -31,7 +31,7 @@
     set("older", { disabled: listed.end });
     const narrowed = Object.values(search).some(Boolean);
     show("listing-text", rows.length ? `${rows.length} newest requests${listed.end ? ", and there are no more" : ""}`
-      : narrowed ? "No requests match. Clear the filters to see all." : "No requests yet. Send the cat on the first page.");
+      : narrowed ? "No requests match. Clear the filters to see all." : "No requests yet. Classify the sample on the Overview tab.");
   }
 
   // Newer rows of a request replace older ones.
@@ -74,7 +74,7 @@
   async function open(id) {
     const mine = { id };
     opened = mine;
-    set("drawer", { opened: true, title: `Request ${id}`, children: body("Looking…") });
+    set("drawer", { opened: true, title: `Request ${id}`, children: body("Loading…") });
     let shown = "";
     while (true) {
       const request = await ask("GET", `requests/${encodeURIComponent(id)}`).catch((failure) => failure);
@@ -91,7 +91,7 @@
   // As the drawer's own children: Dash drops what is set on a component inside it while the drawer is still opening.
   const body = (content) => html("Div", { id: "drawer-body" }, content);
 
-  const missing = (failure) => ui("Alert", { color: "red", title: "Cannot be shown" }, failure.message);
+  const missing = (failure) => ui("Alert", { color: "red", title: "Not available" }, failure.message);
 
   function detail(request) {
     const error = request.error ? ui("Alert", { color: "red", title: request.error.code }, request.error.message) : null;
@@ -99,7 +99,7 @@
       picture(request), guesses(request), facts(request), html("H3", {}, "Timeline"), timeline(request), buttons(request));
   }
 
-  // The photo is kept until the request ends, and for a dead letter; who has not logged in may not see it.
+  // The photo is kept until the request ends, and for a dead letter; only operators who have logged in may see it.
   const letter = (request) => request.state === "failed" && request.timeline.at(-1).event === "dead_lettered";
 
   function picture(request) {
@@ -124,12 +124,12 @@
 
   const TITLES = {
     accepted: () => "Accepted", started: (event) => `Taken by ${event.worker}, attempt ${event.attempt}`,
-    retry: (event) => `Attempt ${event.attempt} failed: it is tried again`, worker_died: (event) => `Worker ${event.worker} died with it`,
-    rescued: () => "Rescued: given to another worker", republished: () => "Published again: its message was lost", given_back: (event) => `Given back by ${event.worker}`,
+    retry: (event) => `Attempt ${event.attempt} failed, retrying`, worker_died: (event) => `Worker ${event.worker} died`,
+    rescued: () => "Rescued: redelivered", republished: () => "Republished: its message was lost", given_back: (event) => `Returned by ${event.worker}`,
     succeeded: (event) => `Succeeded${event.batch > 1 ? `, in a batch of ${event.batch}` : ""}`, failed: () => "Failed",
-    dead_lettered: () => "Given up: a dead letter now", requeued: () => "Run again by a person", expired: () => "Expired: its deadline had passed",
+    dead_lettered: () => "Dead letter", requeued: () => "Requeued by an operator", expired: () => "Expired: its deadline passed",
     canceled: (event) => (event.purged_by ? `Canceled: its lane was purged by ${event.purged_by}` : "Canceled"),
-    webhook: (event) => (event.status ? `Webhook answered ${event.status}` : `Webhook ${event.refused ? "refused" : "given up"}`),
+    webhook: (event) => (event.status ? `Webhook answered ${event.status}` : `Webhook ${event.refused ? "refused" : "abandoned"}`),
   };
   const PLAIN = new Set(["at", "event", "worker", "attempt", "batch", "purged_by", "status"]);
 
@@ -148,15 +148,15 @@
   function buttons(request) {
     const order = (verb, text, more) => ui("Button", { "data-act": "order", "data-verb": verb, "data-id": request.request_id,
       disabled: !live(state.data || {}), ...more }, text);
-    if (!TERMINAL.has(request.state)) return order("cancel", "Cancel this request", { color: "red" });
-    if (letter(request)) return order("requeue", "Run it again");
+    if (!TERMINAL.has(request.state)) return order("cancel", "Cancel request", { color: "red" });
+    if (letter(request)) return order("requeue", "Requeue");
     return request.state === "succeeded" ? null : html("Div", { className: "note" }, why(request));
   }
 
   // Only what a second attempt could help keeps its image, as a dead letter; the rest would end the same way again.
   const why = (request) => (request.state === "failed"
-    ? "It cannot be run again: what failed is its image, which would fail again and is deleted."
-    : "It cannot be run again: its image is deleted. Send it again.");
+    ? "Cannot be requeued: its image caused the failure and is deleted."
+    : "Cannot be requeued: its image is deleted. Send it again.");
 
   // -- dead letters
 
@@ -175,7 +175,7 @@
   });
 
   function drawLetters(rows) {
-    if (!rows.length) return ui("Alert", { color: "teal", title: "No dead letters" }, "Nothing was given up on.");
+    if (!rows.length) return ui("Alert", { color: "teal", title: "No dead letters" }, "No request has failed for good.");
     const groups = Object.groupBy(rows, (row) => (row.error || {}).code || "unknown");
     return Object.entries(groups).map(([code, members]) => group(code, members));
   }
@@ -186,7 +186,7 @@
     const span = members.length > 1 ? `first ${times[0]}, last ${times[1]}` : `at ${times[0]}`;
     const all = (verb, text, more) => ui("Button", { "data-act": "all-letters", "data-verb": verb, "data-code": code,
       "data-ids": members.map((row) => row.request_id).join(), disabled: !live(state.data || {}), ...more }, `${text} all ${members.length}`);
-    const heads = ["Request", "What happened", "Model", "Attempts", "Given up", ""];
+    const heads = ["Request", "Error", "Model", "Attempts", "Failed at", ""];
     return html("Section", { className: "group", "data-letter-group": code },
       html("Div", { className: "line" }, ui("Badge", { color: "red" }, `✕ ${code}: ${members.length}`),
         html("Span", { className: "note" }, span), all("requeue", "Requeue"), all("delete", "Delete", { color: "red" })),
@@ -201,7 +201,7 @@
       html("Td", { className: "wrap" }, (row.error || {}).message || "–"), html("Td", {}, row.model_type),
       html("Td", { className: "number" }, `${row.attempts}`), html("Td", {}, clock(Date.parse(row.timestamp) / 1000)),
       html("Td", {}, html("Div", { className: "buttons" }, act("requeue", "Requeue"),
-        act("delete", "Delete", { color: "red", "data-confirm": `${row.request_id} is taken off the list for good; the request stays failed.` }))));
+        act("delete", "Delete", { color: "red", "data-confirm": `This removes dead letter ${row.request_id} for good. The request stays failed.` }))));
   }
 
   async function allLetters({ verb, ids }) {
@@ -209,7 +209,7 @@
   }
 
   on("all-letters", (order) => (order.verb === "requeue" ? allLetters(order) : window.inferlane.orders.confirm(
-    `All ${order.ids.split(",").length} dead letters of ${order.code} are taken off the list for good.`, () => allLetters(order))));
+    `This removes all ${order.ids.split(",").length} dead letters of ${order.code} for good.`, () => allLetters(order))));
   on("older-requests", older);
   on("open-request", ({ id }) => open(id));
   on("find-request", () => {

@@ -5,7 +5,7 @@
   const orders = () => window.inferlane.orders;
   const none = () => window.dash_clientside.no_update;
 
-  // Beside a button stands only why nothing began: what began is told by the line below it, from now on until its end.
+  // The text beside a button is an error; progress is shown below it.
   function started(what, plan) {
     notify(`${what} started`, plan, "teal");
     set("tick", { n_intervals: Date.now() });
@@ -18,7 +18,7 @@
     if (!clicks) return none();
     try {
       await ask("POST", "load", { json: { requests, concurrency, models: models && models.length ? models : ["any"], priority } });
-      return started("Load test", `${requests} requests, ${concurrency} at once`);
+      return started("Load test", `${requests} requests, ${concurrency} concurrent`);
     } catch (failure) {
       if (failure.state === "login") orders().refused(failure);
       return failure.message;
@@ -44,14 +44,14 @@
   }
 
   function results(runs) {
-    const heads = ["Run", "Requests", "At once", "Models", "Answered", "Rate", "p50", "p95", "p99", "Errors"];
-    const line = (run, place) => html("Tr", {}, [place ? `${place} before` : "newest", run.plan.requests, run.plan.concurrency,
+    const heads = ["Run", "Requests", "Concurrent", "Models", "Answered", "Rate", "p50", "p95", "p99", "Errors"];
+    const line = (run, place) => html("Tr", {}, [place ? `${place} earlier` : "newest", run.plan.requests, run.plan.concurrency,
       run.plan.models.join(", "), run.ok, `${run.rate}/s`, run.p50, run.p95, run.p99, run.done - run.ok]
       .map((value) => html("Td", {}, `${value ?? "–"}`)));
     return window.inferlane.table("Load tests", heads, runs.map(line));
   }
 
-  on("stop-load", () => ask("DELETE", "load").then(() => notify("Stopping", "What was sent is waited for.", "gray"), orders().refused));
+  on("stop-load", () => ask("DELETE", "load").then(() => notify("Stopping", "Waiting for the requests already sent.", "gray"), orders().refused));
 
   // -- faults
 
@@ -62,7 +62,7 @@
     set("victim", { data: [...names].map(([value, label]) => ({ value, label })) });
     for (const button of ["drill-start", "fault-start"]) set(button, { disabled: !view.chaos_enabled || looking });
     show("chaos-note", view.chaos_enabled ? null
-      : ui("Alert", { color: "gray", title: "Faults are off" }, "Workers and API obey them only with CHAOS_ENABLED=1."));
+      : ui("Alert", { color: "gray", title: "Faults are off" }, "Start workers and API with CHAOS_ENABLED=1."));
   });
 
   async function startDrill(clicks, worker, requests) {
@@ -79,20 +79,20 @@
   panel(({ runs }) => {
     if (!runs || !changed("drill", runs.drill)) return;
     show("drill", runs.drill ? recovery(runs.drill)
-      : html("Div", { className: "note" }, "No drill yet. It kills a worker that has work in hand and follows that work."));
+      : html("Div", { className: "note" }, "No drill yet."));
   });
 
   function recovery(run) {
     const color = { ok: "teal", warn: "yellow", bad: "red" }[run.level] || "blue";
     const verdict = run.verdict ? ui("Alert", { color, title: "Verdict", id: "drill-verdict" }, run.verdict)
-      : ui("Badge", { color: "blue" }, "under way");
+      : ui("Badge", { color: "blue" }, "running");
     return [verdict, ui("Timeline", {}, run.events.map((event) =>
       ui("Event", { title: event.text }, html("Div", { className: "note" }, `+${event.after.toFixed(1)} s`))))];
   }
 
   function fault(clicks, worker, mode, seconds) {
     if (!clicks) return none();
-    if (!worker) return notify("Not done", "Choose a worker.", "red") || none();
+    if (!worker) return notify("Failed", "Choose a worker.", "red") || none();
     const order = { verb: "chaos", worker, mode, seconds: mode === "slow" || mode === "freeze" ? seconds : undefined };
     orders().send(Object.fromEntries(Object.entries(order).filter(([, value]) => value !== undefined)));
     return none();

@@ -1,1 +1,1 @@
-"""What the page is made of, one file per part. Parts lay out; :mod:`dashboard.wiring` joins them to the scripts."""
+"""The layout of the page, one file per tab. :mod:`dashboard.callbacks` joins it to the scripts."""

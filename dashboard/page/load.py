@@ -8,7 +8,7 @@ import dash_mantine_components as dmc
 from dash import html
 
 from dashboard.loadtest import MOST_CONCURRENT, MOST_REQUESTS
-from dashboard.page.parts import act, aria, card, note
+from dashboard.page.parts import act, aria, card, choice, line_up, note, subheading, whole_number
 
 if TYPE_CHECKING:
     from common.settings import Settings
@@ -16,49 +16,32 @@ if TYPE_CHECKING:
 
 def panel(settings: Settings) -> Any:
     """The tab."""
+    chart = dmc.BarChart(
+        id="load-chart", h=220, data=[], dataKey="bar", series=[{"name": "requests", "color": "indigo.5"}],
+        barProps={"isAnimationActive": False}, withBarValueLabel=True,
+    )  # fmt: skip
     return card(
         "Load test",
-        note("Sends the cat, each time in other bytes, from that many callers at once; each waits for its answer."),
-        form(settings),
+        note("Sends the sample photo, each time in different bytes. Each user waits for an answer before the next."),
+        _form(settings),
         html.Div(id="load-text", className="said", **aria(live="polite")),
         dmc.Progress(id="load-progress", value=0, mt="xs", **aria(label="Answered, percent")),
-        dmc.Title("How long answers took", order=3, className="chart-title", mt="md"),
-        dmc.BarChart(
-            id="load-chart",
-            h=220,
-            data=[],
-            dataKey="bar",
-            series=[{"name": "requests", "color": "indigo.5"}],
-            barProps={"isAnimationActive": False},
-            withBarValueLabel=True,
-        ),
+        subheading("Latency distribution", mt="md"),
+        chart,
         html.Div(id="load-results"),
     )
 
 
-def form(settings: Settings) -> Any:
-    """How much of what."""
-    return dmc.Group(
-        [
-            dmc.NumberInput(
-                id="load-requests", label=f"Requests (up to {MOST_REQUESTS})", value=100, min=1, max=MOST_REQUESTS,
-                w=190, allowDecimal=False,
-            ),
-            dmc.NumberInput(
-                id="load-concurrency", label=f"At once (up to {MOST_CONCURRENT})", value=8, min=1, max=MOST_CONCURRENT,
-                w=160, allowDecimal=False,
-            ),
-            dmc.MultiSelect(
-                id="load-models", label="Models, in turn", data=["any", *settings.models], value=["any"], w=260,
-            ),
-            dmc.Select(
-                id="load-priority", label="Priority", data=["high", "normal", "low"], value="normal", w=110,
-                allowDeselect=False,
-            ),
-            dmc.Button("Start", id="load-start", disabled=settings.dashboard_read_only),
-            act("Stop", "stop-load", id="load-stop", color="red", variant="light", disabled=True),
-            dmc.Text(id="load-said", size="sm"),
-        ],
-        align="flex-end",
+def _form(settings: Settings) -> Any:
+    most = f"(up to {MOST_CONCURRENT})"
+    models = ["any", *settings.models]
+    return line_up(
+        whole_number("load-requests", f"Requests (up to {MOST_REQUESTS})", 100, MOST_REQUESTS, w=190),
+        whole_number("load-concurrency", f"Concurrent {most}", 8, MOST_CONCURRENT, w=170),
+        dmc.MultiSelect(id="load-models", label="Models, in turn", data=models, value=["any"], w=260),
+        choice("load-priority", "Priority", ["high", "normal", "low"], "normal", w=110),
+        dmc.Button("Start", id="load-start", disabled=settings.dashboard_read_only),
+        act("Stop", "stop-load", id="load-stop", color="red", variant="light", disabled=True),
+        dmc.Text(id="load-said", size="sm"),
         mt="sm",
-    )  # fmt: skip
+    )

@@ -1,4 +1,4 @@
-"""The first tab: try it, the numbers that users feel, lanes and workers."""
+"""The first tab: try it, the numbers that users feel, workers and lanes."""
 
 from __future__ import annotations
 
@@ -7,239 +7,138 @@ from typing import TYPE_CHECKING, Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
-from dashboard.page.parts import act, aria, card, figure, note
+from dashboard.page.parts import act, aria, card, choice, heading, note, subheading
 from dashboard.view import WINDOWS
 
 if TYPE_CHECKING:
     from common.settings import Settings
 
-PRIORITIES = ("high", "normal", "low")
-#: Line colours that stay apart for colour-blind eyes, and on dark and light.
+#: Line colours that stay apart for colour-blind eyes, on dark and on light.
 BLUE, ORANGE, RED, TEAL = "indigo.5", "orange.6", "red.7", "teal.6"
+#: Line chart -> title, unit, lines.
+CHARTS = {
+    "throughput": ("Requests a second", "/s", (("in", TEAL), ("answered", BLUE), ("failed", RED))),
+    "latency": ("Latency", " ms", (("p50", TEAL), ("p95", BLUE), ("p99", ORANGE))),
+    "split": ("Waiting and inference, p95", " ms", (("queue", ORANGE), ("infer", BLUE))),
+}
 
 
 def panel(settings: Settings) -> Any:
     """The tab."""
-    return dmc.Stack(
-        [
-            dmc.Grid(
-                [
-                    dmc.GridCol(try_it(settings), span={"base": 12, "md": 5, "lg": 4}),
-                    dmc.GridCol(numbers(), span={"base": 12, "md": 7, "lg": 8}),
-                ]
-            ),
-            workers(),
-            lanes(),
-        ]
+    columns = ((_try_it(settings), 5, 4), (_numbers(), 7, 8))
+    grid = [dmc.GridCol(column, span={"base": 12, "md": md, "lg": lg}) for column, md, lg in columns]
+    workers = card("Workers", html.Div(id="workers", className="loading"))
+    return dmc.Stack([dmc.Grid(grid), workers, _lanes()])
+
+
+def _try_it(settings: Settings) -> Any:
+    return card("Try it", _photo(), *_choices(settings), *_steps(), _snippets(), h="100%")
+
+
+def _photo() -> Any:
+    """Drop, pick, paste, or take the sample."""
+    upload = dcc.Upload(
+        id="photo",
+        accept="image/*",
+        max_size=10 * 1024 * 1024,
+        className="drop",
+        className_active="drop drop-active",
+        children=[
+            html.Img(id="preview", src="assets/cat.jpg", alt="The photo that will be sent"),
+            html.Div(["Drop or paste a photo here, or ", html.Strong("pick one"), "."], className="note"),
+        ],
     )
+    sample = act("Use the sample", "use-cat", size="compact-xs", variant="subtle")
+    return html.Div([upload, dmc.Group([dmc.Text(id="photo-name", size="sm"), sample], justify="space-between")])
 
 
-# -- try it
-
-
-def try_it(settings: Settings) -> Any:
-    """A photo in, an answer out, every step shown."""
-    return card("Try it", photo(), choices(settings), steps(), snippets(), h="100%")
-
-
-def photo() -> Any:
-    """Drop, pick, paste, or take the cat."""
-    return html.Div(
-        [
-            dcc.Upload(
-                id="photo",
-                accept="image/*",
-                max_size=10 * 1024 * 1024,
-                className="drop",
-                className_active="drop drop-active",
-                children=[
-                    html.Img(id="preview", src="assets/cat.jpg", alt="The photo that will be sent"),
-                    html.Div(["Drop or paste a photo here, or ", html.Strong("pick one"), "."], className="note"),
-                ],
-            ),
-            dmc.Group(
-                [
-                    dmc.Text(id="photo-name", size="sm"),
-                    act("Use the cat", "use-cat", size="compact-xs", variant="subtle"),
-                ],
-                justify="space-between",
-            ),
-        ]
-    )
-
-
-def choices(settings: Settings) -> Any:
+def _choices(settings: Settings) -> list[Any]:
     """Which model, how urgent, go."""
     models = [{"value": "any", "label": "any model"}, *[{"value": name, "label": name} for name in settings.models]]
-    return html.Div(
-        [
-            dmc.Group(
-                [
-                    dmc.Select(id="model", label="Model", data=models, value="any", allowDeselect=False, flex=1),
-                    dmc.Select(
-                        id="priority", label="Priority", data=PRIORITIES, value="normal", allowDeselect=False, w=110
-                    ),
-                ],
-                mt="xs",
-            ),
-            dmc.Button(
-                "Classify", id="classify", fullWidth=True, mt="sm", size="md", disabled=settings.dashboard_read_only
-            ),
-        ]
-    )
-
-
-def steps() -> Any:
-    """Queued, running, done; and what came out."""
-    return html.Div(
-        [
-            dmc.Stepper(
-                id="steps",
-                active=-1,
-                size="xs",
-                mt="md",
-                iconSize=24,
-                allowNextStepsSelect=False,
-                children=[dmc.StepperStep(label=text) for text in ("Queued", "Running", "Done")],
-            ),
-            html.Div(id="step-text", className="said", **aria(live="polite")),
-            html.Div(id="result"),
-        ]
-    )
-
-
-def snippets() -> Any:
-    """The same from a shell and from Python."""
-    return dmc.Accordion(
-        mt="md",
-        variant="contained",
-        children=[
-            dmc.AccordionItem(
-                [
-                    dmc.AccordionControl(text),
-                    dmc.AccordionPanel(
-                        [
-                            html.Pre(id=f"{name}-code", className="command", tabIndex=0),
-                            dmc.CopyButton(
-                                "Copy", id=f"{name}-copy", value="", copiedChildren="Copied", size="compact-xs"
-                            ),
-                        ]
-                    ),
-                ],
-                value=name,
-            )
-            for name, text in (("curl", "The same with curl"), ("python", "The same in Python"))
-        ],
-    )
-
-
-# -- the numbers
-
-
-def numbers() -> Any:
-    """Rate, errors, duration."""
-    window = dmc.SegmentedControl(
-        id="window",
-        data=[{"value": str(minutes), "label": label(minutes)} for minutes in WINDOWS],
-        value=str(min(WINDOWS)),
-        size="xs",
-    )
-    head = dmc.Group(
-        [dmc.Title("Rate, errors, duration", order=2, className="card-title"), window], justify="space-between"
-    )
-    return dmc.Paper(
-        [
-            head,
-            html.Div(id="tiles", className="loading"),
-            html.Div(id="marks"),
-            dmc.SimpleGrid(charts(), cols={"base": 1, "lg": 2}),
-        ],
-        withBorder=True,
-        p="md",
-        radius="md",
-        h="100%",
-    )
-
-
-def label(minutes: int) -> str:
-    """A window, in short."""
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h"
-
-
-def charts() -> list[Any]:
-    """Throughput, latency, where the time goes, and how requests ended."""
-    return [
-        figure(
-            line("throughput", "Requests a second", "/s", (("in", TEAL), ("answered", BLUE), ("failed", RED))),
-            "throughput",
-        ),
-        figure(line("latency", "Latency", " ms", (("p50", TEAL), ("p95", BLUE), ("p99", ORANGE))), "latency"),
-        figure(line("split", "Waiting and inference, p95", " ms", (("queue", ORANGE), ("infer", BLUE))), "split"),
-        figure(pie(), "outcomes"),
+    fields = [
+        choice("model", "Model", models, "any", flex=1),
+        choice("priority", "Priority", ["high", "normal", "low"], "normal", w=110),
     ]
+    disabled = settings.dashboard_read_only
+    button = dmc.Button("Classify", id="classify", fullWidth=True, mt="sm", size="md", disabled=disabled)
+    return [dmc.Group(fields, mt="xs"), button]
 
 
-def line(name: str, title: str, unit: str, series: tuple[tuple[str, str], ...]) -> Any:
-    """A line chart over minutes."""
-    return html.Div(
-        [
-            dmc.Title(title, order=3, className="chart-title"),
-            dmc.LineChart(
-                id=f"{name}-chart",
-                h=180,
-                data=[],
-                dataKey="minute",
-                series=[{"name": each, "color": color} for each, color in series],
-                unit=unit,
-                withLegend=True,
-                dotProps={"r": 2, "strokeWidth": 1},
-                curveType="linear",
-                strokeWidth=2,
-                connectNulls=False,
-                lineProps={"isAnimationActive": False},
-                xAxisProps={"minTickGap": 30},
-                yAxisProps={"width": 78},
-                legendProps={"height": 28},
-            ),
-        ]
+def _steps() -> list[Any]:
+    """Queued, running, done, and the answer."""
+    stepper = dmc.Stepper(
+        id="steps", active=-1, size="xs", mt="md", iconSize=24, allowNextStepsSelect=False,
+        children=[dmc.StepperStep(label=text) for text in ("Queued", "Running", "Done")],
+    )  # fmt: skip
+    return [stepper, html.Div(id="step-text", className="said", **aria(live="polite")), html.Div(id="result")]
+
+
+def _snippets() -> Any:
+    """The same request from a shell and from Python."""
+    items = [
+        dmc.AccordionItem(
+            [
+                dmc.AccordionControl(text),
+                dmc.AccordionPanel(
+                    [
+                        html.Pre(id=f"{name}-code", className="command", tabIndex=0),
+                        dmc.CopyButton("Copy", id=f"{name}-copy", value="", copiedChildren="Copied", size="compact-xs"),
+                    ]
+                ),
+            ],
+            value=name,
+        )
+        for name, text in (("curl", "The same with curl"), ("python", "The same in Python"))
+    ]
+    return dmc.Accordion(items, mt="md", variant="contained")
+
+
+def _numbers() -> Any:
+    """Rate, errors, duration."""
+    windows = [
+        {"value": str(minutes), "label": f"{minutes} min" if minutes < 60 else f"{minutes // 60} h"}
+        for minutes in WINDOWS
+    ]
+    window = dmc.SegmentedControl(id="window", data=windows, value=str(min(WINDOWS)), size="xs")
+    head = dmc.Group([heading("Rate, errors, duration"), window], justify="space-between")
+    charts = [_figure(name, title, _line_chart(name, unit, lines)) for name, (title, unit, lines) in CHARTS.items()]
+    charts.append(_figure("outcomes", "How requests ended", dmc.Center(_pie(), h=180)))
+    grid = dmc.SimpleGrid(charts, cols={"base": 1, "lg": 2})
+    children = [head, html.Div(id="tiles", className="loading"), html.Div(id="marks"), grid]
+    return dmc.Paper(children, withBorder=True, p="md", radius="md", h="100%")
+
+
+def _figure(name: str, title: str, chart: Any) -> Any:
+    """A chart with the sentence that says the same."""
+    return html.Figure(
+        [subheading(title), chart, html.Figcaption(id=f"{name}-text", className="note")], className="figure"
     )
 
 
-def pie() -> Any:
-    """How requests ended."""
-    return html.Div(
-        [
-            dmc.Title("How requests ended", order=3, className="chart-title"),
-            dmc.Center(
-                dmc.DonutChart(
-                    id="outcomes-chart", data=[], size=140, thickness=24, chartLabel="", withTooltip=True,
-                    tooltipDataSource="segment", pieProps={"isAnimationActive": False},
-                ),
-                h=180,
-            ),
-        ]
+def _line_chart(name: str, unit: str, lines: tuple[tuple[str, str], ...]) -> Any:
+    return dmc.LineChart(
+        id=f"{name}-chart", h=180, data=[], dataKey="minute", unit=unit,
+        series=[{"name": line, "color": color} for line, color in lines],
+        withLegend=True, legendProps={"height": 28}, curveType="linear", strokeWidth=2, connectNulls=False,
+        dotProps={"r": 2, "strokeWidth": 1}, lineProps={"isAnimationActive": False},
+        xAxisProps={"minTickGap": 30}, yAxisProps={"width": 78},
     )  # fmt: skip
 
 
-# -- lanes and workers
+def _pie() -> Any:
+    return dmc.DonutChart(
+        id="outcomes-chart", data=[], size=140, thickness=24, chartLabel="", withTooltip=True,
+        tooltipDataSource="segment", pieProps={"isAnimationActive": False},
+    )  # fmt: skip
 
 
-def lanes() -> Any:
-    """Every lane, with Pause and Resume."""
-    return card(
-        "Lanes",
-        dmc.Group(
-            [
-                note("A paused lane accepts; nothing is taken from it until it is resumed."),
-                dmc.Switch(id="all-lanes", label="Show lanes of models without workers", size="xs"),
-            ],
-            justify="space-between",
-            mb="xs",
-        ),
-        html.Div(id="lanes", className="loading"),
+def _lanes() -> Any:
+    head = dmc.Group(
+        [
+            note("A paused lane accepts requests; workers take none from it until it is resumed."),
+            dmc.Switch(id="all-lanes", label="Show lanes of models without workers", size="xs"),
+        ],
+        justify="space-between",
+        mb="xs",
     )
-
-
-def workers() -> Any:
-    """Every live worker, with Drain and Chaos."""
-    return card("Workers", html.Div(id="workers", className="loading"))
+    return card("Lanes", head, html.Div(id="lanes", className="loading"))

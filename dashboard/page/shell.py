@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
-from dashboard.page import chaos, load, overview, requests
+from dashboard.page import faults, load, overview, requests
 from dashboard.page.parts import act, aria, card, note
 
 if TYPE_CHECKING:
@@ -19,154 +19,116 @@ THEME: dict[str, Any] = {
     "fontFamilyMonospace": "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace",
     "respectReducedMotion": True,
 }
-TABS = (
-    ("overview", "Overview"),
-    ("requests", "Requests"),
-    ("dead", "Dead letters"),
-    ("models", "Models"),
-    ("load", "Load test"),
-    ("chaos", "Faults"),
-    ("activity", "Activity"),
-)
+#: Where callbacks without an output write, and what the scripts keep in the page.
+STORES = ("pasted", "chosen", "sink-tick", "sink-choices", "sink-submit", "sink-fault")
+RATES = [
+    {"value": "1", "label": "Every second"},
+    {"value": "5", "label": "Every 5 seconds"},
+    {"value": "paused", "label": "Paused"},
+]
 
 
 def layout(settings: Settings) -> Any:
     """The whole page."""
+    frame = dmc.AppShell(
+        header={"height": 56},
+        padding="md",
+        children=[_header(settings), dmc.AppShellMain([_strip(), _alerts(), _tabs(settings)])],
+    )
     return dmc.MantineProvider(
         theme=THEME,
         defaultColorScheme="auto",
         children=[
-            *stores(settings),
+            dcc.Interval(id="tick", interval=1000),
+            dcc.Store(id="config", data={"api": settings.public_url}),
+            *[dcc.Store(id=name) for name in STORES],
             dmc.NotificationContainer(id="notifications", position="bottom-right"),
-            dmc.AppShell(
-                header={"height": 56},
-                padding="md",
-                children=[header(settings), dmc.AppShellMain([strip(), alerts(), tabs(settings)])],
-            ),
-            login_dialog(),
-            confirm_dialog(),
-            drawer(),
+            frame,
+            _login_dialog(),
+            _confirm_dialog(),
+            dmc.Drawer(id="drawer", title="Request", position="right", size="lg"),
         ],
     )
 
 
-def stores(settings: Settings) -> list[Any]:
-    """What the scripts keep in the page, and its one clock."""
-    config = {"api": settings.public_url}
-    names = (
-        "pasted",
-        "chosen",
-        *(f"sink-{name}" for name in ("tick", "choices", "submit", "fault")),
-    )
-    return [
-        dcc.Interval(id="tick", interval=1000),
-        dcc.Store(id="config", data=config),
-        *[dcc.Store(id=name) for name in names],
-    ]
+def _header(settings: Settings) -> Any:
+    rate_label = {"input": {"aria-label": "How often the page updates"}}
+    return dmc.AppShellHeader(
+        className="header",
+        children=[
+            dmc.Title("Inferlane", order=1, className="brand"),
+            html.Nav(_links(settings), className="links", **aria(label="Other pages")),
+            *([dmc.Badge("read-only", color="gray", variant="light")] if settings.dashboard_read_only else []),
+            dmc.Select(
+                id="rate", data=RATES, value="1", allowDeselect=False, w=150, size="xs", attributes=rate_label
+            ),
+            act("Log in", "open-login", id="login-button", size="xs", variant="default"),
+            act("Log out", "logout", id="logout-button", size="xs", variant="default"),
+            dmc.ColorSchemeToggle(
+                id="scheme", lightIcon=html.Span("☀"), darkIcon=html.Span("☾"), size="lg",
+                **aria(label="Switch between dark and light"),
+            ),
+        ],
+    )  # fmt: skip
 
 
-def header(settings: Settings) -> Any:
-    """Name, links, refresh rate, login, dark and light."""
+def _links(settings: Settings) -> list[Any]:
     links = (
         ("API docs", f"{settings.public_url}/docs"),
         ("Metrics", f"{settings.public_url}/metrics/prometheus"),
         ("Flower", settings.flower_url),
         ("Grafana", settings.dashboard_grafana_url),
     )
-    return dmc.AppShellHeader(
-        className="header",
-        children=[
-            dmc.Title("Inferlane", order=1, className="brand"),
-            html.Nav(
-                [dmc.Anchor(text, href=address, target="_blank", size="sm") for text, address in links if address],
-                className="links",
-                **aria(label="Other pages"),
-            ),
-            *([dmc.Badge("read-only", color="gray", variant="light")] if settings.dashboard_read_only else []),
-            dmc.Select(
-                id="rate",
-                data=[
-                    {"value": "1", "label": "Every second"},
-                    {"value": "5", "label": "Every 5 seconds"},
-                    {"value": "paused", "label": "Paused"},
-                ],
-                value="1",
-                allowDeselect=False,
-                w=150,
-                size="xs",
-                attributes={"input": {"aria-label": "How often the page updates"}},
-            ),
-            act("Log in", "open-login", id="login-button", size="xs", variant="default"),
-            act("Log out", "logout", id="logout-button", size="xs", variant="default"),
-            dmc.ColorSchemeToggle(
-                id="scheme",
-                lightIcon=html.Span("☀"),
-                darkIcon=html.Span("☾"),
-                size="lg",
-                **aria(label="Switch between dark and light"),
-            ),
-        ],
-    )
+    return [dmc.Anchor(text, href=address, target="_blank", size="sm") for text, address in links if address]
 
 
-def strip() -> Any:
-    """Is it well, and since when do we know."""
-    return dmc.Paper(
-        id="strip",
-        withBorder=True,
-        p="sm",
-        radius="md",
-        mb="md",
-        children=[
-            html.Div(
-                id="verdict",
-                role="status",
-                **aria(live="polite"),
-            ),
-            html.Div(id="chips"),
-            html.Div(id="as-of", className="note"),
-        ],
-    )
+def _strip() -> Any:
+    """The status of the whole system, and how old it is."""
+    children = [
+        html.Div(id="verdict", role="status", **aria(live="polite")),
+        html.Div(id="chips"),
+        html.Div(id="as-of", className="note"),
+    ]
+    return dmc.Paper(children, id="strip", withBorder=True, p="sm", radius="md", mb="md")
 
 
-def alerts() -> Any:
+def _alerts() -> Any:
     """What needs attention, whatever tab is open."""
     return html.Div([html.Div(id="banner", role="alert"), html.Div(id="random-banner"), html.Div(id="paused-banner")])
 
 
-def tabs(settings: Settings) -> Any:
-    """The parts of the page. Only the open one is drawn: hidden charts would have no size."""
+def _tabs(settings: Settings) -> Any:
+    """Only the open tab is drawn: hidden charts would have no size."""
+    letters = card("Dead letters", note("Requests that failed for good, kept for review."), html.Div(id="dead-letters"))
     panels = {
-        "overview": overview.panel(settings),
-        "requests": requests.panel(),
-        "dead": card(
-            "Dead letters", note("Requests that were given up on, kept for a person."), html.Div(id="dead-letters")
-        ),
-        "models": card("Models", html.Div(id="models")),
-        "load": load.panel(settings),
-        "chaos": chaos.panel(),
-        "activity": card(
-            "Activity",
-            note("What operators ordered, newest first, and what has happened since the records began."),
-            html.Div(id="counters", className="line"),
-            html.Div(id="activity"),
-        ),
+        "overview": ("Overview", overview.panel(settings)),
+        "requests": ("Requests", requests.panel()),
+        "dead": ("Dead letters", letters),
+        "models": ("Models", card("Models", html.Div(id="models"))),
+        "load": ("Load test", load.panel(settings)),
+        "chaos": ("Faults", faults.panel()),
+        "activity": ("Activity", _activity()),
     }
-    heads = dmc.TabsList([dmc.TabsTab(text, value=name) for name, text in TABS], mb="md", className="tab-list")
-    return dmc.Tabs(
-        id="tabs",
-        value="overview",
-        children=[heads, *[dmc.TabsPanel(panels[name], value=name) for name, _ in TABS]],
+    heads = [dmc.TabsTab(title, value=name) for name, (title, _) in panels.items()]
+    bodies = [dmc.TabsPanel(panel, value=name) for name, (_, panel) in panels.items()]
+    return dmc.Tabs([dmc.TabsList(heads, mb="md", className="tab-list"), *bodies], id="tabs", value="overview")
+
+
+def _activity() -> Any:
+    return card(
+        "Activity",
+        note("Orders of operators and events of workers, newest first; counters since the records began."),
+        html.Div(id="counters", className="line"),
+        html.Div(id="activity"),
     )
 
 
-def login_dialog() -> Any:
-    """Asks for an API key."""
+def _login_dialog() -> Any:
     return dmc.Modal(
         id="login-modal",
         title="Log in",
         children=[
-            note("An administrator's API key (ADMIN_KEY). It stays with the dashboard's server, not in this browser."),
+            note("An administrator's API key (ADMIN_KEY). It stays on the dashboard's server, not in this browser."),
             dmc.PasswordInput(id="login-key", label="API key", mt="sm", **{"data-autofocus": True}),
             dmc.Text(id="login-error", c="red", size="sm", mt="xs"),
             dmc.Button("Log in", id="login-submit", mt="md"),
@@ -174,23 +136,15 @@ def login_dialog() -> Any:
     )
 
 
-def confirm_dialog() -> Any:
+def _confirm_dialog() -> Any:
     """Asks before what cannot be undone."""
+    buttons = [act("Confirm", "confirm", color="red"), act("Back", "refuse", variant="default")]
     return dmc.Modal(
         id="confirm-modal",
         title="Are you sure?",
         children=[
             dmc.Text(id="confirm-text"),
             dmc.TextInput(id="confirm-typed", mt="sm", style={"display": "none"}),
-            dmc.Group(
-                [act("Yes, do it", "confirm", color="red"), act("No", "refuse", variant="default")],
-                justify="flex-end",
-                mt="md",
-            ),
+            dmc.Group(buttons, justify="flex-end", mt="md"),
         ],
     )
-
-
-def drawer() -> Any:
-    """Everything about one request."""
-    return dmc.Drawer(id="drawer", title="Request", position="right", size="lg")

@@ -105,8 +105,8 @@ def drill(page: Page, running: system.System) -> None:
     system.tab(page, "Overview")
     victim = running.stack.start_worker(running.model, name="victim")
     system.log_in(page)
-    page.get_by_role("button", name=f"Cause a fault in {victim.node}").click()
-    page.get_by_role("button", name="Kill it and watch").click()
+    page.get_by_role("button", name=f"Inject a fault into {victim.node}").click()
+    page.get_by_role("button", name="Start drill").click()
     expect(page.locator("#drill-verdict")).to_contain_text("lost", timeout=120_000)
     page.wait_for_timeout(5000)  # until the notes at the edge have gone
     take(page, "recovery-drill")

@@ -13,7 +13,7 @@ import pytest
 import redis
 from playwright.sync_api import Browser, CDPSession, Page, expect
 
-from dashboard import text
+from dashboard import formatting
 from tests.e2e.dashboard.conftest import System, chromium, opened, running, tab
 from tests.support import crowd
 from tests.support.waiting import wait_until
@@ -97,7 +97,7 @@ def same_minute(page: Page, system: System) -> tuple[float, dict[str, Any]]:
         expect(page.locator("#as-of")).to_contain_text("updates are paused")
         as_of = float(page.evaluate("inferlane.state.data.view.as_of"))
         body = system.api.client.get("/ops/snapshot?fresh=1").json()
-        if int(as_of // 60) == int(text.epoch(body["as_of"]) or 0) // 60:
+        if int(as_of // 60) == int(formatting.epoch(body["as_of"]) or 0) // 60:
             return as_of, body
         choose_rate(page, "Every second")
         page.wait_for_function(f"inferlane.state.data.view.as_of > {as_of}")
@@ -149,10 +149,10 @@ def check_tiles(page: Page, body: dict[str, Any], as_of: float) -> None:
     bad = sum(row["failed"] + row["expired"] for row in body["history"][-5:])
     good = sum(row["succeeded"] for row in body["history"][-5:])
     shown = [
-        text.rate((now["accepted"] + before["accepted"]) / span),
-        text.rate(sum(row[name] for row in (now, before) for name in ("succeeded", "failed")) / span),
-        text.percent(bad / (bad + good)),
-        *(text.duration(newest[stage]["p95"]) for stage in ("total", "queue", "infer")),
+        formatting.rate((now["accepted"] + before["accepted"]) / span),
+        formatting.rate(sum(row[name] for row in (now, before) for name in ("succeeded", "failed")) / span),
+        formatting.percent(bad / (bad + good)),
+        *(formatting.duration(newest[stage]["p95"]) for stage in ("total", "queue", "infer")),
     ]
     expect(page.locator(".tile-value")).to_have_text(shown)
     ledger = body["ledger"]
@@ -165,9 +165,9 @@ def check_lanes(page: Page, body: dict[str, Any]) -> None:
     expect(page.locator("[data-lane-row]")).to_have_count(len(lanes))
     for name, lane in lanes.items():
         cells = page.locator(f"[data-lane-row='{name}'] td").all_inner_texts()
-        told = [name, lane["priority"], str(lane["depth"]), str(lane["running"]), text.duration(lane["oldest_age"])]
-        assert cells[:5] == told
-        assert cells[7] == text.duration(lane["eta"])
+        numbers = [str(lane["depth"]), str(lane["running"]), formatting.duration(lane["oldest_age"])]
+        assert cells[:5] == [name, lane["priority"], *numbers]
+        assert cells[7] == formatting.duration(lane["eta"])
 
 
 def check_workers(page: Page, body: dict[str, Any]) -> None:
@@ -178,7 +178,7 @@ def check_workers(page: Page, body: dict[str, Any]) -> None:
         cells = shown[worker["id"]]
         numbers = [str(worker[name]) for name in ("in_flight", "processed", "failed")]
         assert cells[4:7] == numbers
-        assert cells[7:9] == [text.duration(worker["service_seconds"]), text.size(worker["rss_bytes"])]
+        assert cells[7:9] == [formatting.duration(worker["service_seconds"]), formatting.size(worker["rss_bytes"])]
 
 
 def test_the_page_stays_smooth_while_fifty_workers_change_every_second(page: Page, crowded: System) -> None:

@@ -34,9 +34,9 @@ def choose(page: Page, field: str, option: str | re.Pattern[str]) -> None:
 def test_a_killed_workers_requests_finish_elsewhere_and_the_verdict_says_so(page: Page, system: System) -> None:
     victim = system.stack.start_worker(MODEL, name="victim")
     log_in(page)
-    page.get_by_role("button", name=f"Cause a fault in {victim.node}").click()
+    page.get_by_role("button", name=f"Inject a fault into {victim.node}").click()
     expect(page.locator("#victim")).to_have_value(re.compile("^victim"))
-    page.get_by_role("button", name="Kill it and watch").click()
+    page.get_by_role("button", name="Start drill").click()
     verdict = page.locator("#drill-verdict")
     expect(verdict).to_contain_text("0 lost", timeout=120_000)
     found = re.search(r"(\d+) redelivered", verdict.inner_text())
@@ -46,7 +46,7 @@ def test_a_killed_workers_requests_finish_elsewhere_and_the_verdict_says_so(page
     wait_until(lambda: not victim.alive, what="the victim is dead")
     tab(page, "Overview")
     gone = page.locator(f"[data-gone-row='{victim.node}']")
-    expect(gone).to_contain_text(re.compile(r"lost .* was lost with \d+ requests? in hand: others got them"))
+    expect(gone).to_contain_text(re.compile(r"lost .* was lost with \d+ requests?; other workers took over"))
     counters = system.api.client.get("/ops/snapshot?fresh=1").json()["counters"]
     assert counters["redelivered"] >= 1
 
@@ -108,7 +108,7 @@ def test_requests_are_listed_filtered_and_canceled_from_their_drawer(page: Page,
     choose(page, "filter-state", re.compile("queued"))
     expect(page.locator("#grid .ag-center-cols-container .ag-row")).to_have_count(1)
     page.locator(f"#grid [row-id='{waiting}'] [col-id='shown']").click()
-    page.get_by_role("button", name="Cancel this request").click()
+    page.get_by_role("button", name="Cancel request").click()
     expect(page.locator("#request-detail")).to_contain_text("canceled")
     assert state(system, waiting) == "canceled"
 
@@ -137,12 +137,12 @@ def test_a_purge_asks_for_the_lanes_name_and_cancels_what_waits(page: Page, syst
     row = page.locator(f"[data-lane-row='{lane}']")
     expect(row.locator(".depth")).to_have_text("3")
     row.get_by_role("button", name="Purge").click()
-    page.get_by_label(f"Type {lane} to go on").fill("low")
-    page.get_by_role("button", name="Yes, do it").click()
+    page.get_by_label(f"Type {lane} to confirm").fill("low")
+    page.get_by_role("button", name="Confirm").click()
     expect(page.get_by_role("dialog")).to_contain_text(f"This is not {lane}")
     assert {state(system, each) for each in waiting} == {"queued"}
-    page.get_by_label(f"Type {lane} to go on").fill(lane)
-    page.get_by_role("button", name="Yes, do it").click()
+    page.get_by_label(f"Type {lane} to confirm").fill(lane)
+    page.get_by_role("button", name="Confirm").click()
     expect(row.locator(".depth")).to_have_text("0")
     assert {state(system, each) for each in waiting} == {"canceled"}
 

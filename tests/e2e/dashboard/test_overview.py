@@ -97,9 +97,9 @@ def test_a_drained_worker_takes_nothing_until_told_to(page: Page, system: System
     worker = system.api.client.get("/workers/status").json()["workers"][0]["id"]
     row = page.locator(f"[data-worker-row='{worker}']")
     row.get_by_role("button", name="Drain").click()
-    page.get_by_role("dialog").get_by_role("button", name="Yes, do it").click()
+    page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
     expect(row).to_contain_text("draining")
-    row.get_by_role("button", name=f"Let {worker} take work again").click()
+    row.get_by_role("button", name=f"Resume {worker}").click()
     expect(row).to_contain_text("idle")
 
 

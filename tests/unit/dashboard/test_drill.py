@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dashboard.drill import Tally, sentence, tally
+from dashboard.drill import DrillResult
 from tests.unit.dashboard.samples import request
 
 DIED = [{"event": "accepted"}, {"event": "started"}, {"event": "worker_died"}, {"event": "succeeded"}]
 
 
 def test_a_request_started_twice_or_taken_from_a_dead_worker_was_redelivered() -> None:
-    found = tally([request(), request(attempts=2), request(timeline=DIED)])
-    assert found == Tally(sent=3, succeeded=3, redelivered=2, open=0)
-    assert sentence(found) == "2 redelivered, 0 lost"
+    found = DrillResult.of([request(), request(attempts=2), request(timeline=DIED)])
+    assert found == DrillResult(sent=3, succeeded=3, redelivered=2, open=0)
+    assert str(found) == "2 redelivered, 0 lost"
 
 
 def test_what_ended_without_an_answer_is_lost() -> None:
-    assert tally([request("failed"), request("expired"), request()]).lost == 2
+    assert DrillResult.of([request("failed"), request("expired"), request()]).lost == 2
 
 
 def test_what_has_not_ended_is_neither_lost_nor_forgotten() -> None:
-    found = tally([request("queued"), request("running"), request()])
+    found = DrillResult.of([request("queued"), request("running"), request()])
     assert (found.lost, found.open) == (0, 2)
-    assert sentence(found) == "0 redelivered, 0 lost, 2 still waiting"
+    assert str(found) == "0 redelivered, 0 lost, 2 still waiting"

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from dashboard import photo
-from dashboard.loadtest import BARS, Busy, LoadTest, LoadTests, Plan, histogram
+from dashboard.loadtest import BARS, LoadPlan, LoadTest, histogram, single_try_client
+from dashboard.runs import AlreadyRunning, Runs
 from inferlane import AsyncClient
-from inferlane.retries import ONCE
 from tests.support.waiting import wait_until
 
 ANSWER = {
@@ -23,16 +23,20 @@ ANSWER = {
 }  # fmt: skip
 
 
-def run_against(answer: object, made: Plan) -> LoadTest:
+def client(transport: httpx.MockTransport, timeout: float) -> AsyncClient:
+    return single_try_client("http://api.test", transport=transport, timeout=timeout)
+
+
+def run_against(answer: object, made: LoadPlan) -> LoadTest:
     """A whole run against an API that answers like this."""
     transport = httpx.MockTransport(answer)
-    run = LoadTest(lambda: AsyncClient("http://api.test", timeout=0.5, retries=ONCE, transport=transport), made)
+    run = LoadTest(lambda: client(transport, 0.5), made)
     run.join(10)
     return run
 
 
-def plan(requests: int, concurrency: int = 4, models: tuple[str, ...] = ("any",)) -> Plan:
-    return Plan(requests, concurrency, models)
+def plan(requests: int, concurrency: int = 4, models: tuple[str, ...] = ("any",)) -> LoadPlan:
+    return LoadPlan(requests, concurrency, models)
 
 
 def test_every_request_is_sent_once_and_the_models_take_turns() -> None:
@@ -72,11 +76,11 @@ def test_a_stopped_run_sends_nothing_more_and_only_one_runs_at_a_time() -> None:
         await asyncio.to_thread(go.wait, 10)
         return httpx.Response(200, json=ANSWER)
 
-    tests = LoadTests("http://api.test", httpx.MockTransport(answer))
-    tests.start(plan(100, concurrency=2), "")
+    transport, tests = httpx.MockTransport(answer), Runs("load test", 2)
+    tests.start(lambda: LoadTest(lambda: client(transport, 40), plan(100, concurrency=2)))
     wait_until(lambda: len(sent) == 2)
-    with pytest.raises(Busy):
-        tests.start(plan(1), "")
+    with pytest.raises(AlreadyRunning):
+        tests.start(lambda: LoadTest(lambda: client(transport, 40), plan(1)))
     tests.stop()
     go.set()
     wait_until(lambda: tests.documents()[0]["state"] == "stopped")

@@ -10,10 +10,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from common.settings import load_settings
+from dashboard.api_client import ApiClient
 from dashboard.app import create_app
 from dashboard.routes import HEADER, backend_for
 from dashboard.sessions import COOKIE
-from dashboard.upstream import Upstream
 from tests.unit.dashboard.samples import AS_OF, minute, request, snapshot
 
 PAGE = {HEADER: "1"}
@@ -56,8 +56,8 @@ def api() -> Api:
 @pytest.fixture
 def client(api: Api) -> FlaskClient:
     settings = load_settings({"MAX_IMAGE_BYTES": "2000"})
-    upstream = Upstream(settings.base_url, transport=httpx.MockTransport(api))
-    return create_app(settings, backend_for(settings, upstream)).server.test_client()
+    backend = backend_for(settings, ApiClient(settings.base_url, transport=httpx.MockTransport(api)))
+    return create_app(settings, backend).server.test_client()
 
 
 def test_the_page_names_no_other_host_and_allows_none(client: FlaskClient) -> None:
@@ -188,8 +188,7 @@ def test_what_is_no_json_object_is_refused(client: FlaskClient, api: Api, path: 
 def test_no_order_is_so_malformed_that_the_dashboard_fails(
     client: FlaskClient, path: str, name: str, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dashboard.loadtest.LoadTests.start", lambda *_: None)
-    monkeypatch.setattr("dashboard.drill.Drills.start", lambda *_: None)
+    monkeypatch.setattr("dashboard.runs.Runs.start", lambda *_: None)
     client.post("/ui/login", json={"key": KEY}, headers=PAGE)
     for value in JUNK:
         order = ORDERS[path] | ({"verb": verb} if path == "actions" else {}) | {name: value}
@@ -240,8 +239,8 @@ def test_it_answers_only_to_names_of_its_own(client: FlaskClient, api: Api) -> N
 @pytest.mark.parametrize(("proxies", "secure"), [(0, False), (1, True)])
 def test_behind_a_proxy_with_tls_the_cookie_is_for_https_only(api: Api, proxies: int, secure: bool) -> None:
     settings = load_settings({"TRUSTED_PROXIES": str(proxies)})
-    upstream = Upstream(settings.base_url, transport=httpx.MockTransport(api))
-    client = create_app(settings, backend_for(settings, upstream)).server.test_client()
+    backend = backend_for(settings, ApiClient(settings.base_url, transport=httpx.MockTransport(api)))
+    client = create_app(settings, backend).server.test_client()
     answer = client.post("/ui/login", json={"key": KEY}, headers={**PAGE, "X-Forwarded-Proto": "https"})
     assert ("Secure" in answer.headers["Set-Cookie"]) is secure
 

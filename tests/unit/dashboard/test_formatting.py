@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dashboard.text import count, duration, epoch, percent, rate, size
+from dashboard.formatting import count, duration, epoch, percent, rate, size
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The feed: one question to the API for everybody, and an honest answer when there is none."""
+"""The snapshot cache: one question to the API for everybody, and an honest answer when there is none."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from dashboard.feed import FRESH, KEYS, Feed, Feeds
-from dashboard.upstream import Upstream
+from dashboard.api_client import ApiClient
+from dashboard.snapshots import FRESH, KEYS, SnapshotCache, SnapshotCaches
 from tests.unit.dashboard.samples import snapshot
 
 Answering = Callable[[httpx.Request], httpx.Response]
@@ -24,8 +24,8 @@ class Clock:
         return self.now
 
 
-def upstream(answer: Answering) -> Upstream:
-    return Upstream("http://api.test", transport=httpx.MockTransport(answer))
+def api(answer: Answering) -> ApiClient:
+    return ApiClient("http://api.test", transport=httpx.MockTransport(answer))
 
 
 def broken(kind: type[httpx.TransportError]) -> Answering:
@@ -47,12 +47,12 @@ def test_it_asks_once_for_everybody_until_the_answer_is_old() -> None:
         return httpx.Response(200, json=snapshot())
 
     clock = Clock()
-    feed = Feed(upstream(answer), "secret", 1.5, clock)
+    cache = SnapshotCache(api(answer).with_key("secret"), 1.5, clock)
     for _ in range(5):
-        assert feed.document()["state"] == "ok"
+        assert cache.document()["state"] == "ok"
     assert asked == ["Bearer secret"]
     clock.now += FRESH
-    feed.document()
+    cache.document()
     assert len(asked) == 2
 
 
@@ -67,7 +67,7 @@ def test_it_asks_once_for_everybody_until_the_answer_is_old() -> None:
     ],
 )
 def test_each_failure_has_its_own_name(answer: Answering, state: str) -> None:
-    document = Feed(upstream(answer), "", 1.5).document()
+    document = SnapshotCache(api(answer), 1.5).document()
     assert (document["state"], document["view"], document["age"]) == (state, None, None)
     assert document["verdict"]["level"] in {"warn", "bad"}
 
@@ -81,31 +81,31 @@ def test_the_last_good_view_stays_and_its_age_grows_while_the_api_is_down() -> N
         return httpx.Response(200, json=snapshot()) if len(asked) == 1 else down(request)
 
     clock = Clock()
-    feed = Feed(upstream(answer), "", 1.5, clock)
-    good = feed.document()
+    cache = SnapshotCache(api(answer), 1.5, clock)
+    good = cache.document()
     clock.now += 12
-    document = feed.document()
+    document = cache.document()
     assert (document["state"], document["age"], document["view"]) == ("api_down", 12.0, good["view"])
 
 
-def test_keys_do_not_see_each_others_feed_and_old_ones_make_room() -> None:
-    feeds = Feeds(upstream(problem(401, "unauthorized")), 1.5)
-    first = feeds.of("a")
-    assert feeds.of("a") is first
-    assert feeds.of("b") is not first
+def test_keys_do_not_see_each_others_snapshots_and_old_ones_make_room() -> None:
+    caches = SnapshotCaches(api(problem(401, "unauthorized")), 1.5)
+    first = caches.of("a")
+    assert caches.of("a") is first
+    assert caches.of("b") is not first
     for number in range(KEYS):
-        feeds.of(str(number))
-    assert feeds.of("a") is not first
+        caches.of(str(number))
+    assert caches.of("a") is not first
 
 
 def test_polling_leaves_nothing_behind() -> None:
     clock = Clock()
-    feed = Feed(upstream(lambda _: httpx.Response(200, json=snapshot())), "", 1.5, clock)
+    cache = SnapshotCache(api(lambda _: httpx.Response(200, json=snapshot())), 1.5, clock)
 
     def poll(times: int) -> int:
         for _ in range(times):
             clock.now += 1
-            assert feed.document()["state"] == "ok"
+            assert cache.document()["state"] == "ok"
         gc.collect()
         return sys.getallocatedblocks()
 

@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from dashboard.verdict import TROUBLES, recent_latency, trouble, verdict
+from dashboard.status import OUTAGES, outage, recent_latency, verdict
 from tests.unit.dashboard.samples import minute, snapshot, worker
 
 
 def test_a_healthy_system_says_how_many_workers_and_how_fast() -> None:
     history = [*[minute(n) for n in range(57)], minute(57, succeeded=4, total=0.09), minute(58), minute(59)]
     said = verdict(snapshot(workers=[worker(), worker("b@host")], history=history))
-    assert (said.level, said.word, said.sentence) == ("ok", "Healthy", "2 workers, p95 180 ms")
+    assert said == {"level": "ok", "word": "Healthy", "sentence": "2 workers, p95 180 ms"}
 
 
 def test_a_healthy_system_without_requests_does_not_invent_a_latency() -> None:
-    assert verdict(snapshot()).sentence == "1 worker, no requests in the last 5 minutes"
+    assert verdict(snapshot())["sentence"] == "1 worker, no requests in the last 5 minutes"
 
 
 def found(*details: str, severity: str = "warning") -> list[dict[str, str]]:
@@ -22,29 +22,29 @@ def found(*details: str, severity: str = "warning") -> list[dict[str, str]]:
 
 def test_a_degraded_system_says_why_and_what_to_do() -> None:
     said = verdict(snapshot(status="degraded", findings=found("lane normal is 42 s behind")))
-    assert (said.level, said.word, said.sentence) == ("warn", "Degraded", "lane normal is 42 s behind: mend it")
+    assert said == {"level": "warn", "word": "Degraded", "sentence": "lane normal is 42 s behind: mend it"}
 
 
 def test_many_findings_are_counted() -> None:
     said = verdict(snapshot(status="degraded", findings=found("a", "b", "c", "d", "e")))
-    assert said.sentence == "a; b; c; and 2 more"
+    assert said["sentence"] == "a; b; c; and 2 more"
 
 
 def test_what_the_api_calls_a_problem_is_red_whatever_its_status() -> None:
     findings = [*found("late"), *found("no workers online, 1 waiting", severity="problem")]
-    assert verdict(snapshot(status="degraded", findings=findings, workers=[])).level == "bad"
-    assert verdict(snapshot(status="unhealthy", findings=findings)).word == "Unhealthy"
+    assert verdict(snapshot(status="degraded", findings=findings, workers=[]))["level"] == "bad"
+    assert verdict(snapshot(status="unhealthy", findings=findings))["word"] == "Unhealthy"
 
 
-@pytest.mark.parametrize("state", TROUBLES)
-def test_every_trouble_has_a_word_and_no_green_light(state: str) -> None:
-    said = trouble(state, "because")
-    assert said.word
-    assert said.level in {"warn", "bad"}
+@pytest.mark.parametrize("state", OUTAGES)
+def test_every_outage_has_a_word_and_no_green_light(state: str) -> None:
+    said = outage(state, "because")
+    assert said["word"]
+    assert said["level"] in {"warn", "bad"}
 
 
 def test_an_error_of_the_api_is_quoted() -> None:
-    assert "(disk on fire)" in trouble("api_error", "disk on fire").sentence
+    assert "(disk on fire)" in outage("api_error", "disk on fire")["sentence"]
 
 
 def test_old_latency_is_not_called_recent() -> None:

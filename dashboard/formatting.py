@@ -1,4 +1,4 @@
-"""Numbers as people read them. Pure functions; A dash stands for a value that is not there."""
+"""Numbers as people read them; a dash stands for a missing value."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ def duration(seconds: float | None) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds else "0 s"
     minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def milliseconds(seconds: float | None) -> float | None:
+    """For charts and tables that have the unit elsewhere."""
+    return None if seconds is None else round(seconds * 1000, 1)
 
 
 def size(count: float | None) -> str:
@@ -33,12 +36,10 @@ def size(count: float | None) -> str:
 
 
 def rate(per_second: float | None) -> str:
-    """Events a second, with as many digits as mean something."""
+    """Events a second, two significant digits."""
     if per_second is None:
         return NOTHING
-    if per_second == 0:
-        return "0/s"
-    return f"{per_second:.0f}/s" if per_second >= 9.95 else f"{per_second:.2g}/s"
+    return f"{per_second:.0f}/s" if per_second >= 9.95 or not per_second else f"{per_second:.2g}/s"
 
 
 def percent(share: float | None) -> str:

@@ -5,7 +5,7 @@
   const COLORS = { ok: "teal", warn: "yellow", bad: "red", none: "gray" };
   const SIGNS = { ok: "✓", warn: "!", bad: "✕", none: "…" };
   const DOWN = {
-    level: "bad", word: "Dashboard down", sentence: "The dashboard itself does not answer; this page tries again.",
+    level: "bad", word: "Dashboard down", sentence: "The dashboard's server does not answer. This page keeps trying.",
   };
   const STALE = 5;
   let asking = false;
@@ -89,14 +89,14 @@
   });
 
   const pausedLine = (lane, disabled) => html("Div", { className: "line" },
-    html("Span", {}, `Lane ${lane.lane}, by ${lane.by}${lane.at ? ` at ${clock(lane.at)}` : ""}: it accepts, nothing is taken.`),
+    html("Span", {}, `Lane ${lane.lane}, by ${lane.by}${lane.at ? ` at ${clock(lane.at)}` : ""}: it accepts requests, workers take none.`),
     ui("Button", { "data-act": "order", "data-verb": "resume", "data-lane": lane.lane, disabled, "aria-label": `Resume lane ${lane.lane} now` }, "Resume"));
 
   panel(({ view }) => {
     const models = (view && view.random) || [];
     if (!changed("random", models)) return;
     show("random-banner", models.length ? ui("Alert", { color: "red", filled: true, title: "Random weights" },
-      `${models.join(", ")} runs with random weights (ALLOW_RANDOM_WEIGHTS=1): its answers mean nothing.`) : null);
+      `${models.join(", ")}: random weights (ALLOW_RANDOM_WEIGHTS=1), the answers mean nothing.`) : null);
   });
 
   // -- what the person chose

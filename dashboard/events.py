@@ -1,0 +1,91 @@
+"""Workers that are gone, the activity log, and the marks on the charts.
+
+A *stale* worker misses heartbeats and nobody has taken over yet, one that has *left* shut down in order, a *lost* one
+died or vanished and other workers took over its requests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dashboard.formatting import count, epoch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+Row = dict[str, Any]
+#: Seconds for which a worker that is gone is shown.
+SHOWN = 600.0
+MINUTE = 60
+#: Event of a worker -> its sign in the charts and its level.
+SIGNS: Mapping[str, tuple[str, str]] = {"joined": ("+", "ok"), "left": ("\u2212", "none"), "lost": ("✕", "bad")}
+ORDER = ("!", "warn")
+LEVELS = ("none", "ok", "warn", "bad")
+
+
+def departed(snapshot: Mapping[str, Any]) -> list[Row]:
+    """The workers that are gone and have not come back, newest first."""
+    now = epoch(snapshot["as_of"]) or 0.0
+    live = {worker["id"] for worker in snapshot["workers"]}
+    found = {worker["id"]: _stale(worker) for worker in snapshot["silent"]}
+    for event in snapshot["fleet_events"]:
+        row = _gone(event)
+        if now - row["at"] < SHOWN:
+            found.setdefault(row["id"], row)
+    rows = [row for row in found.values() if row["id"] not in live and row["state"] != "joined"]
+    return sorted(rows, key=lambda row: -row["at"])
+
+
+def _stale(worker: Mapping[str, Any]) -> Row:
+    held = worker["in_flight"]
+    text = "has stopped sending heartbeats" + (f"; it holds {count(held, 'request')}" if held else "")
+    at = epoch(worker["last_heartbeat"]) or 0.0
+    return {"id": worker["id"], "model": worker["model"], "state": "stale", "at": at, "text": text}
+
+
+def _gone(event: Mapping[str, Any]) -> Row:
+    at = epoch(event["at"]) or 0.0
+    return {"id": event["worker"], "model": event["model"], "state": event["event"], "at": at, "text": text_of(event)}
+
+
+def text_of(event: Mapping[str, Any]) -> str:
+    """What happened to a worker, in words."""
+    if event["event"] != "lost":
+        return {"joined": "joined", "left": "shut down"}[event["event"]]
+    held = event["held"]
+    return f"was lost with {count(held, 'request')}; other workers took over" if held else "was lost without requests"
+
+
+def activity(snapshot: Mapping[str, Any]) -> list[Row]:
+    """Orders of operators and events of workers as one log, newest first."""
+    orders = [{"at": epoch(line["at"]), "what": line["what"], "who": line["who"]} for line in snapshot["activity"]]
+    events = [
+        {"at": epoch(event["at"]), "what": f"worker {event['worker']} ({event['model']}) {text_of(event)}", "who": ""}
+        for event in snapshot["fleet_events"]
+    ]
+    return sorted([*orders, *events], key=lambda line: -(line["at"] or 0.0))
+
+
+def marks(snapshot: Mapping[str, Any], history: Sequence[Mapping[str, Any]], step: int = 1) -> list[Row]:
+    """The marks on the charts, oldest first: at most one per row of ``history``, which spans ``step`` minutes.
+
+    ``label`` has a sign per kind of event, ``level`` is that of the worst.
+    """
+    span = MINUTE * step
+    marked: dict[int, list[tuple[str, str, str]]] = {row["at"]: [] for row in history}
+    for at, sign, level, text in _occurrences(snapshot):
+        marked.get(int(at // span) * span, []).append((sign, level, text))
+    return [_mark(at, found) for at, found in marked.items() if found]
+
+
+def _occurrences(snapshot: Mapping[str, Any]) -> Iterator[tuple[float, str, str, str]]:
+    for event in reversed(snapshot["fleet_events"]):
+        yield epoch(event["at"]) or 0.0, *SIGNS[event["event"]], f"{event['worker']} {text_of(event)}"
+    for line in reversed(snapshot["activity"]):
+        yield epoch(line["at"]) or 0.0, *ORDER, line["what"]
+
+
+def _mark(at: int, found: Sequence[tuple[str, str, str]]) -> Row:
+    signs, levels, texts = zip(*found, strict=True)
+    label = "".join(dict.fromkeys(signs))
+    return {"at": at, "label": label, "level": max(levels, key=LEVELS.index), "text": "; ".join(texts)}

@@ -1,0 +1,88 @@
+"""Load tests and drills run in threads of their own, one of a kind at a time, and the page watches them."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class AlreadyRunning(ValueError):
+    """A run of this kind has not ended."""
+
+
+class Run(ABC):
+    """One run; its thread starts with it."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self.work, name=type(self).__name__, daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Ask it to end early."""
+        self._stop.set()
+
+    def join(self, timeout: float) -> None:
+        """Wait for its end."""
+        self._thread.join(timeout)
+
+    @abstractmethod
+    def work(self) -> None:
+        """What the thread does."""
+
+    @abstractmethod
+    def document(self) -> dict[str, Any]:
+        """Progress and result as JSON."""
+
+
+class Runs:
+    """The current run of a kind, and some before it."""
+
+    def __init__(self, kind: str, kept: int) -> None:
+        self._kind = kind
+        self._lock = threading.Lock()
+        self._runs: deque[Run] = deque(maxlen=kept)
+
+    def start(self, make: Callable[[], Run]) -> None:
+        """Start the run that ``make`` returns.
+
+        Raises:
+            AlreadyRunning: the run before has not ended.
+        """
+        with self._lock:
+            if self._runs and self._runs[-1].running:
+                raise AlreadyRunning(f"a {self._kind} is running: wait for its end or stop it")
+            self._runs.append(make())
+
+    def stop(self) -> None:
+        """Stop the current run, if there is one."""
+        with self._lock:
+            if self._runs:
+                self._runs[-1].stop()
+
+    def documents(self) -> list[dict[str, Any]]:
+        """The newest first."""
+        with self._lock:
+            return [run.document() for run in reversed(self._runs)]
+
+
+def whole_number(given: Mapping[str, Any], name: str, most: int) -> int:
+    """The member ``name`` of ``given``.
+
+    Raises:
+        ValueError: it is no whole number from 1 to ``most``.
+    """
+    value = given.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise ValueError(f"{name} must be a whole number from 1 to {most}")
+    return value

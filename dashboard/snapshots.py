@@ -1,0 +1,84 @@
+"""The document that every open page polls. However many pages there are, the API is asked once per interval.
+
+Keys have separate caches, since the API may show them different things. While one thread waits for a slow API, the
+others answer with what is cached.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from dashboard.api_client import ApiClient, ApiError
+from dashboard.status import outage
+from dashboard.view import view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Seconds for which a snapshot is served from the cache.
+FRESH = 0.4
+#: API keys whose snapshots are cached.
+KEYS = 16
+
+
+class SnapshotCache:
+    """The latest snapshot for one API key.
+
+    Args:
+        api: called with that key.
+        late_after: seconds after which a worker's heartbeat is late.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, api: ApiClient, late_after: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._api, self._late_after, self._clock = api, late_after, clock
+        self._fetching = threading.Lock()
+        self._fetched_at = self._good_at = float("-inf")
+        self._good: dict[str, Any] | None = None
+        self._failure: tuple[str, str] | None = None
+
+    def document(self) -> dict[str, Any]:
+        """State, status sentence, and the last good view with its age in seconds."""
+        if not self._is_fresh() and self._fetching.acquire(blocking=self._good is None):
+            try:
+                if not self._is_fresh():  # another thread may have fetched while this one waited
+                    self._fetch()
+            finally:
+                self._fetching.release()
+        good, failure = self._good, self._failure
+        verdict = outage(*failure) if failure else good and good["verdict"]
+        age = None if good is None else round(self._clock() - self._good_at, 3)
+        return {"state": failure[0] if failure else "ok", "verdict": verdict, "age": age, "view": good}
+
+    def _is_fresh(self) -> bool:
+        return self._clock() - self._fetched_at < FRESH
+
+    def _fetch(self) -> None:
+        try:
+            self._good = view(self._api.get("/ops/snapshot"), late_after=self._late_after)
+            self._good_at, self._failure = self._clock(), None
+        except ApiError as error:
+            self._failure = error.state, str(error)
+        self._fetched_at = self._clock()
+
+
+class SnapshotCaches:
+    """A cache per API key; the least recently used one makes room."""
+
+    def __init__(self, api: ApiClient, late_after: float) -> None:
+        self._api, self._late_after = api, late_after
+        self._lock = threading.Lock()
+        self._caches: OrderedDict[str, SnapshotCache] = OrderedDict()
+
+    def of(self, key: str) -> SnapshotCache:
+        """The cache of this key."""
+        with self._lock:
+            if key not in self._caches:
+                self._caches[key] = SnapshotCache(self._api.with_key(key), self._late_after)
+            self._caches.move_to_end(key)
+            while len(self._caches) > KEYS:
+                self._caches.popitem(last=False)
+            return self._caches[key]
