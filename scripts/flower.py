@@ -1,8 +1,8 @@
 """Flower, Celery's own monitor, as this project runs it: with a password, read-only, without task events.
 
-``python -m scripts.flower`` is the Procfile's ``flower`` line. The password comes from FLOWER_BASIC_AUTH; without one
-it is made here once and kept in ``RUN_DIR/flower-password``, for this user's eyes alone. It travels in the
-environment: a command line can be read by everybody on the host.
+``python -m scripts.flower`` is the Procfile's ``flower`` line. The password is FLOWER_BASIC_AUTH, or a random one that
+only this user can read in ``RUN_DIR/flower-password``. It is passed in the environment: every user of the host can read
+a command line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FILE = "flower-password"
 OPTIONS = (
     # Flower would switch task events on in every worker it sees, which costs a fifth of a worker's time per task.
     "--enable_events=False",
-    # Shutting workers down and growing pools is for the API's operators: it asks for a key and writes down who did it.
+    # Only the API changes workers: it asks for a key and logs the order.
     "--read_only",
 )
 
@@ -43,7 +43,7 @@ def credentials(settings: Settings) -> str:
 
 
 def command(address: str, port: int) -> list[str]:
-    """What is run."""
+    """The command line of Flower."""
     words = [sys.executable, "-m", "celery", "-A", "tasks", "flower", f"--address={address}", f"--port={port}"]
     return [*words, *OPTIONS]
 
@@ -56,7 +56,7 @@ def main() -> None:
     settings = get_settings()
     logs.configure(settings, "flower")
     words = command(given.address, settings.flower_port)
-    # It takes every variable that begins with FLOWER_ for an option of its own and ends at one that is none.
+    # It reads every variable that begins with FLOWER_ as an option, and refuses unknown ones.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWER_")}
     os.execve(words[0], words, kept | {"FLOWER_BASIC_AUTH": credentials(settings)})  # noqa: S606 - no shell is wanted
 

@@ -1,4 +1,4 @@
-"""Looking from outside: which ports are taken, which services answer, which processes of ours still run."""
+"""Probes: which ports are taken, which services answer, which processes belong to a run directory."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
     from common.settings import Settings
 
-# Every process `make start` starts inherits this variable; its value is the run directory it belongs to.
+# Every process of `make start` inherits this variable; its value is the run directory.
 MARK = "INFERLANE_RUN_DIR"
-# A Redis or Valkey writes its title over its environment; it is known by the folder it runs in.
+# A Redis or Valkey overwrites its environment with its title; it is recognized by its working directory.
 SERVERS = re.compile("redis|valkey|keydb")
 SERVER_GRACE = 30.0
 
 
 @dataclass(frozen=True)
 class Listener:
-    """One HTTP service of this host: where it listens, which variable moves it, what shows that it answers."""
+    """One HTTP service of this host: its address, the variable that sets its port, the path of its health check."""
 
     name: str
     variable: str
@@ -64,7 +64,7 @@ def listeners(settings: Settings) -> list[Listener]:
 
 
 def taken_ports(settings: Settings, names: set[str]) -> list[str]:
-    """One line for each port that something else holds, and one when there can be no broker."""
+    """One line for each port that is taken, and one when there can be no broker."""
     lines = [
         f"port {item.port} is taken: free it, or set {item.variable}"
         for item in listeners(settings)
@@ -86,7 +86,7 @@ def _taken(host: str, port: int) -> bool:
 
 
 def workers_seen(settings: Settings) -> set[str]:
-    """The names, without the host, of the workers of this host that hold a lease."""
+    """The names, without the host, of this host's workers that hold a lease."""
     host = f"@{socket.gethostname()}"
     try:
         rows = Monitor(settings).workers()
@@ -96,7 +96,7 @@ def workers_seen(settings: Settings) -> set[str]:
 
 
 def own_processes(folder: Path) -> list[psutil.Process]:
-    """Every process that a ``make start`` with the run directory ``folder`` brought up, supervisord included."""
+    """Every process of the run directory ``folder``, supervisord included."""
     folder = folder.resolve()
     return [process for process in psutil.process_iter() if process.pid != os.getpid() and _belongs(process, folder)]
 
@@ -106,7 +106,7 @@ def _belongs(process: psutil.Process, folder: Path) -> bool:
         return process.environ().get(MARK) == str(folder) or (
             _is_server(process) and process.cwd().removesuffix(" (deleted)") == str(folder / "redis")
         )
-    except (psutil.Error, OSError):  # ended meanwhile, or somebody else's
+    except (psutil.Error, OSError):  # ended meanwhile, or another user's
         return False
 
 
@@ -118,10 +118,7 @@ def _is_server(process: psutil.Process) -> bool:
 
 
 def end_own_processes(folder: Path, grace: float = 5.0) -> int:
-    """End every process of ``folder``, a Redis after those that need it; how many there were.
-
-    Each gets SIGTERM, and SIGKILL when it has not ended after ``grace`` seconds.
-    """
+    """End every process of ``folder``, a Redis last; how many there were. SIGKILL follows after ``grace`` seconds."""
     number = len(own_processes(folder))
     _end(lambda: [process for process in own_processes(folder) if not _is_server(process)], grace)
     _end(lambda: own_processes(folder), SERVER_GRACE)

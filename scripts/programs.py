@@ -1,4 +1,4 @@
-"""What runs on this host: the Procfile's lines, with the ``worker`` line repeated for each model and replica."""
+"""The programs of this host: the Procfile's lines, with the ``worker`` line repeated for each model and replica."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = "worker"
 
-# What may be busy when asked to stop gets time to finish it, in seconds; the rest has nothing to finish.
+# Seconds to end after SIGTERM, for what may be busy then.
 STOP_SECONDS = {"api": 45, WORKER: 60, "broker": 30, "flower": 3}
+
+
+class OperationError(RuntimeError):
+    """A command cannot be carried out; the message says why and ends it."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """One process to keep running: its name, its shell command line, and what its environment adds."""
+    """One process to keep running: its name, its shell command line, and its own variables."""
 
     name: str
     kind: str
@@ -35,7 +39,7 @@ class Program:
 
 
 def kinds() -> dict[str, str]:
-    """The lines of the Procfile: what each kind of process is started with."""
+    """The lines of the Procfile: kind of process -> command."""
     lines: dict[str, str] = parse_procfile((ROOT / "Procfile").read_text()).processes
     return lines
 
@@ -71,5 +75,5 @@ def workers(command: str, replicas: Mapping[str, int]) -> list[Program]:
 
 
 def worker_name(model: str, number: int) -> str:
-    """The program name of one worker; what a file name or supervisord could trip over becomes a dash."""
+    """The program name of one worker; characters that mean something to supervisord become dashes."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", f"{WORKER}-{model}-{number}")

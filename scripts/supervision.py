@@ -1,6 +1,6 @@
-"""supervisord: its configuration made from the Procfile's programs, and the conversation with a running one.
+"""supervisord: its configuration, made from the Procfile's programs, and the calls to a running one.
 
-The Procfile says what runs; supervisord starts it, starts again what dies, and ends it with all its children.
+supervisord starts the programs, restarts those that die, and ends each with all its children.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xmlrpc.client import Fault, ServerProxy  # nosec B411 # our own supervisord
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from scripts.programs import ROOT, Program
+from scripts.programs import ROOT, OperationError, Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +34,7 @@ ENDLESS = 1_000_000
 CODE = "INFERLANE_ROOT"
 
 # Paths are relative to the run directory, in which supervisord runs, or in variables: a path may have characters that
-# mean something in this file.
+# are special in this file.
 HEADER = """\
 ; Written by `make start` from the Procfile; changes here are lost.
 [supervisord]
@@ -79,7 +79,7 @@ stdout_logfile_backups=3
 
 def configuration(programs: Iterable[Program], folder: Path) -> str:
     """The text of a supervisord configuration that runs ``programs`` with their files in ``folder``."""
-    user = "user=root\n" if os.geteuid() == 0 else ""  # said aloud, or supervisord warns about it
+    user = "user=root\n" if os.geteuid() == 0 else ""  # explicit, or supervisord warns about it
     path = _socket(folder)
     socket = path.name if path.parent == folder else _escaped(str(path))
     return HEADER.format(socket=socket, user=user) + "".join(map(_section, programs))
@@ -104,7 +104,7 @@ def _escaped(text: str) -> str:
 
 
 def _socket(folder: Path) -> Path:
-    """Where supervisord listens: in its folder, or where the path is short enough for the operating system."""
+    """Where supervisord listens: in its folder, or in one whose path is short enough for the kernel."""
     name = f"inferlane-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}.sock"
     for path in (folder / "supervisor.sock", Path(tempfile.gettempdir()) / name):
         if len(str(path)) < SOCKET_PATH_LIMIT:
@@ -123,10 +123,6 @@ class ProcessRow:
     description: str
 
 
-class SupervisorError(RuntimeError):
-    """supervisord does not start, or does not answer; the message says why."""
-
-
 class Supervisor:
     """The supervisord of the run directory ``folder``."""
 
@@ -140,23 +136,23 @@ class Supervisor:
         self._file.write_text(configuration(programs, self.folder))
 
     def launch(self, environ: dict[str, str]) -> None:
-        """Start supervisord in the background; it starts all programs by itself.
+        """Start supervisord in the background; it starts all programs.
 
         Raises:
-            SupervisorError: it refused to start.
+            OperationError: it refused to start.
         """
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", self._file.name]
         done = subprocess.run(
             command, cwd=self.folder, env={**environ, CODE: str(ROOT)}, check=False, capture_output=True, text=True
         )
         if done.returncode:
-            raise SupervisorError(f"supervisord does not start: {' '.join((done.stderr or done.stdout).split()[-60:])}")
+            raise OperationError(f"supervisord does not start: {' '.join((done.stderr or done.stdout).split()[-60:])}")
 
     def running(self) -> bool:
         """Whether it answers."""
         try:
             return bool(self._call("getState")["statename"] == "RUNNING")
-        except (SupervisorError, Fault):
+        except (OperationError, Fault):
             return False
 
     def rows(self) -> list[ProcessRow]:
@@ -181,7 +177,7 @@ class Supervisor:
         return added, removed
 
     def stop(self, names: Sequence[str], timeout: float = 90.0) -> None:
-        """End ``names`` together and wait for it; supervisord kills what exceeds its own time."""
+        """End ``names`` together and wait; supervisord kills those that exceed their stop time."""
         for name in names:
             try:
                 self._call("stopProcess", name, False)
@@ -192,7 +188,7 @@ class Supervisor:
         wait_for(lambda: all(row.state in ended for row in self.rows() if row.name in names), timeout)
 
     def shutdown(self) -> None:
-        """End what still runs, then supervisord itself; returns at once."""
+        """End all programs, then supervisord itself; returns at once."""
         self._call("shutdown")
 
     def log_tail(self, name: str, lines: int = 15) -> str:
@@ -207,7 +203,7 @@ class Supervisor:
             with ServerProxy("http://127.0.0.1", transport=transport) as proxy:
                 return getattr(proxy.supervisor, method)(*arguments)
         except (OSError, HTTPException) as error:
-            raise SupervisorError(f"the supervisor does not answer: {error}") from error
+            raise OperationError(f"the supervisor does not answer: {error}") from error
 
 
 def wait_for(condition: Callable[[], bool], timeout: float, interval: float = 0.1) -> bool:

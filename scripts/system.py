@@ -1,7 +1,4 @@
-"""Inferlane on one host: the Procfile's programs under a supervisord, from the first start to the last stop.
-
-``start`` returns when all of it answers; ``stop`` leaves no process behind. Everything lies under ``RUN_DIR``.
-"""
+"""Inferlane on one host: the Procfile's programs under a supervisord, with everything they write under ``RUN_DIR``."""
 
 from __future__ import annotations
 
@@ -21,9 +18,9 @@ from typing import TYPE_CHECKING
 
 from common.settings import ModelName
 from scripts import probes
-from scripts.programs import ROOT, WORKER, kinds, programs, worker_name
-from scripts.run_lock import RunLockError, run_lock
-from scripts.supervision import ProcessRow, Supervisor, SupervisorError, wait_for
+from scripts.programs import ROOT, WORKER, OperationError, kinds, programs, worker_name
+from scripts.run_lock import run_lock
+from scripts.supervision import ProcessRow, Supervisor, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,12 +29,8 @@ if TYPE_CHECKING:
 
 START_TIMEOUT = 180.0
 STOP_TIMEOUT = 150.0  # for the lock, while another command ends what runs
-OPEN_FILES = 1024, 4096  # at least, and enough: each connection and each thread of the API may have two
-CRASHES = 3  # so many starts of one program while starting up mean that it cannot start
-
-
-class OperationError(RuntimeError):
-    """What was asked for cannot be done; the message says why and ends the command."""
+OPEN_FILES = 1024, 4096  # the least that suffices, and the limit to set: a connection of the API may need two
+CRASHES = 3  # restarts of one program, while starting up, that mean that it cannot start
 
 
 class System:
@@ -67,9 +60,6 @@ class System:
             raise OperationError(f"nothing here is called {', '.join(sorted(unknown))}; there are {', '.join(kinds())}")
         _allow_open_files()
         self._end_leftovers()
-        if not (ROOT / "dashboard" / "__init__.py").exists():
-            print("skipped dashboard: not part of this version yet")
-            without = [*without, "dashboard"]
         models = [] if WORKER in without else ready_models(self.settings)
         replicas = {str(model): self._replicas().get(model, 1) for model in models}
         wanted = programs(replicas, without=without)
@@ -85,10 +75,10 @@ class System:
             raise
 
     def stop(self) -> None:
-        """End everything that runs: first who accepts requests, then the workers, the broker last.
+        """End everything: first what accepts requests, then the workers, the broker last.
 
         Raises:
-            OperationError: another command still holds the run directory.
+            OperationError: another command still holds the lock.
         """
         if self.folder.exists():
             with self._lock("stop", STOP_TIMEOUT):
@@ -98,10 +88,10 @@ class System:
         """End everything and delete the run directory.
 
         Raises:
-            OperationError: what it is no folder of ours, something still runs in it, or not all of it can be deleted.
+            OperationError: it holds other things, a process cannot be ended, or a file cannot be deleted.
         """
         if self.folder in {ROOT, Path.home(), *ROOT.parents}:
-            raise OperationError(f"nothing deleted: RUN_DIR is {self.folder}, which has more than what runs here")
+            raise OperationError(f"nothing deleted: RUN_DIR is {self.folder}, which holds other things")
         if not self.folder.exists():
             return
         with self._lock("reset", STOP_TIMEOUT):
@@ -116,12 +106,9 @@ class System:
 
     @contextmanager
     def _lock(self, command: str, timeout: float = 0.0) -> Iterator[None]:
-        """Be the only command that starts, changes or ends what runs in this folder."""
         try:
             with run_lock(self.folder, command, timeout):
                 yield
-        except (RunLockError, SupervisorError) as error:
-            raise OperationError(str(error)) from error
         except OSError as error:
             raise OperationError(f"RUN_DIR: {error}") from error
 
@@ -154,11 +141,11 @@ class System:
         added, removed = self.supervisor.update()
         for verb, names in (("started", added), ("stopped", removed)):
             print(f"{verb}: {', '.join(names) or 'none'}")
-        self._wait_for_workers([name for name in added if name.startswith(WORKER)])
+        self._wait_until_up(added)
         print("Workers that ran before keep their thread count until `make restart`.")
 
     def crash(self) -> tuple[str, float]:
-        """Kill one worker at random; returns its name and after how many seconds it was ready again.
+        """Kill one worker at random; its name, and the seconds until it was ready again.
 
         Raises:
             OperationError: no worker runs, or it did not come back.
@@ -170,7 +157,7 @@ class System:
         os.kill(victim.pid, signal.SIGKILL)
         killed = time.monotonic()
         wait_for(lambda: victim.name not in self._seen(), START_TIMEOUT)
-        self._wait_for_workers([victim.name])
+        self._wait_until_up([victim.name])
         return victim.name, time.monotonic() - killed
 
     def rows(self) -> list[ProcessRow]:
@@ -178,7 +165,7 @@ class System:
         return self.supervisor.rows() if self.supervisor.running() else []
 
     def urls(self) -> list[str]:
-        """One line per page a person may open."""
+        """One line per page to open in a browser."""
         names = {row.name for row in self.rows()}
         lines = [f"{item.name:<10} {item.url}" for item in probes.listeners(self.settings) if item.name in names]
         return [*lines, f"{'API docs':<10} {probes.listeners(self.settings)[0].url}/docs"]
@@ -191,16 +178,22 @@ class System:
         return {**os.environ, **own, **served}
 
     def _wait_until_up(self, names: Sequence[str]) -> None:
-        pending = [item for item in probes.listeners(self.settings) if item.name in names]
-        deadline = time.monotonic() + START_TIMEOUT
+        """Wait until every listener among the programs ``names`` answers and every worker has a lease."""
+        listeners = [item for item in probes.listeners(self.settings) if item.name in names]
+        workers = [name for name in names if name.startswith(f"{WORKER}-")]
         starts: defaultdict[str, set[int]] = defaultdict(set)
-        while pending := [item for item in pending if item.problem()]:
+
+        def problem() -> tuple[str, str] | None:
+            """The first program that is not up, and why."""
             self._check_for_crashes(starts)
-            if time.monotonic() > deadline:
-                problem = pending[0].problem()
-                raise OperationError(f"{problem}\n{self.supervisor.log_tail(pending[0].name)}")
-            time.sleep(0.2)
-        self._wait_for_workers([name for name in names if name.startswith(f"{WORKER}-")])
+            for item in listeners:
+                if text := item.problem():
+                    return item.name, text
+            missing = sorted(set(workers) - self._seen()) if workers else []
+            return (missing[0], f"{missing[0]} took no lease") if missing else None
+
+        if not wait_for(lambda: not problem(), START_TIMEOUT, interval=0.2) and (found := problem()):
+            raise OperationError(f"{found[1]}; its last lines:\n{self.supervisor.log_tail(found[0])}")
 
     def _check_for_crashes(self, starts: defaultdict[str, set[int]]) -> None:
         for row in self.supervisor.rows():
@@ -209,22 +202,8 @@ class System:
                 tail = self.supervisor.log_tail(row.name)
                 raise OperationError(f"{row.name} does not stay up ({row.state}); its last lines:\n{tail}")
 
-    def _wait_for_workers(self, names: Sequence[str]) -> None:
-        starts: defaultdict[str, set[int]] = defaultdict(set)
-
-        def missing() -> list[str]:
-            seen = self._seen()
-            return [name for name in names if name not in seen]
-
-        def complete() -> bool:
-            self._check_for_crashes(starts)
-            return not missing()
-
-        if not wait_for(complete, START_TIMEOUT, interval=0.3):
-            name = missing()[0]
-            raise OperationError(f"{name} took no lease; its last lines:\n{self.supervisor.log_tail(name)}")
-
     def _seen(self) -> set[str]:
+        """The programs of the workers that have a lease."""
         return {f"{WORKER}-{name}" for name in map(_as_program, probes.workers_seen(self.settings))}
 
     def _stop_order(self) -> list[list[str]]:
@@ -266,9 +245,9 @@ def _as_program(worker: str) -> str:
 
 
 def ready_models(settings: Settings) -> tuple[ModelName, ...]:
-    """The models of ``MODELS`` that have weights and a graph, made now if need be; says which have none and why.
+    """The models of ``MODELS`` that have weights and a graph; prints which have none and why.
 
-    A model of your own is loaded once for its name.
+    Missing graphs are made. A custom model is loaded once, for its name.
 
     Raises:
         OperationError: none is ready, or two have the same name.
