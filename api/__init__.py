@@ -1,7 +1,7 @@
 """The HTTP side of Inferlane: ``python -m api``.
 
-It turns HTTP into requests for :mod:`tasks` and what :mod:`tasks` knows into JSON. It never looks at a model, never
-decodes an image and never imports a model runtime.
+Translates HTTP into calls of :mod:`tasks` and their results into JSON. It never decodes an image and never imports a
+model runtime.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["create_app"]
 def create_app(settings: Settings | None = None, *, factories: Factories | None = None) -> Flask:
     """A new API, see :func:`api.app.create_app`.
 
-    Imported when it is called: importing the package must not import what ``python -m api.http.api_keys`` runs.
+    A late import, so that ``python -m api.http.api_keys`` is not imported before it runs.
     """
     from api import app
 

@@ -15,7 +15,7 @@ from common.serving import serve, settle
 from common.settings import SettingsError, get_settings
 from worker_models.memory import return_large_buffers, share_one_arena
 
-#: Bodies from this size on, those of batches, are given back to the system when they have been dealt with; bytes.
+#: Bodies from this size on, those of batches, return their memory to the system after use; bytes.
 LARGE_BODY = 1024 * 1024
 
 
@@ -26,7 +26,7 @@ def application() -> Front:
     app = create_app(settings)
     if settings.webhook_secret:
         with app.app_context():
-            service(running_sender)  # sends what an earlier process left behind
+            service(running_sender)  # sends webhooks left by an earlier process
     return_large_buffers(LARGE_BODY)
     share_one_arena()
     settle()
@@ -44,10 +44,10 @@ def application() -> Front:
 
 
 def main() -> None:
-    """Serve until told to stop; whoever waits for an answer then still gets it."""
+    """Serve until stopped; waiting callers still get their answers."""
     settings = get_settings()
     try:
-        create_app(settings)  # what is wrong with the settings is said once, here, not by one process after the other
+        create_app(settings)  # report wrong settings once, not in each process
     except SettingsError as error:
         sys.exit(str(error))
     serve(

@@ -1,4 +1,4 @@
-"""The one place where the API is put together."""
+"""Composition root of the API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Api(Flask):
-    """Flask, told that no view or hook here is a coroutine: it would look at each of them on every request."""
+    """Flask without its check, on every request, whether a view or hook is a coroutine."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """``func`` as it is."""
@@ -35,11 +35,11 @@ class Api(Flask):
 def create_app(settings: Settings | None = None, *, factories: Factories | None = None) -> Flask:
     """A new API.
 
-    It opens no connection before the first request, so it may be created before a fork.
+    Opens no connection before the first request, so it is safe to create before a fork.
 
     Args:
         settings: by default those of the environment.
-        factories: of services, in place of their own classes, for example to inject fakes.
+        factories: replacements for service classes, such as fakes.
 
     Raises:
         SettingsError: a key or secret is malformed, or the API would be open to other machines.

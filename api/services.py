@@ -1,6 +1,6 @@
-"""The instances that a process shares: ``service(Gateway)`` is the one Gateway of the app that answers this request.
+"""Shared instances: ``service(Gateway)`` is the current app's Gateway.
 
-Each is made from the settings at its first use, since sockets and threads do not survive the fork of the server.
+Each is created from the settings at its first use, because sockets and threads do not survive the server's fork.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Services:
 
     Args:
         settings: what each is made from.
-        factories: what to call in place of a class or function, for example to inject a fake.
+        factories: replacements for classes or functions, such as fakes.
     """
 
     def __init__(self, settings: Settings, factories: Factories | None = None) -> None:
@@ -35,7 +35,7 @@ class Services:
         self._lock = threading.RLock()  # a factory may ask for other services
 
     def get(self, kind: Callable[[Settings], Service]) -> Service:
-        """The instance that ``kind``, a class or a function, makes from the settings."""
+        """The instance of ``kind``, a class or function of the settings."""
         if kind not in self._made:
             with self._lock:
                 if kind not in self._made:
@@ -46,7 +46,7 @@ class Services:
 
 
 def services() -> Services:
-    """The services of the app that answers the current request."""
+    """The services of the current app."""
     return cast("Services", current_app.extensions[EXTENSION])
 
 

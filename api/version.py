@@ -1,3 +1,3 @@
-"""The version of Inferlane that the API announces."""
+"""The version of the API."""
 
 VERSION = "0.1.0"

@@ -1,1 +1,1 @@
-"""What stands beside requests: cached answers, webhooks, the doctor. Each is one folder or file and may go alone."""
+"""Optional features: cached answers, batches, webhooks, the doctor. Each is one folder or file, removable alone."""

@@ -57,13 +57,13 @@ def _record(response: Response) -> Response:
     if g.get("role") == "admin" and response.status_code < 400 and request.method not in READ_ONLY:
         try:
             service(Activity).write(_call(), str(g.get("who", request.remote_addr)))
-        except Unavailable as error:  # the order was obeyed: a line that is lost must not make it look refused
+        except Unavailable as error:  # the order took effect; a lost log line must not turn it into an error
             log.warning("not in the activity log: %s %s: %s", request.method, request.path, error)
     return response
 
 
 def _call() -> str:
-    """Method, path, and the short members of the body that the route has read."""
+    """Method, path, and short members of the parsed body."""
     body: Mapping[str, Any] = g.get("body", {})
     members = {name: value for name, value in body.items() if isinstance(value, str | int | float)}
     return f"{request.method} {request.path} {json.dumps(members) if members else ''}"[:300].strip()

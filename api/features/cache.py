@@ -1,11 +1,11 @@
-"""Identical images: the answer to one is the answer to all, and twins that arrive together run once.
+"""Answer cache: identical images share one answer, and concurrent ones run once.
 
-The key is what an answer depends on (image, model, weights served now, ``top_k``), the priority, so that nobody waits
-in a lower lane than asked for, and the caller's API key, whose requests only it may see. The first call claims the key
-for its request id; all calls submit under that id, and the queue accepts it once and replays it to the others. So there
-is no lock, and no dead holder to wait for. An answer is shared, a request is not: only its first caller is given its id
-while it can be canceled; the others wait for its end, or get a request of their own. Off unless ``CACHE_TTL`` is set.
-Calls with an identity of their own or a deadline are left alone.
+The key covers what an answer depends on (image, model, weights served now, ``top_k``), the priority, so that no call
+waits in a lower lane than asked for, and the caller's API key, so that callers do not see each other's requests. The
+first call claims the key for its request id; all calls submit under that id, and the queue accepts it once and replays
+it to the others. So there is no lock, and no dead holder to wait for. An answer is shared, a request is not: only its
+first caller gets its id while it can be canceled; the others wait for its end, or get separate requests. Off unless
+``CACHE_TTL`` is set. Calls with an id, a key or a deadline bypass the cache.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
     from tasks.producer.gateway import Submission
     from tasks.protocol.requests import Request
 
-#: Seconds for which the list of served weights is good enough.
+#: Seconds for which the list of served weights is cached.
 FRESH = 1.0
 
 
 def applies(settings: Settings, submission: Submission, cache_control: str) -> bool:
-    """Whether this call may share an answer; ``Cache-Control: no-cache`` asks for one of its own."""
+    """Whether this call may share an answer; ``Cache-Control: no-cache`` forbids it."""
     own = submission.request_id or submission.deadline is not None or submission.callback_url
     return bool(settings.cache_ttl) and not own and "no-cache" not in cache_control
 
 
 def key(submission: Submission, weights: str, caller: str) -> str:
-    """What the answer depends on and whose it is, as 64 hexadecimal digits."""
+    """The cache key: 64 hexadecimal digits."""
     said = [submission.model_type, weights, submission.top_k, submission.priority, caller]
     return hashlib.sha256(json.dumps(said).encode() + b"\0" + submission.image).hexdigest()
 
 
 class SharedAnswers:
-    """Which request answers for a key. Raises :class:`tasks.errors.Unavailable` when Redis does not answer."""
+    """The request that owns a key. Raises :class:`tasks.errors.Unavailable` when Redis does not answer."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = prompt(settings.redis_url)
@@ -54,19 +54,19 @@ class SharedAnswers:
         self._release = self._redis.register_script((Path(__file__).parent / "release.lua").read_text())
 
     def claim(self, key: str, request_id: str, seconds: int) -> str:
-        """The request that ``key`` stands for: the given one, or the one that claimed it in the last ``seconds``."""
+        """The owner of ``key``: the given request, or the one that claimed it in the last ``seconds``."""
         with translated():
             known = self._redis.set(self._prefix + key, request_id, nx=True, get=True, ex=seconds)
         return request_id if known is None else known.decode()
 
     def release(self, key: str, request_id: str) -> None:
-        """Let ``key`` be claimed again, if it still stands for ``request_id``."""
+        """Free ``key`` if ``request_id`` still owns it."""
         with translated():
             self._release(keys=[self._prefix + key], args=[request_id])
 
 
 class ServedWeights:
-    """The weights that the live workers have, read at most once in ``FRESH`` seconds by each process."""
+    """The live workers' weights, read at most once in ``FRESH`` seconds by each process."""
 
     def __init__(self, _settings: Settings) -> None:
         self._read_at = float("-inf")
@@ -82,7 +82,7 @@ class ServedWeights:
 
 
 def shared(submission: Submission, caller: str) -> Submission:
-    """The submission under the id that every call with the same key uses, and with the key as its fingerprint."""
+    """The submission under the id shared by all calls with this key, which is its fingerprint."""
     digest = key(submission, service(ServedWeights).of(submission.model_type), caller)
     settings = app_settings()
     owner = service(SharedAnswers).claim(digest, str(uuid7()), min(settings.cache_ttl, settings.result_ttl))
@@ -90,6 +90,6 @@ def shared(submission: Submission, caller: str) -> Submission:
 
 
 def release_unanswered(submission: Submission, record: Request | None) -> None:
-    """Release the key of a request that ended without an answer; one that has not ended may still have one."""
+    """Release the key of a request that ended without an answer."""
     if record is not None and record.state.terminal and record.state is not State.SUCCEEDED:
         service(SharedAnswers).release(str(submission.fingerprint), str(submission.request_id))

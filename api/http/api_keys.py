@@ -1,7 +1,7 @@
 """API keys: random, shown once, kept as SHA-256 only. ``python -m api.http.api_keys NAME [ROLE]`` makes one.
 
-A key is 256 random bits, so a plain digest is enough at rest: there is no dictionary to try. Comparing looks at every
-known key in constant time, so neither which key matched nor how much of it can be learned from the clock.
+A key is 256 random bits, so a plain digest suffices at rest. A comparison checks every known key in constant time, so
+timing reveals neither which key matched nor how much of it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _ENTRY = re.compile(r"(?P<name>[A-Za-z0-9_.@-]{1,64}):(?P<role>user|admin):(?P<d
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a call; ``role`` is ``user`` or ``admin``, which may do all that a user may."""
+    """A caller; ``role`` is ``user`` or ``admin``, which includes ``user``."""
 
     name: str
     role: str
 
 
 class KnownKeys:
-    """The keys that are good here."""
+    """The valid keys."""
 
     def __init__(self, known: Sequence[tuple[str, Caller]]) -> None:
         self._known = [(bytes.fromhex(digest), caller) for digest, caller in known]
@@ -55,7 +55,7 @@ class KnownKeys:
         return cls(known)
 
     def caller(self, key: str) -> Caller | None:
-        """Whose key this is; None when it is nobody's."""
+        """The key's owner; None if it is invalid."""
         digest = hashlib.sha256(key.encode()).digest()
         found = None
         for known, caller in self._known:
@@ -83,10 +83,10 @@ def _admin_digest(text: str) -> str:
 
 
 def make(name: str, role: str = "user") -> tuple[str, str]:
-    """A new key and the entry of ``API_KEYS`` that makes it good.
+    """A new key and its entry for ``API_KEYS``.
 
     Raises:
-        SettingsError: the name or the role cannot be used.
+        SettingsError: invalid name or role.
     """
     key = "il_" + secrets.token_urlsafe(32)
     entry = f"{name}:{role}:{hashlib.sha256(key.encode()).hexdigest()}"

@@ -1,9 +1,8 @@
-"""Who may call which route.
+"""Authorization: which role may call which route.
 
-Each route declares its role where it is defined; :func:`roles` collects them into the one table that a test walks. A
-``public`` route asks for nothing. A ``user`` route asks for a key unless the installation runs without (``AUTH``),
-which it may do on a loopback address only, and then for calls that name it as such. An ``admin`` route always asks for
-an admin's key.
+Each route declares its role where it is defined; a test walks the table of :func:`roles`. A ``public`` route needs no
+key. A ``user`` route needs one unless the installation runs without (``AUTH``), which is limited to loopback addresses
+and loopback host names. An ``admin`` route always needs an admin's key.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
     from common.settings import Settings
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="inferlane"'}
-#: Routes of others (Swagger UI, the document) that declare nothing.
+#: Third-party routes (Swagger UI, the document), which declare no role.
 ELSEWHERE = "public"
-#: What a plain ADMIN_KEY must have where others reach the API: characters, and different ones.
+#: Least length, and distinct characters, of a plain ADMIN_KEY off loopback.
 LENGTH, DIFFERENT = 16, 8
 
 
@@ -41,7 +40,7 @@ def register(app: Flask, settings: Settings) -> None:
     """Check the caller of every request of ``app``.
 
     Raises:
-        SettingsError: the API would be open to other machines, or to those that guess.
+        SettingsError: other machines could use the API without a key, or guess it.
     """
     keys = KnownKeys.of(settings)
     asked = needs_key(settings, keys)
@@ -69,9 +68,9 @@ def register(app: Flask, settings: Settings) -> None:
 
 
 def admits(app: Flask, settings: Settings) -> Callable[[dict[str, Any]], bool]:
-    """Whether a request's caller is known and its route exists, judged by the headers before a large body is read.
+    """Whether a large body should be read: by its headers, the caller is known and the route exists.
 
-    The application itself refuses the others; this only says that it will not want the body.
+    The application refuses the others itself; this only avoids reading their bodies.
     """
     keys = KnownKeys.of(settings)
     asked = needs_key(settings, keys)
@@ -91,7 +90,7 @@ def needs_key(settings: Settings, keys: KnownKeys) -> bool:
     """Whether user routes ask for a key.
 
     Raises:
-        SettingsError: they would not, and other machines could reach them.
+        SettingsError: they would not, on an address that is not loopback.
     """
     if settings.auth == "on" or (settings.auth == "auto" and settings.api_keys):
         if not keys:
@@ -106,7 +105,7 @@ def needs_key(settings: Settings, keys: KnownKeys) -> bool:
 
 
 def _refuse_weak_key(settings: Settings) -> None:
-    """Refuse an ADMIN_KEY that can be guessed where others may try; one that is kept hashed cannot be judged."""
+    """Refuse a weak ADMIN_KEY off loopback; a hashed one cannot be checked."""
     key = settings.admin_key
     if not key or key.startswith("sha256:") or (loopback(settings.api_host) and loopback(settings.dashboard_host)):
         return
@@ -122,7 +121,7 @@ def _host_of(url: str) -> str:
 
 
 def role_of(endpoint: str | None) -> str:
-    """The role that the route asks for; a path that does not exist needs none to be told so."""
+    """The role of the route; unknown paths are public."""
     return str(getattr(current_app.view_functions.get(endpoint or ""), "role", ELSEWHERE))
 
 

@@ -1,7 +1,6 @@
-"""Names each HTTP exchange so that a caller, the log and the worker can speak of the same one.
+"""Correlation ids: one name for an exchange in the answer, the log and the worker.
 
-``X-Request-ID`` is echoed when it is harmless, otherwise replaced; the W3C ``traceparent`` is passed on to the worker
-with the request. Neither decides anything.
+A valid ``X-Request-ID`` is echoed, another replaced; the W3C ``traceparent`` travels to the worker with the request.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-
 
 
 def register(app: Flask) -> None:
-    """Give every request of ``app`` an id, and every answer the same and what :func:`add_headers` was given."""
+    """Give every request of ``app`` an id, and its answer the id and the headers of :func:`add_headers`."""
     app.before_request(_begin)
     app.after_request(_end)
 
@@ -33,7 +32,7 @@ def _begin() -> None:
     given = request.headers.get(HEADER, "")
     g.headers = {}
     g.correlation_id = given if _HARMLESS.fullmatch(given) else secrets.token_hex(16)
-    # Until this thread's next request every line it writes has the id: what an answer names is found in the log.
+    # Every log line of this thread has the id until its next request.
     bind_contextvars(request_id=g.correlation_id)
 
 
@@ -44,12 +43,12 @@ def _end(response: Response) -> Response:
 
 
 def add_headers(headers: Mapping[str, str]) -> None:
-    """Set these on the answer to the current request, also if that is an error."""
+    """Set headers of the current answer, even if it is an error."""
     g.headers.update(headers)
 
 
 def traceparent() -> str:
-    """The caller's ``traceparent`` when it is well formed, else a new unsampled one."""
+    """The caller's ``traceparent`` if it is valid, else a new unsampled one."""
     given = request.headers.get("traceparent", "").strip().lower()
     if _TRACEPARENT.fullmatch(given):
         return given

@@ -1,7 +1,6 @@
 """Translates every error of the layers below, and of Flask itself, into a :class:`~api.http.problems.Problem`.
 
-This is the one edge where the tree of :mod:`tasks.errors` meets HTTP. Nothing here decides what went wrong; it only
-says it in the caller's language.
+This is where the tree of :mod:`tasks.errors` meets HTTP.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def register(app: Flask) -> None:
 
 
 def from_task(error: TaskError) -> Problem:
-    """The problem that tells a caller about ``error``."""
+    """The problem for ``error``."""
     code = error.code if error.code in PROBLEM_TYPES else "internal_error"
     members = {"models": known_models()} if isinstance(error, UnsupportedModel) else {}
     return Problem(code, str(error), retryable=error.retryable, retry_after=error.retry_after, members=members)
@@ -42,9 +41,9 @@ def known_models() -> list[str]:
 
 
 def from_outcome(record: Request) -> Problem:
-    """The problem for a request that ended without predictions, for a caller who waited for it.
+    """The problem for a waiting caller whose request ended without predictions.
 
-    A state other than failed has its own code; a failure keeps the code the worker gave it when the table knows it.
+    A state other than failed has its own code; a failure keeps the worker's code if the table has it.
     """
     error = record.error or {}
     code = str(error.get("code", record.state.value))
@@ -57,7 +56,7 @@ def from_outcome(record: Request) -> Problem:
 
 
 def from_http(error: HTTPException) -> Response:
-    """The answer for an error that Flask or Werkzeug raised; a redirect passes as it is."""
+    """The answer for an error of Flask or Werkzeug; redirects pass unchanged."""
     status = error.code or 500
     if status < 400:
         return error.get_response()
@@ -76,7 +75,7 @@ def _detail(error: HTTPException, status: int) -> str:
 
 
 def _field_errors(error: HTTPException) -> list[dict[str, str]]:
-    """What webargs found wrong, one entry per field."""
+    """Validation errors of webargs, one entry per field."""
     messages = (getattr(error, "data", None) or {}).get("messages", {})
     return [
         {"name": str(name), "detail": " ".join(map(str, details))}

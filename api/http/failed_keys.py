@@ -1,7 +1,7 @@
-"""Limits how many wrong API keys may come from an address, so that nobody finds one by trying.
+"""Limits wrong API keys per address, against guessing.
 
-In each API process an address may send ``MOST`` wrong keys in any ``WINDOW`` seconds; beyond that, keys from there are
-not even compared. A key that was good from an address stays so: callers that share their address with an attacker (a
+In each API process an address may send ``MOST`` wrong keys in any ``WINDOW`` seconds; further keys from there are not
+compared. A key that was valid from an address stays valid, so callers that share an address with an attacker (behind a
 proxy, the dashboard) are not locked out.
 """
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from api.http.api_keys import Caller, KnownKeys
 
 MOST, WINDOW = 30, 60.0
-STEP = WINDOW / MOST  # seconds after which one more may be tried
-KEPT = 10_000  # addresses, and good keys
+STEP = WINDOW / MOST  # seconds until one more try
+KEPT = 10_000  # addresses, and valid keys
 
 
 class FailedKeyLimiter:
@@ -32,11 +32,11 @@ class FailedKeyLimiter:
     def __init__(self, keys: KnownKeys, clock: Callable[[], float] = time.monotonic) -> None:
         self._keys, self._clock = keys, clock
         self._lock = threading.Lock()
-        self._full_at: OrderedDict[str, float] = OrderedDict()  # when an address has all its tries again
+        self._full_at: OrderedDict[str, float] = OrderedDict()  # when an address has all its tries back
         self._good: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
     def caller(self, key: str, address: str) -> Caller | None:
-        """Whose key this is; None when it is nobody's.
+        """The key's owner; None if it is invalid.
 
         Raises:
             Problem: ``rate_limited``, too many wrong ones came from ``address``.
@@ -54,7 +54,7 @@ class FailedKeyLimiter:
         return caller
 
     def _take(self, source: str) -> None:
-        """Count one as wrong before it is compared, so that many at once get no further than one after the other."""
+        """Count a try before the comparison, so that concurrent tries do not exceed the limit."""
         now = self._clock()
         full_at = max(self._full_at.get(source, now), now) + STEP
         if full_at - now > WINDOW:
@@ -63,7 +63,7 @@ class FailedKeyLimiter:
 
 
 def _source(address: str) -> str:
-    """Whom an address stands for: itself, or the network of a host that has a whole one (IPv6)."""
+    """The limited unit: an IPv4 address, or an IPv6 host's network."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -72,7 +72,7 @@ def _source(address: str) -> str:
 
 
 def _keep(kept: OrderedDict[Any, Any], name: object, value: object) -> None:
-    """Set it; what was set longest ago makes room."""
+    """Set an entry and evict the oldest."""
     kept[name] = value
     kept.move_to_end(name)
     if len(kept) > KEPT:

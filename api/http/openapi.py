@@ -1,8 +1,8 @@
-"""The OpenAPI document: what a route declares about itself, and the pages that show it.
+"""The OpenAPI document: declarations of routes, and the pages that show it.
 
 Routes declare with :meth:`Operations.operation`; flask-smorest joins that into the document at ``/openapi.json``.
 Errors are declared by problem code, so their status codes come from the same table as the answers. ``/docs`` is Swagger
-UI with the files of ``flask-swagger-ui``: nothing is loaded from another host.
+UI from ``flask-swagger-ui``, without other hosts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROUTE = TypeVar("ROUTE", bound=Callable[..., Any])
 ASSETS = Path(flask_swagger_ui.__file__).parent / "dist"
 ASSETS_PATH = "/docs/assets/"
 EVERYWHERE = ("misdirected", "internal_error")
-#: Per role, the schemes of which one must be satisfied; the empty one is for installations that use no keys.
+#: Per role, the accepted schemes; the empty one is for installations without keys.
 SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
     "public": [],
     "user": [{"bearer": []}, {"apiKey": []}, {}],
@@ -80,7 +80,7 @@ class Answer:
 
 
 class Operations(Blueprint):  # type: ignore[misc]
-    """A flask-smorest blueprint whose routes declare what they take and answer."""
+    """A flask-smorest blueprint whose routes declare their inputs and answers."""
 
     def operation(
         self,
@@ -132,7 +132,7 @@ def _access_problems(role: str) -> tuple[str, ...]:
 
 
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Both, where a status in both may come with the media types of either."""
+    """Both merged; a status in both has the media types of either."""
     found = {**second, **first}
     for status in first.keys() & second.keys():
         content = {**first[status].get("content", {}), **second[status]["content"]}
@@ -190,7 +190,7 @@ def create(app: Flask, version: str) -> Api:
 
 
 class _Api(Api):  # type: ignore[misc]
-    """flask-smorest without its own errors: ours are problem documents and are declared by each route."""
+    """flask-smorest without its errors: routes declare problem documents instead."""
 
     DEFAULT_ERROR_RESPONSE_NAME = None
 
@@ -199,7 +199,7 @@ class _Api(Api):  # type: ignore[misc]
 
 
 def _assets() -> FlaskBlueprint:
-    """The files that Swagger UI loads."""
+    """Serve Swagger UI's files."""
     blueprint = FlaskBlueprint("swagger-assets", __name__)
 
     @blueprint.get(f"{ASSETS_PATH}<path:name>")

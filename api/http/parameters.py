@@ -1,4 +1,4 @@
-"""Query parameters as values; a wrong one is a problem that names it."""
+"""Typed query parameters; an invalid one is a problem that names it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def moment(name: str, given: Mapping[str, str]) -> float | None:
     if text is None:
         return None
     try:
-        found = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that was not escaped arrives as a blank
+        found = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped plus sign arrives as a space
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise wrong_value(name, "must be a time like 2026-01-05T12:00:00Z") from None

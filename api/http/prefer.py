@@ -1,4 +1,4 @@
-"""The ``Prefer`` request header (RFC 7240): may the caller wait for the answer, and how long."""
+"""The ``Prefer`` request header (RFC 7240): whether and how long to wait for the answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """What the caller asked for, clamped to what is allowed.
+    """A caller's preference, within the allowed limits.
 
     Attributes:
         wait: seconds to wait for the answer; 0 answers at once.
@@ -28,7 +28,7 @@ class Preference:
 
 
 def preference(default: float | None = None) -> Preference:
-    """What the caller of the current request asks for, by default to wait; announces it in the answer."""
+    """The preference of the current request, by default to wait; sets ``Preference-Applied``."""
     most = app_settings().max_wait
     found = parse([request.headers.get("Prefer", "")], default=most if default is None else default, most=most)
     add_headers({"Vary": "Prefer"} | ({"Preference-Applied": found.applied} if found.applied else {}))

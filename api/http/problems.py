@@ -1,4 +1,4 @@
-"""Every error of the API is one of the problems in this table, rendered as ``application/problem+json`` (RFC 9457).
+"""The table of problems: every error of the API, as ``application/problem+json`` (RFC 9457).
 
 Routes raise :class:`Problem`; the layers below raise their own errors, which :mod:`api.http.errors` translates. The
 table is the one place that joins a machine-readable ``code`` to its HTTP status, so that ``/openapi.json``, the pages
@@ -128,7 +128,7 @@ class Problem(Exception):
         self.members = dict(members or {})
 
     def brief(self) -> dict[str, Any]:
-        """The error as an item of a batch or a request resource carries it."""
+        """The error member of a batch item or request resource."""
         return {"code": self.code, "message": self.detail, "retryable": self.retryable}
 
     def document(self) -> dict[str, Any]:
@@ -158,9 +158,9 @@ def wrong_value(name: str, detail: str, summary: str = "") -> Problem:
 
 
 def render(problem: Problem) -> Response:
-    """The HTTP answer for ``problem``, with ``Retry-After`` on every 429 and 503; the log gets a line of it.
+    """The logged HTTP answer for ``problem``, with ``Retry-After`` on every 429 and 503.
 
-    The line has the ``request_id`` that the answer names, as all lines of a request have (:mod:`api.http.correlation`).
+    The log line has the answer's ``request_id`` (:mod:`api.http.correlation`).
     """
     level = logging.WARNING if problem.status >= 500 else logging.INFO
     if in_request():

@@ -1,4 +1,4 @@
-"""``RATE_LIMIT``: how many calls a caller has left, counted in Redis for all API processes."""
+"""``RATE_LIMIT``: calls per caller, counted in Redis for all API processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Budgets:
-    """The budget of each caller, by the generic cell rate algorithm."""
+    """Budgets of callers, by the generic cell rate algorithm."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = prompt(settings.redis_url)
@@ -41,7 +41,7 @@ class Budgets:
 
 
 def spend_call(caller: Caller | None) -> None:
-    """Take one call from the caller's budget, if calls are limited."""
+    """Take one call from the caller's budget, if there is a limit."""
     limit = app_settings().rate_limit
     if limit is None:
         return
@@ -53,10 +53,10 @@ def spend_call(caller: Caller | None) -> None:
 
 
 def spend_items(count: int) -> None:
-    """Have a call that carries ``count`` images cost as much as ``count`` calls; one has been paid for already.
+    """Charge a call with ``count`` images as ``count`` calls; one is charged already.
 
     Raises:
-        Problem: ``rate_limited``, nothing more is taken; or ``invalid_parameters`` when no budget would ever do.
+        Problem: ``rate_limited``, nothing more is taken; or ``invalid_parameters`` if it exceeds the limit itself.
     """
     limit = app_settings().rate_limit
     if limit is None or count < 2:

@@ -1,8 +1,8 @@
-"""Server-sent events: the changes of a request or a batch as they happen, without polling by the caller.
+"""Server-sent events: the changes of a request or batch, without polling.
 
-The id of an event is its place in the history, so a reader that lost its connection sends ``Last-Event-ID`` and gets
-what it missed. A stream ends with what it is about, or after ``MAX_WAIT`` seconds: an ``EventSource`` then comes back
-by itself, so no thread is held longer than by a waiting caller, and the same number of places bounds both.
+An event's id is its place in the history, so a reader resumes with ``Last-Event-ID``. A stream ends with its request or
+batch, or after ``MAX_WAIT`` seconds, when an ``EventSource`` reconnects: it holds a thread no longer than a waiting
+caller does, and MAX_WAITERS bounds both together.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flask import Response, request
 from tasks.errors import TaskError
 
 MEDIA_TYPE = "text/event-stream"
-#: Of one event, as far as OpenAPI can say it.
+#: Schema of an event, as far as OpenAPI can express it.
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {
@@ -28,10 +28,10 @@ SCHEMA: Mapping[str, Any] = {
         "retry": {"type": "integer"},
     },
 }
-#: Seconds between looks while nothing ends; an end is heard of at once.
+#: Seconds between polls; an end is noticed at once.
 STEP = 0.5
 PING = 10.0
-RECONNECT = 500  # milliseconds after which a reader should come back
+RECONNECT = 500  # milliseconds until a reader should reconnect
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Event:
     data: Any
 
     def text(self) -> str:
-        """As it goes over the wire."""
+        """The event on the wire."""
         data = json.dumps(self.data, separators=(",", ":"), allow_nan=False)
         return f"id: {self.place}\nevent: {self.name}\ndata: {data}\n\n"
 
@@ -53,15 +53,15 @@ Look = Callable[[int, float], tuple[Sequence[Event], bool]]
 
 
 def last_seen() -> int:
-    """The place of the last event the reader had, from ``Last-Event-ID``; -1 when it had none."""
+    """The place in ``Last-Event-ID``; -1 without one."""
     text = request.headers.get("Last-Event-ID", "")
     return int(text[:9]) if text.isascii() and text.isdigit() else -1
 
 
 def stream(look: Look, longest: float) -> Response:
-    """The events that ``look`` finds, for at most ``longest`` seconds; 204 when there will be none ever again.
+    """The events of ``look``, for at most ``longest`` seconds; 204 if there will be no more.
 
-    ``look`` is called once before the answer begins, so that its errors become problem documents.
+    ``look`` runs once before the answer begins, so that its errors become problem documents.
     """
     seen = last_seen()
     events, over = look(seen, 0)
@@ -88,4 +88,4 @@ def _lines(look: Look, events: Sequence[Event], seen: int, *, over: bool, ends: 
         try:
             events, over = look(seen, STEP)
         except TaskError:
-            return  # Redis is away or the places are taken: the reader comes back and is told so
+            return  # no Redis or too many waiters: the reader reconnects and gets the error

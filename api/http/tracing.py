@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks.producer.tracing import provider, traced_gateway  # first: says what to install when the packages are missing
+from tasks.producer.tracing import provider, traced_gateway  # first: it explains missing packages
 
 from opentelemetry.instrumentation.flask import FlaskInstrumentor  # isort: skip
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register", "traced_gateway"]
 
-#: Asked every few seconds by machines; their spans would bury all others.
+#: Polled every few seconds by machines; their spans would bury all others.
 PROBES = "livez,readyz,health,metrics,ops/snapshot"
 
 

@@ -1,7 +1,7 @@
-"""Looks at the headers of an image and never decodes it: refuses in milliseconds what no worker could answer.
+"""Checks image headers without decoding: refuses in milliseconds what no worker could answer.
 
 This keeps text files and decompression bombs out without Pillow in this process. The parser and the limits are the
-workers' own (:mod:`worker_models.headers`, :mod:`worker_models.limits`); the worker that decodes has the last word.
+workers' own (:mod:`worker_models.headers`, :mod:`worker_models.limits`); the worker that decodes may still refuse.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp"
 
 
 def check(data: bytes, limits: Limits) -> Header:
-    """The header of ``data``; a problem when it is not an image within the limits."""
+    """The header of ``data``; a problem if it is not an image within the limits."""
     try:
         return limits.check(data)
     except InvalidInput as error:
@@ -27,7 +27,7 @@ def check(data: bytes, limits: Limits) -> Header:
 
 
 def check_bytes(size: int, limits: Limits) -> None:
-    """Refuse an image of so many bytes when that is over the limit."""
+    """Refuse an image that exceeds the limit in bytes."""
     try:
         limits.check_bytes(size)
     except ImageTooLarge as error:
@@ -35,7 +35,7 @@ def check_bytes(size: int, limits: Limits) -> None:
 
 
 def media_type(data: bytes) -> str:
-    """The media type of an image; that of any bytes where it is none."""
+    """The media type of an image; that of any bytes for other data."""
     try:
         return f"image/{read_header(data).format.lower()}"
     except InvalidInput:
@@ -43,6 +43,6 @@ def media_type(data: bytes) -> str:
 
 
 def problem(error: InvalidInput) -> Problem:
-    """The problem that tells a caller about ``error``."""
+    """The problem for ``error``."""
     text = str(error)
     return Problem(error.code, f"{text[:1].upper()}{text[1:]}.")

@@ -1,7 +1,7 @@
 """Turns the body of ``POST /inference`` into a Submission: JSON with base64, multipart, or the raw image.
 
-Parsed by hand because a schema library would copy and walk a body of many megabytes; the rules are in :data:`FIELDS`
-and are published in the OpenAPI document from there. Nothing here touches Redis.
+Parsed by hand, because a schema library would copy and walk a body of many megabytes; :data:`FIELDS` has the rules,
+also for the OpenAPI document. Nothing here touches Redis.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ACCEPT_POST = ", ".join(("application/json", "multipart/form-data", *images.MEDI
 MAX_TOP_K = 1000
 MAX_URL = 2000
 MAX_DEADLINE = 86_400.0  # seconds
-#: Bytes of an unread body that are read for the sake of the connection, and how many at a time.
+#: Bytes of a refused body that are read to keep the connection, and the chunk size.
 DRAINED, DRAIN_CHUNK = 4 * 1024 * 1024, 64 * 1024
 #: A URL path cannot carry ``.`` and ``..``: clients and proxies resolve them.
 ID_PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$"
@@ -77,7 +77,7 @@ def _deadline(value: Any) -> float:
     raise ValueError(f"must be a number of seconds above 0 and at most {MAX_DEADLINE:.0f}")
 
 
-#: How each parameter of a request is checked, whatever kind of body or query it came in.
+#: The check of each parameter, in any kind of body or query.
 FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "model_type": _text,
     "priority": _priority,
@@ -89,7 +89,7 @@ FIELDS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-#: The parameters that change the answer, and what they are when they are not given.
+#: The parameters that change the answer, and their defaults.
 DECISIVE: Mapping[str, Any] = {
     name: Submission.__dataclass_fields__[name].default for name in ("model_type", "priority", "top_k")
 }
@@ -97,22 +97,22 @@ DECISIVE: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An image and the parameters that came with it, checked."""
+    """An image with its validated parameters."""
 
     image: bytes
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        """What makes two requests the same: the image and the parameters that change the answer.
+        """The identity of a request: the image and the parameters that change the answer.
 
-        A default that is spelled out is the same as one that is left out.
+        An explicit default equals an omitted one.
         """
         given = ((self.parameters.get(name), default) for name, default in DECISIVE.items())
         said = [None if value == default else value for value, default in given]
         return hashlib.sha256(json.dumps(said).encode() + b"\0" + self.image).hexdigest()
 
     def submission(self, **more: Any) -> Submission:
-        """The Submission; ``more`` wins over what the caller sent. It has a fingerprint when it has an id."""
+        """The Submission; ``more`` overrides the caller's values. It has a fingerprint if it has an id."""
         members = {"model_type": ANY, **self.parameters, **more}
         if members.get("request_id"):
             members["fingerprint"] = self.fingerprint()
@@ -120,7 +120,7 @@ class Draft:
 
 
 def read(request: Request, limits: Limits) -> Draft:
-    """The one image in ``request`` with its parameters; what the body says wins over the query."""
+    """The image in ``request`` with its parameters; the body overrides the query."""
     kind, asked = request.mimetype, parameters(request.args.to_dict())  # a MultiDict raises for each name it lacks
     if kind == "application/json":
         return from_json(load_json(request), limits, asked)
@@ -141,12 +141,12 @@ def idempotency_key() -> str | None:
         return None
     if len(key) > 255:
         raise wrong_value("Idempotency-Key", "must have at most 255 characters", "The Idempotency-Key is too long.")
-    mine = f"{g.key_name}\0{key}"  # two callers may use the same word
+    mine = f"{g.key_name}\0{key}"  # two callers may use the same key
     return "key-" + hashlib.blake2b(mine.encode(), digest_size=16).hexdigest()
 
 
 def unsupported_media_type(request: Request, accept: str = ACCEPT_POST) -> Problem:
-    """415 with what would be accepted; an empty body without a type is told to send something."""
+    """415 with the accepted types, or ``empty_body`` for an empty one without a type."""
     if not request.mimetype and not request.content_length:
         return Problem("empty_body", "Send an image: JSON with base64, multipart/form-data, or the raw bytes.")
     said = request.mimetype or "no Content-Type"
@@ -154,10 +154,10 @@ def unsupported_media_type(request: Request, accept: str = ACCEPT_POST) -> Probl
 
 
 def drain(response: Response) -> Response:
-    """After every request: read what an early refusal has left unread of the body.
+    """After every request: drain a body that an early refusal left unread.
 
-    A connection with something unread is closed behind the answer, and the caller's next request fails with it. Of a
-    very large body only the beginning is read, and the caller is told that the connection ends.
+    A connection with unread data is closed after the answer, and the caller's next request on it would fail. Of a very
+    large body only the beginning is read, and the answer closes the connection.
     """
     if response.status_code < 400 or "Expect" in request.headers:
         return response
@@ -172,9 +172,9 @@ def drain(response: Response) -> Response:
 
 
 def body(request: Request) -> bytes:
-    """All of the body; one that is too large is refused also when it is chunked, which Werkzeug would only cut off.
+    """The whole body; too large a one is refused even if it is chunked, which Werkzeug would truncate.
 
-    A compressed one is refused, too: it would pass the limits in size that hold for all others.
+    A compressed one is refused, too: it would evade the limits in size.
     """
     coding = request.headers.get("Content-Encoding", "").strip().lower()
     if coding not in {"", "identity"}:
@@ -201,7 +201,7 @@ def load_json(request: Request) -> dict[str, Any]:
 def from_json(given: Any, limits: Limits, defaults: Mapping[str, Any] | None = None) -> Draft:
     """One request given as a JSON object with ``data`` (base64 or a data URL).
 
-    What it leaves out is taken from the checked ``defaults``.
+    Omitted members come from the checked ``defaults``.
     """
     if not isinstance(given, Mapping):
         raise Problem("invalid_parameters", "A request must be a JSON object.")
@@ -210,7 +210,7 @@ def from_json(given: Any, limits: Limits, defaults: Mapping[str, Any] | None = N
 
 
 def draft(image: bytes, checked: Mapping[str, Any], limits: Limits) -> Draft:
-    """The draft of an image, whose header is checked."""
+    """The draft of an image with a checked header."""
     images.check(image, limits)
     return Draft(image, checked)
 
@@ -234,7 +234,7 @@ def parameters(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def decode_base64(data: Any, limits: Limits) -> bytes:
-    """The bytes of a base64 string or data URL; white space is allowed, anything else foreign is not."""
+    """The bytes of a base64 string or data URL; white space is allowed, other characters are not."""
     if not isinstance(data, str):
         raise wrong_value("data", "is missing" if data is None else "must be a string", "Send the image in data.")
     if data[:5].lower() == "data:":

@@ -1,7 +1,7 @@
-"""JSON from outside, refused by counting before it is parsed.
+"""JSON bodies, limited by counting brackets and commas before parsing.
 
-A parser makes an object for each bracket and each comma: 32 MB of ``[[],[],...`` took six seconds and a gigabyte. The
-counts take milliseconds and no memory. They are upper bounds, since brackets and commas in strings count, too.
+A parser makes an object for each: 32 MB of ``[[],[],...`` takes six seconds and a gigabyte. The counts take
+milliseconds and no memory; they are upper bounds, because brackets and commas in strings count, too.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 
 from api.http.problems import Problem
 
-#: Lists and objects; a batch has one for each item, a nested tensor one for each row.
+#: Lists and objects; a batch has one per item, a nested tensor one per row.
 MAX_CONTAINERS = 100_000
-#: Commas, of which an image as JSON numbers has one for each; four images of 512 x 512 x 3.
+#: Commas, one per number: four images of 512 x 512 x 3.
 MAX_ELEMENTS = 3_200_000
 
 
 def parse(raw: bytes, name: str = "The JSON") -> Any:
-    """What ``raw`` says; ``name`` stands for it in errors."""
+    """Parsed ``raw``; errors call it ``name``."""
     if (found := raw.count(b"[") + raw.count(b"{")) > MAX_CONTAINERS:
         raise Problem("invalid_json", f"{name} has {found} lists and objects; {MAX_CONTAINERS} are allowed.")
     if (found := raw.count(b",")) > MAX_ELEMENTS:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 MAX_PARTS = 2000
 MAX_HEADER_BYTES = 16_384
-MAX_FIELD_BYTES = 65_536  # of a part that is no file
-#: What these fields hold is a file, also where the sender names none.
+MAX_FIELD_BYTES = 65_536  # of a part that is not a file
+#: These fields are files, even without a file name.
 FILES = frozenset({"image", "images"})
 
 
@@ -64,7 +64,7 @@ def read(body: bytes, boundary: str) -> Form:
 
 
 def malformed(why: str) -> Problem:
-    """The problem of a body that is no multipart."""
+    """The problem of a malformed body."""
     return Problem("invalid_multipart", f"The multipart body is malformed: {why}.")
 
 
@@ -78,7 +78,7 @@ def _text(part: Part) -> str:
 
 
 def split(body: bytes, boundary: bytes) -> Iterator[Part]:
-    """The parts of ``body``; what stands before the first boundary and after the last is no part."""
+    """The parts of ``body``, without preamble and epilogue."""
     delimiter = b"\r\n--" + boundary
     end = len(delimiter) - 2 if body.startswith(delimiter[2:]) else _find(body, delimiter, 0)[1]
     for _ in range(MAX_PARTS):
@@ -91,7 +91,7 @@ def split(body: bytes, boundary: bytes) -> Iterator[Part]:
 
 
 def _find(body: bytes, delimiter: bytes, start: int) -> tuple[int, int]:
-    """Where the next delimiter line begins and where the delimiter itself ends.
+    """Start of the next delimiter line and end of the delimiter.
 
     A line that only begins like the delimiter belongs to the data.
     """

@@ -1,4 +1,4 @@
-"""The routes, one file per thing they are about; :data:`BLUEPRINTS` is all of them, ordered as they are documented."""
+"""The routes, one file per resource; :data:`BLUEPRINTS` is all of them, in the document's order."""
 
 from api.routes import admin, batches, dead_letters, health, images, inference, models, ops, problems, queue, v2
 

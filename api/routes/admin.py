@@ -1,7 +1,6 @@
-"""``/admin``: orders of an operator. Each takes effect with the workers' next heartbeat, and the answer says so.
+"""``/admin``: orders of operators. Each takes effect with the workers' next heartbeat.
 
-All need an administrator's key. Orders for lanes and workers that do not exist are refused: an order that no worker
-reads would look like one that was obeyed.
+All need an administrator's key. Orders for unknown lanes and workers are refused, because no worker would read them.
 """
 
 from __future__ import annotations
@@ -55,14 +54,14 @@ PURGE_BODY = _body(
     problems=declared.REDIS, operation_id="doctor", role="admin",
 )  # fmt: skip
 def get_doctor() -> Response:
-    """Look for what people get wrong when they set this up; answers also when Redis does not."""
+    """Check the installation; answers even without Redis."""
     settings = app_settings()
     found = inspect(settings, asks_for_keys=needs_key(settings, KnownKeys.of(settings)), proxied_from=_proxied_from())
     return reply({"checks": [asdict(check) for check in doctor.examine(found)], "timestamp": now()})
 
 
 def _proxied_from() -> str:
-    """The name by which a proxy in front was called; empty when no proxy says that it is one."""
+    """The host name that a proxy forwards; empty without one."""
     if not any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via")):
         return ""
     host = request.headers.get("X-Forwarded-Host") or request.host
@@ -73,7 +72,7 @@ def _proxied_from() -> str:
     "POST", "/admin/lanes/<lane>/pause", _ORDERED, problems=_LANE, operation_id="pauseLane", role="admin"
 )
 def pause_lane(lane: str) -> Response:
-    """Let workers take nothing from a lane; it goes on accepting."""
+    """Pause a lane: workers take nothing from it; it still accepts requests."""
     _check_lane(lane)
     service(Controls).pause(lane, str(g.who))
     return _ordered(lane, "paused")
@@ -83,7 +82,7 @@ def pause_lane(lane: str) -> Response:
     "POST", "/admin/lanes/<lane>/resume", _ORDERED, problems=_LANE, operation_id="resumeLane", role="admin"
 )
 def resume_lane(lane: str) -> Response:
-    """Let workers take from a lane again."""
+    """Resume a paused lane."""
     _check_lane(lane)
     service(Controls).resume(lane)
     return _ordered(lane, "resumed")
@@ -95,9 +94,9 @@ def resume_lane(lane: str) -> Response:
     problems=(*_LANE, *declared.JSON_BODY), body=PURGE_BODY, operation_id="purgeLane", role="admin",
 )  # fmt: skip
 def purge_lane(lane: str) -> Response:
-    """Cancel everything that waits in a lane; the body names the lane again, so that nobody does it by mistake.
+    """Cancel a lane's queued requests; the body repeats the lane's name as a confirmation.
 
-    What a worker has in hand goes on, a retry that waits for its time included.
+    Requests held by workers go on, pending retries included.
     """
     _check_lane(lane)
     if _json_body().get("confirm") != lane:
@@ -109,7 +108,7 @@ def purge_lane(lane: str) -> Response:
     "POST", "/admin/workers/<worker_id>/restart", _ORDERED, problems=_WORKER, operation_id="restartWorker", role="admin"
 )
 def restart_worker(worker_id: str) -> Response:
-    """Let a worker finish what it has and end; whatever supervises it starts it again."""
+    """Restart a worker: it finishes what it has and exits; its supervisor starts it again."""
     for worker in _live_workers(worker_id):
         service(Controls).restart(worker_id, str(worker["boot"]))
     return _ordered(worker_id, "restart")
@@ -119,7 +118,7 @@ def restart_worker(worker_id: str) -> Response:
     "POST", "/admin/workers/<worker_id>/drain", _ORDERED, problems=_WORKER, operation_id="drainWorker", role="admin"
 )
 def drain_worker(worker_id: str) -> Response:
-    """Let a worker finish what it has and take nothing more."""
+    """Drain a worker: it finishes what it has and takes nothing more."""
     _live_workers(worker_id)
     service(Controls).drain(worker_id)
     return _ordered(worker_id, "drain")
@@ -129,7 +128,7 @@ def drain_worker(worker_id: str) -> Response:
     "POST", "/admin/workers/<worker_id>/resume", _ORDERED, problems=_WORKER, operation_id="resumeWorker", role="admin"
 )
 def resume_worker(worker_id: str) -> Response:
-    """Let a draining worker take work again."""
+    """Resume a draining worker."""
     _live_workers(worker_id)
     service(Controls).undrain(worker_id)
     return _ordered(worker_id, "resume")
@@ -140,9 +139,9 @@ def resume_worker(worker_id: str) -> Response:
     problems=(*_WORKER, *declared.JSON_BODY), body=CHAOS_BODY, operation_id="setChaos", role="admin",
 )  # fmt: skip
 def set_chaos(worker_id: str) -> Response:
-    """Cause a fault in a worker, to see that nothing is lost; only with CHAOS_ENABLED."""
+    """Inject a fault into a worker; only with CHAOS_ENABLED."""
     if not app_settings().chaos_enabled:
-        raise Problem("forbidden", "Faults can only be caused with CHAOS_ENABLED=1.")
+        raise Problem("forbidden", "Fault injection needs CHAOS_ENABLED=1.")
     body = _json_body()
     mode = body.get("mode")
     if mode not in MODES:

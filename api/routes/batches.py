@@ -1,4 +1,4 @@
-"""``/batch_inference``: many images in one call, each with its own outcome, followed as one thing."""
+"""``/batch_inference``: many images in one call, each with its own outcome."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _document(body: Mapping[str, Any], parts: Iterator[list[str]]) -> Iterator[s
 
 
 def _wait(batch: Batch, until: float) -> None:
-    """Wait for all of them; what keeps us from waiting is no error, they are accepted."""
+    """Wait for all of them; being unable to wait is no error, they are accepted."""
     with suppress(TooManyWaiters, Unavailable):
         service(Gateway).wait_many(batch.request_ids, until - time.monotonic())
 
@@ -99,7 +99,7 @@ def _records(batch: Batch, gateway: Gateway) -> dict[str, Request]:
 
 
 def _results(members: Sequence[Member], *, seed: bool = False) -> Iterator[list[str]]:
-    """Every item as JSON, in parts; the first has been read when this returns, so that its errors can be answered."""
+    """Every item as JSON, in parts; the first is read before this returns, so that its errors can be answered."""
     records = service(Gateway).records
 
     def read(part: Sequence[Member]) -> list[str]:
@@ -130,7 +130,7 @@ def _known_batch(batch_id: str) -> Batch:
     problems=ONE, parameters=(declared.PREFER, declared.IF_NONE_MATCH), operation_id="getBatch",
 )  # fmt: skip
 def get_batch(batch_id: str) -> Response:
-    """Count how many items of a batch are where.
+    """Get a batch: its items by state.
 
     ``Prefer: wait=n`` waits up to n seconds for the end of all of them before answering.
     """
@@ -148,7 +148,7 @@ def get_batch(batch_id: str) -> Response:
     problems=ONE, operation_id="getBatchResults",
 )  # fmt: skip
 def get_results(batch_id: str) -> Response:
-    """Every item of a batch as NDJSON; those that have not ended say queued or running."""
+    """Get every item of a batch as NDJSON; open ones are queued or running."""
     parts = _results(_known_batch(batch_id).members)
     return Response(("\n".join(part) + "\n" for part in parts), mimetype=NDJSON)
 
@@ -162,7 +162,7 @@ def cancel_batch(batch_id: str) -> Response:
     batch, gateway = _known_batch(batch_id), service(Gateway)
     for record in _records(batch, gateway).values():
         if not record.state.terminal:
-            with suppress(AlreadyFinished, UnknownRequest, PurgedRequest):  # it ended while we were looking
+            with suppress(AlreadyFinished, UnknownRequest, PurgedRequest):  # it ended meanwhile
                 gateway.cancel(record.id)
     return reply(batch_resource(batch_id, batch, _records(batch, gateway)))
 

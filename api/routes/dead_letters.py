@@ -1,4 +1,4 @@
-"""``/dead_letters``: requests that were given up, for a person to look at, run again or delete."""
+"""``/dead_letters``: requests that were given up; list, requeue or delete them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ONE = ("unknown_dead_letter", *declared.REDIS)
     operation_id="listDeadLetters",
 )  # fmt: skip
 def get_dead_letters() -> Response:
-    """List the requests that were given up."""
+    """List the dead letters."""
     letters = service(DeadLetters).list(page_size(request.args))
     return reply({"dead_letters": [request_resource(letter) for letter in letters]})
 
@@ -42,7 +42,7 @@ def get_dead_letters() -> Response:
     problems=ONE, operation_id="getDeadLetter",
 )  # fmt: skip
 def get_dead_letter(request_id: str) -> Response:
-    """Look at one request that was given up."""
+    """Get one dead letter."""
     with _known(request_id):
         return reply(request_resource(service(DeadLetters).get(request_id)))
 
@@ -53,7 +53,7 @@ def get_dead_letter(request_id: str) -> Response:
     problems=(*ONE, "purged_request"), operation_id="requeueDeadLetter", role="admin",
 )  # fmt: skip
 def requeue_dead_letter(request_id: str) -> Response:
-    """Run it again from the start; 410 when its image has expired."""
+    """Requeue a dead letter; 410 when its image has expired."""
     with _known(request_id):
         return reply(request_resource(service(DeadLetters).requeue(request_id)))
 
@@ -64,7 +64,7 @@ def requeue_dead_letter(request_id: str) -> Response:
     problems=ONE, operation_id="deleteDeadLetter", role="admin",
 )  # fmt: skip
 def delete_dead_letter(request_id: str) -> Response:
-    """Take it off the list; the request stays failed."""
+    """Delete a dead letter; the request stays failed."""
     with _known(request_id):
         service(DeadLetters).delete(request_id)
     return Response(status=204)
@@ -75,4 +75,4 @@ def _known(request_id: str) -> Iterator[None]:
     try:
         yield
     except UnknownRequest:
-        raise Problem("unknown_dead_letter", f"{request_id} is no dead letter.") from None
+        raise Problem("unknown_dead_letter", f"{request_id} is not a dead letter.") from None

@@ -1,7 +1,6 @@
-"""``/health``, ``/livez``, ``/readyz``: for people, for a supervisor, for a load balancer.
+"""``/health`` for people, ``/livez`` for supervisors, ``/readyz`` for load balancers.
 
-Only ``/livez`` touches nothing; the others look at Redis, which answers or is given up within a second. None of them
-asks a worker anything: what the workers are is in their leases.
+``/livez`` checks nothing; the others read Redis, for a second at most. None asks a worker: their leases are in Redis.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ blueprint = Operations("health", __name__, description="Health checks")
     "GET", "/livez", (200, Answer("The process answers", "Liveness")), operation_id="livez", role="public"
 )
 def get_livez() -> Response:
-    """Tell that this process answers; looks at nothing else."""
+    """Check that this process answers."""
     return reply({"status": "alive"})
 
 
@@ -42,9 +41,9 @@ def get_livez() -> Response:
     operation_id="readyz", role="public",
 )  # fmt: skip
 def get_readyz() -> Response:
-    """Tell whether requests can be accepted, with the reason for each condition.
+    """Check whether requests can be accepted, with a reason for each condition.
 
-    Workers are none: what is accepted without them is kept until there are some, and :func:`get_health` says so.
+    Workers are not a condition: requests are kept until there are some, and :func:`get_health` reports it.
     """
     try:
         service(Monitor).ping()
@@ -59,10 +58,10 @@ def get_readyz() -> Response:
     operation_id="health", role="public",
 )  # fmt: skip
 def get_health() -> Response:
-    """Sum the system up in one word.
+    """Get the system's health.
 
-    ``unhealthy``: Redis does not answer, takes no writes, or is one that cannot be used. ``degraded``: something else
-    is wrong (:mod:`tasks.inspect.health`). ``healthy``: nothing is.
+    ``unhealthy``: Redis does not answer, accepts no writes, or is unsupported. ``degraded``: there are other findings
+    (:mod:`tasks.inspect.health`). ``healthy``: there are none.
     """
     monitor, settings = service(Monitor), app_settings()
     try:

@@ -1,6 +1,6 @@
-"""``/inference/{id}/image``: the photo of a request, for as long as it is kept.
+"""``/inference/{id}/image``: the image of a request, while it is kept.
 
-For administrators alone: it is somebody's photo.
+For administrators only: it is somebody's photo.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from api.services import service
 from tasks.producer.gateway import Gateway
 
 blueprint = Operations("images", __name__, description="The photo of a request")
-#: It came from outside: whatever is in it, a browser shows it as a picture or not at all.
+#: Untrusted content: a browser may show it as a picture or not at all.
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -29,7 +29,7 @@ HEADERS = {
     problems=declared.ONE_REQUEST, operation_id="getImage", role="admin",
 )  # fmt: skip
 def get_image(request_id: str) -> Response:
-    """Look at the image of a request that has not ended, or is a dead letter; the others' are deleted: 410."""
+    """Get the image of an open request or a dead letter; others are deleted: 410."""
     gateway = service(Gateway)
     gateway.get(request_id)
     image = gateway.records.image(request_id)

@@ -1,4 +1,4 @@
-"""``/inference``: hand in one image, look at the request, wait for it, cancel it, list the recent ones."""
+"""``/inference``: submit an image; get, wait for, cancel and list requests."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ ANSWER_HEADERS = {
     "Idempotent-Replayed": "true when this key had been accepted before",
     "Server-Timing": "queue, decode, infer in milliseconds",
 }
-#: What the monitor pages by: time of acceptance and id of the last request of the page before.
+#: The monitor's cursor: acceptance time and id of the last request of the previous page.
 _CURSOR = re.compile(r"[0-9]{1,12}\.[0-9]{6}:[!-~]{1,300}")
 TIME = {"type": "string", "format": "date-time"}
 
@@ -75,8 +75,7 @@ TIME = {"type": "string", "format": "date-time"}
 def post_inference() -> Response:
     """Classify one image.
 
-    Waits for the answer by default, up to MAX_WAIT seconds; what has not ended by then is answered with 202 and goes
-    on.
+    Waits for the answer by default, up to MAX_WAIT seconds; then the answer is 202 and the request goes on.
     """
     settings = app_settings()
     draft = intake.read(request, Limits.of(settings))
@@ -102,9 +101,9 @@ def _submit(wanted: Submission, wish: Preference) -> tuple[Accepted, Request | N
 
 
 def _share(draft: Draft, wanted: Submission, wish: Preference) -> Response | None:
-    """An answer that others may have, too; None when there is none yet, so this call needs its own request.
+    """A shared answer; None if there is none yet, so this call needs its own request.
 
-    The request of another call is never answered with: to cancel it would cancel that call's.
+    Another call's request is never returned, because canceling it would cancel that call's.
     """
     shared = cache.shared(wanted, g.key_name)
     accepted, record = _submit(shared, wish)
@@ -129,9 +128,9 @@ def submission(draft: Draft) -> Submission:
 
 
 def wait_for(request_id: str, seconds: float) -> Request | None:
-    """The record once it has ended or ``seconds`` have passed; None when there was no place to wait.
+    """The record when it has ended or after ``seconds``; None if too many callers wait.
 
-    It is accepted by now, so nothing that keeps us from waiting may look like a refusal.
+    The request is accepted, so being unable to wait must not look like a refusal.
     """
     try:
         record: Request = service(Gateway).wait(request_id, seconds)
@@ -184,7 +183,7 @@ def _resource(record: Request) -> dict[str, Any]:
     problems=declared.ONE_REQUEST, parameters=(declared.PREFER, declared.IF_NONE_MATCH), operation_id="getRequest",
 )  # fmt: skip
 def get_inference(request_id: str) -> Response:
-    """Look at a request.
+    """Get a request.
 
     ``Prefer: wait=n`` waits up to n seconds for its end before answering.
     """
@@ -214,7 +213,7 @@ def delete_inference(request_id: str) -> Response:
     problems=(*declared.ONE_REQUEST, "already_finished"), operation_id="cancelRequest",
 )  # fmt: skip
 def cancel_inference(request_id: str) -> Response:
-    """Cancel a request, for callers that cannot send DELETE."""
+    """Cancel a request (for callers without DELETE)."""
     return _cancel(request_id)
 
 
@@ -243,7 +242,7 @@ def request_events(request_id: str) -> Response:
     def look(seen: int, wait: float) -> tuple[list[sse.Event], bool]:
         record = gateway.wait(request_id, wait)
         body = request_resource(record)
-        # A webhook comes after the end, of which this stream has told by then.
+        # A webhook comes after the end, when this stream is over.
         told = [entry for entry in body["timeline"] if entry["event"] != "webhook"]
         found = [sse.Event(place, entry["event"], entry) for place, entry in enumerate(told, 1)]
         if record.state.terminal:
@@ -271,10 +270,10 @@ def request_events(request_id: str) -> Response:
     operation_id="listRequests",
 )  # fmt: skip
 def list_inference() -> Response:
-    """List the requests of the last day that are still kept, newest first.
+    """List the requests of the last day still on record, newest first.
 
-    A call looks at no more than 2,000 records, so a page of a narrow search may be short, even empty, and yet have a
-    next_cursor: what comes before is found with that.
+    A call scans at most 2,000 records, so a page of a narrow search may be short or empty and still have a next_cursor
+    for older requests.
     """
     given = request.args
     records, cursor = service(Monitor).recent(

@@ -1,4 +1,4 @@
-"""``/models``: what ``model_type`` may say, and which live workers serve it."""
+"""``/models``: values of ``model_type``, and the live workers that serve them."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ blueprint = Operations("models", __name__, description="Which models there are")
     "GET", "/models", (200, Answer("All models", "Models")), problems=declared.REDIS, operation_id="listModels"
 )  # fmt: skip
 def get_models() -> Response:
-    """List the configured models, and those that live workers bring along."""
+    """List the configured models and those of live workers."""
     return reply({"models": model_rows(app_settings().models, service(Monitor).workers())})

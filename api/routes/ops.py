@@ -1,4 +1,4 @@
-"""``/ops``: everything a dashboard shows, in one answer; and the numbers of the last day."""
+"""``/ops``: everything a dashboard shows, in one answer; and the history of the last day."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 blueprint = Operations("dashboard", __name__, description="One answer for a dashboard")
 
-#: Seconds for which one read is good enough: a hundred open dashboards cost Redis as much as one.
+#: Seconds for which a read is cached: a hundred open dashboards cost Redis as much as one.
 FRESH = 0.5
 HISTORY = 60  # minutes
 LONGEST_STEP = 60  # minutes
@@ -38,7 +38,7 @@ RECENT = 50  # requests
 
 
 class Snapshot:
-    """The latest snapshot of one process, read again by one thread at a time when it is older than ``FRESH``."""
+    """One process's latest snapshot, refreshed by one thread at a time after ``FRESH`` seconds."""
 
     def __init__(self, _settings: Settings) -> None:
         self._lock = threading.Lock()
@@ -46,7 +46,7 @@ class Snapshot:
         self._body: dict[str, Any] = {}
 
     def body(self, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What ``read`` found at most ``FRESH`` seconds ago; errors of ``read`` pass through and are not kept."""
+        """A result of ``read`` at most ``FRESH`` seconds old; errors are not cached."""
         with self._lock:
             if time.monotonic() - self._read_at >= FRESH:
                 self._body = read()
@@ -66,7 +66,7 @@ class Snapshot:
     operation_id="history",
 )  # fmt: skip
 def get_history() -> Response:
-    """Tell how many requests came and ended, and how long they took, minute by minute or in longer steps."""
+    """Get the history: requests accepted and ended, and their latency, per minute or longer step."""
     minutes = whole("minutes", request.args, HISTORY, DAY)
     step = whole("step", request.args, 1, LONGEST_STEP)
     return reply({"as_of": now(), "step": step, "history": service(Monitor).history(max(minutes, step), step)})
@@ -80,7 +80,7 @@ def get_history() -> Response:
     operation_id="snapshot",
 )  # fmt: skip
 def get_snapshot() -> Response:
-    """Tell everything a dashboard shows, as it was at most half a second ago."""
+    """Get everything a dashboard shows, at most half a second old."""
     return reply(_read() if request.args.get("fresh") == "1" else service(Snapshot).body(_read))
 
 

@@ -1,4 +1,4 @@
-"""``/problems/{code}``: what the ``type`` of a problem document points at."""
+"""``/problems/{code}``: the target of ``type`` in a problem document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``/workers/status``, ``/queue/status``, ``/metrics``: numbers for people, dashboards and Prometheus."""
+"""``/workers/status``, ``/queue/status``, ``/metrics``: for people, dashboards and Prometheus."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def get_workers() -> Response:
     "GET", "/queue/status", (200, Answer("The queue", "Queue")), problems=declared.REDIS, operation_id="queueStatus"
 )
 def get_queue() -> Response:
-    """Tell how many requests wait, by priority and by lane."""
+    """Get the backlog, by priority and by lane."""
     lanes = service(Monitor).lanes()
     depths = {name: sum(lane["depth"] for lane in lanes if lane["priority"] == name) for name in PRIORITIES}
     return reply({
@@ -65,12 +65,12 @@ def get_queue() -> Response:
     problems=declared.REDIS, operation_id="metrics", role="public",
 )  # fmt: skip
 def get_metrics() -> Response:
-    """Counters and latencies: JSON, or Prometheus text for ``Accept: text/plain`` and OpenMetrics."""
+    """Get counters and latencies: JSON, or Prometheus text for ``Accept: text/plain`` and OpenMetrics."""
     return get_prometheus() if _wants_text() else reply(_metrics(service(Monitor)))
 
 
 def _wants_text() -> bool:
-    """Whether the best of the accepted types is one of a scraper; their version parameters defeat ``best_match``."""
+    """Whether a scraper's type is accepted best; version parameters defeat ``best_match``."""
     for value, _quality in request.accept_mimetypes:
         kind = value.partition(";")[0].strip()
         if kind in {"text/plain", "text/*", "application/openmetrics-text"}:
@@ -84,7 +84,7 @@ def _wants_text() -> bool:
     "GET", "/metrics/prometheus", *EXPOSITIONS, problems=declared.REDIS, operation_id="prometheus", role="public"
 )
 def get_prometheus() -> Response:
-    """Counters and latencies for a scraper, whatever it accepts."""
+    """Get counters and latencies as Prometheus text."""
     text, content_type = metrics.render(service(Monitor), request.headers.get("Accept", ""))
     return Response(text, content_type=content_type)
 
@@ -115,7 +115,7 @@ def _metrics(monitor: Monitor) -> dict[str, Any]:
 
 
 def _average(stage: Mapping[str, Any]) -> float | None:
-    """The mean where the histogram keeps a sum, otherwise the median."""
+    """The mean if the histogram has a sum, otherwise the median."""
     value = stage.get("mean", stage.get("p50"))
     return None if value is None else float(value)
 

@@ -1,8 +1,8 @@
 """``/v2``: the Open Inference Protocol (KServe, Triton) over the same queue, for clients such as ``tritonclient``.
 
 A model takes ``image`` (BYTES: encoded images) or in its place ``pixels`` (UINT8 or FP32, ``(n, height, width, 3)``),
-and answers ``label``, ``index`` and ``confidence`` of its best classes. The protocol knows no waiting: a call is
-answered when all its images are, or with 504 after ``MAX_WAIT``.
+and returns ``label``, ``index`` and ``confidence`` of its best classes. The protocol has no asynchronous calls: an
+answer comes when all images are done, or is 504 after ``MAX_WAIT``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ blueprint = Operations("open inference protocol", __name__, description="KServe 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 PRIORITIES = {0: "normal", 1: "high", 2: "normal", 3: "low"}  # Triton counts from 1, the highest
 LONGEST_TIMEOUT = 10**15  # microseconds; far beyond what a deadline may be
-#: What the metadata lists. Clients send every input they find there, so ``pixels``, which may take its place, is not.
+#: Inputs in the metadata. Clients send every listed input, so the alternative ``pixels`` is not listed.
 INPUT = {"name": "image", "datatype": "BYTES", "shape": [-1]}
 UNKNOWN = ("model_not_found", *declared.REDIS)
 TENSOR: dict[str, Any] = {
@@ -103,7 +103,7 @@ def get_server() -> Response:
     "GET", "/v2/health/live", (200, Answer("It answers", "V2Health")), operation_id="v2Live", role="public"
 )
 def get_live() -> Response:
-    """Tell that this process answers."""
+    """Check that this process answers."""
     return reply({"live": True})
 
 
@@ -113,7 +113,7 @@ def get_live() -> Response:
     operation_id="v2Ready", role="public",
 )  # fmt: skip
 def get_ready() -> Response:
-    """Tell whether inference requests are answered."""
+    """Check whether inference requests are answered."""
     try:
         ready = bool(_live_models())
     except Unavailable:
@@ -133,7 +133,7 @@ def _live_models() -> set[str]:
     problems=UNKNOWN, operation_id="v2ModelVersion", summary="Describe a version of a model.",
 )  # fmt: skip
 def get_model(model: str, version: str | None = None) -> Response:
-    """Describe a model: what it takes and what it answers."""
+    """Describe a model's inputs and outputs."""
     row = _known(model, version)
     outputs = [{"name": name, "datatype": item.datatype, "shape": [-1, -1]} for name, item in answers.OUTPUTS.items()]
     platform = ",".join(row["runtimes"]) or "none"
@@ -148,7 +148,7 @@ def get_model(model: str, version: str | None = None) -> Response:
     problems=UNKNOWN, operation_id="v2ModelVersionReady", summary="Tell whether a worker serves a version of a model.",
 )  # fmt: skip
 def get_model_ready(model: str, version: str | None = None) -> Response:
-    """Tell whether a worker serves a model."""
+    """Check whether a worker serves a model."""
     ready = _known(model, version)["available"]
     return reply({"name": model, "ready": ready}, 200 if ready else 503, {} if ready else {"Retry-After": "1"})
 
@@ -183,7 +183,7 @@ def post_infer(model: str, version: str | None = None) -> Response:
 
 
 def _known(model: str, version: str | None) -> dict[str, Any]:
-    """The row of a model as ``/models`` has it.
+    """The row of a model in ``/models``.
 
     Raises:
         Problem: 404 when there is no such model or version.
@@ -209,7 +209,7 @@ def _header_length() -> int | None:
 
 
 def _submissions(model: str, wanted: InferRequest) -> Iterator[Submission]:
-    """One submission per image, with ids of its own: the protocol's id is for the caller only."""
+    """One submission per image, with generated ids: the protocol's id is for the caller only."""
     limits = Limits.of(app_settings())
     checked = intake.parameters(_parameters(model, wanted))
     group, parent = uuid7(), traceparent()
@@ -232,7 +232,7 @@ def _parameters(model: str, wanted: InferRequest) -> dict[str, Any]:
     if (priority := given.get("priority")) is not None:
         number = isinstance(priority, int) and not isinstance(priority, bool)
         found["priority"] = PRIORITIES.get(priority, priority) if number else priority
-    # Nobody comes back for an answer that takes longer than a call may wait, so that is the deadline of each.
+    # A late answer has no reader, so the longest wait is the deadline of each.
     microseconds = tensors.natural(given.get("timeout"), "timeout", "must be a whole number of microseconds")
     found["deadline"] = min(microseconds, LONGEST_TIMEOUT) / 1e6 or min(app_settings().max_wait, intake.MAX_DEADLINE)
     return found
@@ -255,8 +255,8 @@ def _run(submissions: Sequence[Submission]) -> list[Request]:
     """The ended requests, in order.
 
     Raises:
-        Problem, TaskError: the first thing that kept one of them from being answered. What refuses them refuses all,
-            before one is accepted: a caller of this protocol has no other way to learn of the rest.
+        Problem, TaskError: the first error of any of them. A refusal refuses all before any is accepted, because the
+            protocol cannot report partial results.
     """
     records = service(Gateway).submit_all_and_wait(submissions, app_settings().max_wait)
     for record in records:

@@ -1,4 +1,4 @@
-"""How records become answers: resources, their schemas for the document, examples, Prometheus text.
+"""From records to answers: resources, their schemas and examples, Prometheus text.
 
-Reads nothing from Redis: a route hands in what it read. A new field goes into resources and schemas.
+Routes read Redis and pass records in. A new field goes into resources and schemas.
 """

@@ -1,7 +1,7 @@
 """The monitor's numbers in the text formats of Prometheus and OpenMetrics.
 
-Nothing is counted in this process: every value is read from Redis at scrape time, so any number of API processes tell
-the same and a restart loses nothing. Names carry base units; no label has an unbounded set of values.
+Every value is read from Redis at scrape time, so all API processes agree and a restart loses nothing. Names carry base
+units; no label has an unbounded set of values.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ENDS = ("accepted", "succeeded", "failed", "canceled", "expired")
 OPEN = ("queued", "running")
 BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64)
-#: What a worker's lease tells: name after ``inferlane_worker_``, help, value.
+#: Gauges from a worker's lease: name after ``inferlane_worker_``, help, value.
 GAUGES: Sequence[tuple[str, str, Callable[[Mapping[str, Any]], float]]] = (
     ("up", "1 for every worker with a lease.", lambda _: 1),
     ("in_flight", "Requests that a worker has.", lambda worker: worker["in_flight"]),
@@ -58,7 +58,7 @@ class _Reading(Collector):
         self._monitor = monitor
 
     def describe(self) -> list[Metric]:
-        """Nothing: registering must not read Redis."""
+        """Nothing, so that registering does not read Redis."""
         return []
 
     def collect(self) -> Iterator[Metric]:

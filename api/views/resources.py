@@ -1,9 +1,9 @@
-"""How a request looks from outside: the record of :mod:`tasks.protocol.requests` as the JSON of the HTTP contract.
+"""The request resource: a record of :mod:`tasks.protocol.requests` as JSON.
 
-Times are RFC 3339 in UTC, durations are seconds. The request resource says ``status`` in the words of the state machine
-(``queued running succeeded failed canceled expired``). Answers in the seed's synchronous form, that is the 200 of
-``POST /inference`` and the items in the 200 of ``POST /batch_inference``, say ``success`` or ``failed`` there, as the
-seed did; ``state`` has the state's own word in both, so a caller never has to know which form it reads.
+Times are RFC 3339 in UTC, durations are seconds. ``status`` is the state (``queued running succeeded failed canceled
+expired``), except in synchronous answers (the 200 of ``POST /inference`` and the items in the 200 of ``POST
+/batch_inference``): there it is ``success`` or ``failed``, as in the first version of this API. ``state`` is the state
+in both.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tasks.protocol.requests import Request
 
 
-#: ``json.dumps`` makes an encoder for each call that wants other separators than its own.
+#: One encoder, because ``json.dumps`` creates one per call for other separators than its default.
 _compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -38,17 +38,17 @@ def timestamp(epoch: float | None) -> str | None:
 
 @lru_cache(maxsize=256)
 def _second(epoch: int) -> str:
-    """A request has nine times in it, and they lie close together."""
+    """Cached: a request has nine timestamps, close together."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def now() -> str:
-    """The present as :func:`timestamp` writes it."""
+    """The current :func:`timestamp`."""
     return str(timestamp(datetime.now(UTC).timestamp()))
 
 
 def urls(request_id: str) -> dict[str, str]:
-    """Where to look at a request, cancel it and follow it; paths relative to the API's root."""
+    """Links of a request, relative to the API's root."""
     path = f"/inference/{request_id}"
     return {"self": path, "cancel": f"{path}/cancel", "events": f"{path}/events"}
 
@@ -56,7 +56,7 @@ def urls(request_id: str) -> dict[str, str]:
 def request_resource(
     record: Request, *, queue_position: int | None = None, eta: float | None = None, seed: bool = False
 ) -> dict[str, Any]:
-    """The request resource; ``seed`` says ``status`` in the seed's words."""
+    """The request resource; ``seed`` for the statuses of the first version."""
     return {
         "request_id": record.id,
         "status": seed_status(record.state) if seed else record.state.value,
@@ -92,26 +92,26 @@ def request_resource(
 
 
 def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A timeline entry with a readable time; the boot id behind a worker's name concerns nobody outside."""
+    """A timeline entry with a readable time and without boot ids."""
     worker = {"worker": str(entry["worker"]).partition("/")[0]} if "worker" in entry else {}
     return {**entry, **worker, "at": timestamp(entry["at"])}
 
 
 def seed_status(state: State) -> str:
-    """``success`` or ``failed`` for what has ended; the state's word for what has not."""
+    """``success`` or ``failed`` for an ended request, else its state."""
     if not state.terminal:
         return state.value
     return "success" if state is State.SUCCEEDED else "failed"
 
 
 def latency_ms(record: Request) -> float | None:
-    """Milliseconds from acceptance to the end; None for what has not ended."""
+    """Milliseconds from acceptance to the end; None before the end."""
     total = record.timings.get("total")
     return None if total is None else round(1000 * total, 3)
 
 
 def retries(record: Request) -> int:
-    """How often it has been started again."""
+    """Attempts after the first."""
     return max(0, record.attempts - 1)
 
 
@@ -121,14 +121,14 @@ def trace_id(traceparent: str | None) -> str | None:
 
 
 def reply(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer, compact because predictions are most of it."""
+    """A compact JSON answer."""
     return Response(_compact(body), status, headers, mimetype="application/json")
 
 
 def with_etag(response: Response, if_none_match: Any) -> Response:
-    """``response`` under a strong ETag made from its body, or a 304 when the caller has that.
+    """``response`` with a strong ETag of its body, or a 304 for a matching ``If-None-Match``.
 
-    Compared weakly (RFC 9110, 13.1.2): a proxy that compresses answers makes the ETag it passes on a weak one.
+    Compared weakly (RFC 9110, 13.1.2), because a compressing proxy weakens ETags.
     """
     response.set_etag(hashlib.blake2b(response.get_data(), digest_size=12).hexdigest())
     response.headers["Cache-Control"] = "no-cache"

@@ -1,4 +1,4 @@
-"""JSON Schema in short, for what the OpenAPI document says about bodies."""
+"""Shorthands for JSON Schema in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def mapping(description: str = "", values: Shape | None = None) -> Shape:
 def shape(
     base: Mapping[str, Shape] | None = None, *, optional: Collection[str] = (), closed: bool = False, **members: Shape
 ) -> Shape:
-    """An object with the members of ``base`` and these, all of them always there but the ``optional``.
+    """An object with the members of ``base`` and these, all required but the ``optional``.
 
-    A later version may give it more members unless it is ``closed``.
+    It may gain members in later versions unless it is ``closed``.
     """
     properties = {**(base or {}), **members}
     required = [name for name in properties if name not in optional]

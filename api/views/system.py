@@ -1,4 +1,4 @@
-"""Workers, models, health and totals as several answers have them."""
+"""Workers, models, health and totals, shared by several answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def uptime() -> float:
 
 
 def readings(monitor: Monitor, gateway: Gateway) -> Readings:
-    """What health is judged by.
+    """The input of health.
 
     Raises:
         Unavailable: Redis does not answer.
@@ -41,7 +41,7 @@ def readings(monitor: Monitor, gateway: Gateway) -> Readings:
 
 
 def health(findings: Sequence[Finding]) -> dict[str, Any]:
-    """The findings, the status that they amount to, and the same in words."""
+    """Findings, status and reasons."""
     return {
         "status": status(findings),
         "reasons": [finding.detail for finding in findings],
@@ -69,7 +69,7 @@ def stats(workers: int, total: Mapping[str, int], window: Mapping[str, float]) -
 
 
 def worker_row(worker: Mapping[str, Any], *, silent: bool = False) -> dict[str, Any]:
-    """A worker as the contract has it; ``silent`` when its lease has run out."""
+    """A worker's resource; ``silent`` when its lease has expired."""
     shown = {name: value for name, value in worker.items() if name not in {"boot", "cpu_mask"}}
     share = round(int(worker["in_flight"]) / max(1, int(worker["concurrency"])), 4)
     return {
@@ -86,7 +86,7 @@ def worker_row(worker: Mapping[str, Any], *, silent: bool = False) -> dict[str, 
 
 
 def model_rows(configured: Sequence[str], workers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The configured models, then those that only live workers bring along."""
+    """The configured models, then those of live workers only."""
     names = dict.fromkeys([*configured, *sorted(str(worker["model"]) for worker in workers)])
     return [model_row(name, workers) for name in names]
 
@@ -105,7 +105,7 @@ def model_row(name: str, workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]
 
 
 def _card(name: str) -> dict[str, Any]:
-    """What the registry says; a model of one's own (``--model package.module:factory``) is not in it."""
+    """The registry's entry; a custom model (``--model package.module:factory``) has none."""
     try:
         card = describe(name)
     except UnknownModel:

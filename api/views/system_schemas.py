@@ -9,7 +9,7 @@ from api.views.shapes import (  # isort: skip
     number, ref, shape, string, strings, time,
 )  # fmt: skip
 
-#: What a worker of an older version may not have in its lease.
+#: Members that older workers' leases lack.
 _OPTIONAL = ("intra_op_threads", "cpu_count", "versions", "configured")
 _WORKER: dict[str, Shape] = {
     "id": string("Its name"),

@@ -101,7 +101,7 @@ CASES: dict[str, Provoke] = {
     "Administrative routes are closed: no ADMIN_KEY is set.": (
         lambda api, _kept, _toy: api.client.post("/admin/lanes/high.toy/pause")
     ),
-    "Faults can only be caused with CHAOS_ENABLED=1.": (
+    "Fault injection needs CHAOS_ENABLED=1.": (
         lambda _api, kept, toy: kept.client.post(
             f"/admin/workers/{toy.node}/chaos", json={"mode": "crash"}, headers=ADMIN
         )

@@ -1,4 +1,4 @@
-"""How a batch and its items look from outside: counted from the records of its members that still exist."""
+"""The JSON of a batch and its items, counted from the records of its members that still exist."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _word(member: Member, records: Records) -> str:
 
 
 def item_resource(member: Member, records: Records, *, seed: bool = False) -> dict[str, Any]:
-    """One item with its answer or its error; ``seed`` for the words of the synchronous answer."""
+    """One item with its answer or its error; ``seed`` for the statuses of the synchronous answer."""
     record = records.get(member.request_id or "")
     status = _word(member, records)
     if seed:
@@ -67,7 +67,7 @@ def item_resource(member: Member, records: Records, *, seed: bool = False) -> di
 
 
 def _end(record: Request) -> dict[str, Any] | None:
-    """Why there is no answer, for the ends that are no failure of the model."""
+    """The error of a request that ended without a failure of the model."""
     if record.state not in {State.CANCELED, State.EXPIRED}:
         return None
     return {"code": str(record.state), "message": f"The request was {record.state}.", "retryable": False}

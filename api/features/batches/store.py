@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One item of a batch: the request it became, or the error that kept it from becoming one."""
+    """One item of a batch: its request, or the error that rejected it."""
 
     index: int
     custom_id: str | None
@@ -35,7 +35,7 @@ class Batch:
 
     @property
     def request_ids(self) -> list[str]:
-        """The requests of those members that became one."""
+        """The ids of the accepted members."""
         return [member.request_id for member in self.members if member.request_id]
 
 
@@ -49,7 +49,7 @@ class Batches:
         self._ttl = max(settings.result_ttl, settings.failure_ttl)
 
     def has_items(self, batch_id: str, fingerprint: str) -> bool:
-        """Whether the batch of this id has these items; true when there has been none of this id."""
+        """Whether the batch of this id has these items; true for a new id."""
         key = f"{self._prefix}batch_items:{batch_id}"
         with translated():
             known = self._redis.set(key, fingerprint, nx=True, get=True, ex=self._ttl)

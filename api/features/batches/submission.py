@@ -1,6 +1,6 @@
 """Reads the items of a batch from a body and submits them.
 
-An item that is bad in itself, or finds its lane full, is *rejected*: it never becomes a request, the others go on. The
+An invalid item, or one whose lane is full, is *rejected*: it never becomes a request, the others go on. The
 request of item ``i`` has the id ``<batch_id>.<i>``, so sending a batch again under its Idempotency-Key replays it.
 """
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     Items = tuple[list[Item], str | None]
 
 ACCEPT_POST = "application/json, multipart/form-data"
-#: What an item inherits from the batch when it does not say so itself; and what concerns the batch alone.
+#: Parameters that items inherit from the batch; and those of the batch alone.
 SHARED = ("model_type", "priority", "deadline", "top_k", "callback_url")
 
 
 def read() -> Items:
-    """The items of the current request, each a draft or what is wrong with it; and the batch's callback URL."""
+    """The items of the current request, each a draft or its problem; and the batch's callback URL."""
     if request.mimetype == "application/json":
         return _from_json(intake.load_json(request))
     if request.mimetype == "multipart/form-data":
@@ -89,7 +89,7 @@ def _attempt(make: Callable[[], Draft], item: Any) -> Item:
 
 
 def _check_count(name: str, count: int) -> None:
-    """Refuse a batch that has too few or too many items, or more than its caller has calls left."""
+    """Refuse a batch with too few or too many items, or with more than the caller's rate limit has left."""
     most = app_settings().max_batch_items
     if not 1 <= count <= most:
         raise wrong_value(name, f"must have 1 to {most} items, not {count}")
@@ -97,10 +97,10 @@ def _check_count(name: str, count: int) -> None:
 
 
 def known(batch_id: str, items: Sequence[Item]) -> Batch | None:
-    """The batch that this key stands for already; announces in the answer that it is sent again.
+    """The existing batch of this key; marks the answer as a replay.
 
     Raises:
-        Problem: ``idempotency_conflict``, the key stands for other items.
+        Problem: ``idempotency_conflict``, the key belongs to other items.
     """
     prints = "\n".join(item.code if isinstance(item, Problem) else item.fingerprint() for item in items)
     if not service(Batches).has_items(batch_id, hashlib.sha256(prints.encode()).hexdigest()):
@@ -112,7 +112,7 @@ def known(batch_id: str, items: Sequence[Item]) -> Batch | None:
 
 
 def submit(batch_id: str, items: Sequence[Item]) -> list[Member]:
-    """Submit the good items; Redis being away refuses the whole batch, since nothing could follow it."""
+    """Submit the valid items; without Redis the whole batch is refused."""
     more = {"batch_id": batch_id, "traceparent": traceparent(), "callback_url": None}
     good = [(f"{batch_id}.{index}", item) for index, item in enumerate(items) if isinstance(item, Draft)]
     outcomes = iter(service(Gateway).submit_many([draft.submission(request_id=name, **more) for name, draft in good]))

@@ -1,4 +1,4 @@
-"""Checks of Redis: that it keeps what was accepted, has room, and agrees on the time."""
+"""Checks of Redis: eviction, persistence, memory, clocks."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 
 from api.features.doctor.installation import Check, Checks, Installation, Look, judged
 
-#: Share of its memory above which Redis should get more before a burst fills it.
+#: Share of used memory above which a burst may fill Redis.
 NEARLY_FULL = 0.8
-#: Seconds by which two clocks may differ; deadlines, expiry and ages are computed from both.
+#: Seconds by which two clocks may differ; deadlines, expiry and ages use both.
 SKEW = 1.0
 NTP = "let NTP or chrony set the clock of every host"
 FSYNC = {
     "everysec": "everysec: up to a second of accepted requests is lost when the host itself dies, none when Redis dies",
     "always": "always: nothing acknowledged is lost; every write waits for the disk",
-    "no": "no: the kernel writes when it likes, usually after half a minute",
+    "no": "no: the kernel decides when to write, usually within half a minute",
 }
 
 
 def answers(setup: Installation) -> Checks:
-    """Redis answers, and is one that can be used."""
+    """Redis answers and is supported."""
     if setup.vitals is None:
         yield Check("redis", False, setup.outage or "Redis does not answer", "start Redis, or correct REDIS_URL")
         return
@@ -27,19 +27,19 @@ def answers(setup: Installation) -> Checks:
 
 
 def eviction(setup: Installation) -> Checks:
-    """A full Redis refuses; it forgets nothing."""
+    """Redis refuses when full instead of evicting."""
     policy = setup.vitals.policy if setup.vitals else None
     if policy is None:
-        yield Check("eviction", None, "unknown", "see that maxmemory-policy is noeviction")
+        yield Check("eviction", None, "unknown", "check that maxmemory-policy is noeviction")
         return
     wrong = [] if policy == "noeviction" else [f"maxmemory-policy is {policy}: accepted requests may be dropped"]
     yield judged("eviction", wrong, fine="noeviction", remedy="CONFIG SET maxmemory-policy noeviction, and in its file")
 
 
 def persistence(setup: Installation) -> Checks:
-    """What was accepted is on disk."""
+    """Accepted requests are persisted."""
     if setup.vitals is None or setup.vitals.appendonly is None:
-        yield Check("persistence", None, "unknown", "see that appendonly is yes")
+        yield Check("persistence", None, "unknown", "check that appendonly is yes")
         return
     wrong = []
     if not setup.vitals.appendonly:
@@ -50,17 +50,19 @@ def persistence(setup: Installation) -> Checks:
 
 
 def fsync(setup: Installation) -> Checks:
-    """It reaches the disk at least once a second."""
+    """Writes reach the disk at least once a second."""
     policy = setup.vitals.fsync if setup.vitals else None
     if policy not in FSYNC:
-        yield Check("fsync", None, "unknown: CONFIG is not allowed here", "see that appendfsync is everysec or always")
+        yield Check(
+            "fsync", None, "unknown: CONFIG is not allowed here", "check that appendfsync is everysec or always"
+        )
         return
     remedy = "CONFIG SET appendfsync everysec" if policy == "no" else ""
     yield Check("fsync", policy != "no", FSYNC[policy], remedy)
 
 
 def memory(setup: Installation) -> Checks:
-    """There is room for a burst."""
+    """Redis has memory for a burst."""
     vitals = setup.vitals
     room = (vitals.limit or vitals.host_memory) if vitals else None
     if vitals is None or not room:
@@ -74,7 +76,7 @@ def memory(setup: Installation) -> Checks:
 
 
 def clocks(setup: Installation) -> Checks:
-    """Everybody's clock agrees with Redis'."""
+    """The clocks of API and workers agree with Redis'."""
     if setup.vitals is None:
         yield Check("clock: API", None, "unknown")
         return
@@ -83,7 +85,7 @@ def clocks(setup: Installation) -> Checks:
     off = {name: seconds for name, seconds in ahead.items() if abs(seconds) > SKEW}
     silent = [str(worker["id"]) for worker in setup.workers if worker["id"] not in ahead]
     if silent and not off:
-        yield Check("clock: workers", None, "not told by " + ", ".join(silent), "run one version everywhere")
+        yield Check("clock: workers", None, "not reported by " + ", ".join(silent), "run one version everywhere")
     elif ahead:
         yield _clock("clock: workers", ahead)
 

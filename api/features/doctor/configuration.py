@@ -1,4 +1,4 @@
-"""Checks of this API's settings: durations that fit together, the order of lanes, who gets in."""
+"""Checks of this API's settings: timeouts, lane weights, access."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from urllib.parse import urlsplit
 
 from api.features.doctor.installation import Check, Checks, Installation, Look, judged
 
-#: A forward pass of a full batch may take this many times the usual before it counts as hanging.
+#: A full pass may take this many times its average before it counts as hung.
 SLACK = 10
 
 
 def durations(setup: Installation) -> Checks:
-    """A dead worker's requests run again while their callers still wait, and only what hangs is ended.
+    """A dead worker's requests run again while their callers still wait, and only hung work is ended.
 
-    Nothing is given back by age here, so no visibility timeout has to exceed the longest task; the lease takes its
-    place and must be the shortest of all.
+    Leases replace a visibility timeout, so nothing has to exceed the longest task; the lease must be the shortest.
     """
     settings = setup.settings
     noticed = settings.lease_ttl + settings.lease_renew
@@ -54,7 +53,7 @@ def order(setup: Installation) -> Checks:
 
 
 def access(setup: Installation) -> Checks:
-    """Nobody gets in from outside without a key."""
+    """Other hosts need a key."""
     if setup.asks_for_keys:
         yield Check("access", True, "user routes ask for a key")
         return

@@ -1,4 +1,4 @@
-"""What the checks look at, and what they say."""
+"""The input and the result of checks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tasks.inspect.redis_info import Examiner, Vitals
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """One result.
 
     Attributes:
-        ok: None when it cannot be known from here.
+        ok: None if it cannot be known here.
         remedy: what to do; empty when nothing is wrong.
     """
 
@@ -31,16 +31,16 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """What is known of the installation.
+    """The state of the installation.
 
     Attributes:
         settings: those of this API process.
         asks_for_keys: whether user routes ask for a key.
-        proxied_from: the name by which a proxy in front was called, ``""`` when there is none.
+        proxied_from: the host name that a proxy forwards, ``""`` without a proxy.
         versions: package -> version, in this API process.
         vitals: of Redis; None when it does not answer.
-        outage: why it does not.
-        workers: the live ones, as their leases describe them.
+        outage: why Redis does not answer.
+        workers: live workers, from their leases.
     """
 
     settings: Settings
@@ -57,7 +57,7 @@ Look = Callable[[Installation], Checks]
 
 
 def inspect(settings: Settings, **known: Any) -> Installation:
-    """This installation; ``known`` is what only the caller can tell."""
+    """This installation; ``known`` is what only the caller knows."""
     known |= {"settings": settings, "versions": _installed("celery", "kombu", "redis")}
     monitor = service(Monitor)
     try:
@@ -78,5 +78,5 @@ def _installed(*packages: str) -> dict[str, str]:
 
 
 def judged(name: str, wrong: Sequence[str], *, fine: str, remedy: str) -> Check:
-    """A check that is well unless something in ``wrong`` was found."""
+    """A check that fails if ``wrong`` is not empty."""
     return Check(name, not wrong, "; ".join(wrong) if wrong else fine, remedy if wrong else "")

@@ -1,4 +1,4 @@
-"""Checks of the workers: that there are some, that they do not fight over cores, and that all run alike."""
+"""Checks of the workers: weights, threads, versions, settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NEEDED: Mapping[str, tuple[int, ...]] = {"celery": (5, 7), "kombu": (5, 7)}
 
 
 def weights(setup: Installation) -> Checks:
-    """No model answers at random; one check per model."""
+    """No model has random weights; one check per model."""
     names = dict.fromkeys([*setup.settings.models, *sorted(str(worker["model"]) for worker in setup.workers)])
     for model in names:
         loaded = {str(worker["weights"]) for worker in setup.workers if worker["model"] == model}
@@ -27,7 +27,7 @@ def weights(setup: Installation) -> Checks:
 
 
 def threads(setup: Installation) -> Checks:
-    """The workers of a host compute with no more threads than it has cores."""
+    """The workers of a host use no more threads than it has cores."""
     hosts: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for worker in setup.workers:
         if str(worker.get("device", "cpu")).startswith("cpu"):
@@ -46,13 +46,15 @@ def threads(setup: Installation) -> Checks:
 
 def _threads(wrong: Sequence[str], unknown: Sequence[str], said: Sequence[str]) -> Check:
     if not wrong and (unknown or not said):
-        return Check("threads", None, f"not told by {', '.join(unknown)}" if unknown else "no worker computes on a CPU")
+        return Check(
+            "threads", None, f"not reported by {', '.join(unknown)}" if unknown else "no worker computes on a CPU"
+        )
     remedy = "set WORKERS_ON_HOST to the number of workers that share the host, or INTRA_OP_THREADS"
     return judged("threads", wrong, fine="; ".join(said), remedy=remedy)
 
 
 def _cores(workers: Sequence[Mapping[str, Any]]) -> int:
-    """Cores that these workers of one host may use together: all in their affinities, less what a quota takes away."""
+    """Cores available to these workers of one host: the union of their affinities, limited by quotas."""
     together = 0
     quotas = []
     for worker in workers:
@@ -64,14 +66,14 @@ def _cores(workers: Sequence[Mapping[str, Any]]) -> int:
 
 
 def versions(setup: Installation) -> Checks:
-    """The API and every worker run versions that were tested, and the same ones."""
+    """API and workers run the same, supported versions."""
     told: dict[str, Mapping[str, str] | None] = {"the API": setup.versions}
     told |= {str(worker["id"]): worker.get("versions") for worker in setup.workers}
     wrong = [line for who, found in told.items() if found is not None for line in _too_old(who, found)]
     wrong += _differences({who: found for who, found in told.items() if found is not None})
     silent = [who for who, found in told.items() if found is None]
     if silent and not wrong:
-        yield Check("versions", None, "not told by " + ", ".join(silent), "run the same version everywhere")
+        yield Check("versions", None, "not reported by " + ", ".join(silent), "run the same version everywhere")
         return
     fine = ", ".join(f"{package} {version}" for package, version in setup.versions.items())
     yield judged("versions", wrong, fine=fine, remedy="pip install -r requirements.txt, everywhere the same")
@@ -96,7 +98,7 @@ def _differences(told: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 
 def settings(setup: Installation) -> Checks:
-    """The workers run with the settings that the API reckons with."""
+    """Workers and API have the same settings."""
     ours = shared(setup.settings)
     told = {str(worker["id"]): worker.get("configured") for worker in setup.workers}
     wrong = [
@@ -107,7 +109,7 @@ def settings(setup: Installation) -> Checks:
     ]
     silent = [who for who, found in told.items() if found is None]
     if silent and not wrong:
-        yield Check("settings", None, "not told by " + ", ".join(silent), "run the same version everywhere")
+        yield Check("settings", None, "not reported by " + ", ".join(silent), "run the same version everywhere")
         return
     yield judged("settings", wrong, fine="workers and API agree", remedy="give all processes the same environment")
 

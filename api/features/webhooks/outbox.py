@@ -1,9 +1,9 @@
-"""The webhooks that are still to be sent, in Redis: by request id or batch, with the time at which each is due.
+"""Outbox in Redis: pending webhooks by request id or batch, each with its due time.
 
-An entry is made before its request is accepted and goes away when the call has been made, so a process that dies in
-between costs a repetition and never a webhook. The end of a request rings the bell; without the bell its entry comes up
-by itself, later. Who takes an entry has it alone: neither the bell nor a replay of its request makes it due before the
-call has been made or the taker has died. All times are by Redis' clock.
+An entry is added before its request is accepted and removed after the call, so a process that dies in between costs a
+repeated call and never a webhook. The end of a request rings the bell; without it the entry becomes due later by
+itself. A taken entry is exclusive: neither the bell nor a replay of its request makes it due before the call has been
+made or the taker has died. Times are by Redis' clock.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from common.settings import Settings
 
 LUA = Path(__file__).parent / "lua"
-#: Seconds after which an entry comes up without the bell.
+#: Seconds after which an entry becomes due without the bell.
 SWEEP = 30.0
-#: Seconds for which a webhook is taken: longer than one call can last, the resolver's time included.
+#: Seconds for which an entry stays taken: longer than a call can last, DNS included.
 TAKEN = 60.0
 LISTEN = 1.0
-#: What an entry for a batch begins with; no request id has a colon.
+#: Prefix of entries for batches; no request id has a colon.
 BATCH = "batch:"
 
 
 def batch_entry(batch_id: str) -> str:
-    """The entry of the webhook about a whole batch."""
+    """The entry of a batch."""
     return f"{BATCH}{batch_id}"
 
 
 class Outbox:
-    """Webhooks to be sent. Every method raises :class:`tasks.errors.Unavailable` when Redis does not answer."""
+    """Pending webhooks. Every method raises :class:`tasks.errors.Unavailable` when Redis does not answer."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = prompt(settings.redis_url)
@@ -46,17 +46,17 @@ class Outbox:
         self._put_off = self._redis.register_script((LUA / "put_off.lua").read_text())
 
     def expect(self, entry: str) -> None:
-        """There will be a webhook for this request or batch; one that is due sooner stays so."""
+        """Add an entry for this request or batch; an earlier due time stays."""
         with translated():
             self._put_off(keys=[self._due], args=[entry, SWEEP])
 
     def later(self, entry: str, seconds: float) -> None:
-        """Give back what was taken, to be looked at again in so many seconds."""
+        """Return a taken entry, due again in so many seconds."""
         with translated():
             self._put_off(keys=[self._due, self._taken], args=[entry, seconds])
 
     def listen(self) -> None:
-        """Wait up to a second for the bell; what rang, and its batch, is due at once if it is in here."""
+        """Wait up to a second for the bell; the entry it names, and its batch's, become due."""
         with translated():
             rung = self._listener.blpop([self.bell], timeout=LISTEN)
             if rung is not None:
@@ -65,29 +65,29 @@ class Outbox:
                 self._redis.zadd(self._due, {entry: 0, whole: 0}, xx=True)
 
     def ring(self, entry: str) -> None:
-        """Have it looked at now."""
+        """Make it due now."""
         with translated():
             self._redis.rpush(self.bell, entry)
 
     def take(self) -> str | None:
-        """An entry that is due; nobody else gets it until it is given back or done, or for a minute."""
+        """Take a due entry, exclusively until it is returned or done, or for a minute."""
         with translated():
             found = self._take(keys=[self._due, self._taken], args=[TAKEN])
         return found.decode() if isinstance(found, bytes) else None
 
     def failed(self, entry: str) -> int:
-        """How often sending it has failed, this time included."""
+        """Count a failed attempt; the number of them."""
         with translated():
             return int(self._redis.hincrby(self._attempts, entry, 1))
 
     def told(self, entry: str) -> str | None:
-        """The end of which its receiver has been told, as :meth:`done` was given it."""
+        """The end that its receiver was notified of, as given to :meth:`done`."""
         with translated():
             found = self._redis.get(self._told(entry))
         return found.decode() if isinstance(found, bytes) else None
 
     def done(self, entry: str, end: str | None = None) -> None:
-        """Forget it, but for the ``end`` of which its receiver has been told: a replay promises it anew."""
+        """Remove it, and remember the ``end`` that was sent: a replay adds it again."""
         with translated(), self._redis.pipeline() as pipe:
             pipe.zrem(self._taken, entry)
             pipe.hdel(self._attempts, entry)

@@ -1,7 +1,7 @@
-"""How many webhooks are on their way to each receiver, so that a slow one holds up nobody else's.
+"""Concurrency per receiver, so that a slow one does not delay others.
 
-A receiver gets several at a time only after it has answered quickly, and those that have not share a part of the
-threads. What is beyond is put off by as long as the ones ahead of it will take.
+A receiver gets several calls at a time only after a quick answer; the others share a part of the threads. Further
+calls are deferred by the expected duration of those ahead of them.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Webhooks on their way at a time, in one process: in all, and to those that are not known to be quick.
+#: Concurrent calls of one process: in all, and to receivers not known to be quick.
 MOST, MOST_SLOW = 32, 24
-#: To one receiver: that answers within QUICK seconds, that takes longer, that has not answered yet.
+#: Concurrent calls to a receiver that answers within QUICK seconds, that is slower, that has not answered yet.
 TO_QUICK, TO_SLOW, TO_UNKNOWN = 4, 2, 1
 QUICK = 1.0
-#: Seconds that a receiver is taken to need before it has answered, and the longest that a webhook is put off.
+#: Seconds assumed for a receiver's first answer, and the longest deferral.
 GUESS, LONGEST = 0.1, 30.0
 KEPT = 1000  # receivers
 
 
 @dataclass(slots=True)
 class Receiver:
-    """One receiver: what is on its way to it, how long the last took, when what was put off is through."""
+    """One receiver: calls in flight, duration of the last, when the deferred ones are due."""
 
     busy: int = 0
     seconds: float | None = None
@@ -40,7 +40,7 @@ class Receiver:
 
     @property
     def most(self) -> int:
-        """How many it may get at a time."""
+        """Its concurrency limit."""
         if self.seconds is None:
             return TO_UNKNOWN
         return TO_QUICK if self.quick else TO_SLOW
@@ -55,7 +55,7 @@ class Receivers:
         self._known: OrderedDict[str, Receiver] = OrderedDict()
 
     def enter(self, name: str) -> float:
-        """0 when a webhook may go to ``name`` now, and :meth:`leave` must follow; else the seconds to put it off."""
+        """0 if a call to ``name`` may start now, which :meth:`leave` must end; else the seconds to defer it."""
         with self._lock:
             receiver = self._known.setdefault(name, Receiver())
             self._known.move_to_end(name)
@@ -68,7 +68,7 @@ class Receivers:
             return receiver.free_at - now
 
     def leave(self, name: str, seconds: float) -> None:
-        """A webhook to ``name`` took so long."""
+        """End a call to ``name`` that took so long."""
         with self._lock:
             receiver = self._known[name]
             receiver.busy -= 1
@@ -78,5 +78,5 @@ class Receivers:
                 del self._known[idle]
 
     def _slow(self) -> int:
-        """How many are on their way to receivers that are not known to be quick."""
+        """Calls in flight to receivers not known to be quick."""
         return sum(receiver.busy for receiver in self._known.values() if not receiver.quick)

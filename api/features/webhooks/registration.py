@@ -1,4 +1,4 @@
-"""What routes do with webhooks: register one before its request is accepted, and have it sent when that has ended."""
+"""Webhooks for routes: registered before a request is accepted, sent when it has ended."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def register(url: str, entry: str) -> None:
-    """Register a webhook, before what it is about is accepted, so that a crash in between loses none.
+    """Register a webhook before its request or batch is accepted, so that a crash in between loses none.
 
     Args:
         url: the receiver.
-        entry: the request or batch, as the outbox names it.
+        entry: the request's or batch's entry in the outbox.
 
     Raises:
         Problem: webhooks are off, or the URL is not allowed.
@@ -40,7 +40,7 @@ def register(url: str, entry: str) -> None:
 
 
 def send_at_the_end(request_id: str, records: Records) -> None:
-    """Have the webhook of a request sent as soon as that ends; without this it is sent some seconds later."""
+    """Send a request's webhook as soon as it ends; without this, some seconds later."""
     outbox = service(Outbox)
     with suppress(Unavailable):
         state = records.watch(request_id, outbox.bell)
@@ -49,10 +49,10 @@ def send_at_the_end(request_id: str, records: Records) -> None:
 
 
 def send_soon(entry: str) -> None:
-    """Have an entry looked at now; without this it is looked at some seconds later."""
+    """Make an entry due now; without this, some seconds later."""
     with suppress(Unavailable):
         service(Outbox).ring(entry)
 
 
 def _unusable(why: str) -> Problem:
-    return wrong_value("callback_url", why, f"The callback_url cannot be used: {why}.")
+    return wrong_value("callback_url", why, f"The callback_url is invalid: {why}.")

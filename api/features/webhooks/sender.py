@@ -1,9 +1,8 @@
 """The thread that takes webhooks in each API process, and the threads that send them.
 
-At least once: the id of a repeated call stays the same. Once where nothing fails: a replay of a request whose end has
-been told tells nobody again. A call counts as made when the answer is a 2xx, or 410, by which a receiver says that it
-wants no more. Everything else, redirects included, is tried again after the pauses of :data:`PAUSES`, which end before
-a record expires.
+At least once, under a constant id; once where nothing fails, because a replayed request sends no second webhook. A 2xx
+ends the calls, and so does 410, by which a receiver declines. Everything else, redirects included, is retried after
+:data:`PAUSES`, which end before a record expires.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ GONE = 410
 
 
 class _NotYet(Exception):
-    """What the webhook is about has not ended; the bell will ring."""
+    """The request or batch has not ended; the bell will ring."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Webhook:
-    """One webhook: where it goes, its id, which stays the same when it is repeated, what it says, and of which end."""
+    """One webhook: URL, constant id, body, and the end it reports."""
 
     url: str
     id: str
@@ -55,12 +54,12 @@ class _Webhook:
 
     @property
     def receiver(self) -> str:
-        """Whom it keeps busy: host and port."""
+        """The receiver: host and port."""
         return urlsplit(self.url).netloc.lower()
 
 
 class Sender:
-    """Sends what is due in the outbox until :meth:`close`."""
+    """Sends due webhooks until :meth:`close`."""
 
     def __init__(self, settings: Settings, gateway: Gateway, batches: Batches, outbox: Outbox) -> None:
         self._key = signing.signer(settings.webhook_secret)
@@ -75,7 +74,7 @@ class Sender:
         threading.Thread(target=self._run, name="webhooks", daemon=True).start()
 
     def close(self) -> None:
-        """Take nothing more; what is being sent may come twice."""
+        """Stop taking; calls in flight may be repeated."""
         self._stop.set()
 
     def _run(self) -> None:
@@ -87,12 +86,12 @@ class Sender:
             except Unavailable as error:
                 log.warning("webhooks wait: %s", error)
                 self._stop.wait(1.0)
-            except Exception:  # without this thread no webhook of this process is sent any more
+            except Exception:  # this thread must survive: it sends all webhooks of this process
                 log.exception("webhooks wait")
                 self._stop.wait(1.0)
 
     def _send_next(self) -> bool:
-        """Give the entry that is due first to a thread; False when none is."""
+        """Hand the first due entry to a thread; False if there is none."""
         self._free.acquire()
         started = False
         try:
@@ -117,7 +116,7 @@ class Sender:
             self._free.release()
 
     def deliver(self, entry: str) -> None:
-        """Send the webhook of one entry if what it is about has ended and its receiver has not been told."""
+        """Send the webhook of an ended request or batch, unless its receiver was notified already."""
         batch_id = entry.removeprefix(BATCH)
         try:
             webhook = self._about_request(entry) if batch_id == entry else self._about_batch(batch_id)
@@ -144,10 +143,10 @@ class Sender:
             self._again(entry, webhook, outcome)
 
     def _about_request(self, request_id: str) -> _Webhook | None:
-        """What to send about a request; None when there is nobody to tell."""
+        """The webhook of a request; None if it has no receiver."""
         try:
             record = self._gateway.get(request_id)
-            if record.callback_url is None:  # the id belongs to another call, which wanted none
+            if record.callback_url is None:  # the id belongs to another call, without a webhook
                 return None
             if not record.state.terminal:
                 self._watch(request_id, [record])
@@ -167,13 +166,13 @@ class Sender:
             records = self._gateway.records.briefs(ids)
         body = batch_resource(batch_id, batch, {record.id: record for record in records})
         about = {"type": "batch.completed", "timestamp": now(), "data": body}
-        # Sent again under its key, a batch may have items accepted that were refused at first: that is another end.
+        # A batch replayed under its key may have more accepted items, and then ends anew.
         return _Webhook(batch.callback_url, f"msg_batch_{batch_id}", about, f"{len(ids)} accepted")
 
     def _watch(self, entry: str, records: Sequence[Request]) -> None:
-        """Let the bell ring at the end of the last of these that has not ended; return only if all have by now.
+        """Ring the bell at the end of the last open request; return only if all have ended.
 
-        The entry is put off first: the bell may ring before this returns, and then it must be due at once.
+        The entry is deferred first: if the bell rings before this returns, the entry must become due.
         """
         self._outbox.later(entry, SWEEP)
         for record in reversed(records):
@@ -182,11 +181,11 @@ class Sender:
                 raise _NotYet
 
     def _tell(self, entry: str, **what: object) -> None:
-        """Write into the timeline of the request, if it is about one, how its webhook went."""
+        """Add the webhook's outcome to the timeline of its request, if it has one."""
         self._gateway.records.remark(entry, "webhook", **what)
 
     def _call(self, entry: str, webhook: _Webhook) -> str | None:
-        """Make the call; what went wrong in a way that may pass, None when there is nothing more to do."""
+        """Make the call; a transient error, or None when there is nothing more to do."""
         body = json.dumps(webhook.about, separators=(",", ":"), allow_nan=False)
         try:
             target = targets.check(webhook.url, self._exempt)
@@ -215,12 +214,12 @@ class Sender:
 
 
 def running_sender(settings: Settings) -> Sender:
-    """A sender whose threads run; needs the context of an app."""
+    """A running sender; needs an app context."""
     sender = Sender(settings, service(Gateway), service(Batches), service(Outbox))
     sender.start()
     return sender
 
 
 def payload(record: Request) -> dict[str, Any]:
-    """What a webhook says: the kind of end, and the request resource."""
+    """The body of a webhook: the kind of end, and the request resource."""
     return {"type": f"inference.{record.state}", "timestamp": now(), "data": request_resource(record)}

@@ -1,4 +1,4 @@
-"""Standard Webhooks 1.0: the three headers by which a receiver knows a real call. The library of that name signs."""
+"""Standard Webhooks 1.0: signature headers, by the library of that name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PREFIX = "whsec_"
 
 
 def signer(secret: str) -> Webhook:
-    """What signs with ``whsec_`` plus base64.
+    """The signer for a secret of ``whsec_`` plus base64.
 
     Raises:
         SettingsError: the secret is malformed or has fewer than 24 bytes; the message does not repeat it.

@@ -1,9 +1,9 @@
-"""Where a webhook may go: a public address, decided once and then dialled as it was decided.
+"""Allowed webhook targets: public addresses, checked once and dialled as checked (no SSRF).
 
-A caller chooses the URL, so without care it could make the API call machines that only the API can reach. The name is
+A caller chooses the URL and must not reach internal machines through the API. The name is
 resolved once; if any of its addresses is not public the target is refused; the connection goes to the address that was
 checked, so a name that resolves differently the next moment (rebinding) changes nothing. Hosts listed in
-``WEBHOOK_HOSTS`` are exempt, for receivers in one's own network.
+``WEBHOOK_HOSTS`` are exempt, for internal receivers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-#: Addresses that carry another address inside, which is where they lead: NAT64 and its local form.
+#: Networks whose addresses embed the real target: NAT64 and its local form.
 _TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -22,12 +22,12 @@ Resolver = Callable[[str, int], Sequence[str]]
 
 
 class TargetRefused(Exception):
-    """A webhook may not go there; the message says why."""
+    """A forbidden target; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A checked place: ``address`` is dialled, ``host`` is what it is called (TLS, ``Host``)."""
+    """A checked target: ``address`` is dialled, ``host`` is its name (TLS, ``Host``)."""
 
     secure: bool
     host: str
@@ -38,7 +38,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """The parts of a callback URL whose form is right; nothing has been resolved."""
+    """A well-formed callback URL, not resolved yet."""
 
     secure: bool
     host: str
@@ -47,11 +47,11 @@ class Url:
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The addresses of ``host`` as the system's resolver tells them.
+    """The addresses of ``host`` by the system's resolver.
 
     Raises:
-        OSError: it does not tell any, which may pass.
-        TargetRefused: no name can look like that.
+        OSError: none, which may be transient.
+        TargetRefused: not a valid name.
     """
     try:
         return [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
@@ -60,7 +60,7 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 def parse(text: str, exempt: Collection[str]) -> Url:
-    """The URL, when its form alone does not forbid it.
+    """The parsed URL, if its form is allowed.
 
     Raises:
         TargetRefused: not an absolute https URL (http for exempt hosts), or with credentials; or its host is
@@ -88,7 +88,7 @@ def check(text: str, exempt: Collection[str], resolver: Resolver = resolve) -> T
 
     Raises:
         TargetRefused: see :func:`parse`; or one of its addresses is not public.
-        OSError: the resolver does not tell any.
+        OSError: the name does not resolve.
     """
     url = parse(text, exempt)
     addresses = [ipaddress.ip_address(found.partition("%")[0]) for found in resolver(url.host, url.port)]
@@ -102,7 +102,7 @@ def check(text: str, exempt: Collection[str], resolver: Resolver = resolve) -> T
 
 
 def public(address: Address) -> bool:
-    """Whether anybody on the internet could be at this address."""
+    """Whether the address is public."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
         if inner is not None:
@@ -113,7 +113,7 @@ def public(address: Address) -> bool:
 
 
 def _address(host: str) -> Address | None:
-    """The address that ``host`` spells, in any notation the resolver understands: ``127.1`` is ``127.0.0.1``."""
+    """The address written as ``host``, in any notation of the resolver: ``127.1`` is ``127.0.0.1``."""
     try:
         return ipaddress.ip_address(host.strip("[]"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""One webhook call: to the address that was checked, no redirects, nothing of the answer but its status."""
+"""One webhook call: to the checked address, without redirects, reading only the status."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from api.features.webhooks.targets import Target
 
 TIMEOUT = 5.0  # seconds for connecting, and for each read
-TOTAL = 10.0  # seconds for all of a call, however often something comes
+TOTAL = 10.0  # seconds for a whole call
 
 
 class _Plain(http.client.HTTPConnection):
-    """HTTP to ``target.address``; the host's name is only said in ``Host``."""
+    """HTTP to ``target.address``; the host name is only in ``Host``."""
 
     def __init__(self, target: Target) -> None:
         super().__init__(target.host, target.port, timeout=TIMEOUT)
@@ -30,9 +30,9 @@ class _Plain(http.client.HTTPConnection):
         self.sock = socket.create_connection((self._target.address, self._target.port), TIMEOUT)
 
     def hang_up(self) -> None:
-        """End the call from another thread: whatever is being read or written fails."""
+        """Abort the call from another thread: its reads and writes fail."""
         with suppress(OSError, AttributeError):  # it is not connected
-            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # TLS would take itself apart under the reader
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # a TLS shutdown would race with the reader
 
 
 class _Secure(_Plain):
@@ -46,7 +46,7 @@ class _Secure(_Plain):
         secure = ssl.create_default_context().wrap_socket(
             self.sock, server_hostname=self._target.host, do_handshake_on_connect=False
         )
-        self.sock = secure  # before the handshake, which hang_up() has to be able to end
+        self.sock = secure  # before the handshake, so that hang_up() can abort it
         secure.do_handshake()
 
 
@@ -55,7 +55,7 @@ def send(target: Target, body: bytes, headers: Mapping[str, str]) -> int:
 
     Raises:
         OSError: no connection, no TLS, or no answer in time.
-        http.client.HTTPException: the answer is no HTTP.
+        http.client.HTTPException: the answer is not HTTP.
     """
     connection = (_Secure if target.secure else _Plain)(target)
     try:
@@ -68,7 +68,7 @@ def send(target: Target, body: bytes, headers: Mapping[str, str]) -> int:
 
 @contextmanager
 def _in_time(connection: _Plain) -> Iterator[None]:
-    """Hang up after ``TOTAL`` seconds: a receiver that sends a byte now and then never meets ``TIMEOUT``.
+    """Abort after ``TOTAL`` seconds, because a byte now and then resets ``TIMEOUT``.
 
     Raises:
         TimeoutError: that happened.

@@ -1,4 +1,4 @@
-"""Writes inference answers of the Open Inference Protocol from predictions, as JSON or with binary data behind it."""
+"""Inference answers of the Open Inference Protocol, as JSON or followed by binary data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Rows = Sequence[Sequence[Mapping[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """An output every model has: its type, and its value in one prediction."""
+    """An output of every model: its type, and its value in a prediction."""
 
     datatype: str
     value: Callable[[Mapping[str, Any]], Any]
@@ -37,10 +37,10 @@ def check(request: InferRequest) -> None:
 
 
 def answer(request: InferRequest, head: Mapping[str, Any], rows: Rows) -> tuple[bytes, int | None]:
-    """The body, and where its JSON ends if binary data follows.
+    """The body, and the end of its JSON if binary data follows.
 
     Args:
-        request: says which outputs are wanted, and how.
+        request: with the wanted outputs and their form.
         head: further members of the answer, such as ``model_name``.
         rows: per image the predictions, best first; all of one length.
     """

@@ -1,4 +1,4 @@
-"""Tensors of pixels as image files, so that they travel through the queue like any other image."""
+"""Tensors of pixels as image files, so that the queue carries them like any image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def images(tensor: Tensor, limits: Limits) -> Iterator[bytes]:
     """One PNG per image of a tensor of shape ``(n, height, width, 3)``, RGB.
 
     UINT8 is 0 to 255, FP32 is 0.0 to 1.0 and is rounded to 8 bits. FP32 outside of that is refused: it is another scale
-    (0 to 255, or normalized), and an answer to it would be wrong without a sign of it.
+    (0 to 255, or normalized), and its answer would be silently wrong.
     """
     if len(tensor.shape) != 4 or tensor.shape[3] != 3 or 0 in tensor.shape:
         raise wrong(tensor.name, "must have the shape (images, height, width, 3)")
@@ -41,20 +41,20 @@ def _bytes(tensor: Tensor) -> bytes:
     if tensor.datatype != "FP32":
         raise wrong(tensor.name, "must be UINT8 or FP32")
     values = numbers(tensor, "f")
-    if not all(0.0 <= value <= 1.0 for value in values):  # no NaN is
+    if not all(0.0 <= value <= 1.0 for value in values):  # false for NaN
         raise wrong(tensor.name, "must have numbers from 0.0 to 1.0 as FP32")
     return bytes([int(value * 255 + 0.5) for value in values])
 
 
 def png(width: int, height: int, rgb: bytes) -> bytes:
-    """A PNG of 8-bit RGB rows; hardly compressed, because it lives for one trip through the queue."""
+    """A PNG of 8-bit RGB rows; hardly compressed, because it is short-lived."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(_rows(width, height, rgb), 1)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
 
 
 def _rows(width: int, height: int, rgb: bytes) -> bytearray:
-    """Each row behind the byte of its filter, which is none; moved by columns where there are fewer of those."""
+    """Each row after its filter byte (none); copied by columns where there are fewer of those."""
     row = width * 3
     rows = bytearray(height * (row + 1))
     if row < height:

@@ -1,8 +1,8 @@
-"""Reads inference requests of the Open Inference Protocol, as JSON or with Triton's binary-data extension.
+"""Inference requests of the Open Inference Protocol, as JSON or with Triton's binary-data extension.
 
-With the extension the body is the JSON object, its length told by ``Inference-Header-Content-Length``, then the raw
-bytes of each input that says ``binary_data_size``, in order. A BYTES tensor is a sequence of elements, each after its
-length as a little-endian 32-bit number; other tensors are their numbers, little-endian, row by row.
+With the extension the body is the JSON object, of ``Inference-Header-Content-Length`` bytes, then the raw bytes of each
+input with ``binary_data_size``, in order. A BYTES tensor is a sequence of elements, each after its length as a
+little-endian 32-bit number; other tensors are little-endian numbers, row by row.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An output asked for; ``classes`` > 0 asks for Triton's ``confidence:index:label`` strings, that many."""
+    """A requested output; ``classes`` > 0 is the number of Triton's ``confidence:index:label`` strings."""
 
     name: str
     binary: bool
@@ -54,12 +54,12 @@ class InferRequest:
 
 
 def wrong(name: str, detail: str) -> Problem:
-    """The problem of one wrong member."""
+    """The problem of one invalid member."""
     return wrong_value(name, detail, f"{name} {detail}.")
 
 
 def parse(body: bytes, header_length: int | None) -> InferRequest:
-    """The request in ``body``; ``header_length`` is where its JSON ends, None when it is all JSON."""
+    """The request in ``body``; ``header_length`` is the length of its JSON, None for all of it."""
     if not body:
         raise Problem("empty_body", "Send an inference request of the Open Inference Protocol v2.")
     end = len(body) if header_length is None else header_length
@@ -127,7 +127,7 @@ def _text(given: Mapping[str, Any], name: str) -> str:
 
 
 def natural(value: Any, name: str, complaint: str) -> int:
-    """``value``, a whole number from 0 on; 0 when it is not given."""
+    """``value`` as a non-negative integer; 0 if missing."""
     if value is None:
         return 0
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -168,7 +168,7 @@ def _flat(data: Any, name: str, depth: int = 0) -> Iterator[Any]:
     if not isinstance(data, list):
         if depth == 0:
             raise wrong(name, "must have its data as a list")
-        if isinstance(data, bool):  # which Python takes for a number
+        if isinstance(data, bool):  # a number to Python
             raise wrong(name, "must not have booleans as elements")
         yield data
         return

@@ -304,7 +304,7 @@ class FakeDeadLetters:
 
     def get(self, request_id: str) -> Request:
         if request_id not in self.letters:
-            raise UnknownRequest(f"{request_id} is no dead letter")
+            raise UnknownRequest(f"{request_id} is not a dead letter")
         return self.queue.kept[request_id]
 
     def requeue(self, request_id: str) -> Request:
