@@ -15,13 +15,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker_models.errors import ModelError
-from worker_models.registry import ModelCard
+from worker_models.errors import ModelError, UnknownModel
+from worker_models.registry import ModelCard, Transform
 
 if TYPE_CHECKING:
     from worker_models.network import Folded
 
 OPSET = 18
+UNKNOWN_MODEL = 3
+"""The exit status when the network cannot be imported; 1 means any other failure."""
 INPUT = "pixels"
 OUTPUT = "probabilities"
 
@@ -34,11 +36,13 @@ def export(order: Mapping[str, Any]) -> None:
     """
     from worker_models.network import build
 
-    card = ModelCard.from_json(order["card"])
+    # What says where weights come from is not needed here, and stays JSON.
+    card = order["card"] | {"transform": Transform(**order["card"]["transform"])}
+    network = build(ModelCard(**card), Path(order["path"]) if order["path"] else None)
     graph = Path(order["graph"])
     with tempfile.TemporaryDirectory(dir=graph.parent) as folder:
         part = Path(folder) / graph.name
-        write_graph(build(card, Path(order["path"]) if order["path"] else None), part)
+        write_graph(network, part)
         note = part.with_suffix(".json")
         note.write_text(json.dumps(_facts(order), indent=2) + "\n", encoding="utf-8")
         part.replace(graph)
@@ -85,15 +89,14 @@ def _version(package: str) -> str | None:
 
 
 def main() -> int:
-    """Read the order on standard input; on failure print a JSON object with the error's code and message."""
+    """Read the order on standard input; a failure is the last line on standard error."""
     try:
         export(json.load(sys.stdin))
     except ModelError as error:
-        sys.stdout.write(json.dumps({"code": error.code, "message": str(error)}) + "\n")
-        return 1
+        sys.stderr.write(" ".join(str(error).split()) + "\n")
+        return UNKNOWN_MODEL if isinstance(error, UnknownModel) else 1
     except ImportError as error:
-        message = f"exporting needs {error.name or 'torch'}, which is not installed; export where it is"
-        sys.stdout.write(json.dumps({"code": "weights_unavailable", "message": message}) + "\n")
+        sys.stderr.write(f"exporting needs {error.name or 'torch'}, which is not installed; export where it is\n")
         return 1
     return 0
 

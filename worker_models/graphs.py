@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from common.settings import Settings
-from worker_models.errors import ModelError, UnknownModel, WeightsUnavailable
+from worker_models.errors import UnknownModel, WeightsUnavailable
+from worker_models.export import UNKNOWN_MODEL
 from worker_models.weights import Weights
 
 FORMAT = 1
@@ -77,7 +77,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _export(weights: Weights, path: Path | None, graph: Path) -> None:
     order = {
-        "card": weights.card.to_json(),
+        "card": asdict(weights.card),
         "weights": weights.source,
         "identity": weights.identity,
         "path": str(path) if path else None,
@@ -89,19 +89,6 @@ def _export(weights: Weights, path: Path | None, graph: Path) -> None:
         command, input=json.dumps(order), env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise _export_error(weights, done)
-
-
-def _export_error(weights: Weights, done: subprocess.CompletedProcess[str]) -> ModelError:
-    last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-    report = _report(done.stdout)
-    kind = UnknownModel if report.get("code") == UnknownModel.code else WeightsUnavailable
-    return kind(f"{weights.card.name} could not be exported from {weights.source}: {report.get('message', last[0])}")
-
-
-def _report(text: str) -> dict[str, Any]:
-    try:
-        report = json.loads(text.strip().splitlines()[-1])
-    except (ValueError, IndexError):
-        return {}
-    return report if isinstance(report, dict) else {}
+        said = [f"exit status {done.returncode}", *done.stderr.strip().splitlines()]
+        kind = UnknownModel if done.returncode == UNKNOWN_MODEL else WeightsUnavailable
+        raise kind(f"{weights.card.name} could not be exported from {weights.source}: {said[-1]}")

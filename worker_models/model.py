@@ -6,7 +6,6 @@ imports torch when the exported graph is in the cache and onnxruntime runs it.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -20,7 +19,7 @@ from worker_models.labels import imagenet_labels
 from worker_models.limits import Limits
 from worker_models.onnx_runtime import GraphUnusable, OnnxRuntime
 from worker_models.preprocess import decode
-from worker_models.registry import ModelCard, describe
+from worker_models.registry import ModelCard, describe, import_object
 from worker_models.runtimes import Pixels, Probabilities, Runtime, choose
 from worker_models.weights import Weights, first_usable
 
@@ -148,7 +147,7 @@ def load_model(name: str, settings: Settings) -> Model:
     wanted = settings.model(name)
     if not wanted.factory:
         return load_card(describe(wanted), settings)
-    model = cast("Model", _factory(wanted.factory)(settings))
+    model = cast("Model", import_object(wanted.factory)(settings))
     if wanted == wanted.factory:
         return _checked(model, wanted.factory)
     return model if model.name == wanted else cast("Model", Renamed(model, wanted))
@@ -202,11 +201,3 @@ def _load_torch(weights: Weights, settings: Settings) -> Runtime:
     except ImportError as error:
         raise WeightsUnavailable(f"RUNTIME=torch needs {error.name}, which is not installed") from error
     return TorchRuntime(build(weights.card, weights.obtain()), settings)
-
-
-def _factory(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UnknownModel(f"the factory {name} cannot be imported: {error}") from error

@@ -5,16 +5,13 @@ Only the exporter and the torch runtime import this module; a worker that finds 
 
 from __future__ import annotations
 
-import importlib
 import pickle  # nosec B403 # for the name of an exception; files are read with weights_only
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from worker_models.errors import UnknownModel, WeightsUnavailable
-from worker_models.registry import ModelCard, Transform
-from worker_models.torch_ops import allow_torchvision
+from worker_models.errors import WeightsUnavailable
+from worker_models.registry import ModelCard, Transform, import_object
 from worker_models.weights import RANDOM_SEED
 
 
@@ -50,7 +47,7 @@ def build(card: ModelCard, path: Path | None) -> Folded:
         UnknownModel: the builder cannot be imported.
         WeightsUnavailable: the file is no state dict, or not of this network.
     """
-    builder = import_builder(card.builder)
+    builder = import_object(card.builder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
         network = builder(num_classes=card.classes)
@@ -59,21 +56,6 @@ def build(card: ModelCard, path: Path | None) -> Folded:
     if path is not None:
         _load(network, path)
     return Folded(network, card.transform).eval()
-
-
-def import_builder(name: str) -> Any:
-    """The callable ``package.module:name``.
-
-    Raises:
-        UnknownModel: there is no such module or name.
-    """
-    module, _, attribute = name.partition(":")
-    try:
-        if module.startswith("torchvision"):
-            allow_torchvision()
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UnknownModel(f"the network {name} cannot be imported: {error}") from error
 
 
 def _calibrate(network: torch.nn.Module, card: ModelCard) -> None:

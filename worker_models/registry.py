@@ -1,18 +1,19 @@
 """The models this project knows by name, and how each is described.
 
-A :class:`ModelCard` is plain data: where the network is built, how pixels become its input, where its weights can come
-from. Nothing heavy is imported here, so the API may read it. To add a model, add a card to ``_CARDS``, or keep the card
-in a package of your own and name a factory on the command line (docs/models.md).
+A :class:`ModelCard` is plain data, and nothing heavy is imported here, so the API may read it. To add a model, add a
+card to ``_CARDS``, or keep the card in a package of your own and name a factory in ``MODELS`` (docs/models.md).
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
 from worker_models.errors import UnknownModel
+from worker_models.torch_ops import allow_torchvision
 
 Triple = tuple[float, float, float]
 
@@ -34,7 +35,7 @@ class Transform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubWeights:
-    """Weights torchvision publishes: the member of its enum, its file name, and the transform they were tested with."""
+    """Weights torchvision publishes: their enum member, their file, and the transform they were tested with."""
 
     name: str
     file: str
@@ -90,31 +91,6 @@ class ModelCard:
         """How many classes the model tells apart."""
         return len(self.labels) or 1000
 
-    @property
-    def weight_sources(self) -> tuple[str, ...]:
-        """Where weights are looked for, in this order."""
-        return (f"WEIGHTS_DIR:{self.name}.pth", *(str(source) for source in (self.hub, self.package) if source))
-
-    def to_json(self) -> dict[str, Any]:
-        """The card as JSON-ready data; :meth:`from_json` reads it back."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ModelCard:
-        """The card :meth:`to_json` wrote."""
-        hub, package = data["hub"], data["package"]
-        return cls(
-            **{key: data[key] for key in ("name", "builder", "version")},
-            transform=_transform(data["transform"]),
-            hub=HubWeights(**hub | {"transform": _transform(hub["transform"])}) if hub else None,
-            package=PackagedWeights(**package) if package else None,
-            labels=tuple(data["labels"]),
-        )
-
-
-def _transform(data: Mapping[str, Any]) -> Transform:
-    return Transform(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
-
 
 _REFERENCE = Transform()
 _BICUBIC = Transform(interpolation="bicubic")
@@ -154,11 +130,6 @@ _CARDS = (
 REGISTRY: Mapping[str, ModelCard] = MappingProxyType({card.name: card for card in _CARDS})
 
 
-def model_names() -> tuple[str, ...]:
-    """The names of the built-in models, in the order they are listed here."""
-    return tuple(REGISTRY)
-
-
 def describe(name: str) -> ModelCard:
     """The card of a built-in model.
 
@@ -169,3 +140,18 @@ def describe(name: str) -> ModelCard:
         return REGISTRY[name]
     except KeyError:
         raise UnknownModel(f"no model is called {name!r}; there are {', '.join(REGISTRY)}") from None
+
+
+def import_object(name: str) -> Any:
+    """What ``package.module:attribute`` names: a network's builder, or a model's factory.
+
+    Raises:
+        UnknownModel: it cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        if module.startswith("torchvision"):
+            allow_torchvision()
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UnknownModel(f"{name} cannot be imported: {error}") from error

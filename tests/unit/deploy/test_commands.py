@@ -20,7 +20,7 @@ from tests.support.processes import Process
 from tests.support.waiting import wait_until
 from tests.unit.deploy.commands import COMMANDS, distinct, normal
 from tests.unit.deploy.files import ROOT, compose, pods, vscode
-from worker_models.registry import model_names
+from worker_models.registry import REGISTRY
 
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -58,7 +58,7 @@ WORKERS = [command for command in distinct("celery") if "worker" in command]
 @pytest.mark.parametrize("command", WORKERS, ids=" ".join)
 def test_a_worker_serves_a_model_we_have_under_a_name_of_its_host(command: tuple[str, ...]) -> None:
     model = command[command.index("--model") + 1]
-    assert model in model_names()
+    assert model in REGISTRY
     assert re.fullmatch(rf"{model}(-\w+)?@%h", command[command.index("-n") + 1])
 
 
@@ -115,11 +115,11 @@ def test_the_full_system_of_the_editor_starts_every_line_of_the_procfile() -> No
 
 def test_the_editor_offers_every_model() -> None:
     (choice,) = vscode("launch.json")["inputs"]
-    assert set(choice["options"]) == set(model_names())
+    assert set(choice["options"]) == set(REGISTRY)
 
 
 def test_every_model_has_a_service_and_a_deployment_of_its_own() -> None:
-    for name in model_names():
+    for name in REGISTRY:
         dashed = name.replace("_", "-")
         command = compose()["services"][f"worker-{dashed}"]["command"]
         assert command[command.index("--model") + 1] == name

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
@@ -8,11 +7,11 @@ import pytest
 
 from worker_models.errors import UnknownModel, WeightsUnavailable
 from worker_models.labels import imagenet_labels, labels_from
-from worker_models.registry import REGISTRY, ModelCard, describe, model_names
+from worker_models.registry import REGISTRY, describe
 
 
 def test_the_registry_has_the_five_models_in_order():
-    assert model_names() == ("mobilenet", "resnet18", "efficientnet", "squeezenet", "efficientnet_lite0")
+    assert tuple(REGISTRY) == ("mobilenet", "resnet18", "efficientnet", "squeezenet", "efficientnet_lite0")
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
@@ -20,15 +19,9 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
         describe("resnet19")
 
 
-@pytest.mark.parametrize("card", REGISTRY.values(), ids=REGISTRY)
-def test_a_card_survives_json(card: ModelCard):
-    assert ModelCard.from_json(json.loads(json.dumps(card.to_json()))) == card
-
-
 def test_a_card_says_what_the_api_shows():
     card = describe("mobilenet")
     assert (card.architecture, card.input_size, card.classes) == ("mobilenet_v2", (224, 224), 1000)
-    assert card.weight_sources == ("WEIGHTS_DIR:mobilenet.pth", "torchvision:IMAGENET1K_V2")
 
 
 def test_cards_equal_what_torchvision_says_about_its_weights():

@@ -4,6 +4,7 @@ import json
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_folding_equals_the_reference_arithmetic():
 def test_the_note_beside_a_graph_says_what_it_is(tmp_path: Path):
     card, graph = REGISTRY["squeezenet"], tmp_path / "net.onnx"
     with warnings.catch_warnings(action="ignore"):
-        export({"card": card.to_json(), "weights": "random", "identity": "r", "path": None, "graph": str(graph)})
+        export({"card": asdict(card), "weights": "random", "identity": "r", "path": None, "graph": str(graph)})
     note = json.loads(graph.with_suffix(".json").read_text())
     assert (note["model"], note["weights"], note["versions"]["torch"]) == ("squeezenet", "random", torch.__version__)
     assert {path.suffix for path in tmp_path.iterdir()} == {".onnx", ".json"}
