@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from common.settings import get_settings
-from worker_models.prepare import Outcome, prepare
+from worker_models.prepare import prepare
 from worker_models.weights import WAYS_OUT
 
 
@@ -16,14 +16,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when at least one model is ready, 1 when none is, 2 when a setting is wrong."""
     options = _parser().parse_args(arguments)
     settings = get_settings()
-    outcomes = _shown(prepare(options.names or settings.models, settings), quiet=options.json)
-    names = [outcome.name.partition("=")[0] for outcome in outcomes]
+    found = []
+    for preparation in prepare(options.names or settings.models, settings):
+        found.append(preparation)
+        if not options.json:
+            sys.stdout.write(f"{preparation}\n")
+            sys.stdout.flush()
+    names = [preparation.name.partition("=")[0] for preparation in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         remedy = "name one of them, as in OTHER=package.module:factory"
         sys.stderr.write(f"MODELS: two models are called {twice[0]}: {remedy}\n")
         return 2
-    ready = {outcome.name: outcome.weights for outcome in outcomes if outcome.weights is not None}
-    skipped = {outcome.name: outcome.reason for outcome in outcomes if outcome.weights is None}
+    ready = {one.name: one.weights for one in found if one.weights is not None}
+    skipped = {one.name: one.reason for one in found if one.weights is None}
     if options.json:
         sys.stdout.write(json.dumps({"ready": ready, "skipped": skipped}) + "\n")
     elif skipped:
@@ -39,16 +44,6 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("names", nargs="*", metavar="model", help="models to prepare; default: MODELS")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     return parser
-
-
-def _shown(outcomes: Iterable[Outcome], *, quiet: bool) -> list[Outcome]:
-    seen = []
-    for outcome in outcomes:
-        seen.append(outcome)
-        if not quiet:
-            sys.stdout.write(f"{outcome}\n")
-            sys.stdout.flush()
-    return seen
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Fetch one published weights file into torch's own cache directory, within a deadline, without importing torch.
 
-Where torchvision publishes a file stands in torchvision's source. It is read there as text: importing it would load
-torch, which takes seconds and a few hundred megabytes, only to learn that the machine is offline.
+The addresses are read from torchvision's source as text: importing it would load torch, which takes seconds and a few
+hundred megabytes.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 CONNECT_TIMEOUT = 5.0
 _CHUNK = 1 << 18
@@ -29,7 +29,7 @@ _unreachable: dict[str, str] = {}
 
 
 class DownloadFailed(Exception):
-    """The file could not be fetched; the message says why, in words for a person."""
+    """The file could not be fetched; the message says why."""
 
 
 def hub_directory() -> Path:
@@ -40,7 +40,7 @@ def hub_directory() -> Path:
 
 
 def published_address(module: str, file: str) -> str:
-    """Where torchvision's own source says ``file`` is, or "" when torchvision is not installed or has no such file.
+    """The URL of ``file`` in torchvision's source, or "" when torchvision is not installed or has no such file.
 
     Args:
         module: the torchvision package to look in, for example ``torchvision.models``.
@@ -58,42 +58,35 @@ def published_address(module: str, file: str) -> str:
 def fetch(address: str, target: Path, timeout: float) -> None:
     """Download ``address`` to ``target``, with a progress line on standard error. All or nothing.
 
-    The file name's last part is the beginning of its SHA-256, as in every file torchvision publishes; it is checked.
-    One download runs at a time in a process, and a host that could not be reached is not tried again by it.
+    The file name ends in the first digits of its SHA-256, as all that torchvision publishes; they are checked.
+    A process runs one download at a time, and does not try a host again that it could not reach.
 
     Raises:
         DownloadFailed: unreachable, refused, slower than ``timeout`` seconds, or damaged.
     """
     with _one_at_a_time:
-        _fetch(address, target, timeout)
-
-
-def _fetch(address: str, target: Path, timeout: float) -> None:
-    host = urlsplit(address).hostname or ""
-    if host in _unreachable:
-        raise DownloadFailed(_unreachable[host])
-    deadline = time.monotonic() + timeout
-    try:
+        deadline = time.monotonic() + timeout
         response = _connect(address, min(CONNECT_TIMEOUT, timeout))
-    except (OSError, http.client.HTTPException) as error:
-        _unreachable[host] = f"{host} cannot be reached ({getattr(error, 'reason', None) or error})"
-        raise DownloadFailed(_unreachable[host]) from error
-    try:
-        with response, _replacing(target) as out:
-            _check(_copy(response, out, target.name, deadline), target.name)
-    except (OSError, http.client.HTTPException) as error:
-        raise DownloadFailed(f"{target.name} could not be downloaded: {error}") from error
+        try:
+            with response, _replacing(target) as out:
+                _check(_copy(response, out, target.name, deadline), target.name)
+        except (OSError, http.client.HTTPException) as error:
+            raise DownloadFailed(f"{target.name} could not be downloaded: {error}") from error
 
 
 def _connect(address: str, timeout: float) -> http.client.HTTPResponse:
-    # published_address returns https addresses only.
-    response: http.client.HTTPResponse = urllib.request.urlopen(address, timeout=timeout)  # noqa: S310 # nosec B310
-    return response
+    host = urlsplit(address).hostname or ""
+    if host not in _unreachable:
+        try:  # published_address returns https addresses only
+            return cast("http.client.HTTPResponse", urlopen(address, timeout=timeout))  # noqa: S310 # nosec B310
+        except (OSError, http.client.HTTPException) as error:
+            _unreachable[host] = f"{host} cannot be reached ({getattr(error, 'reason', None) or error})"
+    raise DownloadFailed(_unreachable[host])
 
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[IO[bytes]]:
-    """A new file that takes ``target``'s place when the block ends well, and vanishes when it does not."""
+    """A temporary file that replaces ``target`` when the block succeeds, and is deleted when it fails."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=target.name, delete=False) as out:
         part = Path(out.name)

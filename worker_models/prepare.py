@@ -1,7 +1,7 @@
 """Make every model ready before any worker starts: fetch its weights, export its graph, fill the cache.
 
-Models that are in the cache already cost next to nothing, so running this at every start is fine. Nothing here imports
-torch; exports run in child processes, as many at a time as there are cores.
+A model that is in the cache costs next to nothing, so this can run at every start. Nothing here imports torch; exports
+run in child processes, as many at a time as there are cores.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from worker_models.errors import ModelError
 from worker_models.graphs import obtain_graph
 from worker_models.machine import usable_cores
 from worker_models.model import load_model
-from worker_models.registry import ModelCard, describe
+from worker_models.registry import describe
 from worker_models.runtimes import choose
 from worker_models.weights import WAYS_OUT, Weights, first_usable
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Preparation:
     """What became of one model: the source of its weights, or the reason it was skipped."""
 
     name: str
@@ -34,46 +34,42 @@ class Outcome:
         return f"{self.name}: skipped, {self.reason}"
 
 
-def prepare(names: Sequence[str], settings: Settings) -> Iterator[Outcome]:
-    """Prepare each model named; yields an outcome as soon as it is known.
+def prepare(names: Sequence[str], settings: Settings) -> Iterator[Preparation]:
+    """Prepare each model named, in parallel; yields each as soon as it is done.
 
-    A model of your own is loaded, which says its name: its outcome is about ``NAME=package.module:factory``.
+    A model of your own is loaded to learn its name: its preparation is that of ``NAME=package.module:factory``.
     """
     with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
-        for done in as_completed([pool.submit(_outcome, name, settings) for name in names]):
+        for done in as_completed([pool.submit(_prepare, name, settings) for name in names]):
             yield done.result()
 
 
-def _outcome(name: str, settings: Settings) -> Outcome:
-    try:
-        wanted = settings.model(name)
-        if wanted.factory:
-            return _load(wanted, settings)
-        return Outcome(wanted, weights=_prepare(describe(wanted), settings).source)
-    except (ModelError, SettingsError) as error:
-        return Outcome(name, reason=str(error).removesuffix(WAYS_OUT))
-
-
-def _load(wanted: ModelName, settings: Settings) -> Outcome:
-    try:
-        model = load_model(wanted.spelled, settings)
-    except ModelError:
-        raise
-    except Exception as error:  # noqa: BLE001 - somebody's own code: what it raises is the reason
-        return Outcome(wanted.spelled, reason=f"{wanted.factory} failed: {type(error).__name__}: {error}")
-    found = Outcome(f"{model.name}={wanted.factory}", weights=model.weights)
-    model.close()
-    return found
-
-
-def _prepare(card: ModelCard, settings: Settings) -> Weights:
+def _prepare(name: str, settings: Settings) -> Preparation:
     graph_wanted = choose(settings) == "onnxruntime"
 
-    def use(weights: Weights) -> Weights:
+    def fill_cache(weights: Weights) -> str:
         if graph_wanted:
             obtain_graph(weights, settings)
         else:
             weights.obtain()
-        return weights
+        return weights.source
 
-    return first_usable(card, settings, use)
+    try:
+        wanted = settings.model(name)
+        if wanted.factory:
+            return _load(wanted, settings)
+        return Preparation(wanted, weights=first_usable(describe(wanted), settings, fill_cache))
+    except (ModelError, SettingsError) as error:
+        return Preparation(name, reason=str(error).removesuffix(WAYS_OUT))
+
+
+def _load(wanted: ModelName, settings: Settings) -> Preparation:
+    try:
+        model = load_model(wanted.spelled, settings)
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's code: what it raises is the reason
+        return Preparation(wanted.spelled, reason=f"{wanted.factory} failed: {type(error).__name__}: {error}")
+    found = Preparation(f"{model.name}={wanted.factory}", weights=model.weights)
+    model.close()
+    return found

