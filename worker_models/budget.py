@@ -1,4 +1,4 @@
-"""The memory that decoders of one process share."""
+"""The memory that the decoders of one process share."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Budget:
-    """Lets decoders in while what they need fits; the others wait in turn.
-
-    Whoever needs much is not passed by those who need little, or it might never find enough.
-    """
+class MemoryBudget:
+    """Admits decoders in their order while the memory they need fits, so that a large one is never starved."""
 
     def __init__(self) -> None:
         self.used = 0

@@ -1,7 +1,7 @@
-"""Where the network's input lies in an image: one box to cut and scale in one step, and how to turn what comes out.
+"""Where the network's input lies in an image: one box to cut and scale in one step, and how to turn the result.
 
-The reference resizes the shorter side, then cuts the middle. Scaling only the part that is kept gives the same pixels
-(to one step in 255) for half the work, and a tall sliver of an image never becomes a huge one.
+The reference resizes the shorter side, then cuts out the middle. Scaling only that part gives the same pixels (to one
+step in 255) for half the work, and a long sliver of an image never becomes a huge one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Turn:
     flip: bool
 
     def box(self, upright: Box, width: int, height: int) -> Box:
-        """Where in the stored image a box of the upright one lies; ``width`` and ``height`` are the upright ones."""
+        """A box of the upright image, whose size is given, in stored pixels."""
         left, top, right, bottom = upright
         if self.flip:
             top, bottom = height - bottom, height - top
@@ -34,14 +34,14 @@ class Turn:
         return (top, left, bottom, right) if self.transpose else (left, top, right, bottom)
 
     def pixels(self, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Turn ``(height, width, 3)``; the same array when there is nothing to do."""
+        """``(height, width, 3)`` turned upright; the same array when there is nothing to do."""
         turned = stored.transpose(1, 0, 2) if self.transpose else stored
         turned = turned[:, ::-1] if self.mirror else turned
         turned = turned[::-1] if self.flip else turned
         return np.ascontiguousarray(turned)
 
 
-_TURNS = {
+TURNS = {
     1: Turn(transpose=False, mirror=False, flip=False),
     2: Turn(transpose=False, mirror=True, flip=False),
     3: Turn(transpose=False, mirror=True, flip=True),
@@ -51,18 +51,11 @@ _TURNS = {
     7: Turn(transpose=True, mirror=True, flip=True),
     8: Turn(transpose=True, mirror=False, flip=True),
 }
-
-
-def turn(orientation: int) -> Turn:
-    """How to make an image with this Exif orientation (1 to 8) upright; any other number means it is."""
-    return _TURNS.get(orientation, _TURNS[1])
+"""How to turn an image upright, by its Exif orientation."""
 
 
 def crop_box(width: int, height: int, transform: Transform) -> Box:
-    """The part of an upright ``width`` x ``height`` image the network sees, in its own pixels.
-
-    Rounds as torchvision's ``Resize`` and ``CenterCrop`` do.
-    """
+    """The part of an upright image that the network sees, rounded as torchvision's ``Resize`` and ``CenterCrop`` do."""
     short = min(width, height)
     scaled_width = int(transform.resize * width / short)
     scaled_height = int(transform.resize * height / short)

@@ -1,11 +1,11 @@
 """What an image may cost: checked from its header before anything is decoded, by the API and again by a worker.
 
-Decoding happens in C and cannot be interrupted, so its time and its memory are bounded here, in advance.
+Decoding cannot be interrupted, so its time and memory are bounded in advance.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.settings import Settings
 from worker_models.errors import (
@@ -23,15 +23,15 @@ MIB = 1024 * 1024
 MAX_SCANS = 100
 """The most scans of a JPEG. Progressive ones have about ten."""
 SCANS_OF_THE_LARGEST = 20
-"""How many an image of the most pixels may have; a smaller one more. Each takes some 20 ms for 50 megapixels."""
+"""The most scans of an image of the most pixels; a smaller one may have more. Each takes 20 ms for 50 megapixels."""
 MAX_PACKED_PIXELS = 4_000_000
 """The most pixels of a run-length encoded bitmap: Pillow unpacks it in Python, half a second for each million."""
 SHARE = 0.375
-"""How much of a worker's memory its decoders may take: the model, its passes and encoded images need the rest."""
+"""The share of a worker's memory for its decoders: the model, its passes and encoded images need the rest."""
 SMALLEST_SCALE = 8
 """A large JPEG may be decoded at an eighth of its size."""
 OVERHEAD = 8 * MIB
-"""What decoding takes whatever the size: rows being scaled, buffers of the decoders."""
+"""What decoding takes for an image of any size: rows being scaled, the decoders' buffers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,15 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """As ``settings`` say, wherever the image is going to be decoded."""
+        """As ``settings`` say, for any worker."""
         return cls(settings.max_image_bytes, settings.max_image_pixels, settings.max_image_side, settings.decode_memory)
 
     @classmethod
     def of_worker(cls, settings: Settings) -> Limits:
-        """As ``settings`` say, with no more memory than a worker's decoders may take on this machine."""
+        """The same, with no more memory than a worker's decoders may take on this machine."""
         share = int(memory_bytes() / settings.workers_on_host * SHARE)
-        memory = min(settings.decode_memory, share)
-        return cls(settings.max_image_bytes, settings.max_image_pixels, settings.max_image_side, memory)
+        limits = cls.of(settings)
+        return replace(limits, memory=min(limits.memory, share))
 
     def check(self, data: bytes) -> Header:
         """The header of an encoded image that is within the limits.
@@ -76,11 +76,7 @@ class Limits:
         return header
 
     def check_bytes(self, size: int) -> None:
-        """Refuse an image of so many encoded bytes when that is over the limit.
-
-        Raises:
-            ImageTooLarge: it is.
-        """
+        """Raise ImageTooLarge for an image of too many encoded bytes."""
         if size > self.max_bytes:
             raise ImageTooLarge(f"the image has {size} bytes; at most {self.max_bytes} are accepted")
 
@@ -101,11 +97,7 @@ class Limits:
             raise TooManyPixels(f"a run-length encoded bitmap may have at most {MAX_PACKED_PIXELS} pixels")
 
     def check_memory(self, needed: int, header: Header) -> None:
-        """Refuse an image that needs so many bytes of memory when that is more than all there is for decoding.
-
-        Raises:
-            DecodeTooLarge: it is.
-        """
+        """Raise DecodeTooLarge for an image that needs more bytes of memory than all that decoders have."""
         if needed > self.memory:
             raise DecodeTooLarge(
                 f"the {header.format} image of {header.width} x {header.height} pixels needs {needed // MIB} MiB to be "
@@ -114,7 +106,7 @@ class Limits:
 
 
 def decode_bytes(header: Header, scale: int = SMALLEST_SCALE) -> int:
-    """The most memory that decoding takes, in bytes, with a JPEG ``scale`` times smaller than it is."""
+    """The most memory that decoding takes, in bytes; a JPEG is decoded ``scale`` times smaller."""
     if header.format == "JPEG":
         width, height = -(-header.width // scale), -(-header.height // scale)
         # The square that is scaled is copied out of the decoded pixels; a long strip of them is not.
@@ -123,7 +115,7 @@ def decode_bytes(header: Header, scale: int = SMALLEST_SCALE) -> int:
 
 
 def _bytes_for_a_pixel(header: Header) -> int:
-    """What Pillow keeps for a pixel, with what turns it into the network's input; measured by a test."""
+    """What Pillow and scaling take per pixel; measured by a test."""
     if header.format == "WEBP":
         return 17  # two canvases, the frame, and the image, four bytes each
     if header.packed:

@@ -1,7 +1,7 @@
 """A model as a worker sees it: bytes in, probabilities out, and where its weights came from.
 
-:func:`load_model` is the door: a registry name, or ``package.module:factory`` for a model of one's own. Loading never
-imports torch when the exported graph is in the cache and onnxruntime runs it.
+:func:`load_model` takes a name from the registry, or ``package.module:factory`` for a model of your own. It imports
+torch only if torch runs the network or no exported graph is in the cache.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker_models.weights import Weights, first_usable
 
 
 class Model(Protocol):
-    """What a worker needs of a model; a factory of one's own returns anything that fits.
+    """What a worker needs of a model; a factory may return any object that fits.
 
     Attributes:
         name: what users call it.
@@ -34,8 +34,8 @@ class Model(Protocol):
         runtime: what runs it.
         device: where it runs.
 
-    It may also have ``max_batch``, the most images of one forward pass, where that is less than the setting MAX_BATCH,
-    and ``passes``, how many forward passes may run side by side, where that is more than one.
+    Two more are optional: ``max_batch``, the most images of one forward pass (default: the setting MAX_BATCH), and
+    ``passes``, how many forward passes may run side by side (default: one).
     """
 
     name: str
@@ -52,8 +52,8 @@ class Model(Protocol):
         """
         ...
 
-    def infer(self, batch: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.float32]]:
-        """Probabilities, ``(classes,)`` for each item of ``batch``, in order. Called from ``passes`` threads.
+    def infer(self, items: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.float32]]:
+        """One forward pass: probabilities ``(classes,)`` for each item, in order. Called from ``passes`` threads.
 
         Raises:
             InferenceFailed: the runtime failed.
@@ -65,11 +65,11 @@ class Model(Protocol):
         ...
 
     def warm_up(self) -> None:
-        """Run once, so that the first request does not pay for what is done once."""
+        """Do before the first request whatever is done only once."""
         ...
 
     def close(self) -> None:
-        """Give the memory back; nothing else may be called after."""
+        """Free the memory; the last call."""
         ...
 
 
@@ -93,9 +93,9 @@ class Classifier:
         """uint8 ``(crop, crop, 3)``; see :class:`Model`."""
         return decode(data, self._card.transform, self._limits)
 
-    def infer(self, batch: Sequence[Pixels]) -> list[Probabilities]:
+    def infer(self, items: Sequence[Pixels]) -> list[Probabilities]:
         """float32 ``(classes,)`` for each; see :class:`Model`."""
-        pixels = batch[0][np.newaxis] if len(batch) == 1 else np.stack(batch)
+        pixels = items[0][np.newaxis] if len(items) == 1 else np.stack(items)
         probabilities = self._runtime.run(pixels)
         if not np.isfinite(probabilities).all():
             raise InferenceFailed(f"{self.name} returned numbers that are not finite")
@@ -112,7 +112,7 @@ class Classifier:
         ]
 
     def warm_up(self) -> None:
-        """Run the smallest and the largest batch: each size has its own memory plan."""
+        """Run the smallest and the largest pass: each size has its own memory plan."""
         height, width = self._card.input_size
         blank = np.zeros((height, width, 3), dtype=np.uint8)
         for size in (1, self.max_batch):
@@ -138,26 +138,22 @@ def batcher_shape(model: Model, settings: Settings) -> BatcherShape:
 
 
 def load_model(name: str, settings: Settings) -> Model:
-    """The model called ``name``: one of the registry, or what a factory makes of the settings.
+    """The model called ``name``: from the registry, or from its factory.
 
     Raises:
-        UnknownModel: no such name, the factory cannot be imported, or its model has a name that cannot be one.
+        UnknownModel: no such name, the factory cannot be imported, or the model's own name is invalid.
         WeightsUnavailable: no source of weights could be used; the message names the ways out.
     """
     wanted = settings.model(name)
     if not wanted.factory:
         return load_card(describe(wanted), settings)
     model = cast("Model", import_object(wanted.factory)(settings))
-    if wanted == wanted.factory:
-        return _checked(model, wanted.factory)
-    return model if model.name == wanted else cast("Model", Renamed(model, wanted))
-
-
-def _checked(model: Model, factory: str) -> Model:
+    if wanted != wanted.factory:
+        return model if model.name == wanted else cast("Model", Renamed(model, wanted))
     try:
-        ModelName(f"{model.name}={factory}")
+        ModelName(f"{model.name}={wanted.factory}")
     except ValueError as error:
-        raise UnknownModel(f"the model of {factory}: {error}") from error
+        raise UnknownModel(f"the model of {wanted.factory}: {error}") from error
     return model
 
 
@@ -173,7 +169,7 @@ class Renamed:
 
 
 def load_card(card: ModelCard, settings: Settings) -> Classifier:
-    """The model a card describes, with the first weights that can be had.
+    """The model that a card describes, with the first usable weights.
 
     Raises:
         UnknownModel: the card's builder cannot be imported.
@@ -184,6 +180,7 @@ def load_card(card: ModelCard, settings: Settings) -> Classifier:
 
 
 def _load_graph(weights: Weights, settings: Settings) -> Runtime:
+    """The runtime of the cached graph; one that cannot be loaded is exported again, once."""
     try:
         return OnnxRuntime(obtain_graph(weights, settings), settings)
     except GraphUnusable:

@@ -18,7 +18,7 @@ from worker_models.weights import RANDOM_SEED
 class Folded(torch.nn.Module):
     """A classifier from pixels to probabilities.
 
-    Input: uint8 ``(batch, height, width, 3)``. Output: float32 ``(batch, classes)``, each row sums to one.
+    Input: uint8 ``(images, height, width, 3)``. Output: float32 ``(images, classes)``, each row sums to one.
     """
 
     def __init__(self, network: torch.nn.Module, transform: Transform) -> None:
@@ -33,11 +33,7 @@ class Folded(torch.nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Probabilities of ``pixels``; see the class for shapes."""
         channels_first = pixels.permute(0, 3, 1, 2).float()
-        return self.probabilities((channels_first - self.mean) * self.scale)
-
-    def probabilities(self, normalized: torch.Tensor) -> torch.Tensor:
-        """Probabilities of float32 ``(batch, 3, height, width)``, already normalized."""
-        return torch.softmax(self.network(normalized), dim=1)
+        return torch.softmax(self.network((channels_first - self.mean) * self.scale), dim=1)
 
 
 def build(card: ModelCard, path: Path | None) -> Folded:

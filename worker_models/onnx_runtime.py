@@ -1,10 +1,9 @@
 """The default runtime on a CPU: an exported graph in onnxruntime.
 
-A single image that comes alone is spread over all threads, for the least delay. Else small passes run side by side, one
-thread each: threads that never wait for one another answer more images, and small passes keep the intermediate results
-in the caches and the memory low. Measured on two cores against one pass over a whole batch: a tenth to a fifth less
-work for each image, and for EfficientNet-B0 250 MB instead of 370. Longer passes are no better, and whoever comes
-during one waits longer.
+A single image on an idle worker is spread over all threads, for the least delay. Otherwise small passes run side by
+side, one thread each: independent threads answer more images, and small passes stay in the CPU's caches and take less
+memory. Measured on two cores against one large pass: a tenth to a fifth less work per image, and for EfficientNet-B0
+250 MB instead of 370. Longer passes are no cheaper, and make the images that arrive during one wait longer.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from worker_models.machine import intra_op_threads
 from worker_models.runtimes import Pixels, Probabilities
 
 USEFUL_BATCH = 2
-"""The images of one pass beyond which more cost no less each."""
+"""Larger passes are no cheaper per image."""
 
 
 class GraphUnusable(Exception):
-    """The file in the cache is no graph this onnxruntime can run: damaged, or made by something else."""
+    """The cached file is no graph that this onnxruntime can run."""
 
 
 class OnnxRuntime:
@@ -50,11 +49,7 @@ class OnnxRuntime:
             raise GraphUnusable(f"{graph}: {error}") from error
 
     def run(self, pixels: Pixels) -> Probabilities:
-        """Probabilities ``(batch, classes)`` of ``pixels`` ``(batch, height, width, 3)``.
-
-        Raises:
-            InferenceFailed: onnxruntime raised.
-        """
+        """See :class:`worker_models.runtimes.Runtime`."""
         with self._count:
             alone = self._running == 0
             self._running += 1
@@ -67,7 +62,7 @@ class OnnxRuntime:
                 self._running -= 1
 
     def close(self) -> None:
-        """Give the memory back."""
+        """See :class:`worker_models.runtimes.Runtime`."""
         del self._narrow, self._wide
 
 
@@ -90,7 +85,7 @@ def _forward(session: Any, pixels: Pixels) -> Probabilities:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """Every class onnxruntime raises: siblings without a common root of their own."""
+    """Every class that onnxruntime raises; they have no common root."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     found = (value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception))

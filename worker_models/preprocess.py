@@ -1,10 +1,9 @@
-"""Encoded bytes to the pixels a network takes.
+"""Encoded bytes to the pixels a network takes, equal to torchvision's reference transform of the upright image.
 
-Nothing is decoded before the header has been read and found within the limits (:mod:`worker_models.limits`), and before
-the memory that decoding takes is free. JPEG, by far the most common upload, takes a short way through libjpeg-turbo, at
-half, quarter or eighth scale when the image is large enough that the network cannot tell; whatever is unusual about it
-(CMYK, damage, an odd sampling) goes the common way through Pillow, without its metadata.
-The result equals torchvision's reference transform on the same upright image.
+Nothing is decoded before its header is within the limits (:mod:`worker_models.limits`) and the memory for it is free.
+JPEGs, by far the most common uploads, take a fast path through libjpeg-turbo, and large ones are decoded at half,
+quarter or eighth scale. Unusual ones (CMYK, damage, an odd sampling) and other formats go through Pillow, without their
+metadata.
 """
 
 from __future__ import annotations
@@ -14,20 +13,17 @@ import math
 import struct
 import zlib
 
-import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import Image
 
-from worker_models.budget import Budget
+from worker_models.budget import MemoryBudget
 from worker_models.errors import TruncatedImage
-from worker_models.geometry import Box, crop_box, turn
+from worker_models.geometry import TURNS, Box, crop_box
 from worker_models.headers import Header, without_metadata
 from worker_models.limits import Limits, decode_bytes
 from worker_models.registry import Transform
+from worker_models.runtimes import Pixels
 from worker_models.scaling import scale_image, scale_pixels
-
-Pixels = NDArray[np.uint8]
 
 # What Pillow's decoders raise on bytes that are not what they claim to be.
 _DAMAGE = (
@@ -45,14 +41,13 @@ places. A phone's 3024 pixels still fall to a quarter, which is a third of the w
 # worker_models.limits replaces Pillow's own limit, which is a warning at one size and an error at twice that.
 Image.MAX_IMAGE_PIXELS = None
 
-
-_memory = Budget()
+_memory = MemoryBudget()
 
 
 def decode(data: bytes, transform: Transform, limits: Limits) -> Pixels:
     """The network's input: uint8 ``(crop, crop, 3)``, RGB, upright, C-contiguous.
 
-    Waits while other threads of this process decode with so much memory that ``limits`` leave too little.
+    Waits while other threads of this process use so much memory for decoding that ``limits`` leave too little.
 
     Raises:
         EmptyImage: no bytes.
@@ -61,43 +56,40 @@ def decode(data: bytes, transform: Transform, limits: Limits) -> Pixels:
         TruncatedImage: ends early or is damaged.
     """
     header = limits.check(data)
-    needed = decode_bytes(header, jpeg_scale(min(header.width, header.height), transform)) + len(data)
+    scale = jpeg_scale(min(header.width, header.height), transform)
+    needed = decode_bytes(header, scale) + len(data)
     limits.check_memory(needed, header)
     with _memory.hold(needed, limits.memory):
-        return _decode(data, header, transform)
+        return _decode(data, header, transform, scale)
 
 
-def _decode(data: bytes, header: Header, transform: Transform) -> Pixels:
+def _decode(data: bytes, header: Header, transform: Transform, scale: int) -> Pixels:
     if header.format == "JPEG" and header.channels in {1, 3}:
         try:
-            return _decode_jpeg(data, header, transform)
+            return _decode_jpeg(data, header, transform, scale)
         except ValueError:
-            pass  # libjpeg-turbo's strict reading objects to things Pillow reads well; Pillow has the last word
-    size = (header.width, header.height)
-    image = _open(data, header, jpeg_scale(min(size), transform))
-    box = _box(image.size, size, header.orientation, transform)
-    return turn(header.orientation).pixels(scale_image(image, box, transform))
+            pass  # libjpeg-turbo's strict reading objects to things that Pillow reads well
+    image = _open(data, header, scale)
+    box = _box(image.size, header, transform)
+    return TURNS[header.orientation].pixels(scale_image(image, box, transform))
 
 
-def _decode_jpeg(data: bytes, header: Header, transform: Transform) -> Pixels:
-    """The short way. Raises ValueError at anything libjpeg-turbo objects to."""
-    size = (header.width, header.height)
-    scale = jpeg_scale(min(size), transform)
-    least = [math.ceil(side / scale) for side in size]
-    stored = simplejpeg.decode_jpeg(data, "RGB", min_width=least[0], min_height=least[1])
-    height, width = stored.shape[:2]
-    box = _box((width, height), size, header.orientation, transform)
-    return turn(header.orientation).pixels(scale_pixels(stored, box, transform))
+def _decode_jpeg(data: bytes, header: Header, transform: Transform, scale: int) -> Pixels:
+    """The fast path. Raises ValueError at anything libjpeg-turbo objects to."""
+    width, height = math.ceil(header.width / scale), math.ceil(header.height / scale)
+    stored = simplejpeg.decode_jpeg(data, "RGB", min_width=width, min_height=height)
+    box = _box(stored.shape[1::-1], header, transform)
+    return TURNS[header.orientation].pixels(scale_pixels(stored, box, transform))
 
 
 def jpeg_scale(short_side: int, transform: Transform) -> int:
-    """By how much (1, 2, 4 or 8) a JPEG with this shorter side may be decoded smaller than it is."""
+    """How many times smaller (1, 2, 4 or 8) a JPEG with this shorter side may be decoded."""
     least = transform.resize * HEADROOM
     return next((scale for scale in _SCALES if short_side / scale >= least), 1)
 
 
 def _open(data: bytes, header: Header, scale: int) -> Image.Image:
-    """The decoded image, by Pillow; a JPEG as many times smaller as ``scale`` says."""
+    """The image as Pillow decodes it; a JPEG ``scale`` times smaller."""
     size = (header.width, header.height)
     try:
         image = Image.open(io.BytesIO(without_metadata(data, header)), formats=[header.format])
@@ -111,22 +103,15 @@ def _open(data: bytes, header: Header, scale: int) -> Image.Image:
     return image
 
 
-def _box(stored: tuple[int, int], size: tuple[int, int], orientation: int, transform: Transform) -> Box:
-    """The part that the network sees, in stored pixels.
-
-    Args:
-        stored: width and height of the stored pixels, perhaps smaller than ``size``.
-        size: stored width and height at full scale.
-        orientation: Exif orientation of the stored pixels.
-        transform: what the network wants.
-    """
-    turned = turn(orientation)
-    width, height = size[::-1] if turned.transpose else size
-    box = turned.box(crop_box(width, height, transform), width, height)
-    across, down = stored[0] / size[0], stored[1] / size[1]
+def _box(decoded: tuple[int, ...], header: Header, transform: Transform) -> Box:
+    """The part that the network sees, in pixels of the ``decoded`` width and height, perhaps smaller than the image."""
+    turn = TURNS[header.orientation]
+    width, height = (header.height, header.width) if turn.transpose else (header.width, header.height)
+    box = turn.box(crop_box(width, height, transform), width, height)
+    across, down = decoded[0] / header.width, decoded[1] / header.height
     return (
         max(0.0, box[0] * across),
         max(0.0, box[1] * down),
-        min(stored[0], box[2] * across),
-        min(stored[1], box[3] * down),
+        min(decoded[0], box[2] * across),
+        min(decoded[1], box[3] * down),
     )

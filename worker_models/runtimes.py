@@ -1,15 +1,13 @@
-"""What runs a forward pass. Each runtime takes uint8 ``(batch, height, width, 3)`` and returns probabilities.
+"""What runs a forward pass: onnxruntime on a CPU, torch where there is a CUDA device.
 
-:class:`worker_models.onnx_runtime.OnnxRuntime` is the default on a CPU, and where there is a CUDA device
-:class:`worker_models.torch_runtime.TorchRuntime`. Which one a worker gets is decided by :func:`choose`, without
-importing torch unless a CUDA device is likely.
+:func:`choose` decides which, without importing torch unless a CUDA device is likely.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +16,6 @@ from common.settings import Settings
 
 Pixels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
-RuntimeName = Literal["onnxruntime", "torch"]
 
 
 class Runtime(Protocol):
@@ -27,8 +24,8 @@ class Runtime(Protocol):
     Attributes:
         name: what users call it.
         device: where it runs.
-        useful_batch: the images of one pass beyond which more cost no less each; None when there is no such number.
-        passes: how many passes may run side by side, and how many make the best of the device.
+        useful_batch: the most images of one pass, if larger passes are no cheaper per image; else None.
+        passes: how many passes to run side by side.
     """
 
     name: str
@@ -37,7 +34,7 @@ class Runtime(Protocol):
     passes: int
 
     def run(self, pixels: Pixels) -> Probabilities:
-        """Probabilities ``(batch, classes)`` of ``pixels`` ``(batch, height, width, 3)``. From ``passes`` threads.
+        """Probabilities ``(images, classes)`` of uint8 ``(images, height, width, 3)``. Called from ``passes`` threads.
 
         Raises:
             InferenceFailed: the runtime raised.
@@ -45,17 +42,15 @@ class Runtime(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         ...
 
 
-def choose(settings: Settings) -> RuntimeName:
+def choose(settings: Settings) -> str:
     """The runtime to use: the one that is set, or torch where CUDA works and onnxruntime everywhere else."""
-    if settings.runtime == "torch":
-        return "torch"
-    if settings.runtime == "auto" and _cuda_likely() and _cuda_works():
-        return "torch"
-    return "onnxruntime"
+    if settings.runtime != "auto":
+        return settings.runtime
+    return "torch" if _cuda_likely() and _cuda_works() else "onnxruntime"
 
 
 def _cuda_likely() -> bool:

@@ -9,11 +9,11 @@ Where there is no build of it (Linux on ARM), and for everything that Pillow has
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from worker_models.geometry import Box
 from worker_models.registry import Transform
+from worker_models.runtimes import Pixels
 
 try:
     from cykooz_resizer import CropBox, FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
@@ -25,8 +25,6 @@ else:
         "bilinear": ResizeAlg.convolution(FilterType.bilinear),
         "bicubic": ResizeAlg.convolution(FilterType.catmull_rom),
     }
-
-Pixels = NDArray[np.uint8]
 
 _REACH = 2
 """How far bicubic filtering reads beyond the box, in pixels of the result; bilinear reads half as far."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
+from typing import cast
 
 import numpy as np
 import torch
@@ -37,10 +38,9 @@ class TorchRuntime:
     def run(self, pixels: Pixels) -> Probabilities:
         """See :class:`worker_models.runtimes.Runtime`."""
         try:
-            result: Probabilities = self._forward(pixels, self.autocast).cpu().numpy()
+            return cast("Probabilities", self._forward(pixels, self.autocast).cpu().numpy())
         except RuntimeError as error:
             raise InferenceFailed(f"torch: {error}") from error
-        return result
 
     def close(self) -> None:
         """See :class:`worker_models.runtimes.Runtime`."""
@@ -49,17 +49,13 @@ class TorchRuntime:
             torch.cuda.empty_cache()
 
     def _forward(self, pixels: Pixels, dtype: torch.dtype | None) -> torch.Tensor:
-        with torch.inference_mode(), self._precision(dtype):
+        precision = torch.autocast("cuda", dtype=dtype) if dtype else nullcontext()
+        with torch.inference_mode(), precision:
             return self._network(self._upload(pixels)).float()  # type: ignore[no-any-return]
 
     def _upload(self, pixels: Pixels) -> torch.Tensor:
-        batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
-        if not self._cuda:
-            return batch
-        return batch.pin_memory().to(self.device, non_blocking=True)
-
-    def _precision(self, dtype: torch.dtype | None) -> AbstractContextManager[object]:
-        return torch.autocast("cuda", dtype=dtype) if dtype else nullcontext()
+        images = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+        return images.pin_memory().to(self.device, non_blocking=True) if self._cuda else images
 
     def _fastest_exact_type(self) -> torch.dtype | None:
         """The first of bfloat16 and float16 that keeps every top class of a probe, else None: full precision."""
@@ -74,7 +70,7 @@ class TorchRuntime:
 
 
 def _probe(network: Folded) -> Pixels:
-    """Eight seeded pictures of smooth colour: closer to photographs than noise, and the same on every machine."""
+    """Eight seeded images of smooth colours: closer to photographs than noise, and the same on every machine."""
     coarse = torch.rand((8, 3, 7, 7), generator=torch.Generator().manual_seed(0))
     smooth = torch.nn.functional.interpolate(coarse, size=network.size, mode="bicubic").clamp(0, 1)
     return (smooth * 255).byte().permute(0, 2, 3, 1).contiguous().numpy()

@@ -11,13 +11,13 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from tests.support.waiting import wait_until
-from worker_models.budget import Budget
+from worker_models.budget import MemoryBudget
 
 
 @examples(max_examples=25)
 @given(needs=st.lists(st.integers(1, 100), max_size=40))
 def test_no_more_is_ever_in_use_than_there_is(needs: list[int]):
-    budget, most = Budget(), 0
+    budget, most = MemoryBudget(), 0
     lock = threading.Lock()
 
     def take(needed: int) -> None:
@@ -32,7 +32,7 @@ def test_no_more_is_ever_in_use_than_there_is(needs: list[int]):
 
 
 def test_what_needs_much_is_not_passed_by_what_needs_little():
-    budget, order = Budget(), []
+    budget, order = MemoryBudget(), []
 
     def take(name: str, needed: int) -> None:
         with budget.hold(needed, 100):
@@ -52,7 +52,7 @@ def test_what_needs_much_is_not_passed_by_what_needs_little():
 
 
 def test_an_error_frees_what_was_held():
-    budget = Budget()
+    budget = MemoryBudget()
     with pytest.raises(ValueError, match="torn"), budget.hold(50, 100):
         raise ValueError("torn")
     assert budget.used == 0
