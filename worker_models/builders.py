@@ -1,8 +1,15 @@
-"""Networks that do not come from torchvision. A builder takes ``num_classes`` and returns a ``torch.nn.Module``."""
+"""Builders of networks: how one is imported by name, and those of networks that torchvision does not have.
+
+A builder takes ``num_classes`` and returns a ``torch.nn.Module``.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from worker_models.errors import UnknownModel
+from worker_models.torch_ops import allow_torchvision
 
 if TYPE_CHECKING:
     import torch
@@ -14,3 +21,18 @@ def efficientnet_lite0(num_classes: int = 1000) -> torch.nn.Module:
 
     network: torch.nn.Module = EfficientNet.from_name("efficientnet-lite0", num_classes=num_classes)
     return network
+
+
+def import_object(name: str) -> Any:
+    """What ``package.module:attribute`` names: a network's builder, or a model's factory.
+
+    Raises:
+        UnknownModel: it cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        if module.startswith("torchvision"):
+            allow_torchvision()
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UnknownModel(f"{name} cannot be imported: {error}") from error

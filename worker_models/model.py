@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.settings import ModelName, Settings
+from worker_models.builders import import_object
 from worker_models.errors import InferenceFailed, UnknownModel, WeightsUnavailable
 from worker_models.graphs import drop_graph, graph_key, obtain_graph
 from worker_models.labels import imagenet_labels
 from worker_models.limits import Limits
 from worker_models.onnx_runtime import GraphUnusable, OnnxRuntime
 from worker_models.preprocess import decode
-from worker_models.registry import ModelCard, describe, import_object
+from worker_models.registry import ModelCard, describe
 from worker_models.runtimes import Pixels, Probabilities, Runtime, choose
 from worker_models.weights import Weights, first_usable
 

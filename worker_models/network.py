@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
+from worker_models.builders import import_object
 from worker_models.errors import WeightsUnavailable
-from worker_models.registry import ModelCard, Transform, import_object
+from worker_models.registry import ModelCard, Transform
 from worker_models.weights import RANDOM_SEED
 
 

@@ -6,14 +6,12 @@ card to ``_CARDS``, or keep the card in a package of your own and name a factory
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from worker_models.errors import UnknownModel
-from worker_models.torch_ops import allow_torchvision
 
 Triple = tuple[float, float, float]
 
@@ -140,18 +138,3 @@ def describe(name: str) -> ModelCard:
         return REGISTRY[name]
     except KeyError:
         raise UnknownModel(f"no model is called {name!r}; there are {', '.join(REGISTRY)}") from None
-
-
-def import_object(name: str) -> Any:
-    """What ``package.module:attribute`` names: a network's builder, or a model's factory.
-
-    Raises:
-        UnknownModel: it cannot be imported.
-    """
-    module, _, attribute = name.partition(":")
-    try:
-        if module.startswith("torchvision"):
-            allow_torchvision()
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UnknownModel(f"{name} cannot be imported: {error}") from error
