@@ -1,7 +1,6 @@
 """The command line: ``python -m inferlane COMMAND``.
 
-Exit codes: 0 it went well, 1 something failed, 2 wrong usage, 3 the API cannot be reached, 4 not ended in time,
-130 interrupted.
+Exit codes: 0 success, 1 something failed, 2 wrong usage, 3 the API is unreachable, 4 timeout, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command_line_parser() -> argparse.ArgumentParser:
     """The parser of every command."""
-    parser = argparse.ArgumentParser(prog="inferlane", description="Use Inferlane from the command line.")
+    parser = argparse.ArgumentParser(prog="inferlane", description="The command line of Inferlane's API.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         one = commands.add_parser(name, help=command.help, description=command.help, epilog=command.epilog)
@@ -51,11 +50,11 @@ def command_line_parser() -> argparse.ArgumentParser:
 def _common(parser: argparse.ArgumentParser, command: Command) -> None:
     where = parser.add_argument_group("the API")
     where.add_argument("--url", default=os.environ.get("INFERLANE_URL") or DEFAULT_URL,
-                       help="where it is (INFERLANE_URL, else %(default)s)")  # fmt: skip
+                       help="address (INFERLANE_URL, else %(default)s)")  # fmt: skip
     where.add_argument("--api-key", default=os.environ.get("INFERLANE_API_KEY"),
-                       help="better given as INFERLANE_API_KEY, since others can see a command line")  # fmt: skip
+                       help="better set as INFERLANE_API_KEY, because other users can see command lines")  # fmt: skip
     where.add_argument("--timeout", type=float, default=command.timeout, metavar="SECONDS",
                        help=f"{command.timeout_of} (%(default)g s)")  # fmt: skip
     where.add_argument("--patience", type=float, metavar="SECONDS",
-                       help=f"how long to bear with an API that is away ({command.retries.patience:g} s)")  # fmt: skip
+                       help=f"retry an unreachable API for so long ({command.retries.patience:g} s)")  # fmt: skip
     where.add_argument("--json", action="store_true", help="print JSON, one document per line")

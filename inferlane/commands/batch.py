@@ -23,10 +23,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="*", type=Path, help="photos and folders of photos")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--detach", action="store_true", help="print the batch ids and do not wait")
-    what.add_argument("--status", metavar="ID", help="how far a batch is")
-    what.add_argument("--results", metavar="ID", help="what a batch has come to so far")
-    what.add_argument("--cancel", metavar="ID", help="cancel what has not ended of a batch")
-    parser.add_argument("--items", type=positive, default=64, metavar="N", help="photos in one call (%(default)s)")
+    what.add_argument("--status", metavar="ID", help="show the progress of a batch")
+    what.add_argument("--results", metavar="ID", help="print the results of a batch so far")
+    what.add_argument("--cancel", metavar="ID", help="cancel the open requests of a batch")
+    parser.add_argument("--items", type=positive, default=64, metavar="N", help="photos per call (%(default)s)")
     add_options(parser)
 
 
@@ -97,7 +97,7 @@ def _outcomes(context: Context, outcomes: list[Outcome]) -> int:
 
 BATCH = Command(
     name="batch",
-    help="classify photos in few calls",
+    help="classify many photos per call",
     run=_run,
     configure=_configure,
     timeout=600.0,

@@ -72,10 +72,12 @@ class Tally:
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", help="photos, folders of photos, or - for standard input")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a row per photo: .csv or .jsonl")
-    parser.add_argument("--format", choices=FORMATS, help="of the output, when its name does not say")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write one row per photo: .csv or .jsonl")
+    parser.add_argument("--format", choices=FORMATS, help="output format (default: by the file name)")
     parser.add_argument("--fresh", action="store_true", help="overwrite the output instead of continuing it")
-    parser.add_argument("-j", "--concurrency", type=positive, default=16, metavar="N", help="at a time (%(default)s)")
+    parser.add_argument(
+        "-j", "--concurrency", type=positive, default=16, metavar="N", help="photos in flight (%(default)s)"
+    )
     add_options(parser)
 
 
@@ -165,5 +167,5 @@ def _sum_up(context: Context, tally: Tally, *, skipped: int, failed: int, left: 
 
 CLASSIFY = Command(
     name="classify", help="classify photos and wait for the answers", run=_run, configure=_configure, timeout=300.0,
-    timeout_of="how long each photo may take", retries=Retries(patience=120.0), epilog=EPILOG,
+    timeout_of="time limit per photo", retries=Retries(patience=120.0), epilog=EPILOG,
 )  # fmt: skip

@@ -33,7 +33,7 @@ class Command:
     run: Callable[[Context], int]
     configure: Callable[[argparse.ArgumentParser], None] = no_arguments
     timeout: float = 60.0
-    timeout_of: str = "how long it may take in all"
+    timeout_of: str = "total time limit"
     retries: Retries = BRIEF
     epilog: str = ""
 
@@ -49,10 +49,10 @@ def positive(text: str) -> int:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What may be asked of an image."""
     group = parser.add_argument_group("the request")
-    group.add_argument("-m", "--model", default="any", help="which model shall answer (%(default)s)")
+    group.add_argument("-m", "--model", default="any", help="model (%(default)s)")
     group.add_argument("-p", "--priority", choices=("high", "normal", "low"), default="normal")
-    group.add_argument("-k", "--top-k", type=positive, default=5, metavar="N", help="how many classes (%(default)s)")
-    group.add_argument("--deadline", type=float, metavar="SECONDS", help="after which an answer is not wanted")
+    group.add_argument("-k", "--top-k", type=positive, default=5, metavar="N", help="number of classes (%(default)s)")
+    group.add_argument("--deadline", type=float, metavar="SECONDS", help="expire the request after this time")
 
 
 def options_of(arguments: argparse.Namespace) -> Options:

@@ -21,7 +21,7 @@ COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "red
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--photo", type=Path, help="also classify this photo, from end to end")
+    parser.add_argument("--photo", type=Path, help="also classify this photo")
 
 
 def _run(context: Context) -> int:
@@ -53,6 +53,6 @@ def _report(findings: Sequence[Finding]) -> RenderableType:
 
 
 DOCTOR = Command(
-    name="doctor", help="what is wrong with this installation; 1 when there is a problem", run=_run,
+    name="doctor", help="check this installation; exits with 1 if there is a problem", run=_run,
     configure=_configure,
 )  # fmt: skip

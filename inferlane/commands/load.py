@@ -22,12 +22,12 @@ from inferlane.traffic import Account, Ended, Shot
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", type=Path, help="photos and folders of photos, sent in turn")
+    parser.add_argument("images", nargs="+", type=Path, help="photos and folders of photos, sent in rotation")
     parser.add_argument("-r", "--rate", type=float, default=10.0, help="requests per second (%(default)g)")
-    parser.add_argument("-d", "--duration", type=float, default=10.0, help="seconds (%(default)g)")
+    parser.add_argument("-d", "--duration", type=float, default=10.0, help="duration in seconds (%(default)g)")
     parser.add_argument("--in-flight", type=positive, default=1000, metavar="N",
-                        help="under way at most; what is beyond is counted, not sent (%(default)s)")  # fmt: skip
-    parser.add_argument("--seed", type=int, help="the same seed gives the same moments")
+                        help="most requests in flight; further ones are counted as unsent (%(default)s)")  # fmt: skip
+    parser.add_argument("--seed", type=int, help="seed of the random arrival times")
     add_options(parser)
 
 
@@ -76,6 +76,6 @@ def _report(document: Mapping[str, Any]) -> RenderableType:
 
 
 LOAD = Command(
-    name="load", help="send photos at a rate and measure the answers", run=_run, configure=_configure, retries=ONCE,
-    timeout=30.0, timeout_of="how long each request may take",
+    name="load", help="send photos at a given rate and measure the answers", run=_run, configure=_configure, retries=ONCE,
+    timeout=30.0, timeout_of="time limit per request",
 )  # fmt: skip

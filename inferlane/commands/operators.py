@@ -22,8 +22,8 @@ MODES = ("crash", "exit", "hang", "slow", "error", "drop", "freeze", "off")
 
 
 def _letter_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help="what to do (%(default)s)")
-    parser.add_argument("ids", nargs="*", metavar="ID", help="which ones; for requeue and delete also: all")
+    parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help="action (%(default)s)")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="request ids; all for requeue and delete")
 
 
 def _dead_letters(context: Context) -> int:
@@ -70,12 +70,12 @@ def _act(context: Context, client: Client, action: str, request_id: str) -> None
 
 
 def _chaos_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mode", nargs="?", choices=MODES, help="the fault; off ends it; without one, show the faults")
-    parser.add_argument("--worker", action="append", default=[], metavar="ID", help="which worker; may be repeated")
+    parser.add_argument("mode", nargs="?", choices=MODES, help="the fault, or off; without it, show active faults")
+    parser.add_argument("--worker", action="append", default=[], metavar="ID", help="worker id; may be repeated")
     parser.add_argument("-m", "--model", help="all workers of this model")
     parser.add_argument("--all", action="store_true", help="all workers")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for slow and freeze (%(default)g)")
-    parser.add_argument("--rate", type=float, default=1.0, help="for error: which share fails (%(default)g)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="duration for slow and freeze (%(default)g)")
+    parser.add_argument("--rate", type=float, default=1.0, help="share of failures for error (%(default)g)")
 
 
 def _chaos(context: Context) -> int:
@@ -113,10 +113,10 @@ def order(context: Context, client: Client, path: str, body: Mapping[str, Any] |
 
 
 DEAD_LETTERS = Command(
-    name="dead-letters", help="requests that were given up: list, show, requeue or delete them", run=_dead_letters,
+    name="dead-letters", help="list, show, requeue or delete dead letters", run=_dead_letters,
     configure=_letter_arguments, retries=ONCE,
 )  # fmt: skip
 CHAOS = Command(
-    name="chaos", help="cause a fault in workers, to see that nothing is lost", run=_chaos, configure=_chaos_arguments,
+    name="chaos", help="inject faults into workers", run=_chaos, configure=_chaos_arguments,
     retries=ONCE,
 )  # fmt: skip

@@ -64,20 +64,22 @@ def details(entry: Mapping[str, Any]) -> str:
 
 def _submit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", help="a photo, or - for standard input")
-    parser.add_argument("--request-id", help="an id of your choice; the same id and photo run once")
+    parser.add_argument("--request-id", help="your own id; the same id and photo run once")
     add_options(parser)
 
 
 def _id_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", help="the id that submit printed")
+    parser.add_argument("id", help="request id")
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-s", "--status", choices=STATES, help="only those in this state")
-    parser.add_argument("-m", "--model", help="only those that asked for this model, where any is one")
+    parser.add_argument("-s", "--status", choices=STATES, help="only requests in this state")
+    parser.add_argument("-m", "--model", help="only requests for this model, or for any")
     how_many = parser.add_mutually_exclusive_group()
-    how_many.add_argument("-n", "--limit", type=positive, default=20, metavar="N", help="how many (%(default)s)")
-    how_many.add_argument("--all", action="store_true", help="as many as the API remembers")
+    how_many.add_argument(
+        "-n", "--limit", type=positive, default=20, metavar="N", help="number of requests (%(default)s)"
+    )
+    how_many.add_argument("--all", action="store_true", help="every request on record")
 
 
 def _submit(context: Context) -> int:
@@ -142,4 +144,4 @@ SUBMIT = Command(
 )  # fmt: skip
 GET = Command(name="get", help="show a request", run=_get, configure=_id_argument)
 CANCEL = Command(name="cancel", help="cancel a request", run=_cancel, configure=_id_argument)
-LIST = Command(name="list", help="the recent requests, newest first", run=_list, configure=_list_arguments)
+LIST = Command(name="list", help="list recent requests, newest first", run=_list, configure=_list_arguments)

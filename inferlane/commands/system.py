@@ -81,13 +81,13 @@ def _latency(name: str, stage: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _queue_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pause", metavar="LANE", help="stop workers from taking from a lane, which still accepts")
-    parser.add_argument("--resume", metavar="LANE", help="end the pause")
+    parser.add_argument("--pause", metavar="LANE", help="pause a lane; it still accepts requests")
+    parser.add_argument("--resume", metavar="LANE", help="resume a paused lane")
 
 
 def _worker_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--drain", metavar="ID", help="let a worker finish its requests and take no more")
-    parser.add_argument("--resume", metavar="ID", help="end the drain")
+    parser.add_argument("--drain", metavar="ID", help="drain a worker: it finishes its requests and takes no more")
+    parser.add_argument("--resume", metavar="ID", help="resume a drained worker")
 
 
 def _give_orders(context: Context, client: Client, kind: str, actions: Iterable[str]) -> bool:
@@ -149,8 +149,8 @@ def _worker(worker: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _monitor_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="between two looks (%(default)g)")
-    parser.add_argument("--times", type=positive, metavar="N", help="end after so many looks, not when interrupted")
+    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="refresh interval (%(default)g)")
+    parser.add_argument("--times", type=positive, metavar="N", help="exit after N refreshes")
 
 
 def _monitor(context: Context) -> int:
@@ -183,11 +183,15 @@ def _look(client: Client) -> tuple[bool, RenderableType]:
     return True, sections([*parts, *([stage_table(latencies)] if latencies else [])])
 
 
-STATUS = Command(name="status", help="the system in one word, with the reasons; 1 when it is unhealthy", run=_status)
-METRICS = Command(name="metrics", help="counters and latencies as JSON", run=_metrics)
-QUEUES = Command(name="queues", help="the backlog, by lane", run=_queues, configure=_queue_arguments)
-WORKERS = Command(name="workers", help="the live workers", run=_workers, configure=_worker_arguments)
+STATUS = Command(name="status", help="show the system's health; exits with 1 if it is unhealthy", run=_status)
+METRICS = Command(name="metrics", help="show counters and latencies as JSON", run=_metrics)
+QUEUES = Command(
+    name="queues", help="show the backlog by lane; pause and resume lanes", run=_queues, configure=_queue_arguments
+)
+WORKERS = Command(
+    name="workers", help="show the live workers; drain and resume them", run=_workers, configure=_worker_arguments
+)
 MONITOR = Command(
     name="monitor", help="watch health, workers, lanes and latencies", run=_monitor, configure=_monitor_arguments,
-    retries=ONCE, timeout=5.0, timeout_of="how long each look may take",
+    retries=ONCE, timeout=5.0, timeout_of="time limit per refresh",
 )  # fmt: skip

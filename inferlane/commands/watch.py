@@ -96,7 +96,7 @@ def poll(what: Followed, last: int, until: float) -> Iterator[Event]:
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", help="of a request or a batch, as submit and batch --detach print it")
+    parser.add_argument("id", help="id of a request or batch")
 
 
 def _run(context: Context) -> int:

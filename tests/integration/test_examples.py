@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_there_are_examples() -> None:
-    assert len(COMMANDS) >= 5
+    assert len(COMMANDS) >= 4
     assert len(SNIPPETS) >= 2
 
 
