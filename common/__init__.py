@@ -1,4 +1,4 @@
-"""What every process of Inferlane uses: settings, logs, the master process of a server, its HTTP front.
+"""Shared by all processes: settings, logs, the HTTP server and its front.
 
 Imports nothing of the project. A new setting goes into :mod:`common.settings` and .env.example, nowhere else.
 """

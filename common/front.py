@@ -1,8 +1,7 @@
-"""What stands between the server and a WSGI application: it reads bodies on an event loop, within bounds.
+"""Front of a WSGI application: reads bodies on an event loop, within limits.
 
-A thread that reads a body waits for its sender, so as many slow senders as there are threads silenced a process. Here a
-body costs no thread until it is complete: the loop reads it, within bounds of time, number and memory, and ends a slow
-one. Probes have threads that nothing else takes.
+If threads read bodies, a slow sender per thread silences a process. Here a body costs no thread until it is complete:
+the loop reads it, within limits of time, number and memory, and ends slow ones. Probes have dedicated threads.
 """
 
 from __future__ import annotations
@@ -16,32 +15,32 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
-#: Bodies up to this size are read at once and counted by number only; larger ones piece by piece, and by their bytes.
+#: Bodies up to this size are read at once and limited by number; larger ones piece by piece and by their bytes.
 SMALL = 256 * 1024
-#: Seconds within which a small body has to be there.
+#: Seconds for a small body to arrive.
 SMALL_TIME = 30.0
-#: A larger body has to bring so many bytes within so many seconds, again and again, or its end.
+#: A larger body must bring so many bytes, or its end, in each period of so many seconds.
 WINDOW, LEAST = 10.0, 64 * 1024
 #: Bodies that are read at a time.
 READERS = 512
 #: Seconds that a large body waits for memory before it is refused.
 PATIENCE = 5.0
-#: Seconds within which the reader of a stream has to take each piece.
+#: Seconds for the reader of a stream to take each piece.
 WRITE_TIME = 30.0
-#: Answered on the loop: it waits for nothing, and no other thread comes before it.
+#: Answered on the loop, without waiting for a thread.
 LIVENESS = "/livez"
-#: Answered from threads of their own, whatever the other threads do.
+#: Answered by dedicated threads.
 PROBES = frozenset({"/readyz", "/health"})
 
 RETRYABLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE})
 
 Environ = dict[str, Any]
-#: Whether a caller may send a large body at all: known, and to a route that exists. The application says the rest.
+#: Whether to read a caller's large body: the caller is known and the route exists. The application refuses the rest.
 Admits = Callable[[Environ], bool]
 
 
 class Refused(Exception):
-    """A body that is not read to its end: the status, the code and the words of the answer."""
+    """A refused body, with the status, code and detail of the answer."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -54,12 +53,11 @@ class Front:
     Args:
         application: WSGI, called from threads.
         threads: how many.
-        most: bytes of the largest body; a larger one is left to the application, which refuses it.
-        memory: bytes that large bodies may hold together, those that are being answered included.
+        most: bytes of the largest body; the application refuses larger ones.
+        memory: bytes of all large bodies together, including those being answered.
         admits: asked before a large body is read.
         containers: lists and objects of a large body of JSON, refused while it is read.
-        pages: paths whose GET computes a lot and waits for nothing; two are answered at a time, so that they do not
-            keep the interpreter from everything else.
+        pages: paths whose GET is CPU-bound; two are answered at a time, so that they leave the interpreter to others.
     """
 
     def __init__(
@@ -103,7 +101,7 @@ class Front:
         await asyncio.get_running_loop().run_in_executor(pool, call)
 
     async def _body(self, environ: Environ, proto: Any) -> tuple[bytes | None, int]:
-        """The body and how much memory it holds of what large ones may; None when the application will not want it.
+        """The body and its share of the memory of large bodies; None if the application will refuse the call.
 
         Raises:
             Refused: too many, too slow, or no memory.
@@ -157,7 +155,7 @@ class Front:
             raise Refused(413, "body_too_large", f"The body has more than {self._most} bytes.")
 
     async def _reserve(self, size: int) -> bool:
-        """Wait until there is memory for another piece; whether that took time."""
+        """Wait for memory for another piece; whether it had to wait."""
         ends = asyncio.get_running_loop().time() + PATIENCE
         waited = False
         while self._held + size > self._memory:
@@ -193,10 +191,10 @@ def _refuse(proto: Any, refusal: Refused) -> None:
 
 
 class Call:
-    """One call of the WSGI application, from a thread; the loop answers with what came of it.
+    """One call of the WSGI application in a thread; the loop sends the answer.
 
-    An answer in one piece is kept for :meth:`answer`. One in several is streamed from the thread, which waits until the
-    server has taken each piece.
+    An answer in one piece is kept for :meth:`answer`. The thread streams one in several pieces and waits until the
+    server has taken each.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""How every process of Inferlane writes its log: one handler, one line per event, console text or JSON.
+"""Logging of all processes: one handler, one line per event, console text or JSON.
 
-It imports only :mod:`settings`, so every layer may use it. Modules write with ``logging.getLogger(__name__)`` and pass
-facts as ``extra={...}``, or with ``structlog.get_logger()``; both come out the same. Nothing here opens a
-file: a process writes to its standard error and whoever started it decides where that goes.
+It imports only :mod:`common.settings`. Modules write with ``logging.getLogger(__name__)`` and pass
+facts as ``extra={...}``, or with ``structlog.get_logger()``; both look the same. Nothing here opens a
+file: processes write to standard error, and their supervisor redirects it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
     from common.settings import Settings
 
-# These tell every request or heartbeat at INFO; their warnings are still wanted.
+# These log every request or heartbeat at INFO; keep their warnings.
 TALKATIVE = ("httpx", "httpcore", "urllib3", "kombu", "amqp", "werkzeug", "celery.worker.strategy", "celery.app.trace")
 
 
 def configure(settings: Settings, process: str) -> None:
     """Send all logging of this process to standard error.
 
-    Calling it again replaces what the first call set up, so a forked child may give itself another name.
+    Another call replaces the first, so a forked child may choose another name.
 
     Args:
         settings: ``log_level`` and ``log_format`` are used.
-        process: what this process is called in every line, for example ``api`` or ``resnet18-1``.
+        process: the process's name in every line, such as ``api`` or ``resnet18-1``.
     """
     shared = _processors(process)
     structlog.configure(
@@ -55,7 +55,7 @@ def configure(settings: Settings, process: str) -> None:
 
 
 def adopt(*names: str) -> None:
-    """Take the loggers ``names`` away from the handlers their library gave them: our own writes their lines once."""
+    """Remove the handlers of loggers ``names``, so that each line is written once."""
     for name in names:
         logger = logging.getLogger(name)
         logger.handlers.clear()
@@ -80,7 +80,7 @@ def _processors(process: str) -> Sequence[Processor]:
 
 
 def _output(log_format: str, shared: Sequence[Processor]) -> logging.Handler:
-    # Tracebacks never show local variables: those hold images, keys and passwords.
+    # Tracebacks without local variables, which hold images, keys and passwords.
     last: list[Processor]
     if log_format == "json":
         without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)

@@ -1,7 +1,7 @@
-"""How the HTTP processes are served: by Granian, which parses HTTP and reads bodies outside Python; and for whom.
+"""HTTP serving by Granian, which parses HTTP outside Python; checks of ``Host`` and of addresses.
 
-A photo costs it about half of what a server written in Python takes (docs/performance.md). On SIGTERM it takes nothing
-new and answers what it has.
+A photo costs it about half of what a server written in Python takes (docs/performance.md). On SIGTERM it accepts
+nothing new and finishes open calls.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from common.settings import get_settings
 if TYPE_CHECKING:
     from flask import Flask
 
-#: The most bytes read ahead on a connection. Granian's own choice, 400 KB, is memory for each caller.
+#: Most bytes read ahead on a connection. Granian's default is 400 KB of memory per caller.
 READ_BUFFER = 64 * 1024
 
 #: Seconds for the next request's head to arrive on an open connection. Load balancers reuse one that was idle for up to
 #: 75 seconds; Granian's default of 30 closes it under the request.
 IDLE = 90
 
-#: Requests that a process has at a time, slow bodies included; the front bounds those.
+#: Concurrent requests of a process, including slow bodies, which the front limits.
 BACKPRESSURE = 8192
 
-#: Granian's own loggers, whose lines are to come out like all others.
+#: Granian's loggers, to be formatted like all others.
 LOGGERS = ("_granian", "granian.access")
 
-#: Seconds between two looks: of the master at its processes, of a process at its master.
+#: Seconds between checks of the master by a process and the reverse.
 LOOK = 0.5
-#: A process that ends younger than this many seconds is started again after a pause of PAUSE seconds.
+#: A process that ends before this age in seconds is restarted after PAUSE seconds.
 YOUNG = 5.0
 PAUSE = 1.0
-#: Seconds to wait for a port: the processes of a killed master let go of it when they notice.
+#: Seconds to wait for a port, which the processes of a killed master release when they notice.
 PORT_TIMEOUT = 5.0
 
 
@@ -63,11 +63,11 @@ def serve(
 
     Args:
         target: ``package.module:factory``, called in each process.
-        name: what the log calls the process that watches the others.
-        host: the address to listen on, or a name of it.
+        name: the master's name in the log.
+        host: the address to listen on, or its name.
         port: the port to listen on.
-        processes: how many; one that dies is started again.
-        patience: seconds that a process may take to answer what it has before it is killed.
+        processes: how many; dead ones are restarted.
+        patience: seconds for open calls before a stopping process is killed.
         access_log: whether to write a line per request.
     """
     logs.configure(get_settings(), f"{name}-master")
@@ -91,7 +91,7 @@ def serve(
 
 
 def _address(name: str, host: str) -> str:
-    """The address that ``host`` names, of IP version 4 where it has both."""
+    """The address of ``host``, IPv4 if it has both."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
@@ -100,7 +100,7 @@ def _address(name: str, host: str) -> str:
 
 
 def _await_port(address: str, port: int) -> None:
-    """End the process when something else listens there: the kernel would give each of them a share of the callers."""
+    """End the process if the port is taken: the kernel would divide the callers between the listeners."""
     deadline = time.monotonic() + PORT_TIMEOUT
     while (error := _bind(address, port)) is not None:
         if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
@@ -119,15 +119,15 @@ def _bind(address: str, port: int) -> OSError | None:
 
 
 class Master(MPServer):
-    """Granian's master, for which the death of one process is no reason to end the others.
+    """Granian's master, which survives the death of a process.
 
-    Granian ends them all when one dies twice within seconds. Here it is started again for as long as another one
-    serves or lived long enough to serve; only when none can be kept up does the master end, and its supervisor tells.
+    Granian ends all processes when one dies twice within seconds. Here it is restarted as long as another one serves or
+    lived long enough to serve; the master ends only when none stays up.
     """
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
         workers: list[Any] = self.wrks
-        deaths: Counter[int] = Counter()  # of each process: how often it died young, one time after the other
+        deaths: Counter[int] = Counter()  # consecutive early deaths of each process
         due: dict[int, float] = {}
         while not self.interrupt_signal:
             self.main_loop_interrupt.wait(LOOK)
@@ -138,7 +138,7 @@ class Master(MPServer):
                     deaths[worker.idx] = deaths[worker.idx] + 1 if now - worker.birth < YOUNG else 0
                     due[worker.idx] = now + (PAUSE if deaths[worker.idx] > 1 else 0.0)
             if all(deaths[worker.idx] > 1 and now - worker.birth < YOUNG for worker in workers):
-                return  # interrupt_children is not empty, so the exit status is 1
+                return  # not empty, so the exit status is 1
             for index in [index for index, at in due.items() if at <= now]:
                 del due[index]
                 workers[index] = self._spawn_worker(index, spawn_target, target_loader)
@@ -147,13 +147,13 @@ class Master(MPServer):
                 self.interrupt_children.clear()
 
     def signal_handler_reload(self, *_: Any) -> None:
-        """SIGHUP ends it, too: the terminal it belongs to has gone."""
+        """Also end on SIGHUP, when the terminal closes."""
         self.signal_handler_interrupt()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """What a process does first: it sees to its own end, then makes the application.
+    """Start of a process: arranges for its end, then makes the application.
 
     Attributes:
         master: the process that started it.
@@ -164,8 +164,8 @@ class Child:
     patience: float
 
     def __call__(self, target: str) -> Callable[..., Any]:
-        """The application that ``target`` makes."""
-        # A fork has its master's handlers, which would do nothing here; Granian sets new ones when all is loaded.
+        """Make the application of ``target``."""
+        # Drop the master's handlers, which do nothing here; Granian sets its own when all is loaded.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -175,7 +175,7 @@ class Child:
         return application
 
     def _end_with_master(self) -> None:
-        """Without it nobody would start this process again or end it, and its port would be lost to the next master."""
+        """End the process when its master has died; otherwise it would keep the port from the next master."""
         while os.getppid() == self.master:
             time.sleep(LOOK)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -184,24 +184,24 @@ class Child:
 
 
 def settle() -> None:
-    """Call when the application is complete: what is there now stays, and the collector need not look at it again.
+    """Freeze the objects of the complete application for the garbage collector.
 
-    Besides saving time, that keeps the process small. Python leaves cycles (an HTTP client makes one for each answer)
-    to its last collection, which waits until they are a quarter of everything that lives: megabytes of an application.
+    This saves time and memory: Python's full collection waits until new objects are a quarter of all live ones, which
+    are megabytes of an application.
     """
     gc.collect()
     gc.freeze()
-    gc.collect()  # which also counts anew what lives, now without what is frozen
+    gc.collect()  # which also recounts live objects, without the frozen ones
 
 
 def behind(app: Flask, proxies: int) -> None:
-    """Have ``app`` believe so many proxies about the caller's address and whether it came by TLS; 0 believes nobody."""
+    """Trust so many proxies about the caller's address and TLS; 0 trusts none."""
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
 
 
 def loopback(host: str) -> bool:
-    """Whether this name or address leads to this machine only."""
+    """Whether this name or address is loopback."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -209,16 +209,16 @@ def loopback(host: str) -> bool:
 
 
 def answers_to(host: str | None, bound: str, names: Collection[str]) -> bool:
-    """Whether a server without a lock of its own should answer a request with this ``Host``.
+    """Whether a server without keys should answer a request with this ``Host``.
 
-    A page of another site can have its own name lead to this machine (DNS rebinding): to a browser, the server is then
-    that site, and the page may read its answers. ``Host`` still has that name. A server on a loopback address answers
-    to loopback names; one that others reach answers to all while no names are given, since it cannot know them.
+    Against DNS rebinding: another site may resolve its name to this machine and then read answers through a browser,
+    with its own name in ``Host``. A server on loopback answers to loopback names only; one on another address answers
+    to all names if none are given, because it cannot know them.
 
     Args:
-        host: the header, with or without a port; None or empty when there is none, as no browser sends.
-        bound: where the server listens.
-        names: further host names it answers to.
+        host: the header, with or without a port; None or empty without one (never from a browser).
+        bound: the server's listening address.
+        names: further allowed host names.
     """
     if not host:
         return True
@@ -234,7 +234,7 @@ def answers_to(host: str | None, bound: str, names: Collection[str]) -> bool:
 
 
 def _is_address(name: str) -> bool:
-    """Whether it is an address, which nobody can have lead elsewhere; probes of containers call it."""
+    """Whether it is an address, which DNS cannot redirect; container probes use addresses."""
     try:
         return bool(ipaddress.ip_address(name))
     except ValueError:

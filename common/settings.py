@@ -1,10 +1,9 @@
-"""Where Inferlane runs and how big it may get: every environment variable, read once, checked, frozen.
+"""Settings: every environment variable, read once, validated, frozen.
 
-``celeryconfig.py`` holds what Celery names, the command line holds the shape of a process; this module holds the rest.
-It imports nothing of the project, so every layer may use it. It never writes a variable and never reads one twice:
-:func:`get_settings` caches, and tests build their own with :func:`load_settings`.
+``celeryconfig.py`` has Celery's settings, the command line those of one process, this module the rest. It imports
+nothing of the project. :func:`get_settings` caches; tests build settings with :func:`load_settings`.
 
-``.env.example`` documents each variable; ``tests/unit/test_settings.py`` fails when one is missing there.
+``.env.example`` documents each variable; ``tests/unit/test_settings.py`` checks it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from dotenv import dotenv_values
 
 
 class SettingsError(ValueError):
-    """A variable has a value that cannot be used; the message names the variable and says why."""
+    """A variable has an invalid value; the message names it and the reason."""
 
 
 Parser = Callable[[str], Any]
@@ -84,8 +83,8 @@ def _names(text: str) -> tuple[str, ...]:
 class ModelName(str):
     """The name of a model: ``resnet18``, ``NAME=package.module:factory`` or ``package.module:factory``.
 
-    As text it is the name alone. A model of your own has a ``factory``. Without a name in front, it goes by the factory
-    until it has been loaded, and then by the model's ``name``.
+    As text it is the name. A custom model has a ``factory``; without a name in front, the factory is its name until it
+    has been loaded, then the model's ``name``.
     """
 
     __slots__ = ("factory",)
@@ -95,7 +94,7 @@ class ModelName(str):
         """Read an entry of ``MODELS``.
 
         Raises:
-            ValueError: the name cannot be one.
+            ValueError: invalid name or factory.
         """
         name, named, factory = text.partition("=")
         if not named and ":" in name:
@@ -112,12 +111,12 @@ class ModelName(str):
 
     @property
     def spelled(self) -> str:
-        """As it is written in ``MODELS``."""
+        """Its entry in ``MODELS``."""
         return self if self.factory in {"", self} else f"{self}={self.factory}"
 
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-#: Words of lanes.
+#: Reserved for lanes.
 RESERVED = frozenset({"any", "high", "normal", "low"})
 
 
@@ -158,7 +157,7 @@ def _setting(default: Any, parser: Parser = str, alias: str = "") -> Any:
 class Settings:
     """All settings of one process. Durations are seconds, sizes are bytes, unless the name says otherwise."""
 
-    # -- where things are
+    # -- addresses and files
     redis_url: str = _setting("")
     sentinel_master: str = _setting("mymaster")
     key_prefix: str = _setting("inferlane:")
@@ -257,7 +256,7 @@ class Settings:
         """The model that ``--model`` or a command names: with its factory, where ``MODELS`` gives it one.
 
         Raises:
-            SettingsError: it cannot be a name.
+            SettingsError: invalid name.
         """
         try:
             wanted = ModelName(text)
@@ -267,12 +266,12 @@ class Settings:
 
     @property
     def broker_folder(self) -> Path:
-        """Where the broker that `make start` runs keeps its data."""
+        """Data folder of the bundled broker."""
         return (Path(self.run_dir) / "redis").resolve()
 
     @property
     def broker_socket(self) -> Path:
-        """Where it listens: in that folder, or where the path is short enough for the operating system."""
+        """Socket of the bundled broker: in its folder, or on a shorter path if the operating system requires it."""
         socket = self.broker_folder / "redis.sock"
         if len(os.fsencode(socket)) <= SOCKET_PATH_LIMIT:
             return socket
@@ -281,28 +280,28 @@ class Settings:
 
     @property
     def embeds_broker(self) -> bool:
-        """Whether ``REDIS_URL`` is that of the broker that `make start` runs."""
+        """Whether ``REDIS_URL`` is the bundled broker's."""
         return self.redis_url == _socket_url(self.broker_socket)
 
     @property
     def base_url(self) -> str:
-        """Where clients of this host find the API: ``API_URL``, or the API's own host and port."""
+        """The API's URL for clients of this host: ``API_URL``, or host and port."""
         return self.api_url.rstrip("/") or local_url(self.api_host, self.api_port)
 
     @property
     def public_url(self) -> str:
-        """Where browsers find the API: ``DASHBOARD_API_URL``, or where the clients of this host do."""
+        """The API's URL for browsers: ``DASHBOARD_API_URL``, or :attr:`base_url`."""
         return self.dashboard_api_url.rstrip("/") or self.base_url
 
     @property
     def flower_url(self) -> str:
-        """Where browsers find Flower; empty when nobody said so and it listens on this host alone."""
+        """Flower's URL for browsers; empty if unset and browsers cannot reach this host's loopback."""
         local = self.dashboard_host in {"127.0.0.1", "localhost", "::1"}
         return self.dashboard_flower_url or (f"http://127.0.0.1:{self.flower_port}" if local else "")
 
 
 def local_url(host: str, port: int) -> str:
-    """Where a client of this host finds a server that listens on ``host``: all addresses are loopback's, too."""
+    """The URL for clients of this host; a wildcard ``host`` includes loopback."""
     name = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 # nosec B104 # no bind
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
@@ -313,12 +312,12 @@ def variables() -> list[str]:
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings from ``environ``; by default the process environment, which wins over the file ``.env``.
+    """Settings from ``environ``; by default the process environment, which overrides ``.env``.
 
     A variable that is unset or empty keeps its default.
 
     Raises:
-        SettingsError: a value does not parse or is out of range; the message starts with the variable's name.
+        SettingsError: an invalid value; the message starts with the variable's name.
     """
     if environ is None:
         environ = {key: value or "" for key, value in dotenv_values(".env").items()} | dict(os.environ)
@@ -326,17 +325,17 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def _socket_url(socket: Path) -> str:
-    """As redis-py and, under another scheme, kombu read it. Flower decodes nothing, so only what must be is encoded."""
+    """The URL for redis-py and, with another scheme, kombu; Flower does not decode, so only specials are encoded."""
     return "unix://" + re.sub("[%?#;]", lambda found: f"%{ord(found[0]):02X}", str(socket))
 
 
 def _names_of(item: Field[Any]) -> list[str]:
-    """The variables that set it: its own, and the alias if it has one."""
+    """The variables of a field: its own and the alias."""
     return [item.name.upper(), *filter(None, [item.metadata["alias"]])]
 
 
 def _given(item: Field[Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """Its value by name, where a variable gives one."""
+    """The field's value, if a variable sets it."""
     values = {name: _parse(item, name, text) for name in _names_of(item) if (text := environ.get(name, "").strip())}
     if len(set(values.values())) > 1:
         own, alias = values
@@ -353,9 +352,9 @@ def _parse(item: Field[Any], name: str, text: str) -> Any:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process; the environment is read at the first call only.
+    """The settings of this process, read once.
 
-    A wrong one ends the process, whichever it is, with one line and the exit code 2.
+    An invalid one ends the process with one line and exit code 2.
     """
     try:
         return load_settings()

@@ -76,6 +76,6 @@ def _report(document: Mapping[str, Any]) -> RenderableType:
 
 
 LOAD = Command(
-    name="load", help="send photos at a given rate and measure the answers", run=_run, configure=_configure, retries=ONCE,
+    name="load", help="send photos at a rate and measure the answers", run=_run, configure=_configure, retries=ONCE,
     timeout=30.0, timeout_of="time limit per request",
 )  # fmt: skip
