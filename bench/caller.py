@@ -1,4 +1,4 @@
-"""A keep-alive HTTP caller for many threads, each with a connection of its own."""
+"""A keep-alive HTTP caller for many threads, one connection each."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _exchange(
 
 
 def raw(photo: bytes) -> tuple[bytes, str]:
-    """A photo as a request body of its own, and its content type."""
+    """A photo as a raw request body, and its content type."""
     return photo, "image/jpeg"
 
 

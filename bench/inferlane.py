@@ -1,4 +1,4 @@
-"""Inferlane as a running system: the same processes as the Procfile's, on a Redis and ports of their own."""
+"""A running Inferlane: the Procfile's processes, on a separate Redis and ports."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Call:
 
 @dataclass(slots=True)
 class Worker:
-    """A worker process: what it holds, what waits for its next forward pass, and its own order of lanes."""
+    """A worker process: its requests, its next forward pass, and its lane order."""
 
     order: WeightedOrder
     held: int = 0

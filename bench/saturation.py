@@ -1,4 +1,4 @@
-"""What one Redis bears: ``python -m bench.saturation`` measures the CPU that requests and workers cost a real one.
+"""The capacity of one Redis: ``python -m bench.saturation`` measures the CPU that requests and workers cost a real one.
 
 It calls what the system calls (Gateway, Records, the lease's tick) and reads the server's own count of CPU time before
 and after, so that a busy machine or a slow client changes the duration and not the result. Workers are simulated: their
@@ -191,7 +191,7 @@ def _second_of_leases(client: redis.Redis, leases: Sequence[Lease]) -> float:
 
 
 def _second_of_waiting(client: redis.Redis, settings: Settings, leases: Sequence[Lease]) -> float:
-    """An idle worker's second at the bell: one take that finds nothing, one BRPOP that hears nothing."""
+    """One second of an idle worker: an empty take, a BRPOP that times out."""
     keys, lanes = Keys(settings.key_prefix), lanes_of("mobilenet")
     bells = [keys.bell(name) for name in lanes]
 

@@ -1,4 +1,4 @@
-"""Process trees: started in a session of their own, measured as a whole, ended by process id."""
+"""Process trees: started in a new session, measured as a whole, ended by process id."""
 
 from __future__ import annotations
 

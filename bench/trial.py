@@ -56,7 +56,7 @@ def _read(plan: Plan, gateway: Gateway, sent: list[str]) -> Outcome:
     told = Counter(request.timeline[-1]["batch"] for request in requests)
     done.passes = [
         size for size, number in told.items() for _ in range(round(number / size))
-    ]  # a pass of 3 is told by 3
+    ]  # a pass of 3 is counted by 3
     for request in requests:
         assert request.completed_at is not None
         took = request.timings["infer"]

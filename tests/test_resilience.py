@@ -1,4 +1,4 @@
-"""The five promises about failure, kept by the real thing: the HTTP API, Redis and workers as processes of their own.
+"""The five promises about failure, on a real API, Redis and workers.
 
 Each promise is one function, its scenario. It must pass on this source tree, and the same function must fail on a
 system that misbehaves: a copy of the tree with one line changed, or with a setting that breaks the promise.
@@ -53,7 +53,7 @@ def settled_redis(module_redis: RedisServer) -> RedisServer:
 
 @pytest.fixture
 def build(settled_redis: RedisServer, tmp_path: Path) -> Iterator[Build]:
-    """A stack with keys of its own, of this source tree or of a mutant: ``build(mutation, LEASE_TTL=20)``."""
+    """A stack with a separate key prefix, of this source tree or of a mutant: ``build(mutation, LEASE_TTL=20)``."""
     stacks: list[Stack] = []
 
     def start(mutation: Mutation | None = None, **environ: object) -> Stack:
@@ -225,7 +225,7 @@ def check_refusals(replies: list[Reply]) -> None:
     assert share["low"] > share["normal"] > share["high"] == 0, f"shares refused: {share}"
     assert refused[0].priority == "low", "low is not refused first"
     later = [int(reply.response.headers["Retry-After"]) for reply in refused if reply.priority == "normal"]
-    # Half of what waits ahead of it takes 1.1 to 1.6 s: more than the least answer, less than the unmeasured guess.
+    # Half of the backlog ahead takes 1.1 to 1.6 s: more than the least answer, less than the unmeasured guess.
     assert 1 < min(later) <= max(later) <= ROOM * SERVICE, f"Retry-After: {later}"
     assert all(reply.response.json()["retryable"] for reply in refused)
     assert max(reply.took for reply in replies) < 3.0, "the API is slow to answer"

@@ -1,1 +1,1 @@
-"""The parts of the benchmark. Each can be run alone, writes a results file of its own and says how it did."""
+"""The parts of the benchmark. Each runs alone, writes its results file and compares itself with its targets."""

@@ -65,7 +65,7 @@ def _ask(caller: Caller, photo: bytes) -> int:
 
 @contextmanager
 def _celery(folder: Path) -> Iterator[Callable[..., Any]]:
-    """A Redis of its own; each call runs a worker of a pool and measures it."""
+    """A private Redis; each call runs a worker of a pool and measures it."""
     redis = RedisServer(folder / "celery-redis")
     environ = {**os.environ, "BENCH_REDIS": redis.url}
     os.environ["BENCH_REDIS"] = redis.url

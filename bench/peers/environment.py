@@ -1,4 +1,4 @@
-"""A virtual environment of its own for each peer, made once and kept under ``.run/bench/venvs``."""
+"""Virtual environments, one per peer, kept under ``.run/bench/venvs``."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ def _wake(worker: WorkerProcess) -> None:
 
 
 def run(folder: Path, *, kills: int, requests: int, rate: float, seed: int) -> Report:
-    """One soak on a redis-server and workers of its own, all ended afterwards."""
+    """One soak on a private redis-server and workers, all ended afterwards."""
     server = RedisServer(folder / "redis")
     try:
         with Stack(server.url, folder / "run", MAX_BATCH=4) as stack:

@@ -1,4 +1,4 @@
-"""After a run in which everything happens, what Prometheus is told is what the ledger and the timelines say."""
+"""After a run with every kind of event, Prometheus' counters equal the ledger and the timelines."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_counters_equal_the_ledger_after_a_mixed_run_with_kills(stack: Stack, ga
 
 
 def orders(folder: Path) -> Iterator[str]:
-    """What the requests are told to do."""
+    """The orders of the requests."""
     yield from ["ok"] * 20
     yield from ["bad"] * 3
     yield from [f"flaky {folder / 'once'} 1", f"flaky {folder / 'twice'} 2", "error", "exit"]

@@ -34,7 +34,7 @@ def api(module_stack: Stack) -> ApiProcess:
 
 @pytest.fixture
 def gateway(module_stack: Stack) -> Iterator[Gateway]:
-    """Submits past the API, as whoever looks at no header."""
+    """Submits past the API, without header checks."""
     gateway = Gateway(module_stack.settings(MODELS=MODEL))
     yield gateway
     gateway.close()
@@ -51,7 +51,7 @@ def ended(gateway: Gateway, request_id: str) -> Request:
 
 
 def peak(process: WorkerProcess) -> int:
-    """The most memory that it has had, in bytes."""
+    """Its peak memory in bytes."""
     found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
     assert found
     return int(found[1]) * 1024

@@ -30,7 +30,7 @@ def api(module_stack: Stack) -> ApiProcess:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where a reader stands: a checkout, and a photo of their own of a usual size."""
+    """The reader's folder: a checkout, and a photo of average size."""
     (tmp_path / "docs" / "images").mkdir(parents=True)
     for name in ("docs/images/cat.png", "photo.jpg"):
         shutil.copy(CAT, tmp_path / name)

@@ -26,7 +26,7 @@ Page = Callable[..., httpx.Response]
 
 @pytest.fixture
 def page(stack: Stack) -> Iterator[Page]:
-    """Ask a Flower of its own for a path: ``page("/api/workers", auth=KEY)``."""
+    """Ask a private Flower for a path: ``page("/api/workers", auth=KEY)``."""
     port = free_port()
     environ = stack.environ(FLOWER_PORT=port, FLOWER_BASIC_AUTH=":".join(KEY))
     process = Process([sys.executable, "-m", "scripts.flower"], name="flower", folder=stack.folder, environ=environ)

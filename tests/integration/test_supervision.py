@@ -1,4 +1,4 @@
-"""supervisord as `make start` uses it: what dies is started again, what is told to end leaves nothing behind."""
+"""supervisord as `make start` uses it: dead programs are restarted, stopped ones leave nothing behind."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def png_with(*chunks: bytes) -> bytes:
 
 
 def many_scans(scans: int, side: int = 512) -> bytes:
-    """A progressive JPEG whose last scan is there so often that it has so many."""
+    """A progressive JPEG whose last scan is repeated up to so many scans."""
     data = encoded(Image.new("L", (side, side), 90), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * (scans - data.count(b"\xff\xda") + 1) + data[-2:]

@@ -1,6 +1,6 @@
 """Two hosts on one machine: network namespaces with a wire between them that can be slow, lose packets, or be cut.
 
-Each host has an address, a name and processes of its own; nothing is added to the machine's own network. The wire is a
+Each host has its own address, name and processes; the machine's network is unchanged. The wire is a
 pair of raw sockets in a third namespace and the threads that carry frames between them, because not every kernel has
 ``netem``. It needs root and iproute2: :func:`why_not` says what is missing.
 """
@@ -127,7 +127,7 @@ class TwoHosts:
         self.close()
 
     def cut(self) -> None:
-        """Nothing passes any more, and neither end is told: a switch that died."""
+        """Drop everything silently, like a dead switch."""
         for wire in self._wires:
             wire.cut = True
 
@@ -192,7 +192,7 @@ def raw_sockets(space: str, cards: Sequence[str]) -> list[socket.socket]:
     """
     found: list[socket.socket] = []
 
-    def enter() -> None:  # in a thread of its own: the namespace belongs to the thread
+    def enter() -> None:  # in a separate thread, because the namespace belongs to the thread
         with Path(f"/run/netns/{space}").open() as place:
             if ctypes.CDLL(None, use_errno=True).setns(place.fileno(), _CLONE_NEWNET):
                 return

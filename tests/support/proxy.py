@@ -65,7 +65,7 @@ class Proxy(socketserver.ThreadingTCPServer):
             self._end_lines()
 
     def leave_lines(self, *ends: socket.socket) -> None:
-        """Forget them; they are closed by whoever opened them."""
+        """Forget them; their owners close them."""
         with self._lock:
             self._lines.difference_update(ends)
 
@@ -121,6 +121,6 @@ class _Line(socketserver.BaseRequestHandler):
 
 
 def hang_up(end: socket.socket) -> None:
-    """End a connection in both directions and wake whoever reads from it."""
+    """End a connection in both directions and wake its readers."""
     with contextlib.suppress(OSError):  # it has ended already
         end.shutdown(socket.SHUT_RDWR)

@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 
 def restore(api: httpx.Client, key: str) -> None:
-    """End every fault, let every worker take work, open every lane, cancel what waits, and wait until nothing runs.
+    """End every fault, resume every worker and lane, cancel the backlog, and wait until nothing runs.
 
     Args:
         api: a client with the API's address as its base.

@@ -1,4 +1,4 @@
-"""By which names a server without a lock of its own answers."""
+"""The host names that a server without keys answers to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ray Serve on a local Ray of its own, with ``serve.batch`` or without."""
+"""Ray Serve on a private local Ray, with ``serve.batch`` or without."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class System:
         return {row["id"] for row in found["workers"]} == {worker.node for worker in self.workers.values()}
 
     def _busy(self) -> bool:
-        """Whether the dashboard sends requests of its own, ordered by a test that did not wait for their end."""
+        """Whether the dashboard still sends requests, started by a test that did not wait for their end."""
         runs = httpx.get(f"{self.url}/ui/snapshot").json()["runs"]
         return any(run["state"] == "running" for run in runs["load"]) or bool((runs["drill"] or {}).get("running"))
 
@@ -176,7 +176,7 @@ class Watch:
 def opened(
     browser: Browser, url: str, width: int = 1280, height: int = 900, *, refusals: bool = False
 ) -> Iterator[Page]:
-    """A page of its own on the dashboard; afterwards it must have been clean: no errors, no other hosts.
+    """A new page on the dashboard; afterwards it must have been clean: no errors, no other hosts.
 
     With ``refusals``, answers of 400 to 499 and connections refused are no errors.
     """

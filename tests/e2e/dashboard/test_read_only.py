@@ -1,4 +1,4 @@
-"""A dashboard that only looks, whoever logs in."""
+"""A read-only dashboard, for administrators too."""
 
 from __future__ import annotations
 

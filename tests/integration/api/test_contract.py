@@ -44,4 +44,4 @@ def test_no_answer_breaks_the_published_contract(stack: Stack, tmp_path: Path) -
     assert cases, done.stdout[-2000:]
     assert int(cases[1]) > (2000 if EXAMPLES >= 100 else 500)
     assert api.alive
-    print(done.stdout[-3000:])  # noqa: T201 - the number of cases, for whoever runs it with -s
+    print(done.stdout[-3000:])  # noqa: T201 - the number of cases, with -s

@@ -145,7 +145,7 @@ def test_broken_bodies_break_nothing(stack: Stack) -> None:
     assert after[0] - before[0] < 60e6
     assert after[1] - before[1] < 120e6
     summary = f"{len(answers)} bodies: {dict(statuses)}; RSS of API and worker before {before}, after {after}"
-    print(summary)  # noqa: T201 - for whoever runs it with -s
+    print(summary)  # noqa: T201 - shown with -s
 
 
 def _send(http: httpx.Client, path: str, body: Body) -> httpx.Response:

@@ -35,7 +35,7 @@ PHOTO = {"model_type": "photo"}
 BOMB = b'{"data": [' + b"[]," * 9_000_000 + b"[]]}"
 
 
-#: Measured by a process of its own: this one is busy with being hostile.
+#: Measured by a separate process, because this one is busy.
 PROBES = """
 import http.client, json, sys, time, urllib.parse
 address, ends = urllib.parse.urlsplit(sys.argv[1]).netloc, time.monotonic() + float(sys.argv[2])

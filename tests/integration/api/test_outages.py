@@ -1,4 +1,4 @@
-"""What callers see when Redis goes away, and when the API is told to stop."""
+"""What callers see when Redis is down, and when the API stops."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_every_kind_of_body_is_answered(http: httpx.Client) -> None:
         assert "infer;dur=" in answer.headers["Server-Timing"]
 
 
-def test_any_is_answered_by_whoever_is_there(http: httpx.Client) -> None:
+def test_any_is_answered_by_the_only_worker(http: httpx.Client) -> None:
     answer = http.post("/inference", content=image(), headers=RAW)
     assert (answer.status_code, answer.json()["model_type"], answer.json()["model"]) == (200, "any", "toy")
 
@@ -204,7 +204,7 @@ def test_sixty_four_waiters_do_not_delay_livez(http: httpx.Client, toy_api: ApiP
         before = http.get("/metrics").json()["total_requests"]
         waiting = [pool.submit(send, http, f"until {release}" if i == 0 else "ok") for i in range(64)]
         wait_until(lambda: http.get("/metrics").json()["total_requests"] == before + 64, what="all are accepted")
-        # Whoever else has the cores can only delay: what the waiters cost shows in each of the three.
+        # Other load on the cores can only delay: the cost of waiters shows in each of the three.
         among = min(sorted(_seconds(other) for _ in range(40))[36] for _ in range(3))
         held = sum(not job.done() for job in waiting)
         release.touch()

@@ -55,7 +55,7 @@ def test_a_batch_is_followed_count_by_count(client: Client) -> None:
     assert {event.name for event in events[:-1]} <= {"progress"}
 
 
-def test_looking_finds_the_events_that_listening_hears(client: Client) -> None:
+def test_polling_finds_the_same_events_as_the_stream(client: Client) -> None:
     job = client.submit(image(), "toy")
     batch = client.submit_batch([image(), b"no image"], "toy")
     assert list(job.events()) == list(Followed.job(job).look())

@@ -106,7 +106,7 @@ def photo(**fields: str) -> Submission:
 
 
 def fill(gateway: Gateway, *priorities: str) -> Counter[str]:
-    """Send twelve of each in turn; how many were accepted. Whoever is refused hears when to come back."""
+    """Send twelve of each in turn; how many were accepted. Refusals have a ``retry_after``."""
     accepted: Counter[str] = Counter()
     for priority in priorities:
         submission = Submission(image=b"ok", model_type="resnet18", priority=priority)

@@ -29,7 +29,7 @@ NO_NUMBERS = ("nan", "infinity", "huge")
 def test_whatever_a_model_raises_or_answers_ends_its_own_request_only(
     toy: Toy, gateway: Gateway, monitor: Monitor
 ) -> None:
-    """All in one worker, mixed with requests that it has to answer, and it is the same worker at the end."""
+    """All in one worker, mixed with good requests, and the worker survives."""
     worker = toy("toy-1", MAX_RETRIES=0)
     wrong = [f"{what} in {place}" if place != "infer" else what for what in RAISED for place in PLACES]
     texts = [text for order in [*wrong, *NO_NUMBERS, "strange"] for text in (order, "ok")]

@@ -1,4 +1,4 @@
-"""Redis at a Unix socket, with a password and a database of its own, for hosts where everything runs on one machine."""
+"""Redis at a Unix socket, with a password and a separate database, for systems on one machine."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class TestRefusals:
     def test_bad_bodies(
         self, client: FlaskClient, queue: FakeQueue, data: bytes, content_type: str | None, status: int, code: str
     ) -> None:
-        stream = io.BytesIO(data)  # the client would make a form of its own out of an empty multipart body
+        stream = io.BytesIO(data)  # the client would build another form for an empty multipart body
         response = client.post(
             "/inference", input_stream=stream, content_length=len(data) or None, content_type=content_type
         )

@@ -152,7 +152,7 @@ def test_errors_name_the_request(hear: Hear) -> None:
         assert error.request_id == "j"
 
 
-def test_whoever_stops_listening_closes_the_connection() -> None:
+def test_a_reader_that_stops_closes_the_connection() -> None:
     body = Chunks(event(1), event(2), END)
     answer = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=body)
     with Client("http://api", transport=httpx.MockTransport(Script(answer)), retries=QUICK) as client:

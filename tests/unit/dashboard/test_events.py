@@ -1,4 +1,4 @@
-"""What became of workers: stale, left and lost are three things, and each is told once."""
+"""Stale, left and lost workers are told apart, and each is reported once."""
 
 from __future__ import annotations
 

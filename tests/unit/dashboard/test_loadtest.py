@@ -1,4 +1,4 @@
-"""The load test sends what it was told to, and counts what came back."""
+"""The load test sends its plan, and counts the answers."""
 
 from __future__ import annotations
 

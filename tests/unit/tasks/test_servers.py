@@ -1,4 +1,4 @@
-"""Which servers may hold the queue: judged by what they say of themselves, old ones in their own words."""
+"""Which servers are supported, by the INFO of real versions."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def until(condition: Callable[[], bool], seconds: float = 5) -> None:
 
 
 def submit(batcher: Batcher, item: int, rank: int = 0) -> Future[Slot[int, int]]:
-    """The future of an item's slot, or of its own error."""
+    """The future of an item's slot, or of its error."""
     future: Future[Slot[int, int]] = Future()
 
     def then(slot: Slot[int, int]) -> None:

@@ -108,7 +108,7 @@ KINDS = {
 
 
 def measure() -> None:
-    """Decode each kind; print what it took and what was foreseen. Run in a process of its own."""
+    """Decode each kind; print what it took and what was foreseen. Run in a separate process."""
     return_large_buffers()
     found = {}
     for kind, make in KINDS.items():

@@ -1,4 +1,4 @@
-"""What the C library is told about memory, it does."""
+"""The C library's memory settings take effect."""
 
 from __future__ import annotations
 

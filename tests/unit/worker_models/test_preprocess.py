@@ -149,7 +149,7 @@ def decode_by_pillow(data: bytes) -> np.ndarray:
 
 
 def _object(*_: object) -> None:
-    raise ValueError("as told")
+    raise ValueError("on purpose")
 
 
 def test_a_damaged_critical_chunk_is_damage():
@@ -242,7 +242,7 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 
 
 def decode_alone(data: bytes) -> tuple[str, int]:
-    """Decode in a process of its own; what it printed, and its peak memory in bytes."""
+    """Decode in a separate process; its output, and its peak memory in bytes."""
     done = subprocess.run([sys.executable, "-c", DECODE], input=data, capture_output=True, check=True)
     printed, peak = done.stdout.decode().splitlines()
     return printed, int(peak) * 1024
