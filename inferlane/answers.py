@@ -1,6 +1,6 @@
-"""What the API says, as values: predictions, results, the state of a request, items of a batch.
+"""The API's answers as values: predictions, results, requests, batches and their items.
 
-Each keeps the document it was read from as ``raw``, so what the API adds later is never out of reach.
+Each keeps its whole document as ``raw``.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Snapshot:
 
     Attributes:
         state: queued, running, succeeded, failed, canceled or expired.
-        queue_position: how many wait ahead of it; None when unknown or no longer waiting.
+        queue_position: how many requests are ahead of it; None when unknown or not queued.
         eta: expected seconds until it ends; None when unknown.
     """
 
@@ -163,14 +163,14 @@ class Outcome:
 
 
 class InOrder:
-    """Puts outcomes that arrive in any order back into the order of their images."""
+    """Restores the order of the images among outcomes that arrive in any order."""
 
     def __init__(self) -> None:
         self._early: dict[int, Outcome] = {}
         self._next = 0
 
     def add(self, outcome: Outcome) -> Iterator[Outcome]:
-        """Take ``outcome``; returns those whose turn has come with it."""
+        """Add ``outcome``; returns those that are next in order."""
         self._early[outcome.index] = outcome
         while (ready := self._early.pop(self._next, None)) is not None:
             self._next += 1
@@ -196,6 +196,6 @@ def item_outcome(document: Mapping[str, Any], sources: Sequence[Any] = ()) -> Ou
 
 
 def _item_error(status: str, failure: Mapping[str, Any]) -> ClientError:
-    if status == "rejected":  # never became a request, so it is no way of ending: a full lane may have room later
+    if status == "rejected":  # never became a request: a full lane may have room later
         return problem(0, {**failure, "detail": failure.get("message")})
     return outcome(status if status in {"canceled", "expired"} else "failed", failure)

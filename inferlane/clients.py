@@ -39,7 +39,7 @@ class _Calls(Generic[JOB, BATCH]):
 
     @abstractmethod
     def job(self, request_id: str) -> JOB:
-        """The handle of a request, whoever submitted it."""
+        """The handle of a request; any client may have submitted it."""
 
     @abstractmethod
     def batch(self, batch_id: str, sources: Sequence[Source] = ()) -> BATCH:
@@ -164,7 +164,7 @@ class Client(_Calls[Job, Batch]):
         self.transport = Transport(address, httpx.Client(transport=transport, **address.arguments()))
 
     def job(self, request_id: str) -> Job:
-        """The handle of a request, whoever submitted it."""
+        """The handle of a request; any client may have submitted it."""
         return Job(self.transport, request_id)
 
     def batch(self, batch_id: str, sources: Sequence[Source] = ()) -> Batch:

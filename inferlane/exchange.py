@@ -1,8 +1,7 @@
-"""One call that has to succeed: sent, judged, and sent again while that makes sense.
+"""One call with its retries.
 
-Calls may be sent twice without harm: reading is harmless, and whatever creates something carries an id chosen here
-(``request_id`` or ``Idempotency-Key``), under which the API runs it once. What an operator orders has no such id; a
-client for that takes ``retries.ONCE``.
+Calls may be sent twice: reading is harmless, and whatever creates something carries an id chosen here (``request_id``
+or ``Idempotency-Key``), under which the API runs it once. An operator's orders have none; they take ``retries.ONCE``.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from inferlane.errors import (
 from inferlane.flow import Call, Flow, Pause
 from inferlane.retries import Retries, retry_after
 
-ANSWER_TIMEOUT = 15.0  # seconds without a byte, beyond what we asked the API to wait, that mean it hangs
-#: Refusals that no waiting changes: a deadline gets no nearer by it.
+ANSWER_TIMEOUT = 15.0  # seconds without a byte, beyond the wait that was asked for, that mean that the API hangs
+#: Refusals that waiting does not change.
 FINAL = frozenset({"deadline_hopeless"})
 _NO_PROBLEM = frozenset({502, 503, 504})  # what a proxy says when the API behind it is not up
 
@@ -57,13 +56,13 @@ def exchange(
     """The API's response to the call that ``make`` builds, anew for each attempt.
 
     Args:
-        make: builds the call; what depends on the time is then true of the attempt.
+        make: builds the call, since its deadline depends on the time.
         limits: when to give up.
-        accept: statuses of 400 and above that are answers here, not errors.
+        accept: statuses of 400 and above that are not errors here.
         final: codes of errors after which the call is not sent again, though it might succeed later.
 
     Raises:
-        ClientError: what the last attempt came to.
+        ClientError: the error of the last attempt.
     """
     attempt, outage_began = 0, None
     while True:

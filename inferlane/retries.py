@@ -1,4 +1,4 @@
-"""When to try again: pure arithmetic, the waiting is done by whoever runs the flow."""
+"""When to try again: pure arithmetic, without sleeping."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from email.utils import parsedate_to_datetime
 class Retries:
     """How long and how often to try again.
 
-    A refusal that names a time (``Retry-After``) is followed for as long as the call's own timeout allows. Silence or a
-    broken connection is endured for ``patience`` seconds only, since usually the address is wrong.
+    A refusal with ``Retry-After`` is retried for as long as the call's timeout allows. An outage is retried for
+    ``patience`` seconds only, since usually the address is wrong.
 
     Attributes:
         first: seconds before the first retry, about.
         most: the longest pause without a Retry-After, in seconds.
-        patience: seconds of uninterrupted outage until the caller is told.
-        attempts: how often a call is sent at most; None does not count.
+        patience: seconds of uninterrupted outage until the call fails.
+        attempts: how often a call is sent at most; None for no limit.
     """
 
     first: float = 0.2
@@ -30,11 +30,10 @@ class Retries:
     def pause(self, attempt: int, retry_after: float | None = None) -> float:
         """Seconds to wait after failure number ``attempt``, counted from 0.
 
-        The wait is random so that clients that failed together do not come back together; never shorter than what the
-        API asked for.
+        Random, so that clients that failed together do not come back together; never shorter than ``retry_after``.
         """
         if retry_after is not None:
-            return retry_after * random.uniform(1.0, 1.25)  # noqa: S311 - spreads load, guards nothing
+            return retry_after * random.uniform(1.0, 1.25)  # noqa: S311 - no secret
         longest = min(self.most, self.first * 2.0 ** min(attempt, 30))
         return longest * random.uniform(0.5, 1.0)  # noqa: S311
 
@@ -54,5 +53,5 @@ def retry_after(text: str | None, now: datetime | None = None) -> float | None:
     return max(0.0, (then - (now or datetime.now(UTC))).total_seconds())
 
 
-#: For calls that must not be repeated, and for measuring: send once, tell what came of it.
+#: Send once: for calls that must not be repeated, and for measuring.
 ONCE = Retries(attempts=1)

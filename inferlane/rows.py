@@ -1,7 +1,7 @@
-"""The file that classifying many photos writes: one row per photo, CSV or JSON lines, which a later run takes up again.
+"""The output file of ``classify``: one row per photo, CSV or JSON lines, which a later run continues.
 
-A row is written the moment its photo has ended, so a run that was killed loses nothing but a half-written last line.
-Opening the file again keeps every row that need not be done over: the answers, and the failures that would repeat.
+A row is written the moment its photo has ended, so a killed run loses at most a half-written last line. Opening the
+file again keeps the rows that need no second run: the answers, and the failures that would repeat.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ class ForeignFile(ValueError):
 
 def row_of(outcome: Outcome) -> dict[str, Any]:
     """The row for how a photo ended."""
-    row: dict[str, Any] = dict.fromkeys(FIELDS)
-    row |= {"path": str(outcome.source), "status": "failed"}
+    row = dict.fromkeys(FIELDS) | {"path": str(outcome.source), "status": "failed"}
     if (error := outcome.error) is not None:
         return row | {
             "error_code": error.code,
@@ -39,21 +38,15 @@ def row_of(outcome: Outcome) -> dict[str, Any]:
             "request_id": error.request_id,
         }
     result = outcome.unwrap()
-    guesses = [[item.label, item.index, item.confidence] for item in result.predictions]
-    names = ("label", "index", "confidence")
-    return row | dict(zip(names, guesses[0], strict=True)) | {
+    classes = [{"label": item.label, "index": item.index, "confidence": item.confidence} for item in result.predictions]
+    return row | classes[0] | {
         "status": "succeeded",
         "model": result.model,
         "weights": result.weights,
         "request_id": result.request_id,
         "seconds": result.processing_time,
-        "predictions": [dict(zip(names, guess, strict=True)) for guess in guesses],
+        "predictions": classes,
     }  # fmt: skip
-
-
-def final(row: Mapping[str, Any]) -> bool:
-    """Whether doing it over would end the same way."""
-    return row["status"] == "succeeded" or not row["retryable"]
 
 
 def to_text(row: Mapping[str, Any], form: str) -> str:
@@ -94,23 +87,20 @@ def _from_jsonl(text: str) -> Iterator[dict[str, Any]]:
         except ValueError:
             row = None
         if not isinstance(row, dict) or set(row) != set(FIELDS):
-            raise ForeignFile("it has lines that are no rows of ours")
+            raise ForeignFile("a line is not a row of this package")
         yield row
 
 
 def _from_csv(text: str) -> Iterator[dict[str, Any]]:
-    lines = csv.reader(io.StringIO(text, newline=""))
-    header = next(lines, None)
-    if header is None:
-        return
+    header, *rows = csv.reader(io.StringIO(text, newline="")) if text else [FIELDS]
+    torn = not text.endswith("\n")
     if tuple(header) != FIELDS:
-        if text.endswith("\n") or not _csv_line(FIELDS).startswith(text):
-            raise ForeignFile("its first line does not name our columns")
-        return
-    whole = list(lines)
-    if whole and not text.endswith("\n"):
-        whole.pop()
-    yield from (_from_cells(dict(zip(FIELDS, cells, strict=True))) for cells in whole if len(cells) == len(FIELDS))
+        if torn and _csv_line(FIELDS).startswith(text):
+            return
+        raise ForeignFile("its first line does not name the columns")
+    if rows and torn:
+        rows.pop()
+    yield from (_from_cells(dict(zip(FIELDS, cells, strict=True))) for cells in rows if len(cells) == len(FIELDS))
 
 
 def _from_cells(cells: Mapping[str, str]) -> dict[str, Any]:
@@ -125,16 +115,16 @@ class RowFile:
     """Rows in a file that grows.
 
     Args:
-        path: the file; made when it is not there.
+        path: the file; made when missing.
         form: csv or jsonl.
-        resume: keep what an earlier run wrote; otherwise begin anew.
+        resume: keep the rows of an earlier run; otherwise begin anew.
 
     Attributes:
         done: the paths of the rows that were kept.
         failed: how many of those are failures.
 
     Raises:
-        ForeignFile: the file holds something else, and would be spoilt.
+        ForeignFile: the file holds something else.
     """
 
     def __init__(self, path: Path, form: str, *, resume: bool = True) -> None:
@@ -145,14 +135,14 @@ class RowFile:
         self._file: TextIO = path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
 
     def _counted(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        """``rows`` as they pass: with their predictions they are many times as large as their paths."""
+        """``rows``, counted one by one: all of them with their predictions would fill the memory."""
         for row in rows:
             self.done.add(row["path"])
             self.failed += row["status"] == "failed"
             yield row
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Add a row; it is with the operating system when this returns."""
+        """Append a row and hand it to the operating system."""
         self._file.write(to_text(row, self._form))
         self._file.flush()
 
@@ -168,19 +158,20 @@ class RowFile:
 
 
 def _kept(path: Path, form: str) -> Iterator[dict[str, Any]]:
+    """The rows that need no second run: the answers, and the failures that would repeat."""
     if not path.exists():
         return
     try:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
-        yield from filter(final, from_text(text, form))
+        yield from (row for row in from_text(text, form) if row["status"] == "succeeded" or not row["retryable"])
     except (ForeignFile, csv.Error, KeyError, ValueError) as error:
         raise ForeignFile(
-            f"{path} is not a file of ours, so it is left alone ({error}); --fresh overwrites it"
+            f"{path} is not an output of this command and stays as it is ({error}); --fresh overwrites it"
         ) from None
 
 
 def _rewrite(path: Path, form: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Replace the file in one step, so that no moment exists in which rows are lost."""
+    """Replace the file atomically, so that no moment exists in which rows are lost."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.part")
     try:

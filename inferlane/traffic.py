@@ -1,9 +1,8 @@
-"""Load: many requests at a chosen rate, and an honest account of what came back.
+"""The load generator: many requests at a chosen rate or by a number of users, and their latencies and errors.
 
-Load is *open* where requests have a time (:func:`arrivals`, :func:`bursts`): they start then, whether or not earlier
-ones have been answered, and the time of each is counted from when it should have started. A client that waits for slow
-answers before it sends more hides exactly the slowness it was to measure ("coordinated omission"). Requests without a
-time (:func:`users`) start as soon as there is a place: so many users, each waiting for an answer before asking again.
+In an *open* load (:func:`arrivals`, :func:`bursts`) requests start at their times, whether or not earlier ones have
+been answered, and latency counts from those times: a client that waits for slow answers before it sends more hides the
+slowness ("coordinated omission"). In a *closed* load (:func:`users`) each user waits for an answer before asking again.
 """
 
 from __future__ import annotations
@@ -25,10 +24,7 @@ from inferlane.operations import Parameters
 
 
 def arrivals(rate: float, duration: float, rng: random.Random) -> Iterator[float]:
-    """Times in seconds from 0 at which requests start: a Poisson process of ``rate`` per second.
-
-    Independent users arrive like that: the gaps are exponentially distributed, so there are bursts.
-    """
+    """Times in seconds from 0 of a Poisson process of ``rate`` per second: independent users arrive like that."""
     at = rng.expovariate(rate)
     while at < duration:
         yield at
@@ -42,7 +38,7 @@ def bursts(size: int, interval: float, total: int) -> Iterator[float]:
 
 
 def users(total: int) -> Iterator[None]:
-    """``total`` requests without a time of their own: each starts when there is a place for it."""
+    """``total`` requests without a time: each starts when fewer than the limit are in flight."""
     return repeat(None, total)
 
 
@@ -62,8 +58,7 @@ class Shot:
     """One request.
 
     Attributes:
-        judge: given the answer, an error code if it is a wrong one, else nothing. An answer is not a success because
-            it came.
+        judge: the error code for a wrong answer, empty for a right one.
     """
 
     upload: Upload
@@ -83,12 +78,12 @@ class Ended:
 
 @dataclass(slots=True)
 class Account:
-    """What came of the requests.
+    """The outcome of a load.
 
     Attributes:
-        latencies: seconds from when a request should have started to its answer, of those that were answered rightly.
+        latencies: seconds from when a request should have started to its right answer.
         errors: how many ended with which error code.
-        unsent: how many were not sent, because ``in_flight`` were under way already: the load was less than asked for.
+        unsent: how many were not sent, because ``in_flight`` were in flight already.
     """
 
     latencies: list[float] = field(default_factory=list)
@@ -127,14 +122,14 @@ async def drive(
     client: AsyncClient, shots: Iterable[Shot], times: Iterable[float | None], *, in_flight: int,
     on_end: Callable[[Account, Ended | None], None] = lambda _account, _ended: None,
 ) -> Account:  # fmt: skip
-    """Fire one of ``shots`` after the other at ``times`` (seconds from now, or None); returns when all have ended.
+    """Send ``shots`` at ``times`` (seconds from now, or None); returns when all have ended.
 
     Args:
         client: sends them.
         shots: one for each time; the load ends early when they do.
-        times: when each should start; None as soon as fewer than ``in_flight`` are under way.
-        in_flight: how many may be under way; a request whose time has come and that finds no place is not sent.
-        on_end: called after each request with the account so far; with None in place of one that was not sent.
+        times: when each should start; None as soon as fewer than ``in_flight`` are in flight.
+        in_flight: the limit; above it, a request whose time has come is not sent.
+        on_end: called after each request with the account so far; with None for one that was not sent.
     """
     account, running, began = Account(), set[asyncio.Task[None]](), time.monotonic()
 
@@ -161,7 +156,7 @@ async def drive(
 
 
 async def _turn(at: float | None, began: float, running: set[asyncio.Task[None]], in_flight: int) -> bool:
-    """Wait until a request may start; whether it has a place."""
+    """Wait until a request may start; whether it may at all."""
     if at is not None:
         await asyncio.sleep(max(0.0, began + at - time.monotonic()))
         return len(running) < in_flight

@@ -1,4 +1,4 @@
-"""``batch``: photos that travel together, in as few calls as the API's limits allow."""
+"""``batch``: many photos in as few calls as the API's limits allow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inferlane.jobs import Batch
 from inferlane.retries import Retries
 from inferlane.rows import row_of
 
-MAX_BYTES = 24 * 1024 * 1024  # of photos in one call; the API takes bodies of 32 MiB unless told otherwise
+MAX_BYTES = 24 * 1024 * 1024  # of photos in one call; the API takes bodies of 32 MiB by default
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:

@@ -22,10 +22,10 @@ class Command:
     """One command.
 
     Attributes:
-        run: does it; returns the exit code.
+        run: carries it out; returns the exit code.
         configure: adds its arguments.
-        timeout: seconds it may take, when the user does not say; ``timeout_of`` says what that is counted for.
-        retries: when it tries again, when the user does not say.
+        timeout: seconds it may take, without --timeout; ``timeout_of`` explains it in the help.
+        retries: when it tries again, without --patience.
     """
 
     name: str
@@ -47,7 +47,7 @@ def positive(text: str) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What may be asked of an image."""
+    """The parameters of a request."""
     group = parser.add_argument_group("the request")
     group.add_argument("-m", "--model", default="any", help="model (%(default)s)")
     group.add_argument("-p", "--priority", choices=("high", "normal", "low"), default="normal")
