@@ -1,7 +1,6 @@
-"""How much of this machine a process may use: CPU cores and memory.
+"""How many cores and how much memory this process may use.
 
-A container's limits are those of its control group, of version 1 or 2, and of every group above it that can be seen.
-Imports nothing heavy, so that any process may ask.
+A container's limits are those of its control group, of version 1 or 2, and of every visible group above it.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def memory_bytes(proc: Path = _PROC) -> int:
 
 
 def memory_kills(proc: Path = _PROC) -> int:
-    """How many processes of this process's control group, or the nearest that counts, were killed for their memory."""
+    """How many processes the kernel killed for memory, in this control group or the nearest above that counts them."""
     for group in _groups("memory", proc):
         lines = _lines(group.folder / ("memory.events" if group.unified else "memory.oom_control"))
         counts = dict(words for line in lines if len(words := line.split()) == 2)
@@ -55,7 +54,7 @@ class _Group:
     unified: bool
 
     def integers(self, name: str) -> list[int | None]:
-        """The numbers in one of its files, None for ``max``; empty when there is no such file or it makes no sense."""
+        """The numbers in one of its files, None for ``max``; empty for a missing or malformed file."""
         try:
             words = (self.folder / name).read_text(encoding="ascii").split()
             return [None if word == "max" else int(word) for word in words]
@@ -84,7 +83,7 @@ def _memory_limit(group: _Group) -> int | None:
 
 
 def _groups(controller: str, proc: Path) -> Iterator[_Group]:
-    """This process's control group of each hierarchy that may limit ``controller``, and those above it."""
+    """This process's control groups that may limit ``controller``, and those above them."""
     memberships = _memberships(proc)
     for root, mount, unified, controllers in _mounts(proc):
         name = "" if unified else controller
@@ -95,7 +94,7 @@ def _groups(controller: str, proc: Path) -> Iterator[_Group]:
 
 
 def _memberships(proc: Path) -> dict[str, str]:
-    """The path of this process's group by controller; that of version 2 has no name."""
+    """The path of this process's group by controller; version 2 has the name ""."""
     found: dict[str, str] = {}
     for line in _lines(proc / "cgroup"):
         _, _, rest = line.partition(":")
@@ -105,7 +104,7 @@ def _memberships(proc: Path) -> dict[str, str]:
 
 
 def _mounts(proc: Path) -> Iterator[tuple[str, Path, bool, list[str]]]:
-    """Each mounted hierarchy: the group that is its top here, the folder, whether of version 2, and its controllers."""
+    """Each mounted hierarchy: its top group, its folder, whether it is of version 2, and its controllers."""
     for line in _lines(proc / "mountinfo"):
         mounted, _, system = line.partition(" - ")
         kind, *_, options = system.split(" ") if system else [""]
@@ -115,7 +114,7 @@ def _mounts(proc: Path) -> Iterator[tuple[str, Path, bool, list[str]]]:
 
 
 def _below(path: str, root: str) -> PurePosixPath:
-    """Where ``path`` lies below ``root``; a path outside it, as a container may see its own, is the top itself."""
+    """``path`` relative to ``root``; a path outside of it, as a container may see its own, is the top itself."""
     try:
         below = PurePosixPath(path).relative_to(root)
     except ValueError:

@@ -1,9 +1,9 @@
-"""Scales a part of an image to a square, with a filter as wide as the scale asks for (antialiasing).
+"""Scales a part of an image to a square, with antialiasing.
 
-Decoded JPEGs are scaled with vector instructions by fast_image_resize, in a quarter of Pillow's time. It rounds to
+Decoded JPEGs are scaled by fast_image_resize, with vector instructions in a quarter of Pillow's time. It rounds to
 eight bits between the two directions, as torchvision does for tensors: a fifth of the pixels differ from Pillow's by
-one step of 255, and bicubic ones by more at the hardest edges, where what lies outside 0 to 255 is cut off once more.
-Where there is no build of it (Linux on ARM), and for everything that Pillow has decoded, Pillow scales.
+one step of 255, and bicubic ones by more at the hardest edges, where values are clipped to 0 to 255 once more. Pillow
+scales what it has decoded, and everything where there is no build of fast_image_resize (Linux on ARM).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ else:
     }
 
 _REACH = 2
-"""How far bicubic filtering reads beyond the box, in pixels of the result; bilinear reads half as far."""
+"""How far bicubic filtering reads beyond the box, in pixels of the result; bilinear reads half of that."""
 _STRIP = 1_000_000
-"""Pixels of 16 bits that are shortened at a time."""
+"""How many 16-bit pixels are shortened to eight at a time."""
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -56,16 +56,16 @@ def scale_pixels(pixels: Pixels, box: Box, transform: Transform) -> Pixels:
 
 
 def scale_image(image: Image.Image, box: Box, transform: Transform) -> Pixels:
-    """The same of an image of Pillow's in any mode; transparency is dropped, 16 bits keep their upper eight.
+    """The same of a Pillow image in any mode; transparency is dropped, 16 bits keep their upper eight.
 
-    Channel by channel where that saves an RGB copy of the whole image, which takes four bytes a pixel.
+    Channel by channel where that saves an RGB copy of the whole image, which takes four bytes per pixel.
     """
     if image.mode == "RGB":
         return _pixels(_resized(image, box, transform))
     if channels := _resized_channels(image, box, transform):
         return _pixels(Image.merge("RGB", channels * (3 // len(channels))))
-    cut, box = _cut(image, box, transform)
-    return _pixels(_resized(cut.convert("RGB"), box, transform))
+    read, box = cut_box(image.size, box, transform)
+    return _pixels(_resized(image.crop(read).convert("RGB"), box, transform))
 
 
 def _resized(image: Image.Image, box: Box, transform: Transform) -> Image.Image:
@@ -73,7 +73,7 @@ def _resized(image: Image.Image, box: Box, transform: Transform) -> Image.Image:
 
 
 def _resized_channels(image: Image.Image, box: Box, transform: Transform) -> list[Image.Image]:
-    """Gray, or red, green and blue, resized one after the other; empty for a mode that has to be converted first."""
+    """Gray, or red, green and blue, each resized; empty for a mode that has to be converted first."""
     if image.mode in {"RGBA", "RGBX"}:
         return [_resized(image.getchannel(band), box, transform) for band in "RGB"]
     if image.mode == "P":
@@ -83,7 +83,7 @@ def _resized_channels(image: Image.Image, box: Box, transform: Transform) -> lis
 
 
 def _gray(image: Image.Image) -> Image.Image | None:
-    """The gray of an image without colours; None for others."""
+    """The gray of an image without colours; else None."""
     if image.mode == "L":
         return image
     if image.mode == "LA":
@@ -94,13 +94,13 @@ def _gray(image: Image.Image) -> Image.Image | None:
 
 
 def _palette(image: Image.Image) -> list[list[int]]:
-    """For red, green and blue what each index means."""
+    """For red, green and blue, the value of each index."""
     colours = (image.getpalette("RGB") or []) + [0] * 768
     return [colours[band:768:3] for band in range(3)]
 
 
 def _upper_bits(image: Image.Image) -> Image.Image:
-    """The upper eight of 16 bits, a few rows at a time: Pillow would clip them, and NumPy needs several copies."""
+    """The upper eight of 16 bits, a few rows at a time to save memory; Pillow's own conversion would clip."""
     width, height = image.size
     upper = Image.new("L", image.size)
     rows = max(1, _STRIP // width)
@@ -111,17 +111,12 @@ def _upper_bits(image: Image.Image) -> Image.Image:
 
 
 def cut_box(size: tuple[int, int], box: Box, transform: Transform) -> tuple[tuple[int, int, int, int], Box]:
-    """The pixels of an image of this ``size`` that scaling ``box`` reads, and where in them the box lies."""
+    """The pixels that scaling ``box`` reads of an image of this ``size``, and the box in those."""
     left, top, right, bottom = box
     reach = [_REACH * max(1.0, side / transform.crop) + 1 for side in (right - left, bottom - top)]
     first = max(0, int(left - reach[0])), max(0, int(top - reach[1]))
     last = min(size[0], int(right + reach[0]) + 1), min(size[1], int(bottom + reach[1]) + 1)
     return (*first, *last), (left - first[0], top - first[1], right - first[0], bottom - first[1])
-
-
-def _cut(image: Image.Image, box: Box, transform: Transform) -> tuple[Image.Image, Box]:
-    read, box = cut_box(image.size, box, transform)
-    return image.crop(read), box
 
 
 def _pixels(image: Image.Image) -> Pixels:

@@ -1,12 +1,12 @@
-"""Read what an encoded image says about itself, without decoding it: format, size, depth, scans and orientation.
+"""The one parser of image headers: format, size, depth, scans and orientation, without decoding.
 
-These bytes decide whether an image is decoded at all, so this package parses them itself, in time linear in the file
-and without allocating what they ask for. The API and the workers use this one parser; it imports no decoder.
+The API and the workers refuse images by it, so it is linear in the size of the file, allocates nothing that the file
+asks for, and imports no decoder.
 Sources: PNG (W3C), GIF89a, BMP (Windows bitmap headers), WebP container (RFC 9649), JPEG (ITU T.81), Exif 2.32.
 
-Orientation follows one rule in every format: the first Exif block counts, where the format keeps it (APP1 of a JPEG,
-``eXIf`` of a PNG, ``EXIF`` of a WebP). Its tag may be any unsigned integer from 1 to 8. XMP and comments do not count.
-A block that cannot be read means upright.
+Orientation follows one rule: the first Exif block counts, where the format keeps it (APP1 of a JPEG, ``eXIf`` of a PNG,
+``EXIF`` of a WebP). Its tag may be any unsigned integer from 1 to 8. XMP and comments do not count. A block that cannot
+be read means upright.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Callable
 
 from worker_models.errors import EmptyImage, TruncatedImage, UnsupportedImage
 from worker_models.headers import bmp, gif, jpeg, png, webp
-from worker_models.headers.header import UPRIGHT, Header
+from worker_models.headers.header import Header
 
-__all__ = ["UPRIGHT", "Header", "read_header", "without_metadata"]
+__all__ = ["Header", "read_header", "without_metadata"]
 
 
 def read_header(data: bytes) -> Header:
@@ -33,19 +33,15 @@ def read_header(data: bytes) -> Header:
         raise EmptyImage("the image has no bytes")
     for magic, name, parse in _FORMATS:
         if data.startswith(magic):
-            return _parsed(name, parse, data)
+            try:
+                return parse(data)
+            except (struct.error, IndexError) as error:
+                raise TruncatedImage(f"the {name} image ends inside its header") from error
     raise UnsupportedImage("the bytes are no JPEG, PNG, WebP, BMP or GIF image")
 
 
-def _parsed(name: str, parse: Callable[[bytes], Header], data: bytes) -> Header:
-    try:
-        return parse(data)
-    except (struct.error, IndexError) as error:
-        raise TruncatedImage(f"the {name} image ends inside its header") from error
-
-
 def without_metadata(data: bytes, header: Header) -> bytes:
-    """The image with nothing but what its pixels need, so that nothing else can keep a decoder from reading them."""
+    """The image with only what its pixels need, so that damaged metadata cannot keep a decoder from reading them."""
     strip = _STRIP.get(header.format)
     return strip(data) if strip else data
 

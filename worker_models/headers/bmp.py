@@ -15,19 +15,11 @@ _MASKS: dict[int, frozenset[tuple[int, ...]]] = {
     16: frozenset({(0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F)}),
     24: frozenset({(0xFF0000, 0xFF00, 0xFF)}),
     32: frozenset(
-        {
-            (0xFF0000, 0xFF00, 0xFF, 0),
-            (0xFF000000, 0xFF0000, 0xFF00, 0),
-            (0xFF000000, 0xFF00, 0xFF, 0),
-            (0xFF000000, 0xFF0000, 0xFF00, 0xFF),
-            (0xFF, 0xFF00, 0xFF0000, 0xFF000000),
-            (0xFF0000, 0xFF00, 0xFF, 0xFF000000),
-            (0xFF000000, 0xFF00, 0xFF, 0xFF0000),
-            (0, 0, 0, 0),
-        }
+        tuple(0xFF << 8 * order.index(colour) if colour in order else 0 for colour in "RGBA")
+        for order in ("BGRX", "XBGR", "BGXR", "ABGR", "RGBA", "BGRA", "BGAR", "XXXX")
     ),
 }
-"""Bits of red, green, blue and, for 32 bits a pixel, alpha, in the orders that Pillow reads."""
+"""The bits of red, green, blue and, for 32 bits a pixel, alpha, in the orders that Pillow reads."""
 
 
 def read(data: bytes) -> Header:
@@ -56,6 +48,6 @@ def _check_pixels(data: bytes, size: int, bits: int, compression: int) -> None:
 
 
 def _masks(data: bytes, size: int, bits: int) -> tuple[int, ...]:
-    """The bit masks, which are in the header or, after the shortest one, behind it, without one for alpha."""
+    """The bit masks of red, green, blue and alpha; the shortest header has none for alpha."""
     masks = struct.unpack_from("<IIII" if size >= 56 else "<III", data, 54)
     return (*masks, 0)[: 4 if bits == 32 else 3]

@@ -13,15 +13,16 @@ _INTEGERS = {1: "B", 3: "H", 4: "I"}
 
 
 def orientation(block: bytes) -> int:
-    """The orientation (1 to 8) that a block says, with or without its mark before it; upright if it says none."""
+    """The orientation (1 to 8) in a block, with or without its ``Exif`` prefix; upright if it has no valid one."""
     block = block.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None:
         return UPRIGHT
     try:
-        return _in_first_directory(block, order)
+        value = _in_first_directory(block, order)
     except struct.error:
         return UPRIGHT
+    return value if 1 <= value <= 8 else UPRIGHT
 
 
 def _in_first_directory(block: bytes, order: str) -> int:
@@ -31,10 +32,6 @@ def _in_first_directory(block: bytes, order: str) -> int:
         at = directory + 2 + 12 * number
         tag, kind, values = struct.unpack_from(f"{order}HHI", block, at)
         if tag == _TAG:
-            return _value(block, f"{order}{_INTEGERS.get(kind, '')}", at + 8) if values == 1 else UPRIGHT
+            readable = values == 1 and kind in _INTEGERS
+            return int(struct.unpack_from(f"{order}{_INTEGERS[kind]}", block, at + 8)[0]) if readable else UPRIGHT
     return UPRIGHT
-
-
-def _value(block: bytes, layout: str, at: int) -> int:
-    (value,) = struct.unpack_from(layout, block, at) if len(layout) > 1 else (UPRIGHT,)
-    return value if 1 <= value <= 8 else UPRIGHT

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 UPRIGHT = 1
 MAX_PARTS = 65_536
-"""How many chunks or blocks of a file are looked at: more are refused, because each costs time and none has so many."""
+"""The most chunks or blocks that are parsed: each costs time, and no real file has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +15,13 @@ class Header:
 
     Attributes:
         format: JPEG, PNG, GIF, BMP or WEBP.
-        width: as stored, in pixels, before any turning.
-        height: as stored, in pixels.
+        width: in pixels as stored, before turning upright.
+        height: the same.
         channels: samples of a pixel; 1 for gray and for an index into a palette.
         bits: of a sample.
-        orientation: Exif orientation 1 to 8; 1 (upright) where there is none that makes sense.
-        scans: passes over a JPEG's pixels, counted up to a little more than any real image has; 1 for other formats.
-        coefficients: bytes that a JPEG decoder keeps for all of an image that comes in several scans; else 0.
+        orientation: Exif orientation, 1 to 8; 1 (upright) if there is no valid one.
+        scans: of a JPEG, counted to COUNTED_SCANS at most; 1 for other formats.
+        coefficients: bytes that a JPEG decoder keeps of an image in several scans; else 0.
         packed: whether a bitmap is run-length encoded.
     """
 

@@ -1,4 +1,4 @@
-"""JPEG: the segments up to the first scan and, where the pixels come in several scans, those of the whole file."""
+"""JPEG: the segments up to the first scan, or of the whole file if it has several scans."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DECODED = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 _PROGRESSIVE = frozenset({0xC2, 0xCA})
 _EXIF, _SCAN, _END = 0xE1, 0xDA, 0xD9
 _METADATA = (frozenset(range(0xE1, 0xF0)) | {0xFE}) - {0xEE}
-"""APP1 to APP15 and comments, but for APP14 (Adobe), which says with APP0 (JFIF) how colours are stored."""
+"""APP1 to APP15 and comments, without APP14 (Adobe): with APP0 (JFIF) it says how colours are stored."""
 
 # Markers that have a segment: stuffed bytes, fill bytes and restarts have none. Searching never steps back.
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
@@ -43,7 +43,7 @@ class _Frame:
 
 
 def read(data: bytes) -> Header:
-    """The header of a JPEG. All scans are counted where a decoder goes over the whole image for each."""
+    """The header of a JPEG. Scans are counted only if a decoder goes over the whole image for each."""
     frame: _Frame | None = None
     turned: int | None = None
     scans, whole = 0, False

@@ -30,7 +30,7 @@ def read(data: bytes) -> Header:
 
 
 def without_metadata(data: bytes) -> bytes:
-    """The PNG with its critical chunks only, as they are: whatever is damaged in others does not matter."""
+    """The PNG with its critical chunks only; those are not changed."""
     needed = {b"IHDR", b"IDAT", b"IEND"}
     if data[25] == _PALETTE:
         needed.add(b"PLTE")
