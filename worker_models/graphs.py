@@ -1,7 +1,7 @@
 """The cache of exported graphs: one ONNX file and one JSON file beside it for each model and weights.
 
-A graph is exported in a process of its own, because exporting needs torch and torch never gives its memory back. The
-JSON file is written last, each file by renaming, so a graph that has one is complete. Deleting the directory is safe.
+A graph is exported in a separate process, because exporting needs torch and torch never frees its memory. The JSON file
+is written last, each file by renaming, so a graph that has one is complete. Deleting the directory is safe.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,26 +36,25 @@ def graph_path(weights: Weights, settings: Settings) -> Path:
     return Path(settings.model_cache_dir).absolute() / f"{weights.card.name}-{graph_key(weights)}.onnx"
 
 
-def is_cached(weights: Weights, settings: Settings) -> bool:
-    """Whether a complete graph is there."""
-    graph = graph_path(weights, settings)
+def _is_cached(graph: Path) -> bool:
     return graph.is_file() and graph.with_suffix(".json").is_file()
 
 
 def obtain_graph(weights: Weights, settings: Settings) -> Path:
-    """The graph of these weights, exported now if it is not in the cache. Safe to call from many processes at once.
+    """The graph of these weights, exported now if it is not cached; many processes may call this at once.
 
     Raises:
         WeightsUnavailable: the weights cannot be had or do not fit the network.
         UnknownModel: the network cannot be imported.
     """
     graph = graph_path(weights, settings)
-    if is_cached(weights, settings):
+    if _is_cached(graph):
         return graph
     path = weights.obtain()
     graph.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(graph.with_suffix(".lock")):
-        if not is_cached(weights, settings):
+    with graph.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it when the file is closed or this process dies
+        if not _is_cached(graph):
             _export(weights, path, graph)
     return graph
 
@@ -65,14 +62,6 @@ def obtain_graph(weights: Weights, settings: Settings) -> Path:
 def drop_graph(weights: Weights, settings: Settings) -> None:
     """Forget the cached graph of these weights; the next :func:`obtain_graph` exports it again."""
     graph_path(weights, settings).with_suffix(".json").unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that the kernel drops when this process dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _export(weights: Weights, path: Path | None, graph: Path) -> None:

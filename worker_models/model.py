@@ -82,7 +82,7 @@ class Classifier:
         self._runtime = runtime
         self._limits = Limits.of_worker(settings)
         self._labels = self._card.labels or imagenet_labels()
-        self.max_batch = min(settings.max_batch, runtime.useful_batch or settings.max_batch)
+        self.max_batch = min(settings.max_batch, runtime.max_batch or settings.max_batch)
         self.passes = runtime.passes
         self.name = self._card.name
         self.version = f"{self._card.version}+{graph_key(weights)[:8]}"

@@ -18,7 +18,7 @@ from worker_models.export import INPUT, OUTPUT
 from worker_models.machine import intra_op_threads
 from worker_models.runtimes import Pixels, Probabilities
 
-USEFUL_BATCH = 2
+MAX_BATCH = 2
 """Larger passes are no cheaper per image."""
 
 
@@ -38,7 +38,7 @@ class OnnxRuntime:
 
     def __init__(self, graph: Path, settings: Settings) -> None:
         self.passes = self._threads = intra_op_threads(settings)
-        self.useful_batch: int | None = USEFUL_BATCH
+        self.max_batch: int | None = MAX_BATCH
         self._running = 0
         self._count = threading.Lock()
         self._errors = _errors()

@@ -1,4 +1,4 @@
-"""The models this project knows by name, and how each is described.
+"""The built-in models by name, and the cards that describe models.
 
 A :class:`ModelCard` is plain data, and nothing heavy is imported here, so the API may read it. To add a model, add a
 card to ``_CARDS``, or keep the card in a package of your own and name a factory in ``MODELS`` (docs/models.md).
@@ -56,7 +56,7 @@ class PackagedWeights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """Everything about a model that is known before any weights are loaded.
+    """All that is known of a model before its weights are loaded.
 
     Attributes:
         name: what users call it; also the stem of its file in ``WEIGHTS_DIR``.
@@ -129,11 +129,7 @@ REGISTRY: Mapping[str, ModelCard] = MappingProxyType({card.name: card for card i
 
 
 def describe(name: str) -> ModelCard:
-    """The card of a built-in model.
-
-    Raises:
-        UnknownModel: no built-in model has this name; the message lists those that exist.
-    """
+    """The card of a built-in model, or UnknownModel with the names that exist."""
     try:
         return REGISTRY[name]
     except KeyError:

@@ -24,13 +24,13 @@ class Runtime(Protocol):
     Attributes:
         name: what users call it.
         device: where it runs.
-        useful_batch: the most images of one pass, if larger passes are no cheaper per image; else None.
+        max_batch: the most images of one pass, if larger passes are no cheaper per image; else None.
         passes: how many passes to run side by side.
     """
 
     name: str
     device: str
-    useful_batch: int | None
+    max_batch: int | None
     passes: int
 
     def run(self, pixels: Pixels) -> Probabilities:

@@ -22,7 +22,7 @@ class TorchRuntime:
     """A network run by torch itself."""
 
     name = "torch"
-    useful_batch: int | None = None
+    max_batch: int | None = None
     passes = 1
 
     def __init__(self, network: Folded, settings: Settings, device: str | None = None) -> None:
