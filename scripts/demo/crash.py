@@ -35,9 +35,9 @@ def crash(stage: Stage) -> None:
         _wait_for_return(stage, killed)
         if rescued:
             break
-    expect(rescued, f"{TRIES} workers were killed, and none had a request in hand")
+    expect(rescued, f"{TRIES} workers were killed, and none held a request")
     stage.console.print(
-        f"All {len(answers)} requests were answered; {len(rescued)} of them were in its hands, as this:"
+        f"All {len(answers)} requests were answered. The killed worker held {len(rescued)} of them, such as:"
     )
     show_timeline(stage, rescued[0])
 
@@ -49,7 +49,7 @@ def _kill_under_load(stage: Stage) -> tuple[Mapping[str, Any], list[Mapping[str,
     stage.console.print(f"Sent a batch of {QUEUED} photos.")
     victim = _local_worker(stage, _holder(jobs))
     os.kill(int(victim["pid"]), signal.SIGKILL)
-    stage.console.print(f"Killed {victim['id']} (pid {victim['pid']}) while it worked.")
+    stage.console.print(f"Killed {victim['id']} (pid {victim['pid']}) with SIGKILL while it held requests.")
     return victim, [ended(job) for job in jobs]
 
 

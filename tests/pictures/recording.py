@@ -1,4 +1,4 @@
-"""``make recording``: an animated SVG of a worker killed with requests in its hands, recorded from a real run.
+"""``make recording``: an animated SVG of a worker killed while it holds requests, recorded from a real run.
 
 It starts a system, plays the scene ``crash`` of the demonstration, and shows each line when it was printed.
 """
@@ -59,10 +59,10 @@ def animated(svg: str, times: list[float]) -> str:
 
 def main() -> None:
     """Record and write."""
-    output = Timed()
-    console = Console(file=output, record=True, width=WIDTH, force_terminal=True, highlight=False)
     with stage(Console(quiet=True), "http://127.0.0.1:9", MODEL) as found:
-        console.print("[b]$ make demo-menu[/b]  [dim]a worker dies with requests in its hands[/dim]")
+        output = Timed()
+        console = Console(file=output, record=True, width=WIDTH, force_terminal=True, highlight=False)
+        console.print("[b]$ make demo-menu[/b]  [dim]a worker is killed while it holds requests[/dim]")
         crash(Stage(found.client, found.url, found.model, console))
     picture = console.export_svg(title="Inferlane", theme=MONOKAI, code_format=FORMAT)
     FILE.write_text(animated(picture, output.times))
