@@ -1,7 +1,7 @@
-"""Front of a WSGI application: reads bodies on an event loop, within limits.
+"""The RSGI application around a WSGI one: the event loop reads bodies, within bounds of time, number and memory.
 
-If threads read bodies, a slow sender per thread silences a process. Here a body costs no thread until it is complete:
-the loop reads it, within limits of time, number and memory, and ends slow ones. Probes have dedicated threads.
+A thread that reads a body waits for its sender, so as many slow senders as threads would silence a process. Here a
+request gets a thread once its body is complete. Probes have threads of their own.
 """
 
 from __future__ import annotations
@@ -13,38 +13,49 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from itertools import chain
 from typing import Any
 
-#: Bodies up to this size are read at once and limited by number; larger ones piece by piece and by their bytes.
+#: Bodies up to this size are read at once and bounded by number only; larger ones piece by piece, and by their bytes.
 SMALL = 256 * 1024
 #: Seconds for a small body to arrive.
-SMALL_TIME = 30.0
+SMALL_TIMEOUT = 30.0
 #: A larger body must bring so many bytes, or its end, in each period of so many seconds.
 WINDOW, LEAST = 10.0, 64 * 1024
 #: Bodies that are read at a time.
 READERS = 512
-#: Seconds that a large body waits for memory before it is refused.
-PATIENCE = 5.0
-#: Seconds for the reader of a stream to take each piece.
-WRITE_TIME = 30.0
-#: Answered on the loop, without waiting for a thread.
+#: Seconds that a large body waits for memory.
+MEMORY_TIMEOUT = 5.0
+#: Seconds for the client to take each piece of a streamed answer.
+WRITE_TIMEOUT = 30.0
+#: Answered on the loop itself: it waits for nothing.
 LIVENESS = "/livez"
-#: Answered by dedicated threads.
+#: Answered from threads that nothing else takes.
 PROBES = frozenset({"/readyz", "/health"})
 
-RETRYABLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE})
-
 Environ = dict[str, Any]
-#: Whether to read a caller's large body: the caller is known and the route exists. The application refuses the rest.
+#: Whether a large body may be sent at all: with a valid key, to a route that exists.
 Admits = Callable[[Environ], bool]
 
 
-class Refused(Exception):
-    """A refused body, with the status, code and detail of the answer."""
+class BodyRefused(Exception):
+    """A body that is not read to its end, and the problem that answers it."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
-        self.status, self.code, self.detail = status, code, detail
+        self._status, self._code, self._detail = HTTPStatus(status), code, detail
+
+    def answer(self, proto: Any) -> None:
+        """Send the problem and close the connection."""
+        document = {
+            "type": f"/problems/{self._code}", "title": self._status.phrase, "status": self._status,
+            "detail": self._detail, "code": self._code,
+            "retryable": self._status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE},
+        }  # fmt: skip
+        headers = [("content-type", "application/problem+json"), ("connection", "close")]
+        if self._status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers.append(("retry-after", "1"))
+        proto.response_bytes(self._status, headers, json.dumps(document).encode())
 
 
 class Front:
@@ -53,10 +64,10 @@ class Front:
     Args:
         application: WSGI, called from threads.
         threads: how many.
-        most: bytes of the largest body; the application refuses larger ones.
-        memory: bytes of all large bodies together, including those being answered.
+        most: bytes of the largest body; a larger one is left to the application, which refuses it.
+        memory: bytes that large bodies may hold together, until they are answered.
         admits: asked before a large body is read.
-        containers: lists and objects of a large body of JSON, refused while it is read.
+        containers: lists and objects that a large JSON body may have.
         pages: paths whose GET is CPU-bound; two are answered at a time, so that they leave the interpreter to others.
     """
 
@@ -68,133 +79,108 @@ class Front:
         self._application = application
         self._most, self._memory, self._admits, self._containers = most, memory, admits, containers
         self._threads = ThreadPoolExecutor(threads, "request")
-        self._probes = ThreadPoolExecutor(2, "probe")
-        self._pages = ThreadPoolExecutor(2, "page")
-        self._page_paths = pages
-        self._readers = 0
-        self._held = 0
+        self._probe_threads = ThreadPoolExecutor(2, "probe")
+        self._page_threads = ThreadPoolExecutor(2, "page")
+        self._pages = pages
+        self._readers = self._held = 0
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         """Answer one request."""
         environ = environ_of(scope)
-        held = 0
         try:
             body, held = await self._body(environ, proto)
-        except Refused as refusal:
-            _refuse(proto, refusal)
+        except BodyRefused as refusal:
+            refusal.answer(proto)
             return
         try:
             environ["wsgi.input"] = io.BytesIO(body or b"")
-            call = Call(self._application, environ, proto, asyncio.get_running_loop(), closes=body is None)
+            call = WsgiCall(self._application, environ, proto, asyncio.get_running_loop(), closes=body is None)
             await self._run(call, environ)
             call.answer()
         finally:
             self._held -= held
 
-    async def _run(self, call: Call, environ: Environ) -> None:
+    async def _run(self, call: WsgiCall, environ: Environ) -> None:
         path = environ["PATH_INFO"]
         if path == LIVENESS:
             call()
             return
-        page = path in self._page_paths and environ["REQUEST_METHOD"] == "GET"
-        pool = self._probes if path in PROBES else self._pages if page else self._threads
+        is_page = path in self._pages and environ["REQUEST_METHOD"] == "GET"
+        pool = self._probe_threads if path in PROBES else self._page_threads if is_page else self._threads
         await asyncio.get_running_loop().run_in_executor(pool, call)
 
     async def _body(self, environ: Environ, proto: Any) -> tuple[bytes | None, int]:
-        """The body and its share of the memory of large bodies; None if the application will refuse the call.
+        """The body, None when the application will not want it, and the bytes it holds of the memory for large ones.
 
         Raises:
-            Refused: too many, too slow, or no memory.
+            BodyRefused: too many bodies, too slow, or no memory.
         """
         length = environ.get("CONTENT_LENGTH")
-        if length is None and "HTTP_TRANSFER_ENCODING" not in environ:
-            return b"", 0
         size = int(length) if length is not None and length.isdigit() else None
-        if size == 0:
+        if size == 0 or (length is None and "HTTP_TRANSFER_ENCODING" not in environ):
             return b"", 0
         if size is not None and size > self._most:
             return None, 0
         if self._readers >= READERS:
-            raise Refused(503, "too_many_bodies", f"{READERS} other bodies are being read; come back in a second.")
+            raise BodyRefused(503, "too_many_bodies", f"{READERS} other bodies are being read; come back in a second.")
         self._readers += 1
         try:
             if size is not None and size <= SMALL:
-                return await _small(proto), 0
+                async with asyncio.timeout(SMALL_TIMEOUT):
+                    return bytes(await proto()), 0
             if not self._admits(environ):
                 return None, 0
-            counts = "json" in environ.get("CONTENT_TYPE", "")
-            return await self._large(proto, self._containers if counts else sys.maxsize)
+            is_json = "json" in environ.get("CONTENT_TYPE", "")
+            body = await self._large(proto, self._containers if is_json else sys.maxsize)
+            return body, len(body)
+        except TimeoutError:
+            raise BodyRefused(408, "body_timeout", "The body came too slowly.") from None
         finally:
             self._readers -= 1
 
-    async def _large(self, proto: Any, containers: int) -> tuple[bytes, int]:
-        body, loop = bytearray(), asyncio.get_running_loop()
-        brackets = got = 0
+    async def _large(self, proto: Any, containers: int) -> bytes:
+        """A large body, whose bytes count as held until it is answered."""
+        body, brackets, got = bytearray(), 0, 0
         try:
             async with asyncio.timeout(WINDOW) as window:
                 async for piece in proto:
-                    self._check_size(len(body) + len(piece))
                     brackets += piece.count(b"[") + piece.count(b"{")
-                    if brackets > containers:
-                        raise Refused(400, "invalid_json", f"The JSON has more than {containers} lists and objects.")  # noqa: TRY301
+                    self._check(len(body) + len(piece), brackets, containers)
                     waited = await self._reserve(len(piece))
                     body += piece
                     got += len(piece)
                     if waited or got >= LEAST:
-                        window.reschedule(loop.time() + WINDOW)
+                        window.reschedule(asyncio.get_running_loop().time() + WINDOW)
                         got = 0
-            return bytes(body), len(body)
-        except BaseException as error:
+            return bytes(body)
+        except BaseException:
             self._held -= len(body)
-            if isinstance(error, TimeoutError):
-                raise _slow() from None
             raise
 
-    def _check_size(self, size: int) -> None:
+    def _check(self, size: int, brackets: int, containers: int) -> None:
         if size > self._most:
-            raise Refused(413, "body_too_large", f"The body has more than {self._most} bytes.")
+            raise BodyRefused(413, "body_too_large", f"The body has more than {self._most} bytes.")
+        if brackets > containers:
+            raise BodyRefused(400, "invalid_json", f"The JSON has more than {containers} lists and objects.")
 
     async def _reserve(self, size: int) -> bool:
-        """Wait for memory for another piece; whether it had to wait."""
-        ends = asyncio.get_running_loop().time() + PATIENCE
+        """Wait for memory for another piece; whether that took time."""
+        deadline = asyncio.get_running_loop().time() + MEMORY_TIMEOUT
         waited = False
         while self._held + size > self._memory:
-            if asyncio.get_running_loop().time() > ends:
-                raise Refused(503, "too_many_bodies", "Other bodies hold all the memory there is for them.")
+            if asyncio.get_running_loop().time() > deadline:
+                raise BodyRefused(503, "too_many_bodies", "Other bodies hold all the memory there is for them.")
             await asyncio.sleep(0.05)
             waited = True
         self._held += size
         return waited
 
 
-async def _small(proto: Any) -> bytes:
-    try:
-        async with asyncio.timeout(SMALL_TIME):
-            return bytes(await proto())
-    except TimeoutError:
-        raise _slow() from None
+class WsgiCall:
+    """One call of the WSGI application, from a thread.
 
-
-def _slow() -> Refused:
-    return Refused(408, "body_timeout", "The body came too slowly.")
-
-
-def _refuse(proto: Any, refusal: Refused) -> None:
-    status = HTTPStatus(refusal.status)
-    document = {
-        "type": f"/problems/{refusal.code}", "title": status.phrase, "status": refusal.status, "detail": refusal.detail,
-        "code": refusal.code, "retryable": refusal.status in RETRYABLE,
-    }  # fmt: skip
-    headers = [("content-type", "application/problem+json"), ("connection", "close")]
-    headers += [("retry-after", "1")] if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE else []
-    proto.response_bytes(refusal.status, headers, json.dumps(document).encode())
-
-
-class Call:
-    """One call of the WSGI application in a thread; the loop sends the answer.
-
-    An answer in one piece is kept for :meth:`answer`. The thread streams one in several pieces and waits until the
-    server has taken each.
+    An answer in one piece is kept for :meth:`answer`, which the loop calls. One in several is streamed from the thread,
+    which waits until the client has taken each piece.
     """
 
     def __init__(
@@ -202,7 +188,7 @@ class Call:
         loop: asyncio.AbstractEventLoop, *, closes: bool,
     ) -> None:  # fmt: skip
         self._application, self._environ, self._proto, self._loop = application, environ, proto, loop
-        self._closes = closes
+        self._closing = [("connection", "close")] if closes else []
         self._status = 500
         self._headers: list[tuple[str, str]] = []
         self._body: bytes | None = b""
@@ -220,17 +206,14 @@ class Call:
                 self._body = first
                 return
             self._body = None
-            self._stream(first, second, pieces)
+            self._stream(chain((first, second), pieces))
         finally:
-            close = getattr(found, "close", None)
-            if close is not None:
-                close()
+            if hasattr(found, "close"):
+                found.close()
 
     def _start(self, status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
         self._status = int(status.split(" ", 1)[0])
-        self._headers = [(name.lower(), value) for name, value in headers]
-        if self._closes:
-            self._headers.append(("connection", "close"))
+        self._headers = [(name.lower(), value) for name, value in headers] + self._closing
 
     def answer(self) -> None:
         """Send the answer, unless it has been streamed."""
@@ -241,19 +224,14 @@ class Call:
         else:
             self._proto.response_bytes(self._status, self._headers, self._body)
 
-    def _stream(self, first: bytes, second: bytes, pieces: Any) -> None:
+    def _stream(self, pieces: Iterable[bytes]) -> None:
         transport = self._proto.response_stream(self._status, self._headers)
-        for piece in (first, second):
-            self._send(transport, piece)
+
+        async def send(piece: bytes) -> None:
+            await transport.send_bytes(piece)
+
         for piece in pieces:
-            self._send(transport, piece)
-
-    def _send(self, transport: Any, piece: bytes) -> None:
-        asyncio.run_coroutine_threadsafe(_sent(transport, piece), self._loop).result(WRITE_TIME)
-
-
-async def _sent(transport: Any, piece: bytes) -> None:
-    await transport.send_bytes(piece)
+            asyncio.run_coroutine_threadsafe(send(piece), self._loop).result(WRITE_TIMEOUT)
 
 
 _BASE: Mapping[str, Any] = {

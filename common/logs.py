@@ -1,8 +1,7 @@
-"""Logging of all processes: one handler, one line per event, console text or JSON.
+"""The log of every process: one handler, one line per event, console text or JSON, on standard error.
 
-It imports only :mod:`common.settings`. Modules write with ``logging.getLogger(__name__)`` and pass
-facts as ``extra={...}``, or with ``structlog.get_logger()``; both look the same. Nothing here opens a
-file: processes write to standard error, and their supervisor redirects it.
+Modules write with ``logging.getLogger(__name__)`` and pass facts as ``extra={...}``, or with
+``structlog.get_logger()``; both come out the same.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import structlog
+from structlog.stdlib import ProcessorFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,41 +21,36 @@ if TYPE_CHECKING:
 
     from common.settings import Settings
 
-# These log every request or heartbeat at INFO; keep their warnings.
+# These log every request or heartbeat at INFO; their warnings are still wanted.
 TALKATIVE = ("httpx", "httpcore", "urllib3", "kombu", "amqp", "werkzeug", "celery.worker.strategy", "celery.app.trace")
 
 
 def configure(settings: Settings, process: str) -> None:
-    """Send all logging of this process to standard error.
-
-    Another call replaces the first, so a forked child may choose another name.
+    """Send all logging of this process to standard error; a second call replaces the first, as after a fork.
 
     Args:
         settings: ``log_level`` and ``log_format`` are used.
-        process: the process's name in every line, such as ``api`` or ``resnet18-1``.
+        process: the name of this process in every line, for example ``api`` or ``resnet18-1``.
     """
     shared = _processors(process)
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[structlog.stdlib.filter_by_level, *shared, ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    handler = logging.StreamHandler(sys.stderr)
+    last = [ProcessorFormatter.remove_processors_meta, *_renderers(settings.log_format)]
+    handler.setFormatter(ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     root = logging.getLogger()
-    for old in list(root.handlers):
-        root.removeHandler(old)
-    root.addHandler(_output(settings.log_format, shared))
+    root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def adopt(*names: str) -> None:
-    """Remove the handlers of loggers ``names``, so that each line is written once."""
+    """Remove the handlers of the loggers ``names``, so that their lines are written once, by ours."""
     for name in names:
         logger = logging.getLogger(name)
         logger.handlers.clear()
@@ -79,20 +74,10 @@ def _processors(process: str) -> Sequence[Processor]:
     ]
 
 
-def _output(log_format: str, shared: Sequence[Processor]) -> logging.Handler:
-    # Tracebacks without local variables, which hold images, keys and passwords.
-    last: list[Processor]
+def _renderers(log_format: str) -> list[Processor]:
+    # Tracebacks never show local variables: those hold images, keys and passwords.
     if log_format == "json":
         without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        last = [structlog.processors.ExceptionRenderer(without_locals), structlog.processors.JSONRenderer()]
-    else:
-        plain = structlog.dev.plain_traceback
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-        )
-    )
-    return handler
+        return [structlog.processors.ExceptionRenderer(without_locals), structlog.processors.JSONRenderer()]
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]

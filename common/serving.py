@@ -1,7 +1,7 @@
-"""HTTP serving by Granian, which parses HTTP outside Python; checks of ``Host`` and of addresses.
+"""How the HTTP processes are served, by Granian, and under which names they answer.
 
-A photo costs it about half of what a server written in Python takes (docs/performance.md). On SIGTERM it accepts
-nothing new and finishes open calls.
+Granian parses HTTP outside Python, which costs a photo about half of what a server in Python does
+(docs/performance.md). On SIGTERM it accepts nothing new and answers what it has.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -33,25 +33,21 @@ from common.settings import get_settings
 if TYPE_CHECKING:
     from flask import Flask
 
-#: Most bytes read ahead on a connection. Granian's default is 400 KB of memory per caller.
+#: The most bytes read ahead on a connection. Granian's default, 400 KB, is memory for each caller.
 READ_BUFFER = 64 * 1024
-
 #: Seconds for the next request's head to arrive on an open connection. Load balancers reuse one that was idle for up to
 #: 75 seconds; Granian's default of 30 closes it under the request.
 IDLE = 90
-
-#: Concurrent requests of a process, including slow bodies, which the front limits.
+#: Requests that a process has at a time, slow bodies included; the front bounds those.
 BACKPRESSURE = 8192
-
-#: Granian's loggers, to be formatted like all others.
+#: Granian's loggers, whose lines should look like all others.
 LOGGERS = ("_granian", "granian.access")
-
-#: Seconds between checks of the master by a process and the reverse.
-LOOK = 0.5
-#: A process that ends before this age in seconds is restarted after PAUSE seconds.
+#: Seconds between two checks: of the master on its processes, of a process on its master.
+CHECK_INTERVAL = 0.5
+#: A process that ends younger than this many seconds is restarted after a pause of RESTART_PAUSE seconds.
 YOUNG = 5.0
-PAUSE = 1.0
-#: Seconds to wait for a port, which the processes of a killed master release when they notice.
+RESTART_PAUSE = 1.0
+#: Seconds to wait for a port: the processes of a killed master release it when they notice.
 PORT_TIMEOUT = 5.0
 
 
@@ -59,15 +55,15 @@ def serve(
     target: str, *, name: str, host: str, port: int, processes: int, patience: float,
     access_log: bool = False,
 ) -> None:  # fmt: skip
-    """Serve a :class:`front.Front` until SIGTERM, SIGINT or SIGHUP.
+    """Serve a :class:`common.front.Front` until SIGTERM, SIGINT or SIGHUP.
 
     Args:
         target: ``package.module:factory``, called in each process.
-        name: the master's name in the log.
-        host: the address to listen on, or its name.
+        name: the server's name in the log and in error messages.
+        host: the address to listen on, or a name of it.
         port: the port to listen on.
-        processes: how many; dead ones are restarted.
-        patience: seconds for open calls before a stopping process is killed.
+        processes: how many; one that dies is restarted.
+        patience: seconds that a process may take to answer what it has before it is killed.
         access_log: whether to write a line per request.
     """
     logs.configure(get_settings(), f"{name}-master")
@@ -87,11 +83,11 @@ def serve(
         workers_kill_timeout=int(patience),
         log_access=access_log,
         log_dictconfig={"loggers": {logger: {"handlers": [], "propagate": True} for logger in LOGGERS}},
-    ).serve(target_loader=Child(os.getpid(), patience))
+    ).serve(target_loader=partial(_load, os.getpid(), patience))
 
 
 def _address(name: str, host: str) -> str:
-    """The address of ``host``, IPv4 if it has both."""
+    """The address that ``host`` names, of IP version 4 where it has both."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
@@ -100,45 +96,41 @@ def _address(name: str, host: str) -> str:
 
 
 def _await_port(address: str, port: int) -> None:
-    """End the process if the port is taken: the kernel would divide the callers between the listeners."""
+    """End the process if something else listens there: the kernel would give each of them a share of the callers."""
     deadline = time.monotonic() + PORT_TIMEOUT
-    while (error := _bind(address, port)) is not None:
-        if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
-            sys.exit(f"cannot listen on {address} port {port}: {error.strerror}")
+    while True:
+        try:
+            with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((address, port))
+                return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                sys.exit(f"cannot listen on {address} port {port}: {error.strerror}")
         time.sleep(0.1)
 
 
-def _bind(address: str, port: int) -> OSError | None:
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            return error
-    return None
-
-
 class Master(MPServer):
-    """Granian's master, which survives the death of a process.
+    """Granian's master, except that one process in a crash loop does not end the others.
 
-    Granian ends all processes when one dies twice within seconds. Here it is restarted as long as another one serves or
-    lived long enough to serve; the master ends only when none stays up.
+    Granian ends all of them when one dies twice within seconds. Here it is restarted for as long as another one serves
+    or has lived long enough to serve; the master ends when none can be kept up.
     """
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
         workers: list[Any] = self.wrks
-        deaths: Counter[int] = Counter()  # consecutive early deaths of each process
+        early_deaths: Counter[int] = Counter()  # of each process, in a row
         due: dict[int, float] = {}
         while not self.interrupt_signal:
-            self.main_loop_interrupt.wait(LOOK)
+            self.main_loop_interrupt.wait(CHECK_INTERVAL)
             self.main_loop_interrupt.clear()
             now = time.monotonic()
             for worker in workers:
                 if worker.idx not in due and not worker.is_alive():
-                    deaths[worker.idx] = deaths[worker.idx] + 1 if now - worker.birth < YOUNG else 0
-                    due[worker.idx] = now + (PAUSE if deaths[worker.idx] > 1 else 0.0)
-            if all(deaths[worker.idx] > 1 and now - worker.birth < YOUNG for worker in workers):
-                return  # not empty, so the exit status is 1
+                    early_deaths[worker.idx] = early_deaths[worker.idx] + 1 if now - worker.birth < YOUNG else 0
+                    due[worker.idx] = now + (RESTART_PAUSE if early_deaths[worker.idx] > 1 else 0.0)
+            if all(early_deaths[worker.idx] > 1 and now - worker.birth < YOUNG for worker in workers):
+                return  # interrupt_children is not empty, so the exit status is 1
             for index in [index for index, at in due.items() if at <= now]:
                 del due[index]
                 workers[index] = self._spawn_worker(index, spawn_target, target_loader)
@@ -147,78 +139,64 @@ class Master(MPServer):
                 self.interrupt_children.clear()
 
     def signal_handler_reload(self, *_: Any) -> None:
-        """Also end on SIGHUP, when the terminal closes."""
+        """SIGHUP ends it, too: its terminal is gone."""
         self.signal_handler_interrupt()  # type: ignore[no-untyped-call]
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
-    """Start of a process: arranges for its end, then makes the application.
+def _load(master: int, patience: float, target: str) -> Callable[..., Any]:
+    """The application of a process of ``master``, which ends when its master does."""
+    # A fork has its master's handlers, which would do nothing here; Granian sets new ones when all is loaded.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(master, patience), name="end-with-master", daemon=True).start()
+    module, _, factory = target.partition(":")
+    application: Callable[..., Any] = getattr(import_module(module), factory)()
+    return application
 
-    Attributes:
-        master: the process that started it.
-        patience: as for :func:`serve`.
-    """
 
-    master: int
-    patience: float
-
-    def __call__(self, target: str) -> Callable[..., Any]:
-        """Make the application of ``target``."""
-        # Drop the master's handlers, which do nothing here; Granian sets its own when all is loaded.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        threading.Thread(target=self._end_with_master, name="end-with-master", daemon=True).start()
-        module, _, factory = target.partition(":")
-        application: Callable[..., Any] = getattr(import_module(module), factory)()
-        return application
-
-    def _end_with_master(self) -> None:
-        """End the process when its master has died; otherwise it would keep the port from the next master."""
-        while os.getppid() == self.master:
-            time.sleep(LOOK)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(self.patience)
-        os._exit(1)
+def _end_with(master: int, patience: float) -> None:
+    """Without its master, nobody would restart or end this process, and it would keep the port."""
+    while os.getppid() == master:
+        time.sleep(CHECK_INTERVAL)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(patience)
+    os._exit(1)
 
 
 def settle() -> None:
-    """Freeze the objects of the complete application for the garbage collector.
+    """Exempt a complete application from garbage collection.
 
-    This saves time and memory: Python's full collection waits until new objects are a quarter of all live ones, which
-    are megabytes of an application.
+    That saves time and memory: Python's last collection waits until garbage is a quarter of everything that lives.
     """
     gc.collect()
     gc.freeze()
-    gc.collect()  # which also recounts live objects, without the frozen ones
+    gc.collect()  # counts anew what lives, without what is frozen
 
 
 def behind(app: Flask, proxies: int) -> None:
-    """Trust so many proxies about the caller's address and TLS; 0 trusts none."""
+    """Trust so many proxies about the caller's address and whether it used TLS."""
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
 
 
 def loopback(host: str) -> bool:
-    """Whether this name or address is loopback."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+    """Whether this name or address leads to this machine only."""
+    address = _address_of(host)
+    return address.is_loopback if address else host == "localhost" or host.endswith(".localhost")
 
 
 def answers_to(host: str | None, bound: str, names: Collection[str]) -> bool:
-    """Whether a server without keys should answer a request with this ``Host``.
+    """Whether a server that asks for no key should answer a request with this ``Host``.
 
-    Against DNS rebinding: another site may resolve its name to this machine and then read answers through a browser,
-    with its own name in ``Host``. A server on loopback answers to loopback names only; one on another address answers
-    to all names if none are given, because it cannot know them.
+    A page of another site can point its own name at this machine (DNS rebinding) and read the answers; ``Host`` has
+    that name. A server on a loopback address answers to loopback names. One that others reach answers to all names
+    until some are given, and to addresses, which nobody can point elsewhere: probes of containers call those.
 
     Args:
-        host: the header, with or without a port; None or empty without one (never from a browser).
-        bound: the server's listening address.
-        names: further allowed host names.
+        host: the header; None or empty when there is none, which no browser sends.
+        bound: the address the server listens on.
+        names: further host names it answers to.
     """
     if not host:
         return True
@@ -228,14 +206,11 @@ def answers_to(host: str | None, bound: str, names: Collection[str]) -> bool:
         return False
     if name in {bound.lower(), *(known.lower() for known in names)}:
         return True
-    if loopback(bound):
-        return loopback(name)
-    return not names or _is_address(name)
+    return loopback(name) if loopback(bound) else not names or _address_of(name) is not None
 
 
-def _is_address(name: str) -> bool:
-    """Whether it is an address, which DNS cannot redirect; container probes use addresses."""
+def _address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return bool(ipaddress.ip_address(name))
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return None

@@ -1,14 +1,13 @@
-"""Settings: every environment variable, read once, validated, frozen.
+"""Every environment variable but Celery's own: read once, checked, frozen.
 
-``celeryconfig.py`` has Celery's settings, the command line those of one process, this module the rest. It imports
-nothing of the project. :func:`get_settings` caches; tests build settings with :func:`load_settings`.
-
-``.env.example`` documents each variable; ``tests/unit/test_settings.py`` checks it.
+``celeryconfig.py`` has what Celery names, the command line has the shape of a process. ``.env.example`` documents each
+variable, and a test compares.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import sys
@@ -20,25 +19,27 @@ from typing import Any, Self, TypeVar
 
 from dotenv import dotenv_values
 
-
-class SettingsError(ValueError):
-    """A variable has an invalid value; the message names it and the reason."""
-
-
 Parser = Callable[[str], Any]
-
-MISUSED = 2
-"""The exit code of every process that a wrong setting ends."""
-
-
 Number = TypeVar("Number", int, float)
 
+#: The exit code of every process with an invalid setting.
+MISUSED = 2
+#: Bytes of a Unix socket's path: the kernels' limits are 103 and 107.
+SOCKET_PATH_LIMIT = 100
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+#: Words of lanes.
+RESERVED = frozenset({"any", "high", "normal", "low"})
 
-def _number(text: str, kind: Callable[[str], Number], words: str) -> Number:
+
+class SettingsError(ValueError):
+    """A variable has an invalid value; the message names the variable and says why."""
+
+
+def _number(text: str, kind: Callable[[str], Number], expected: str) -> Number:
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"must be {words}") from None
+        raise ValueError(f"must be {expected}") from None
 
 
 def _integer(least: int = 0, most: int | None = None) -> Parser:
@@ -51,19 +52,36 @@ def _integer(least: int = 0, most: int | None = None) -> Parser:
     return parse
 
 
+_port = _integer(1, 65535)
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    return tuple(_number(part, int, "whole numbers with commas between them") for part in text.split(","))
+
+
 def _seconds(text: str) -> float:
     value = _number(text, float, "a number of seconds")
-    if not 0 < value < float("inf"):
+    if not 0 < value < math.inf:
         raise ValueError("must be a positive number of seconds")
     return value
 
 
+def _seconds_or_zero(text: str) -> float:
+    return 0.0 if _number(text, float, "a number of seconds") == 0 else _seconds(text)
+
+
+def _rate(text: str) -> tuple[int, float]:
+    calls, _, seconds = text.partition("/")
+    if _integer(1)(calls) and not seconds:
+        raise ValueError("must be calls/seconds, for example 100/60")
+    return int(calls), _seconds(seconds)
+
+
 def _switch(text: str) -> bool:
-    if text.lower() in {"1", "true", "yes", "on"}:
-        return True
-    if text.lower() in {"0", "false", "no", "off"}:
-        return False
-    raise ValueError("must be 1 or 0")
+    value = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in value:
+        raise ValueError("must be 1 or 0")
+    return value[text.lower()]
 
 
 def _one_of(*choices: str) -> Parser:
@@ -81,21 +99,17 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 class ModelName(str):
-    """The name of a model: ``resnet18``, ``NAME=package.module:factory`` or ``package.module:factory``.
+    """An entry of ``MODELS``: ``resnet18``, ``NAME=package.module:factory`` or ``package.module:factory``.
 
-    As text it is the name. A custom model has a ``factory``; without a name in front, the factory is its name until it
-    has been loaded, then the model's ``name``.
+    As text it is the name alone. A model of your own has a ``factory``. Without a name in front, it goes by the factory
+    until it has been loaded, and then by the model's ``name``.
     """
 
     __slots__ = ("factory",)
     factory: str
 
     def __new__(cls, text: str) -> Self:
-        """Read an entry of ``MODELS``.
-
-        Raises:
-            ValueError: invalid name or factory.
-        """
+        """Read an entry; a ValueError says why it is invalid."""
         name, named, factory = text.partition("=")
         if not named and ":" in name:
             factory = name
@@ -111,13 +125,8 @@ class ModelName(str):
 
     @property
     def spelled(self) -> str:
-        """Its entry in ``MODELS``."""
+        """The entry as it is written in ``MODELS``."""
         return self if self.factory in {"", self} else f"{self}={self.factory}"
-
-
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-#: Reserved for lanes.
-RESERVED = frozenset({"any", "high", "normal", "low"})
 
 
 def _models(text: str) -> tuple[ModelName, ...]:
@@ -127,29 +136,8 @@ def _models(text: str) -> tuple[ModelName, ...]:
     return found
 
 
-def _integers(text: str) -> tuple[int, ...]:
-    return tuple(_number(part, int, "whole numbers with commas between them") for part in text.split(","))
-
-
-def _rate(text: str) -> tuple[int, float]:
-    calls, _, seconds = text.partition("/")
-    if _integer(1)(calls) and not seconds:
-        raise ValueError("must be calls/seconds, for example 100/60")
-    return int(calls), _seconds(seconds)
-
-
-_port = _integer(1, 65535)
-
-#: Bytes of a Unix socket's path: the kernels' limits are 103 and 107.
-SOCKET_PATH_LIMIT = 100
-
-
-def _seconds_or_none(text: str) -> float:
-    return 0.0 if _number(text, float, "a number of seconds") == 0 else _seconds(text)
-
-
 def _setting(default: Any, parser: Parser = str, alias: str = "") -> Any:
-    """A dataclass field read from the variable of the same name in upper case, or from ``alias``."""
+    """A field read from the variable of the same name in upper case, or from ``alias``."""
     return field(default=default, metadata={"parser": parser, "alias": alias})
 
 
@@ -193,7 +181,7 @@ class Settings:
     intra_op_threads: int = _setting(0, _integer(0))
     workers_on_host: int = _setting(1, _integer(1))
     max_batch: int = _setting(16, _integer(1, 1024), alias="BATCH_SIZE")
-    batch_timeout: float = _setting(0.0, _seconds_or_none)
+    batch_timeout: float = _setting(0.0, _seconds_or_zero)
 
     # -- images
     max_image_bytes: int = _setting(10 * 1024 * 1024, _integer(1))
@@ -253,10 +241,10 @@ class Settings:
             raise SettingsError("MODELS: name at least one model")
 
     def model(self, text: str) -> ModelName:
-        """The model that ``--model`` or a command names: with its factory, where ``MODELS`` gives it one.
+        """The model that ``--model`` names, with the factory that ``MODELS`` gives it.
 
         Raises:
-            SettingsError: invalid name.
+            SettingsError: it is not a valid name.
         """
         try:
             wanted = ModelName(text)
@@ -266,12 +254,12 @@ class Settings:
 
     @property
     def broker_folder(self) -> Path:
-        """Data folder of the bundled broker."""
+        """The data of the bundled broker."""
         return (Path(self.run_dir) / "redis").resolve()
 
     @property
     def broker_socket(self) -> Path:
-        """Socket of the bundled broker: in its folder, or on a shorter path if the operating system requires it."""
+        """The bundled broker's socket: in that folder, or where the path is short enough for the operating system."""
         socket = self.broker_folder / "redis.sock"
         if len(os.fsencode(socket)) <= SOCKET_PATH_LIMIT:
             return socket
@@ -280,67 +268,67 @@ class Settings:
 
     @property
     def embeds_broker(self) -> bool:
-        """Whether ``REDIS_URL`` is the bundled broker's."""
+        """Whether ``REDIS_URL`` is that of the bundled broker."""
         return self.redis_url == _socket_url(self.broker_socket)
 
     @property
     def base_url(self) -> str:
-        """The API's URL for clients of this host: ``API_URL``, or host and port."""
+        """The API's address for clients on this host."""
         return self.api_url.rstrip("/") or local_url(self.api_host, self.api_port)
 
     @property
     def public_url(self) -> str:
-        """The API's URL for browsers: ``DASHBOARD_API_URL``, or :attr:`base_url`."""
+        """The API's address for browsers."""
         return self.dashboard_api_url.rstrip("/") or self.base_url
 
     @property
     def flower_url(self) -> str:
-        """Flower's URL for browsers; empty if unset and browsers cannot reach this host's loopback."""
+        """Flower's address for browsers; empty when it is not set and Flower is out of their reach."""
         local = self.dashboard_host in {"127.0.0.1", "localhost", "::1"}
         return self.dashboard_flower_url or (f"http://127.0.0.1:{self.flower_port}" if local else "")
 
 
 def local_url(host: str, port: int) -> str:
-    """The URL for clients of this host; a wildcard ``host`` includes loopback."""
+    """The address, for clients on this host, of a server that listens on ``host``."""
     name = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 # nosec B104 # no bind
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
+def _socket_url(socket: Path) -> str:
+    """For redis-py and, under another scheme, kombu. Flower decodes nothing, so only what must be is encoded."""
+    return "unix://" + re.sub("[%?#;]", lambda found: f"%{ord(found[0]):02X}", str(socket))
+
+
 def variables() -> list[str]:
-    """The name of every environment variable this project reads, aliases included."""
+    """The names of all variables, aliases included."""
     return [name for item in fields(Settings) for name in _names_of(item)]
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings from ``environ``; by default the process environment, which overrides ``.env``.
+    """Settings from ``environ``; by default from the process environment, which wins over the file ``.env``.
 
     A variable that is unset or empty keeps its default.
 
     Raises:
-        SettingsError: an invalid value; the message starts with the variable's name.
+        SettingsError: a value is invalid; the message starts with the variable's name.
     """
     if environ is None:
         environ = {key: value or "" for key, value in dotenv_values(".env").items()} | dict(os.environ)
-    return Settings(**{name: value for item in fields(Settings) for name, value in _given(item, environ).items()})
-
-
-def _socket_url(socket: Path) -> str:
-    """The URL for redis-py and, with another scheme, kombu; Flower does not decode, so only specials are encoded."""
-    return "unix://" + re.sub("[%?#;]", lambda found: f"%{ord(found[0]):02X}", str(socket))
+    values = {item.name: _value(item, environ) for item in fields(Settings)}
+    return Settings(**{name: value for name, value in values.items() if value is not None})
 
 
 def _names_of(item: Field[Any]) -> list[str]:
-    """The variables of a field: its own and the alias."""
     return [item.name.upper(), *filter(None, [item.metadata["alias"]])]
 
 
-def _given(item: Field[Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """The field's value, if a variable sets it."""
+def _value(item: Field[Any], environ: Mapping[str, str]) -> Any:
+    """The value that a variable gives; None when none does."""
     values = {name: _parse(item, name, text) for name in _names_of(item) if (text := environ.get(name, "").strip())}
     if len(set(values.values())) > 1:
         own, alias = values
         raise SettingsError(f"{alias}: another name of {own}, which says otherwise; set one of them")
-    return dict.fromkeys([item.name], next(iter(values.values()))) if values else {}
+    return next(iter(values.values()), None)
 
 
 def _parse(item: Field[Any], name: str, text: str) -> Any:
@@ -352,10 +340,7 @@ def _parse(item: Field[Any], name: str, text: str) -> Any:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process, read once.
-
-    An invalid one ends the process with one line and exit code 2.
-    """
+    """The settings of this process; an invalid one ends it with one line and the exit code 2."""
     try:
         return load_settings()
     except SettingsError as error:
