@@ -1,22 +1,5 @@
 """Errors of requests, as one tree.
 
-::
-
-    TaskError
-    ├── UnknownRequest         no such id                                   unknown_request
-    ├── PurgedRequest          the id existed, its record has expired       purged_request
-    ├── AlreadyFinished        too late to cancel                           already_finished
-    ├── IdempotencyConflict    same id, another body                        idempotency_conflict
-    ├── UnsupportedModel       no such model                                unknown_model
-    ├── TooManyWaiters         MAX_WAITERS callers wait in this process     too_many_waiters
-    ├── Refused                not accepted; try again after `retry_after`
-    │   ├── LaneFull           the lane is full                             lane_full
-    │   └── DeadlineHopeless   the expected wait exceeds the deadline       deadline_hopeless
-    ├── Unavailable            Redis does not answer                        broker_unavailable
-    │   ├── UnsupportedServer  Redis is too old, or a cluster               broker_unavailable
-    │   └── Full               Redis is out of memory; nothing was stored   broker_unavailable
-    └── TransientFailure       inference failed; a retry may succeed        transient_failure
-
 Each class takes one message; ``code`` and ``retryable`` belong to the class. They survive pickling and Celery's
 round trip because no ``__init__`` has a second positional argument.
 """

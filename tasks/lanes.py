@@ -16,19 +16,18 @@ from common.settings import get_settings
 
 PRIORITIES = ("high", "normal", "low")
 ANY = "any"
+#: The turns that high may save up while it is empty.
 SAVED = 60
-"""The turns that high may save up while it is empty."""
-
 
 #: The share of MAX_QUEUE up to which a priority may fill a model's lanes: low is refused first.
 ROOM = {"high": 0.9, "normal": 0.8, "low": 0.5}
 
-#: The share that each priority has to itself, so that it gets on however much there is of the others.
+#: The share of MAX_QUEUE that each lane has to itself, however full the others are.
 RESERVED = 0.05
 
 
 def room(priority: str, max_queue: int) -> tuple[int, int]:
-    """When a request is refused: so many are queued in the lanes of its model, and so many in its own lane."""
+    """A request is refused when so many are queued in the lanes of its model, and so many in its own lane."""
     return ceil(max_queue * ROOM[priority]), int(max_queue * RESERVED)
 
 
@@ -56,7 +55,7 @@ def lane(priority: str, model_type: str) -> str:
 
 
 def urgency(name: str) -> int:
-    """How urgent what waits in the lane of this name is: 0 for high, more is later."""
+    """The rank of a lane's priority: 0 for high, more is later."""
     priority = Lane.parse(name).priority
     return PRIORITIES.index(priority) if priority in PRIORITIES else len(PRIORITIES)
 
@@ -100,7 +99,7 @@ class WeightedOrder:
         return sorted(self._lanes, key=self._rank)[:n]
 
     def plan(self, takes: int, n: int) -> list[list[str]]:
-        """The next so many orders, as they follow one another while there is work in every lane; nothing is served."""
+        """The orders of the next takes if no lane is empty; nothing is served."""
         now = self._pass, self._lanes
         self._pass, self._lanes = dict(self._pass), list(self._lanes)
         orders = [self.consume(n)]
@@ -150,13 +149,8 @@ Strategy = Callable[[Sequence[str]], str]
 
 
 def least_loaded(_models: Sequence[str]) -> str:
-    """The shared lane: whichever worker is idle first pulls, which needs no guess about load."""
+    """The shared lane: the first idle worker takes it, which needs no guess about load."""
     return ANY
-
-
-def random_choice(models: Sequence[str]) -> str:
-    """Any model that is live, with equal chances."""
-    return random.choice(models)  # noqa: S311 - spreading load is not cryptography
 
 
 def round_robin() -> Strategy:
@@ -168,6 +162,6 @@ def round_robin() -> Strategy:
 #: Adding a strategy: one function and one line here.
 STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "least_loaded": lambda: least_loaded,
-    "random": lambda: random_choice,
+    "random": lambda: random.choice,
     "round_robin": round_robin,
 }

@@ -26,7 +26,7 @@ from api.views.resources import now, reply, request_resource, timing_headers, ur
 from api.views.schemas import STATES
 from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
 from tasks.inspect.monitor import Monitor
-from tasks.inspect.search import Wanted
+from tasks.inspect.search import SearchFilter
 from tasks.producer.gateway import Gateway, uuid7
 from tasks.protocol.requests import State
 from worker_models.limits import Limits
@@ -282,11 +282,11 @@ def list_inference() -> Response:
     return reply({"requests": [request_resource(record) for record in records], "next_cursor": cursor})
 
 
-def _wanted(given: Mapping[str, str]) -> Wanted:
+def _wanted(given: Mapping[str, str]) -> SearchFilter:
     texts = {name: given.get(name) or None for name in ("model_type", "model", "worker", "request_id")}
     status = parameters.choice("status", given.get("status"), STATES)
     since, until = (parameters.moment(name, given) for name in ("since", "until"))
-    return Wanted(status=status, since=since, until=until, **texts)
+    return SearchFilter(status=status, since=since, until=until, **texts)
 
 
 def _cursor(text: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Requests given up on, kept with their image for a person to look at, run again or delete."""
+"""Dead letters: requests that were given up, kept with their image for a person to inspect, requeue or delete."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from tasks.celery import app
 from tasks.errors import PurgedRequest, UnknownRequest
 from tasks.protocol import connections, envelope, scripts
 from tasks.protocol.connections import translated
-from tasks.protocol.keys import Keys
 from tasks.protocol.records import Records
 from tasks.protocol.requests import Request
 
 
 class DeadLetters:
-    """The list of poison and given-up requests."""
+    """The list of dead letters. Methods that take an id raise UnknownRequest if it is not on the list."""
 
     def __init__(self, settings: Settings) -> None:
-        self._keys = Keys(settings.key_prefix)
         self._client = connections.prompt(settings.redis_url)
         self._records = Records(self._client, settings)
+        self._keys = self._records.keys
 
     def list(self, limit: int = 100) -> list[Request]:
-        """The newest first; those whose record has expired are taken off the list on the way."""
+        """The newest first; those whose record has expired leave the list here."""
         with translated():
             ids = [i.decode() for i in self._client.zrevrange(self._keys.dead_letters, 0, limit - 1)]
         requests = self._records.briefs(ids)
@@ -32,42 +31,34 @@ class DeadLetters:
         return requests
 
     def get(self, request_id: str) -> Request:
-        """One dead letter; its ``timeline`` says who died of it, when and why.
-
-        Raises:
-            UnknownRequest: it is not on the list.
-        """
+        """One dead letter; its ``timeline`` has the crashes: worker, time and cause."""
         with translated():
-            listed = self._client.zscore(self._keys.dead_letters, request_id) is not None
-        if not listed:
-            raise UnknownRequest(f"{request_id} is no dead letter")
+            if self._client.zscore(self._keys.dead_letters, request_id) is None:
+                raise _unknown(request_id)
         return self._records.get(request_id)
 
     def requeue(self, request_id: str) -> Request:
-        """Run it again from the start, blame forgotten.
+        """Run it again from the start, its crashes forgotten.
 
         Raises:
-            UnknownRequest: it is not on the list.
-            PurgedRequest: its image is gone.
+            PurgedRequest: its image has expired.
         """
         request = self.get(request_id)
-        message = envelope.seal(app, request.lane, [request_id])
-        args = [self._keys.prefix, request_id, message]
+        args = [self._keys.prefix, request_id, envelope.seal(app, request.lane, [request_id])]
         with translated():
             done = scripts.run(self._client, "requeue", self._keys.lane_and_bell(request.lane), args)
         if done == -1:
             raise PurgedRequest(f"the image of {request_id} has expired, it cannot run again")
         if done == 0:
-            raise UnknownRequest(f"{request_id} is no dead letter any more")
+            raise _unknown(request_id)
         return self._records.get(request_id)
 
     def delete(self, request_id: str) -> None:
-        """Take it off the list; its record stays failed until it expires.
-
-        Raises:
-            UnknownRequest: it is not on the list.
-        """
+        """Take it off the list; its record stays failed until it expires."""
         with translated():
-            done = scripts.run(self._client, "discard", (), [self._keys.prefix, request_id])
-        if not done:
-            raise UnknownRequest(f"{request_id} is no dead letter")
+            if not scripts.run(self._client, "discard", (), [self._keys.prefix, request_id]):
+                raise _unknown(request_id)
+
+
+def _unknown(request_id: str) -> UnknownRequest:
+    return UnknownRequest(f"{request_id} is no dead letter")

@@ -1,7 +1,7 @@
-"""What an operator may order: pause, resume or purge a lane, drain or restart a worker, cause a fault.
+"""Orders of an operator: pause, resume or purge a lane; drain or restart a worker; cause a fault.
 
-An order to a worker is a key in Redis. Workers read their orders with every renewal of their lease, so an order takes
-effect within LEASE_RENEW and survives the restart of whoever gave it.
+An order to a worker is a key in Redis that the worker reads with every renewal of its lease. So it takes effect within
+LEASE_RENEW, and stays whatever process gave it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from common.settings import Settings
 from tasks.protocol import connections, envelope, scripts
-from tasks.protocol.connections import Kept, translated
+from tasks.protocol.connections import PinnedClient, translated
 from tasks.protocol.keys import Keys
 from tasks.protocol.records import ttls
 
@@ -21,7 +21,7 @@ CHUNK = 200
 
 
 class Controls:
-    """Gives orders."""
+    """Gives orders; workers are named by node name. Every method raises Unavailable without Redis."""
 
     def __init__(self, settings: Settings) -> None:
         self._keys = Keys(settings.key_prefix)
@@ -40,30 +40,30 @@ class Controls:
             scripts.run(self._client, "resume", self._keys.lane_and_bell(lane), [self._keys.prefix, lane])
 
     def purge(self, lane: str, who: str) -> int:
-        """Cancel the requests queued in this lane now; how many those were.
+        """Cancel the requests queued in this lane now; how many were canceled.
 
-        What a worker holds, a retry that waits for its time included, is not in the lane any more and goes on. Each
-        message is taken out in a step of its own, so requests that come in meanwhile stay.
+        Deliveries, including waiting retries, are not in the lane any more and go on. Each message is taken out in a
+        step of its own, so requests that are accepted meanwhile stay.
         """
-        key, kept, canceled = self._keys.lane(lane), Kept(self._client), 0
+        key, pinned, canceled = self._keys.lane(lane), PinnedClient(self._client), 0
         with translated():
             left = int(self._client.llen(key))
             while left > 0 and (messages := self._client.lrange(key, -min(left, CHUNK), -1)):
                 head = [self._keys.prefix, self._ttls, json.dumps(who)]
                 calls = [([key], [*head, text, *envelope.requests_in(json.loads(text))]) for text in reversed(messages)]
-                canceled += sum(scripts.run_and_get(kept, "purge", calls, [])[0])
+                canceled += sum(scripts.run_and_get(pinned, "purge", calls)[0])
                 left -= len(messages)
         return canceled
 
     def restart(self, worker: str, boot: str) -> None:
-        """Let this worker finish what it has and end; whatever supervises it starts it again.
+        """Let this worker finish its deliveries and exit, for its supervisor to start it again.
 
         The order is for this ``boot`` alone: the next process of the name does not obey it.
         """
         self._order(worker, "restart", {"boot": boot})
 
     def drain(self, worker: str) -> None:
-        """Let this worker (a node name) finish what it has and take nothing more."""
+        """Let this worker finish its deliveries and take no more."""
         self._order(worker, "drain", True)
 
     def undrain(self, worker: str) -> None:

@@ -1,7 +1,7 @@
-"""The past by the minute: what the scripts counted in each, for a day. It changes nothing, ever.
+"""The last day by the minute, from what the scripts counted in each.
 
-A minute that is over does not change, so a process reads each one once and keeps the row it made of it. Long times are
-told in longer steps: a row of five minutes sums up their histograms, so its percentiles are those of all of it.
+A past minute does not change, so a process reads it once and keeps its row. A row of several minutes sums up their
+histograms, so its percentiles are those of the whole step.
 """
 
 from __future__ import annotations
@@ -17,78 +17,91 @@ from tasks.protocol.keys import Keys
 
 STAGES = ("queue", "decode", "infer", "total")
 EVENTS = ("accepted", "succeeded", "failed", "canceled", "expired")
-#: Minutes in Redis, and of rows kept here.
+#: Minutes for which counts are kept in Redis, and rows here.
 DAY = 24 * 60
-#: A minute is certainly over when it is this many behind: this machine's clock need not be Redis's.
+#: Minutes after which a minute is certainly past: this machine's clock need not be Redis's.
 OVER = 3
 
 Row = dict[str, Any]
-#: Minutes since the epoch that one row tells of.
+#: The minutes since the epoch of one row.
 Span = range
 
 
 class History:
-    """Rows of minutes; threads may share one."""
+    """Counts by the minute; thread-safe."""
 
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._kept: dict[Span, Row] = {}
+        self._past: dict[Span, Row] = {}
 
-    def rows(self, minutes: int, step: int = 1) -> list[Row]:
-        """One row per ``step`` minutes, oldest first, the last for those that still run.
+    def rows(self, minutes: int = 60, step: int = 1) -> list[Row]:
+        """One row per ``step`` minutes, oldest first, up to a day; the last is still counting.
 
         A row has ``at`` (epoch, a multiple of the step), the :data:`EVENTS` of all lanes, and a summary per stage.
         """
-        current, kept = int(time.time() // 60), self._kept
+        current, past = _current(), self._past
         last = current // step
-        wanted = [range(n * step, (n + 1) * step) for n in range(last - minutes // step + 1, last + 1)]
-        read = self._sum([span for span in wanted if span not in kept])
+        wanted = [range(n * step, (n + 1) * step) for n in range(last - min(minutes, DAY) // step + 1, last + 1)]
+        missing = [span for span in wanted if span not in past]
+        counts = iter(self._read([minute for span in missing for minute in span]))
+        read = {span: _row(span[0] * 60, [next(counts) for _ in span]) for span in missing}
         over = {span: row for span, row in read.items() if span[-1] <= current - OVER}
-        self._kept = {span: row for span, row in (kept | over).items() if span[-1] > current - DAY}
-        return [kept.get(span) or read[span] for span in wanted]
+        self._past = {span: row for span, row in (past | over).items() if span[-1] > current - DAY}
+        return [past.get(span) or read[span] for span in wanted]
 
-    def total(self, minutes: int) -> dict[str, float]:
-        """The summary of stage ``total`` over the last ``minutes``, the one that still runs and one before included."""
-        current = int(time.time() // 60)
-        row: dict[str, float] = _row(0, self.read(range(current - minutes, current + 1)))["total"]
-        return row
+    def window(self, seconds: float) -> dict[str, float]:
+        """The summary of stage ``total`` over the last ``seconds``, rounded up to minutes; empty when nothing ended."""
+        found: dict[str, float] = _row(0, self._last(max(1, math.ceil(seconds / 60))))["total"]
+        return found if found["count"] else {}
 
     def ends(self, minutes: int) -> dict[str, tuple[int, int]]:
-        """Model -> requests that it answered, and that failed by its fault, in the last ``minutes`` and this one."""
-        current = int(time.time() // 60)
+        """Model -> requests it answered, and failed by its own fault, in the last ``minutes``."""
         found: dict[str, dict[str, int]] = defaultdict(lambda: {"answered": 0, "faults": 0})
-        for entries in self.read(range(current - minutes, current + 1)):
-            for field, value in entries.items():
-                lane, _, name = field.decode().partition(":")
-                kind, _, model = name.partition(":")
+        for counts in self._last(minutes):
+            for name, value in counts.items():
+                lane, kind, model = (*name.split(":", 2), "")[:3]
                 if not lane and kind in {"answered", "faults"}:
-                    found[model][kind] += int(value)
+                    found[model][kind] += value
         return {model: (row["answered"], row["faults"]) for model, row in found.items()}
 
-    def _sum(self, spans: Sequence[Span]) -> dict[Span, Row]:
-        minutes = [minute for span in spans for minute in span]
-        entries = dict(zip(minutes, self.read(minutes), strict=True))
-        return {span: _row(span[0] * 60, [entries[minute] for minute in span]) for span in spans}
+    def rates(self) -> dict[tuple[str, str], float]:
+        """Requests a second ``in`` and ``out`` of each lane, over the last full minute and the current one."""
+        rates: dict[tuple[str, str], float] = defaultdict(float)
+        seconds = 60 + time.time() % 60
+        for counts in self._last(1):
+            for name, value in counts.items():
+                lane, _, event = name.partition(":")
+                if lane:
+                    rates[lane, "in" if event == "accepted" else "out"] += value / seconds
+        return rates
 
-    def read(self, minutes: Sequence[int]) -> list[dict[bytes, bytes]]:
+    def _last(self, minutes: int) -> list[dict[str, int]]:
+        """The counts of the last ``minutes`` and the current one."""
+        current = _current()
+        return self._read(range(current - minutes, current + 1))
+
+    def _read(self, minutes: Sequence[int]) -> list[dict[str, int]]:
         """What was counted in each of these minutes since the epoch, in one round trip."""
         with translated(), self._client.pipeline(transaction=False) as pipe:
             for minute in minutes:
                 pipe.hgetall(f"{self._keys.prefix}minute:{minute}")
-            return list(pipe.execute())
+            return [{name.decode(): int(value) for name, value in counts.items()} for counts in pipe.execute()]
 
 
-def _row(at: int, minutes: Sequence[Mapping[bytes, bytes]]) -> Row:
+def _current() -> int:
+    return int(time.time() // 60)
+
+
+def _row(at: int, minutes: Sequence[Mapping[str, int]]) -> Row:
     events = dict.fromkeys(EVENTS, 0)
     stages: dict[str, dict[str, float]] = {stage: defaultdict(float) for stage in STAGES}
-    for field, value in (entry for entries in minutes for entry in entries.items()):
-        lane, _, name = field.decode().partition(":")
-        stage, _, bucket = name.partition(":")
+    for name, value in (count for counts in minutes for count in counts.items()):
+        lane, kind, bucket = (*name.split(":", 2), "")[:3]
         if lane:
-            events[name] = events.get(name, 0) + int(value)
-        elif stage in stages:
-            stages[stage][bucket] += int(value) / (1_000_000 if bucket == "sum" else 1)
+            events[kind] = events.get(kind, 0) + value
+        elif kind in stages:
+            stages[kind][bucket] += value / (1_000_000 if bucket == "sum" else 1)
     return {"at": at, **events, **{stage: summary(buckets) for stage, buckets in stages.items()}}
 
 

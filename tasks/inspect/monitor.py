@@ -1,19 +1,19 @@
-"""Read-only snapshots: workers, lanes, ledger, counters, latencies, recent requests. It changes nothing, ever."""
+"""Read-only snapshots: workers, lanes, ledger, counters, latencies, recent requests."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from common.settings import Settings
-from tasks.inspect.history import DAY, STAGES, History, summary
-from tasks.inspect.search import Recent, Wanted
+from tasks.inspect.history import STAGES, History, summary
+from tasks.inspect.redis_info import Vitals, read_vitals
+from tasks.inspect.search import Search
 from tasks.lanes import Lane, all_lanes
-from tasks.producer.live_workers import expected_wait, read_queued, read_register, read_workers
+from tasks.producer.live_workers import Worker, expected_wait, read_queued, read_register, read_workers
 from tasks.protocol import connections, envelope, servers
 from tasks.protocol.connections import read_hash, translated
 from tasks.protocol.keys import Keys
@@ -21,14 +21,13 @@ from tasks.protocol.records import Records
 from tasks.protocol.requests import Request, State
 
 LEDGER = ("accepted", "succeeded", "failed", "canceled", "expired", "queued", "running")
-#: What is counted besides the ledger; each is told from the beginning, zero or not.
+#: Events that are counted besides the ledger; each is reported, zero or not.
 COUNTERS = (
     "retried", "rescued", "redelivered", "given_back", "fenced", "healed", "republished",
     "dead_lettered", "requeued", "refused", "workers_joined", "workers_left", "workers_lost",
 )  # fmt: skip
 #: Upper bounds of the latency buckets, in seconds; the last one is open. ``_prelude.lua`` fills them.
 BOUNDS = [2 ** (bucket / 2) / 1000 for bucket in range(40)]
-EVERYTHING = Wanted()
 
 
 class Monitor:
@@ -38,21 +37,25 @@ class Monitor:
         self._settings = settings
         self._keys = Keys(settings.key_prefix)
         self._client = connections.prompt(settings.redis_url)
-        self._records = Records(self._client, settings)
         self._history = History(self._client, self._keys)
-        self._recent = Recent(self._client, self._keys, self._records)
+        self.history, self.window, self.ends = self._history.rows, self._history.window, self._history.ends
+        self.recent = Search(Records(self._client, settings)).page
 
     def ping(self) -> None:
-        """Whether Redis answers and is one that can hold the queue."""
+        """Check that Redis answers and can hold the queue."""
         with translated():
             servers.check(self._client)
 
-    def workers(self) -> list[dict[str, Any]]:
+    def vitals(self) -> Vitals:
+        """How Redis is configured and what its clock says."""
+        return read_vitals(self._client, self._keys)
+
+    def workers(self) -> list[Worker]:
         """The workers that hold a lease, by name."""
         return sorted(read_workers(self._client, self._keys), key=lambda worker: worker["id"])
 
-    def silent(self) -> list[dict[str, Any]]:
-        """Registered workers whose lease has run out and whose work nobody has taken over yet, by name."""
+    def silent(self) -> list[Worker]:
+        """Registered workers whose lease has expired and that are not rescued yet, by name."""
         return sorted(read_register(self._client, self._keys)[1], key=lambda worker: worker["id"])
 
     def fleet_events(self, limit: int = 50) -> list[dict[str, Any]]:
@@ -62,7 +65,7 @@ class Monitor:
         hand when it was lost.
         """
         with translated():
-            lines = self._client.lrange(self._keys.fleet, 0, limit - 1)
+            lines = self._client.lrange(self._keys.worker_events, 0, limit - 1)
         events = [json.loads(line) for line in lines]
         return [{"held": 0, **event, "worker": event["worker"].rpartition("/")[0]} for event in events]
 
@@ -92,73 +95,48 @@ class Monitor:
         counted = {name: int(value) for name, value in self._hash(self._keys.counters).items()}
         return dict.fromkeys(COUNTERS, 0) | counted
 
-    def lanes(self, workers: Sequence[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
-        """Every lane: depth, running, the age in seconds of its oldest request, rates over the last minute, paused.
-
-        Args:
-            workers: what :meth:`workers` said a moment ago; read again without it.
-        """
-        ledger, paused = self.ledger(), self.paused()
-        workers = self.workers() if workers is None else workers
-        models = {*self._settings.models, *(worker["model"] for worker in workers)}
-        names = list(dict.fromkeys([*all_lanes(sorted(models)), *ledger]))
-        queued = {name: row["queued"] for name, row in ledger.items()}
-        ages, rates = self._oldest(names), self._rates()
-        return [
-            {
-                "lane": name,
-                "priority": Lane.parse(name).priority,
-                "model": Lane.parse(name).model,
-                "depth": queued.get(name, 0),
-                "running": ledger.get(name, {}).get("running", 0),
-                "oldest_age": ages.get(name),
-                "rate_in": rates[name, "in"],
-                "rate_out": rates[name, "out"],
-                "eta": expected_wait(queued, Lane.parse(name).model, Lane.parse(name).priority, workers, paused),
-                "paused": name in paused,
-            }
-            for name in names
-        ]
-
     def paused(self) -> dict[str, dict[str, Any]]:
         """Paused lanes, with who paused them and when."""
         return {name: json.loads(value) for name, value in self._hash(self._keys.paused).items()}
 
-    def _oldest(self, names: list[str]) -> dict[str, float]:
-        """Age of the message at the head of each lane: constant time, however long the lane is."""
+    def lanes(self, workers: Sequence[Worker] | None = None) -> list[dict[str, Any]]:
+        """Every lane: depth, running, the age in seconds of its oldest request, rates over the last minute, paused.
+
+        Args:
+            workers: a recent result of :meth:`workers`; read again without it.
+        """
+        ledger, paused, rates = self.ledger(), self.paused(), self._history.rates()
+        workers = self.workers() if workers is None else workers
+        models = {*self._settings.models, *(worker["model"] for worker in workers)}
+        lanes = [Lane.parse(name) for name in dict.fromkeys([*all_lanes(sorted(models)), *ledger])]
+        queued = {name: row["queued"] for name, row in ledger.items()}
+        ages = self._ages([lane.name for lane in lanes])
+        return [
+            {
+                "lane": lane.name,
+                "priority": lane.priority,
+                "model": lane.model,
+                "depth": queued.get(lane.name, 0),
+                "running": ledger.get(lane.name, {}).get("running", 0),
+                "oldest_age": ages.get(lane.name),
+                "rate_in": rates[lane.name, "in"],
+                "rate_out": rates[lane.name, "out"],
+                "eta": expected_wait(queued, lane.model, lane.priority, workers, paused),
+                "paused": lane.name in paused,
+            }
+            for lane in lanes
+        ]
+
+    def _ages(self, names: Sequence[str]) -> dict[str, float]:
+        """Age in seconds of the message at the head of each lane: constant time, however long the lane is."""
         with translated(), self._client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.lindex(self._keys.lane(name), -1)
-            present = {name: _first_id(head) for name, head in zip(names, pipe.execute(), strict=True) if head}
-            for request_id in present.values():
+            heads = {name: _first_id(head) for name, head in zip(names, pipe.execute(), strict=True) if head}
+            for request_id in heads.values():
                 pipe.hget(self._keys.request(request_id), "created")
-            created = pipe.execute()
-        now = time.time()
-        return {
-            name: round(max(0.0, now - float(at)), 3)
-            for name, at in zip(present, created, strict=True)
-            if at is not None
-        }
-
-    def _rates(self) -> dict[tuple[str, str], float]:
-        """Requests a second into and out of each lane, over the last full minute and the current one."""
-        now = time.time()
-        current, span = int(now // 60), 60 + now % 60
-        rates: dict[tuple[str, str], float] = defaultdict(float)
-        for entries in self._history.read((current - 1, current)):
-            for name, value in entries.items():
-                lane, _, event = name.decode().partition(":")
-                if lane:
-                    rates[lane, "in" if event == "accepted" else "out"] += int(value) / span
-        return rates
-
-    def history(self, minutes: int = 60, step: int = 1) -> list[dict[str, Any]]:
-        """One row per ``step`` minutes, oldest first, up to a day: ``at`` (epoch), events of all lanes, and latencies.
-
-        A row has the counts ``accepted, succeeded, failed, canceled, expired`` and, per stage, what
-        :meth:`latencies` gives. Minutes in which nothing happened are rows of zeros.
-        """
-        return self._history.rows(min(minutes, DAY), step)
+            created, now = zip(heads, pipe.execute(), strict=True), time.time()
+        return {name: round(max(0.0, now - float(at)), 3) for name, at in created if at is not None}
 
     def latencies(self) -> dict[str, dict[str, float]]:
         """Per stage: p50, p95, p99 in seconds (upper bound of the bucket that holds it), mean and count."""
@@ -168,35 +146,17 @@ class Monitor:
                 stages[stage][bucket] += value
         return {stage: summary(buckets) for stage, buckets in stages.items()}
 
-    def window(self, seconds: float) -> dict[str, float]:
-        """Latency from acceptance to the end of what has ended in the last ``seconds``, rounded up to whole minutes.
-
-        p50, p95 and p99 in seconds (upper bound of the bucket that holds it), mean and count; empty when nothing has.
-        """
-        found = self._history.total(max(1, math.ceil(seconds / 60)))
-        return found if found["count"] else {}
-
-    def ends(self, minutes: int) -> dict[str, tuple[int, int]]:
-        """Model -> requests that it answered, and that failed by its fault, in the last ``minutes``."""
-        return self._history.ends(minutes)
-
     def histograms(self) -> dict[tuple[str, str], dict[str, float]]:
         """(lane, stage) -> bucket number (as text) -> count, and ``sum`` in seconds; see :data:`BOUNDS`.
 
-        What a shared lane held is counted under the lane of the model that answered; under the shared lane is only
-        what no model had at its end: canceled, purged, expired.
+        Requests of a shared lane count under the lane of the model that answered; the shared lane has only those that
+        ended without a model: canceled, purged, expired.
         """
         histograms: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
         for name, value in self._hash(self._keys.latency).items():
             lane, stage, bucket = name.rsplit(":", 2)
             histograms[lane, stage][bucket] = int(value) / 1e6 if bucket == "sum" else int(value)
         return histograms
-
-    def recent(
-        self, wanted: Wanted = EVERYTHING, *, limit: int = 50, cursor: str | None = None
-    ) -> tuple[list[Request], str | None]:
-        """The newest wanted requests and the cursor of the next page: :meth:`tasks.inspect.search.Recent.search`."""
-        return self._recent.search(wanted, limit, cursor)
 
     def queue_position(self, request: Request) -> int | None:
         """About how many requests of its lane are served before it, plus one; None unless queued.

@@ -1,6 +1,6 @@
-"""The flight recorder's index: the requests of the last day by the time they were accepted, searched page by page.
+"""Search of the requests of the last day, newest first, page by page.
 
-Several requests may be accepted at the same instant, those of a batch are, so a page ends at a time *and* an id.
+The requests of a batch are accepted at the same instant, so a page ends at a time *and* an id.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from tasks.protocol.connections import Client, translated
-from tasks.protocol.keys import Keys
+from tasks.protocol.connections import translated
 from tasks.protocol.records import Records
 from tasks.protocol.requests import Request
 
@@ -21,8 +20,8 @@ PAGE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a search asks for; None asks for nothing.
+class SearchFilter:
+    """Which requests a search returns; None allows any.
 
     Attributes:
         status: the state it is in.
@@ -44,88 +43,89 @@ class Wanted:
 
     @property
     def narrow(self) -> bool:
-        """Whether records have to be read to know if they are wanted."""
+        """Whether it depends on the records, not only on ids and times."""
         return any((self.status, self.model_type, self.model, self.worker))
 
     def names(self, request_id: str) -> bool:
-        """Whether the id alone allows it."""
+        """Whether it allows the id."""
         return self.request_id is None or request_id.startswith(self.request_id)
 
     def matches(self, request: Request) -> bool:
-        """Whether it is wanted, by what its record says."""
-        pairs = (
-            (self.status, str(request.state)), (self.model_type, request.model_type), (self.model, request.model),
-        )  # fmt: skip
-        alike = all(asked is None or asked == found for asked, found in pairs)
-        return alike and (self.worker is None or self.worker in request.workers)
+        """Whether it allows the record."""
+        return (
+            self.status in (None, str(request.state))
+            and self.model_type in (None, request.model_type)
+            and self.model in (None, request.model)
+            and (self.worker is None or self.worker in request.workers)
+        )
 
 
-#: An entry of the index: score as stored (epoch seconds), and request id.
-Entry = tuple[float, str]
+#: An entry of the index: when it was accepted (epoch seconds), and request id.
+IndexEntry = tuple[float, str]
+EVERYTHING = SearchFilter()
 
 
-class Recent:
-    """Searches the index."""
+class Search:
+    """Searches the index of recent requests."""
 
-    def __init__(self, client: Client, keys: Keys, records: Records) -> None:
-        self._client, self._keys, self._records = client, keys, records
+    def __init__(self, records: Records) -> None:
+        self._records = records
 
-    def search(self, wanted: Wanted, limit: int, cursor: str | None) -> tuple[list[Request], str | None]:
-        """The newest wanted requests first, and the cursor of the next page; None when there is nothing older.
+    def page(
+        self, criteria: SearchFilter = EVERYTHING, *, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Request], str | None]:
+        """The newest matching requests, and the cursor of the next page; None when there is nothing older.
 
-        A page may be shorter than ``limit``, even empty, and have a next one: a call reads at most so many records.
+        A call reads a limited number of records, so a page may be short, even empty, and have a next one.
 
         Raises:
-            ValueError: the cursor is none of ours.
+            ValueError: the cursor is malformed.
         """
         found: list[Request] = []
-        entries = self._entries(wanted, cursor)
-        last: Entry | None = None
-        for chunk in _chunks(
-            islice(entries, MOST_RECORDS if wanted.narrow else MOST_IDS), PAGE if wanted.narrow else limit
-        ):
-            known = self._known([request_id for _, request_id in chunk if wanted.names(request_id)])
+        entries = self._entries(criteria, cursor)
+        last: IndexEntry | None = None
+        most, first = (MOST_RECORDS, PAGE) if criteria.narrow else (MOST_IDS, limit)
+        for chunk in _chunks(islice(entries, most), first):
+            ids = [request_id for _, request_id in chunk if criteria.names(request_id)]
+            known = {request.id: request for request in self._records.briefs(ids)}
             for place, last in enumerate(chunk, 1):
                 request = known.get(last[1])
-                if request is not None and wanted.matches(request):
+                if request is not None and criteria.matches(request):
                     found.append(request)
                 if len(found) == limit:
                     more = place < len(chunk) or next(entries, None) is not None
                     return found, _cursor(last) if more else None
         return found, _cursor(last) if last and next(entries, None) else None
 
-    def _known(self, ids: Sequence[str]) -> dict[str, Request]:
-        """Those whose record has not expired."""
-        return {request.id: request for request in self._records.briefs(ids)}
-
-    def _entries(self, wanted: Wanted, cursor: str | None) -> Iterator[Entry]:
-        """Entries from the cursor on, newest first; what is accepted meanwhile shifts nothing."""
-        before = _entry(cursor) if cursor else (wanted.until, "") if wanted.until is not None else None
+    def _entries(self, criteria: SearchFilter, cursor: str | None) -> Iterator[IndexEntry]:
+        """Entries from the cursor on, newest first; requests accepted meanwhile shift nothing."""
+        before = _entry(cursor) if cursor else (criteria.until, "") if criteria.until is not None else None
         passed = 0  # entries of one instant that are not before the cursor
-        while page := self._page(before, wanted.since, passed):
+        while page := self._page(before, criteria.since, passed):
             fresh = [entry for entry in page if before is None or entry < before]
             yield from fresh
             before, passed = (fresh[-1], 0) if fresh else (before, passed + len(page))
 
-    def _page(self, before: Entry | None, since: float | None, start: int) -> list[Entry]:
+    def _page(self, before: IndexEntry | None, since: float | None, start: int) -> list[IndexEntry]:
         top = "+inf" if before is None else f"{before[0]:.6f}"
         bottom = "-inf" if since is None else f"{since:.6f}"
+        client, key = self._records.client, self._records.keys.recent
         with translated():
-            page = self._client.zrevrangebyscore(self._keys.recent, top, bottom, start=start, num=PAGE, withscores=True)
+            page = client.zrevrangebyscore(key, top, bottom, start=start, num=PAGE, withscores=True)
         return [(float(score), request_id.decode()) for request_id, score in page]
 
 
-def _chunks(entries: Iterator[Entry], size: int) -> Iterator[Sequence[Entry]]:
+def _chunks(entries: Iterator[IndexEntry], size: int) -> Iterator[Sequence[IndexEntry]]:
     """Chunks of ``size``, then of at least a page: the first is often enough."""
     while chunk := list(islice(entries, size)):
         yield chunk
         size = max(size, PAGE)
 
 
-def _cursor(entry: Entry) -> str:
+def _cursor(entry: IndexEntry) -> str:
     return f"{entry[0]:.6f}:{entry[1]}"
 
 
-def _entry(cursor: str) -> Entry:
+def _entry(cursor: str) -> IndexEntry:
     score, _, request_id = cursor.partition(":")
     return float(score), request_id

@@ -61,5 +61,5 @@ class Gateway:
 
     def close(self) -> None:
         """Close the connections."""
-        self.records.kept.close()
+        self.records.pinned.close()
         self._client.close()

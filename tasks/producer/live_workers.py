@@ -75,7 +75,7 @@ def expected_wait(
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class LoadSnapshot:
     """What was read at one moment; ``memory`` is the bytes that Redis may hold, 0 for no limit."""
 
     workers: list[Worker]
@@ -104,9 +104,9 @@ class LiveWorkers:
         self._keys = keys
         self._lock = threading.Lock()
         self._read_at = float("-inf")
-        self._snapshot = Snapshot([], {}, (), 0)
+        self._snapshot = LoadSnapshot([], {}, (), 0)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> LoadSnapshot:
         """The current snapshot.
 
         Raises:
@@ -125,9 +125,9 @@ class LiveWorkers:
     def _outdated(self) -> bool:
         return time.monotonic() - self._read_at >= FRESH
 
-    def _read(self) -> Snapshot:
+    def _read(self) -> LoadSnapshot:
         workers, queued = read_workers(self._client, self._keys), read_queued(self._client, self._keys)
         paused = read_hash(self._client, self._keys.paused).keys()
         with translated():
             memory = int(self._client.info("memory").get("maxmemory", 0))
-        return Snapshot(workers, queued, paused, memory)
+        return LoadSnapshot(workers, queued, paused, memory)

@@ -184,7 +184,7 @@ class Publisher:
             args += [*_fields(entry), upload]
             if upload:
                 images.append(("SET", upload, entry.submission.image, "EX", UPLOAD_TTL))
-        return list(scripts.run_after(self._records.kept, images, "accept", keys.lane_and_bell(first.lane), args))
+        return list(scripts.run_after(self._records.pinned, images, "accept", keys.lane_and_bell(first.lane), args))
 
     def _outcomes(self, entries: Sequence[Admitted], answers: Sequence[Answer]) -> list[Accepted | TaskError]:
         return [

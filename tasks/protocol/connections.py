@@ -4,7 +4,7 @@
 * :func:`patient`: for finishing accepted work; waits an outage out, because every script is safe to repeat.
 * :func:`blocking`: for blocking reads; its socket outlives the longest block.
 
-:class:`Kept` sends the few commands that every request needs over a prompt or patient client's connections.
+:class:`PinnedClient` sends the few commands that every request needs over a prompt or patient client's connections.
 """
 
 from __future__ import annotations
@@ -19,21 +19,8 @@ from weakref import WeakSet
 
 import redis
 from hiredis import pack_command
+from redis import exceptions
 from redis.backoff import ExponentialBackoff, NoBackoff
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    ClusterCrossSlotError,
-    MasterDownError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -43,15 +30,17 @@ from tasks.errors import Full, Unavailable
 #: A redis-py client whose replies are bytes; redis-py's own annotations leave every reply ``bytes | str``.
 Client = Any
 
-#: Answers of a server that takes no writes: a primary that became a replica while somebody waited, one without enough
-#: replicas, one whose disk is full, one that runs a script for too long. Others have exceptions of their own.
+DEMOTED = (exceptions.ReadOnlyError, exceptions.MasterDownError)
+
+#: Errors without an exception of their own in redis-py, from a server that takes no writes: it was demoted during a
+#: blocking call, has too few replicas, its disk is full, or a script runs for too long.
 NOT_NOW = re.compile(r"(UNBLOCKED|NOREPLICAS|MISCONF|BUSY)\b")
 
-#: Refusals that no repetition changes but an operator may: a missing permission, a cluster.
-REFUSALS = (NoPermissionError, AskError, ClusterCrossSlotError)
+#: Refusals that an operator has to end: a missing permission, a cluster.
+REFUSALS = (exceptions.NoPermissionError, exceptions.AskError, exceptions.ClusterCrossSlotError)
 
-#: What an outage or a failover looks like to a client that waits for its end.
-WORTH_WAITING = (RedisConnectionError, RedisTimeoutError, OSError)
+#: An outage or a failover, as a client sees it.
+WORTH_WAITING = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 
 SENTINEL_PORT = 26379
 
@@ -66,7 +55,7 @@ LARGE = 16_384
 
 def prompt(url: str) -> Client:
     """A client that fails within a second; one immediate repeat covers connections that a restart has closed."""
-    retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    retry = Retry(NoBackoff(), 1, supported_errors=(exceptions.ConnectionError,))
     return _connect(url, socket_timeout=PROMPT, socket_connect_timeout=PROMPT, retry=retry)
 
 
@@ -84,25 +73,24 @@ def blocking(url: str, longest: float) -> Client:
 
 def _connect(url: str, **options: Any) -> Client:
     """A client for ``redis://``, ``rediss://``, ``unix://`` or ``sentinel://a:26379;sentinel://b:26379/0``."""
-    if not url.startswith("sentinel://"):
+    client: Client
+    if url.startswith("sentinel://"):
+        parts = [urlsplit(part) for part in url.split(";")]
+        client = Sentinel(  # type: ignore[no-untyped-call]
+            [(part.hostname or "127.0.0.1", part.port or SENTINEL_PORT) for part in parts],
+            sentinel_kwargs={"socket_timeout": PROMPT, "socket_connect_timeout": PROMPT},
+            db=int(parts[-1].path.strip("/") or 0),
+            username=parts[0].username,
+            password=parts[0].password,
+            **options,
+        ).master_for(get_settings().sentinel_master)
+    else:
         client = redis.Redis.from_url(url, **options)
-        client.connection_pool.connection_class = leaving(client.connection_pool.connection_class)
-        return client
-    parts = [urlsplit(part) for part in url.split(";")]
-    sentinels: Any = Sentinel(  # type: ignore[no-untyped-call]
-        [(part.hostname or "127.0.0.1", part.port or SENTINEL_PORT) for part in parts],
-        sentinel_kwargs={"socket_timeout": PROMPT, "socket_connect_timeout": PROMPT},
-        db=int(parts[-1].path.strip("/") or 0),
-        username=parts[0].username,
-        password=parts[0].password,
-        **options,
-    )
-    client = sentinels.master_for(get_settings().sentinel_master)
     client.connection_pool.connection_class = leaving(client.connection_pool.connection_class)
     return client
 
 
-class NotNow(RedisConnectionError):
+class NotNow(exceptions.ConnectionError):
     """The server answers, but takes no writes now; the connection has been closed."""
 
 
@@ -117,8 +105,8 @@ def leaving(connection_class: type[Any]) -> type[Any]:
         def read_response(self, *args: Any, **options: Any) -> Any:
             try:
                 return super().read_response(*args, **options)
-            except ResponseError as error:
-                if not isinstance(error, ReadOnlyError | MasterDownError) and not NOT_NOW.match(str(error)):
+            except exceptions.ResponseError as error:
+                if not isinstance(error, DEMOTED) and not NOT_NOW.match(str(error)):
                     raise
                 self.disconnect()
                 raise NotNow(f"it takes no writes now: {error}") from error
@@ -128,16 +116,17 @@ def leaving(connection_class: type[Any]) -> type[Any]:
 
 def why(error: Exception) -> str:
     """What is wrong with Redis, in one line for an operator; no password is ever in it."""
-    if isinstance(error, AuthenticationError):  # redis-py's own words are about the protocol
+    message = " ".join(str(error).split())
+    if isinstance(error, exceptions.AuthenticationError):  # redis-py's own words are about the protocol
         return "Redis refuses us: REDIS_URL has no password, or not the right one"
-    if isinstance(error, NoPermissionError):
-        return "Redis refuses us: the user in REDIS_URL lacks a permission: " + " ".join(str(error).split())
+    if isinstance(error, exceptions.NoPermissionError):
+        return f"Redis refuses us: the user in REDIS_URL lacks a permission: {message}"
     if isinstance(error, NotNow):
-        return "Redis cannot take this now: " + " ".join(str(error).split())
-    return "Redis does not answer: " + " ".join(str(error).split())
+        return f"Redis cannot take this now: {message}"
+    return f"Redis does not answer: {message}"
 
 
-class Kept:
+class PinnedClient:
     """Commands over one connection per thread that stays open, with the client's own way of repeating them.
 
     redis-py takes a connection out of a pool for each command, looks whether it is still good, and counts it in its
@@ -150,19 +139,19 @@ class Kept:
         self._thread = threading.local()
         self._open: WeakSet[Any] = WeakSet()
 
-    def execute_command(self, *command: Any) -> Any:
+    def execute_command(self, *command: Any, **options: Any) -> Any:
         """The reply to one command; a server's error is raised."""
-        return self._retry.call_with_retry(lambda: self._once(command), self._lost)
+        return self._retry.call_with_retry(lambda: self._once(command, **options), self._lost)
 
     def block(self, seconds: float, *command: Any) -> Any:
         """The reply to a command that blocks for up to ``seconds``."""
-        return self._retry.call_with_retry(lambda: self._once(command, timeout=seconds + 2.0), self._lost)
+        return self.execute_command(*command, timeout=seconds + 2.0)
 
     def pipeline(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """The replies to several commands in one round trip; an unknown script's error is in the place of its reply."""
         replies = self.replies(commands)
         for reply in replies:
-            if isinstance(reply, Exception) and not isinstance(reply, NoScriptError):
+            if isinstance(reply, Exception) and not isinstance(reply, exceptions.NoScriptError):
                 raise reply
         return replies
 
@@ -214,9 +203,7 @@ class _Held:
 def _reply_or_error(connection: Any) -> Any:
     try:
         return connection.read_response()
-    except RedisConnectionError:
-        raise
-    except ResponseError as error:
+    except exceptions.ResponseError as error:
         return error
 
 
@@ -225,13 +212,13 @@ def translated() -> Iterator[None]:
     """Turn redis-py's errors into :class:`tasks.errors.Unavailable`; a script's own error stays what it is."""
     try:
         yield
-    except (RedisConnectionError, RedisTimeoutError, *REFUSALS) as error:
+    except (exceptions.ConnectionError, exceptions.TimeoutError, *REFUSALS) as error:
         raise Unavailable(why(error)) from error
-    except OutOfMemoryError as error:
+    except exceptions.OutOfMemoryError as error:
         raise Full(f"Redis is full: {error}") from error
-    except ResponseError:
+    except exceptions.ResponseError:
         raise
-    except RedisError as error:
+    except exceptions.RedisError as error:
         raise Unavailable(f"Redis failed: {error}") from error
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TASK = "inferlane.infer"
 
-#: The header that says how many requests there are in a message when that is more than one.
+#: The header with the number of requests in a message, if more than one.
 SIZE = "requests"
 
 
@@ -27,61 +27,50 @@ def seal(
 ) -> str:
     """The message, as kombu's Redis transport stores it, of one task over these requests.
 
-    Protocol 2 as ``app.amqp`` writes it, with the body left readable (``utf-8``) instead of base64. The correlation id
-    is the task's. A retry and a ``fresh`` message of a request have their own, so that neither is taken for the message
-    before it. ``headers`` are added to Celery's own; the task finds them in its ``request``.
+    Protocol 2 as ``app.amqp`` writes it, with the body left readable (``utf-8``) instead of base64. The task id of one
+    request is its id, except that a retry and a ``fresh`` message have their own, so that neither is taken for the
+    message before it. ``headers`` are added to Celery's; the task finds them in its ``request``.
     """
     task_id = ids[0] if len(ids) == 1 and not retries and not fresh else str(uuid4())
-    embed, always = _always(app)
+    embed, constant = _template(app)
     if len(ids) > 1:
         headers[SIZE] = len(ids)
-    return json.dumps(
-        {
-            "body": json.dumps([[list(ids)], {}, embed], separators=(",", ":")),
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": {**always, "id": task_id, "root_id": task_id, "retries": retries, **headers},
-            "properties": {
-                "correlation_id": task_id,
-                "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": lane},
-                "priority": 0,
-                "body_encoding": "utf-8",
-                "delivery_tag": task_id,
-            },
+    message = {
+        "body": _compact([[list(ids)], {}, embed]),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {**constant, "id": task_id, "root_id": task_id, "retries": retries, **headers},
+        "properties": {
+            "correlation_id": task_id,
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": lane},
+            "priority": 0,
+            "body_encoding": "utf-8",
+            "delivery_tag": task_id,
         },
-        separators=(",", ":"),
-    )
+    }
+    return _compact(message)
 
 
 @cache
-def _always(app: Celery) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What Celery writes in the body and the headers of every message of this process, whatever it is about."""
+def _template(app: Celery) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What Celery writes in the body and the headers of every message of this process."""
     message = app.amqp.as_task_v2("", TASK, args=([],), argsrepr="", kwargsrepr="", ignore_result=True)
     return message.body[2], {name: value for name, value in message.headers.items() if value not in (None, "", {})}
 
 
 def requests_in(message: dict[str, Any]) -> list[str]:
-    """The request ids a stored message (parsed) carries; none when it is another kind of task.
-
-    Celery's own retries are base64 inside, what :func:`seal` wrote is readable.
-    """
+    """The request ids in a stored message (parsed), written by :func:`seal` or by Celery; none for another task."""
     if message.get("headers", {}).get("task") != TASK:
         return []
-    args, _, _ = json.loads(_body(message))
+    body, encoding = message["body"], (message["properties"].get("body_encoding") or "utf-8").lower()
+    args, _, _ = json.loads(body if encoding == "utf-8" else Channel.codecs[encoding].decode(body))
     return [str(request_id) for request_id in args[0]]
 
 
 def size(message: dict[str, Any]) -> int:
-    """How many requests a stored message (parsed) carries; one, if it does not say."""
+    """How many requests are in a stored message (parsed)."""
     return int(message.get("headers", {}).get(SIZE, 1))
-
-
-def _body(message: dict[str, Any]) -> str | bytes:
-    encoding = message["properties"].get("body_encoding")
-    if encoding and encoding.lower() != "utf-8":
-        return bytes(Channel.codecs[encoding].decode(message["body"]))
-    return str(message["body"])
 
 
 def mark_redelivered(message: dict[str, Any]) -> str:
@@ -90,4 +79,8 @@ def mark_redelivered(message: dict[str, Any]) -> str:
     headers["redelivered"] = True
     headers["x-redeliveries"] = int(headers.get("x-redeliveries", 0)) + 1
     message["properties"].setdefault("delivery_info", {})["redelivered"] = True
-    return json.dumps(message, separators=(",", ":"))
+    return _compact(message)
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

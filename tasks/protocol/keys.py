@@ -1,70 +1,46 @@
-"""The names of the keys that Python and the Lua scripts share."""
+"""The names of the Redis keys that Python and the Lua scripts share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class Keys:
-    """Key names under one prefix; lanes keep their bare names in messages and get the prefix in Redis only."""
+    """Key names under one prefix; lanes have bare names in messages and the prefix in Redis only."""
 
     def __init__(self, prefix: str) -> None:
+        def named(kind: str) -> Callable[[str], str]:
+            return lambda name: f"{prefix}{kind}{name}"
+
         self.prefix = prefix
+        # Of a request, by id.
+        self.request = named("request:")  # the record
+        self.image = named("image:")
+        self.upload = named("upload:")  # by a random token: an image whose request is not accepted yet
+        self.gone = named("gone:")  # marks an id that is no UUIDv7 as given out; outlives the record
+        self.reply = named("reply:")  # by waiting thread: the list that is notified when a request ends
+        # Of a lane, by name.
+        self.lane = named("")  # the list of messages
+        self.bell = named("bell:")  # wakes idle workers
+        # Of a worker, by boot id; orders by node name.
+        self.unacked = named("unacked:")  # its deliveries: tag -> lane, newline, message
+        self.lease = named("lease:")
+        self.death = named("death:")  # how it ended, written by its guardian
+        self.orders = named("orders:")  # an operator's orders
+        # Of the whole system.
         self.workers = f"{prefix}workers"
+        self.worker_events = f"{prefix}worker_events"
         self.paused = f"{prefix}paused"
         self.ledger = f"{prefix}ledger"
         self.counters = f"{prefix}counters"
         self.latency = f"{prefix}latency"
         self.recent = f"{prefix}recent"
-        self.fleet = f"{prefix}fleet"
         self.batches = f"{prefix}batches"
         self.dead_letters = f"{prefix}dead_letters"
         self.image_bytes = f"{prefix}image_bytes"
         self.sweep_turn = f"{prefix}sweep_turn"
         self.probe = f"{prefix}probe"
 
-    def lane(self, name: str) -> str:
-        """The list of messages of a lane."""
-        return f"{self.prefix}{name}"
-
-    def bell(self, name: str) -> str:
-        """The doorbell of a lane."""
-        return f"{self.prefix}bell:{name}"
-
     def lane_and_bell(self, name: str) -> tuple[str, str]:
-        """Where a script puts a message for this lane, and the lane's doorbell."""
+        """The keys that a script needs to put a message into a lane."""
         return self.lane(name), self.bell(name)
-
-    def request(self, request_id: str) -> str:
-        """The record of a request."""
-        return f"{self.prefix}request:{request_id}"
-
-    def gone(self, request_id: str) -> str:
-        """The mark of a request whose id does not tell that it was given out; it outlives the record."""
-        return f"{self.prefix}gone:{request_id}"
-
-    def image(self, request_id: str) -> str:
-        """The stored image of a request."""
-        return f"{self.prefix}image:{request_id}"
-
-    def upload(self, token: str) -> str:
-        """An image on its way in, before its request is accepted."""
-        return f"{self.prefix}upload:{token}"
-
-    def unacked(self, boot: str) -> str:
-        """What a worker holds: tag -> lane, newline, message."""
-        return f"{self.prefix}unacked:{boot}"
-
-    def lease(self, boot: str) -> str:
-        """A worker's proof of life."""
-        return f"{self.prefix}lease:{boot}"
-
-    def orders(self, node: str) -> str:
-        """What an operator wants of the worker of this node name."""
-        return f"{self.prefix}orders:{node}"
-
-    def death(self, boot: str) -> str:
-        """How a worker ended, written by its guardian; unknown when there is nothing."""
-        return f"{self.prefix}death:{boot}"
-
-    def reply(self, process: str) -> str:
-        """The reply list of a process that waits for answers."""
-        return f"{self.prefix}reply:{process}"

@@ -22,7 +22,7 @@ from uuid import UUID
 from common.settings import Settings
 from tasks.errors import AlreadyFinished, PurgedRequest, TaskError, UnknownRequest
 from tasks.protocol import scripts
-from tasks.protocol.connections import Client, Kept, translated
+from tasks.protocol.connections import Client, PinnedClient, translated
 from tasks.protocol.keys import Keys
 from tasks.protocol.requests import BRIEF, Attempt, Outcome, Request, Started, State, brief, parse, texts
 
@@ -35,7 +35,7 @@ class Records:
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self.client = client
-        self.kept = Kept(client)
+        self.pinned = PinnedClient(client)
         self.keys = Keys(settings.key_prefix)
         self._prefix = settings.key_prefix
         self._ttls = ttls(settings)
@@ -87,7 +87,7 @@ class Records:
         self, ids: Sequence[str], command: Callable[[str], Sequence[str]], fields: Callable[[Any], dict[str, str]]
     ) -> list[Request]:
         with translated():
-            replies = self.kept.pipeline([command(self.keys.request(request_id)) for request_id in ids])
+            replies = self.pinned.pipeline([command(self.keys.request(request_id)) for request_id in ids])
         found = zip(ids, map(fields, replies), strict=True)
         return [parse(request_id, record) for request_id, record in found if record]
 
@@ -127,10 +127,10 @@ class Records:
     def read_replies(self, reply: str, seconds: float, *, most: int = 1) -> dict[str, Request | None]:
         """Wait up to ``seconds`` for notifications on a reply list: ids that have ended, with the record if sent."""
         with translated():
-            first = self.kept.block(seconds, "BLPOP", reply, f"{max(seconds, 0.001):.3f}")
+            first = self.pinned.block(seconds, "BLPOP", reply, f"{max(seconds, 0.001):.3f}")
             if first is None:
                 return {}
-            more = self.kept.execute_command("LPOP", reply, most - 1) or () if most > 1 else ()
+            more = self.pinned.execute_command("LPOP", reply, most - 1) or () if most > 1 else ()
         return dict(map(_notification, (first[1], *more)))
 
     def remark(self, request_id: str, event: str, **members: Any) -> None:
@@ -164,7 +164,7 @@ class Records:
         calls = [(boot, tag, name, self._ttls, MOST_ATTEMPTS, model, int(alone)) for name, tag in wanted]
         with translated():
             answers, images = scripts.run_and_get(
-                self.kept, "begin", [((), (self._prefix, *call)) for call in calls],
+                self.pinned, "begin", [((), (self._prefix, *call)) for call in calls],
                 [self.keys.image(name) for name, _ in wanted],
             )  # fmt: skip
         started = {tag: Started() for _, tag in held}
@@ -204,11 +204,11 @@ class Records:
 
     def _run(self, name: str, args: Sequence[Any], keys: Sequence[str] = ()) -> Any:
         with translated():
-            return scripts.run(self.kept, name, keys, [self._prefix, *args])
+            return scripts.run(self.pinned, name, keys, [self._prefix, *args])
 
     def _run_all(self, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
         with translated():
-            return scripts.run_and_get(self.kept, name, [((), (self._prefix, *call)) for call in calls], ())[0]
+            return scripts.run_and_get(self.pinned, name, [((), (self._prefix, *call)) for call in calls], ())[0]
 
 
 def ttls(settings: Settings) -> str:

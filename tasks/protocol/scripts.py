@@ -1,6 +1,6 @@
-"""The Lua scripts of ``tasks/protocol/lua`` as callables: ``scripts.commit(client, keys, args)``.
+"""Runs the Lua scripts of ``tasks/protocol/lua``, each with ``_prelude.lua`` in front.
 
-Each file says what its keys, arguments and answers are. ``_prelude.lua`` is joined in front of every one.
+Each file says what its keys, arguments and answers are.
 """
 
 from __future__ import annotations
@@ -13,30 +13,28 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from tasks.protocol.connections import Client, Kept
+from tasks.protocol.connections import Client, PinnedClient
 
 FOLDER = Path(__file__).parent / "lua"
 
-
-@cache
-def source(name: str) -> str:
-    """The text of one script with the prelude in front."""
-    return (FOLDER / "_prelude.lua").read_text() + (FOLDER / f"{name}.lua").read_text()
+#: The keys and the arguments of a script.
+Call = tuple[Sequence[str], Sequence[Any]]
 
 
 @cache
-def digest(name: str) -> str:
-    """What EVALSHA names the script by."""
-    return sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+def _source(name: str) -> tuple[str, str]:
+    """The text of a script with the prelude in front, and its digest for EVALSHA."""
+    text = (FOLDER / "_prelude.lua").read_text() + (FOLDER / f"{name}.lua").read_text()
+    return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def command(name: str, keys: Sequence[str], args: Sequence[Any], *, full: bool = False) -> tuple[Any, ...]:
-    """The Redis command that runs a script: by digest, or with its whole text when the server does not know it."""
-    head = ("EVAL", source(name)) if full else ("EVALSHA", digest(name))
-    return (*head, len(keys), *keys, *args)
+    """The Redis command that runs a script: by digest or, if the server does not know it, with its ``full`` text."""
+    text, digest = _source(name)
+    return (*(("EVAL", text) if full else ("EVALSHA", digest)), len(keys), *keys, *args)
 
 
-def run(client: Client | Kept, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+def run(client: Client | PinnedClient, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
     """Run a script and return its answer; loads it when the server has forgotten it (restart, failover)."""
     try:
         return client.execute_command(*command(name, keys, args))
@@ -45,27 +43,28 @@ def run(client: Client | Kept, name: str, keys: Sequence[str], args: Sequence[An
 
 
 def run_after(
-    client: Kept, before: Sequence[Sequence[Any]], name: str, keys: Sequence[str], args: Sequence[Any]
+    client: PinnedClient, before: Sequence[Sequence[Any]], name: str, keys: Sequence[str], args: Sequence[Any]
 ) -> Any:
-    """Run a script behind other commands in one round trip and return its answer; they are not one step.
+    """Run a script after other commands in one round trip; they are not atomic together.
 
-    An error of a command before it is the script's to find: it looks for what they have left.
+    Errors of those commands are ignored: the script checks what they have left.
     """
     *_, answer = client.replies([*before, command(name, keys, args)])
-    answer = _second_try(client, name, (keys, args), answer)
+    answer = _loaded(client, name, (keys, args), answer)
     if isinstance(answer, Exception):
         raise answer
     return answer
 
 
 def run_and_get(
-    client: Kept, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]], wanted: Sequence[str]
+    client: PinnedClient, name: str, calls: Sequence[Call], wanted: Sequence[str] = ()
 ) -> tuple[list[Any], list[bytes | None]]:
     """Run one script several times, then GET as many keys, in one round trip; each call is atomic by itself."""
     replies = client.pipeline([*(command(name, *call) for call in calls), *(("GET", key) for key in wanted)])
-    answers = [_second_try(client, name, call, reply) for call, reply in zip(calls, replies, strict=False)]
+    answers = [_loaded(client, name, call, reply) for call, reply in zip(calls, replies, strict=False)]
     return answers, replies[len(calls) :]
 
 
-def _second_try(client: Kept, name: str, call: tuple[Sequence[str], Sequence[Any]], answer: Any) -> Any:
+def _loaded(client: PinnedClient, name: str, call: Call, answer: Any) -> Any:
+    """The answer, after a second try if the server did not know the script."""
     return run(client, name, *call) if isinstance(answer, NoScriptError) else answer

@@ -1,16 +1,15 @@
 """The servers that Inferlane runs on: Redis 7.0 and later, Valkey 7.2 and later, neither as a cluster.
 
-:func:`refusal` is the one judge: ``make start``, workers, the API's readiness and the doctor ask it.
+``make start``, workers, the API's readiness and the doctor all ask :func:`refusal`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from itertools import takewhile
+from typing import Any
 
 from tasks.errors import UnsupportedServer
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: The oldest release of each: ``SET NX GET`` and ACL rules for single subcommands came with Redis 7.0.
 OLDEST = {"Redis": (7, 0), "Valkey": (7, 2)}
@@ -18,13 +17,8 @@ SUPPORTED = "Redis 7.0 or later, or Valkey 7.2 or later"
 
 
 def release(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: ``5.7.0rc1`` -> ``(5, 7)``; what is no number ends it."""
-    numbers: list[int] = []
-    for part in text.split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
+    """The leading numbers of a version: ``5.7.0rc1`` -> ``(5, 7)``."""
+    return tuple(int(part) for part in takewhile(str.isdigit, text.split(".")))
 
 
 def identity(info: Mapping[str, Any]) -> tuple[str, str]:
@@ -39,8 +33,7 @@ def refusal(info: Mapping[str, Any]) -> str:
     name, version = identity(info)
     if release(version) < OLDEST[name]:
         return f"{name} {version or 'of an unknown version'} is too old: run {SUPPORTED}"
-    # Valkey 9 has renamed the field.
-    if "cluster" in (info.get("redis_mode"), info.get("server_mode")):
+    if "cluster" in (info.get("redis_mode"), info.get("server_mode")):  # Valkey 9 renamed the field
         return (
             f"{name} runs as a cluster, which cannot hold the queue: run one without cluster-enabled, or with Sentinel"
         )

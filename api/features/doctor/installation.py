@@ -11,7 +11,7 @@ from api.services import service
 from common.settings import Settings
 from tasks.errors import Unavailable
 from tasks.inspect.monitor import Monitor
-from tasks.inspect.redis_info import Examiner, Vitals
+from tasks.inspect.redis_info import Vitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def inspect(settings: Settings, **known: Any) -> Installation:
     monitor = service(Monitor)
     try:
         monitor.ping()
-        return Installation(**known, vitals=service(Examiner).vitals(), workers=monitor.workers())
+        return Installation(**known, vitals=monitor.vitals(), workers=monitor.workers())
     except Unavailable as error:
         return Installation(**known, outage=str(error))
 

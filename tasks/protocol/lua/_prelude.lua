@@ -56,8 +56,8 @@ end
 -- What became of the workers, newest first: joined, left (said goodbye) or lost (with what it had in hand).
 local function chronicle(event, boot, model, extra)
   local line = '{"at":' .. stamp(now()) .. ',"event":"' .. event .. '","worker":"' .. boot .. '","model":"' .. (model or '') .. '"'
-  redis.call('LPUSH', prefix .. 'fleet', line .. (extra or '') .. '}')
-  redis.call('LTRIM', prefix .. 'fleet', 0, 199)
+  redis.call('LPUSH', prefix .. 'worker_events', line .. (extra or '') .. '}')
+  redis.call('LTRIM', prefix .. 'worker_events', 0, 199)
   tally('workers_' .. event)
 end
 

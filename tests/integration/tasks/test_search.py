@@ -10,7 +10,7 @@ import redis
 
 from common.settings import Settings, load_settings
 from tasks.inspect.monitor import Monitor
-from tasks.inspect.search import MOST_RECORDS, Wanted
+from tasks.inspect.search import MOST_RECORDS, SearchFilter
 from tasks.producer.gateway import Gateway, Submission
 from tasks.protocol.keys import Keys
 from tests.support.crowd import keep_requests
@@ -41,7 +41,7 @@ def gateway(settings: Settings) -> Iterator[Gateway]:
     made.close()
 
 
-def pages(monitor: Monitor, wanted: Wanted, limit: int) -> list[str]:
+def pages(monitor: Monitor, wanted: SearchFilter, limit: int) -> list[str]:
     """The ids of all pages, newest first."""
     ids: list[str] = []
     cursor: str | None = None
@@ -55,13 +55,13 @@ def pages(monitor: Monitor, wanted: Wanted, limit: int) -> list[str]:
 def test_pages_join_though_a_batch_was_accepted_at_one_instant(gateway: Gateway, monitor: Monitor) -> None:
     batch = [Submission(image=b"x", model_type="resnet18", request_id=f"b.{n:02}", batch_id="b") for n in range(30)]
     gateway.submit_many(batch)
-    assert sorted(pages(monitor, Wanted(), 7)) == [item.request_id for item in batch]
+    assert sorted(pages(monitor, SearchFilter(), 7)) == [item.request_id for item in batch]
 
 
 @pytest.mark.parametrize("limit", [7, 50, 250])
 def test_every_request_is_on_one_page(settings: Settings, database: redis.Redis, monitor: Monitor, limit: int) -> None:
     ids = keep_requests(database, settings.key_prefix, NUMBER)
-    assert pages(monitor, Wanted(), limit) == ids[::-1]
+    assert pages(monitor, SearchFilter(), limit) == ids[::-1]
 
 
 def test_a_page_is_not_shifted_by_what_is_accepted_meanwhile(
@@ -80,22 +80,22 @@ def test_what_is_older_than_records_that_have_expired_is_still_found(
 ) -> None:
     ids = keep_requests(database, settings.key_prefix, 900)
     database.delete(*[Keys(settings.key_prefix).request(each) for each in ids[100:800]])
-    assert pages(monitor, Wanted(), 50) == ids[800:][::-1] + ids[:100][::-1]
+    assert pages(monitor, SearchFilter(), 50) == ids[800:][::-1] + ids[:100][::-1]
 
 
 @pytest.mark.parametrize(
     ("wanted", "number"),
     [
-        (Wanted(status="failed"), NUMBER // 20),
-        (Wanted(model_type="mobilenet"), NUMBER // 2),
-        (Wanted(model="mobilenet", status="failed"), 0),
-        (Wanted(worker="w7@host"), NUMBER // 50),
-        (Wanted(worker="w7@host", model_type="resnet18"), 0),
-        (Wanted(worker="w7"), 0),
+        (SearchFilter(status="failed"), NUMBER // 20),
+        (SearchFilter(model_type="mobilenet"), NUMBER // 2),
+        (SearchFilter(model="mobilenet", status="failed"), 0),
+        (SearchFilter(worker="w7@host"), NUMBER // 50),
+        (SearchFilter(worker="w7@host", model_type="resnet18"), 0),
+        (SearchFilter(worker="w7"), 0),
     ],
 )
 def test_each_thing_asked_for_narrows_the_search(
-    settings: Settings, database: redis.Redis, monitor: Monitor, wanted: Wanted, number: int
+    settings: Settings, database: redis.Redis, monitor: Monitor, wanted: SearchFilter, number: int
 ) -> None:
     keep_requests(database, settings.key_prefix, NUMBER)
     assert len(pages(monitor, wanted, 10)) == number
@@ -107,17 +107,17 @@ def test_a_time_and_the_beginning_of_an_id_narrow_it_too(
     ids = keep_requests(database, settings.key_prefix, NUMBER)
     records, _ = monitor.recent(limit=NUMBER)
     since, until = records[99].created_at, records[49].created_at
-    assert pages(monitor, Wanted(since=since, until=until), 20) == ids[::-1][50:100]
-    assert pages(monitor, Wanted(request_id=ids[5][:13]), 20) == [ids[5]]
-    assert pages(monitor, Wanted(request_id=ids[5], until=until), 20) == [ids[5]]
-    assert pages(monitor, Wanted(request_id=ids[5], since=since), 20) == []
+    assert pages(monitor, SearchFilter(since=since, until=until), 20) == ids[::-1][50:100]
+    assert pages(monitor, SearchFilter(request_id=ids[5][:13]), 20) == [ids[5]]
+    assert pages(monitor, SearchFilter(request_id=ids[5], until=until), 20) == [ids[5]]
+    assert pages(monitor, SearchFilter(request_id=ids[5], since=since), 20) == []
 
 
 def test_a_call_reads_no_more_than_it_may_and_the_next_goes_on(
     settings: Settings, database: redis.Redis, monitor: Monitor
 ) -> None:
     ids = keep_requests(database, settings.key_prefix, MOST_RECORDS + 10)
-    wanted = replace(Wanted(), worker="w3@host")
+    wanted = replace(SearchFilter(), worker="w3@host")
     oldest = [each for place, each in enumerate(ids) if place % 50 == 3]
     few, cursor = monitor.recent(wanted, limit=len(oldest))
     assert len(few) < len(oldest)

@@ -15,9 +15,8 @@ from common.settings import Settings, load_settings
 from tasks.control.dead_letters import DeadLetters
 from tasks.control.orders import Controls
 from tasks.inspect.monitor import Monitor
-from tasks.inspect.redis_info import Examiner
 from tasks.producer.gateway import Gateway
-from tests.unit.api.fakes import MODELS, FakeControls, FakeDeadLetters, FakeExaminer, FakeQueue
+from tests.unit.api.fakes import MODELS, FakeControls, FakeDeadLetters, FakeQueue
 
 BASE = {"MODELS": ",".join(MODELS), "MAX_BODY_BYTES": "400000", "MAX_IMAGE_BYTES": "200000"}
 
@@ -52,7 +51,6 @@ def factories(queue: FakeQueue, controls: FakeControls, dead_letters: FakeDeadLe
         SharedAnswers: lambda _: queue,
         Controls: lambda _: controls,
         DeadLetters: lambda _: dead_letters,
-        Examiner: lambda _: FakeExaminer(queue),
     }
 
 

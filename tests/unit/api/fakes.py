@@ -26,7 +26,7 @@ from tasks.errors import (
     UnsupportedModel,
 )
 from tasks.inspect.redis_info import Vitals
-from tasks.inspect.search import Wanted
+from tasks.inspect.search import SearchFilter
 from tasks.lanes import lane
 from tasks.producer.gateway import Accepted, Submission
 from tasks.protocol.requests import Request, State
@@ -55,7 +55,7 @@ class FakeQueue:
         self.lane_rows: list[dict[str, Any]] = [lane_row("normal", depth=3), lane_row("high.answers", depth=1)]
         self.closed = False
         self.spent: list[str] = []
-        self.searched: list[Wanted] = []
+        self.searched: list[SearchFilter] = []
         self.images: dict[str, bytes] = {}
         self.remarks: list[tuple[str, str, dict[str, Any]]] = []
         self.claims: dict[str, str] = {}
@@ -215,7 +215,16 @@ class FakeQueue:
         self.ping()
         return {row["lane"]: {"by": "ann", "at": 1.0} for row in self.lane_rows if row["paused"]}
 
-    def recent(self, wanted: Wanted, *, limit: int = 50, cursor: str | None = None) -> tuple[list[Request], str | None]:
+    def vitals(self) -> Vitals:
+        self.ping()
+        return Vitals(
+            server="Valkey 9.1.2", policy="noeviction", appendonly=True, fsync="everysec", limit=1_000_000,
+            used=100_000, workers_ahead={row["id"]: 0.001 for row in self.rows},
+        )  # fmt: skip
+
+    def recent(
+        self, wanted: SearchFilter, *, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Request], str | None]:
         self.ping()
         self.searched.append(wanted)
         found = [r for r in self.kept.values() if wanted.matches(r) and wanted.names(r.id)]
@@ -276,20 +285,6 @@ class FakeControls:
 
     def chaos(self, worker: str, mode: str, *, seconds: float = 1.0, rate: float = 1.0) -> None:
         self.orders.append(("chaos", worker, mode, seconds, rate))
-
-
-class FakeExaminer:
-    """A Redis that is set up as it should be."""
-
-    def __init__(self, queue: FakeQueue) -> None:
-        self.queue = queue
-
-    def vitals(self) -> Vitals:
-        self.queue.ping()
-        return Vitals(
-            server="Valkey 9.1.2", policy="noeviction", appendonly=True, fsync="everysec", limit=1_000_000,
-            used=100_000, workers_ahead={row["id"]: 0.001 for row in self.queue.rows},
-        )  # fmt: skip
 
 
 class FakeDeadLetters:
