@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from flask import Flask
 
@@ -11,17 +12,11 @@ from api.features.webhooks import signing
 from api.http import auth, correlation, errors, openapi
 from api.input import intake
 from api.routes import BLUEPRINTS
-from api.services import EXTENSION, Services
+from api.services import EXTENSION, Factories, Services
 from api.version import VERSION
 from common.serving import behind
-from common.settings import get_settings
+from common.settings import Settings, get_settings
 from tasks.producer.gateway import Gateway
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from api.services import Factories
-    from common.settings import Settings
 
 
 class Api(Flask):

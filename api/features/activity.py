@@ -5,20 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from flask import g, request
+from flask import Flask, Response, g, request
 
 from api.services import service
+from common.settings import Settings
 from tasks.errors import Unavailable
 from tasks.protocol.connections import prompt, translated
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from flask import Flask, Response
-
-    from common.settings import Settings
 
 log = logging.getLogger(__name__)
 

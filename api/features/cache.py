@@ -15,19 +15,14 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from api.services import app_settings, service
+from common.settings import Settings
 from tasks.inspect.monitor import Monitor
 from tasks.lanes import ANY
-from tasks.producer.gateway import uuid7
+from tasks.producer.gateway import Submission, uuid7
 from tasks.protocol.connections import prompt, translated
-from tasks.protocol.requests import State
-
-if TYPE_CHECKING:
-    from common.settings import Settings
-    from tasks.producer.gateway import Submission
-    from tasks.protocol.requests import Request
+from tasks.protocol.requests import Request, State
 
 #: Seconds for which the list of served weights is cached.
 FRESH = 1.0

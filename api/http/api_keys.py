@@ -11,15 +11,10 @@ import hmac
 import re
 import secrets
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from common.settings import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from common.settings import Settings
+from common.settings import Settings, SettingsError
 
 ROLES = ("user", "admin")
 _ENTRY = re.compile(r"(?P<name>[A-Za-z0-9_.@-]{1,64}):(?P<role>user|admin):(?P<digest>[0-9a-f]{64})")

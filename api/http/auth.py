@@ -7,11 +7,12 @@ and loopback host names. An ``admin`` route always needs an admin's key.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
-from flask import current_app, g, request
-from werkzeug.datastructures import EnvironHeaders
+from flask import Flask, current_app, g, request
+from werkzeug.datastructures import EnvironHeaders, Headers
 from werkzeug.exceptions import HTTPException
 
 from api.http.api_keys import KnownKeys
@@ -19,15 +20,7 @@ from api.http.failed_keys import FailedKeyLimiter
 from api.http.problems import Problem
 from api.http.rate_limit import spend_call
 from common.serving import answers_to, loopback
-from common.settings import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from flask import Flask
-    from werkzeug.datastructures import Headers
-
-    from common.settings import Settings
+from common.settings import Settings, SettingsError
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="inferlane"'}
 #: Third-party routes (Swagger UI, the document), which declare no role.

@@ -7,15 +7,10 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from flask import g, request
+from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from flask import Flask, Response
 
 HEADER = "X-Request-ID"
 _HARMLESS = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")

@@ -5,20 +5,15 @@ This is where the tree of :mod:`tasks.errors` meets HTTP.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from flask import Flask
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.wrappers import Response
 
 from api.http.problems import BY_STATUS, PROBLEM_TYPES, Problem, render
 from api.services import app_settings
 from tasks.errors import TaskError, UnsupportedModel
 from tasks.lanes import ANY
-
-if TYPE_CHECKING:
-    from flask import Flask
-    from werkzeug.wrappers import Response
-
-    from tasks.protocol.requests import Request
+from tasks.protocol.requests import Request
 
 
 def register(app: Flask) -> None:

@@ -12,14 +12,11 @@ import ipaddress
 import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
+from api.http.api_keys import Caller, KnownKeys
 from api.http.problems import Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from api.http.api_keys import Caller, KnownKeys
 
 MOST, WINDOW = 30, 60.0
 STEP = WINDOW / MOST  # seconds until one more try

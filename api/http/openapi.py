@@ -11,20 +11,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import flask_swagger_ui
 from flask import Blueprint as FlaskBlueprint
-from flask import send_from_directory
+from flask import Flask, Response, send_from_directory
 from flask_smorest import Api, Blueprint
 
 from api.http.problems import MEDIA_TYPE, PROBLEM_TYPES
 from api.views.schemas import REQUESTS
 from api.views.shapes import ref
 from api.views.system_schemas import SYSTEM
-
-if TYPE_CHECKING:
-    from flask import Flask, Response
 
 ROUTE = TypeVar("ROUTE", bound=Callable[..., Any])
 ASSETS = Path(flask_swagger_ui.__file__).parent / "dist"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from api.http.problems import wrong_value
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 
 def whole(name: str, given: Mapping[str, str], default: int, most: int) -> int:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flask import g, request
 
+from api.http.api_keys import Caller
 from api.http.correlation import add_headers
 from api.http.problems import Problem, wrong_value
 from api.services import app_settings, service
+from common.settings import Settings
 from tasks.protocol.connections import prompt, translated
-
-if TYPE_CHECKING:
-    from api.http.api_keys import Caller
-    from common.settings import Settings
 
 
 class Budgets:

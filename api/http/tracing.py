@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from flask import Flask
 
 from tasks.producer.tracing import provider, traced_gateway  # first: it explains missing packages
 
 from opentelemetry.instrumentation.flask import FlaskInstrumentor  # isort: skip
 
-if TYPE_CHECKING:
-    from flask import Flask
 
 __all__ = ["register", "traced_gateway"]
 

@@ -6,14 +6,10 @@ workers' own (:mod:`worker_models.headers`, :mod:`worker_models.limits`); the wo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from api.http.problems import Problem
 from worker_models.errors import ImageTooLarge, InvalidInput
 from worker_models.headers import Header, read_header
-
-if TYPE_CHECKING:
-    from worker_models.limits import Limits
+from worker_models.limits import Limits
 
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp")
 

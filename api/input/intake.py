@@ -13,20 +13,16 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from flask import g, request
+from flask import Request, Response, g, request
 
 from api.http.problems import Problem, wrong_value
 from api.input import images, json_body, multipart
 from tasks.lanes import ANY, PRIORITIES
 from tasks.producer.gateway import Submission
-
-if TYPE_CHECKING:
-    from flask import Request, Response
-
-    from worker_models.limits import Limits
+from worker_models.limits import Limits
 
 ACCEPT_POST = ", ".join(("application/json", "multipart/form-data", *images.MEDIA_TYPES, "application/octet-stream"))
 MAX_TOP_K = 1000

@@ -7,15 +7,12 @@ the API does for a photo. Here the body is bounded by ``MAX_BODY_BYTES`` and rea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from werkzeug.http import parse_options_header
 
 from api.http.problems import Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MAX_PARTS = 2000
 MAX_HEADER_BYTES = 16_384

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Response, request
 
 from api.features.batches import submission
 from api.features.batches.resources import batch_resource, item_resource
-from api.features.batches.store import Batch, Batches
+from api.features.batches.store import Batch, Batches, Member
 from api.features.webhooks import registration
 from api.features.webhooks.outbox import batch_entry
 from api.http import declared, sse
@@ -25,12 +26,7 @@ from api.services import app_settings, service
 from api.views.resources import reply, with_etag
 from tasks.errors import AlreadyFinished, PurgedRequest, TooManyWaiters, Unavailable, UnknownRequest
 from tasks.producer.gateway import Gateway, uuid7
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from api.features.batches.store import Member
-    from tasks.protocol.requests import Request
+from tasks.protocol.requests import Request
 
 blueprint = Operations("batches", __name__, description="Classify many images and follow them together")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from flask import Response, request
 
@@ -15,9 +15,6 @@ from api.services import service
 from api.views.resources import reply, request_resource
 from tasks.control.dead_letters import DeadLetters
 from tasks.errors import UnknownRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 blueprint = Operations("dead letters", __name__, description="Requests that were given up")
 ONE = ("unknown_dead_letter", *declared.REDIS)

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flask import Response
 
 from api.http.openapi import Answer, Operations
 from api.services import app_settings, service
@@ -14,16 +17,9 @@ from api.version import VERSION
 from api.views import system
 from api.views.resources import now, reply
 from tasks.errors import Unavailable
-from tasks.inspect.health import judge, outage
+from tasks.inspect.health import Finding, judge, outage
 from tasks.inspect.monitor import Monitor
 from tasks.producer.gateway import Gateway
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from flask import Response
-
-    from tasks.inspect.health import Finding
 
 blueprint = Operations("health", __name__, description="Health checks")
 

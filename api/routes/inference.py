@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Response, g, request
 
@@ -20,6 +21,7 @@ from api.http.prefer import Preference, preference
 from api.http.problems import wrong_value
 from api.input import intake
 from api.input.bodies import INFERENCE_BODY
+from api.input.intake import Draft
 from api.services import app_settings, service
 from api.views.examples import ACCEPTED, ANSWERED
 from api.views.resources import now, reply, request_resource, timing_headers, urls, with_etag
@@ -27,16 +29,9 @@ from api.views.schemas import STATES
 from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
 from tasks.inspect.monitor import Monitor
 from tasks.inspect.search import SearchFilter
-from tasks.producer.gateway import Gateway, uuid7
-from tasks.protocol.requests import State
+from tasks.producer.gateway import Accepted, Gateway, Submission, uuid7
+from tasks.protocol.requests import Request, State
 from worker_models.limits import Limits
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from api.input.intake import Draft
-    from tasks.producer.gateway import Accepted, Submission
-    from tasks.protocol.requests import Request
 
 blueprint = Operations("inference", __name__, description="Classify an image and follow the request")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from flask import Response
 
 from api.http import declared
 from api.http.openapi import Answer, Operations
@@ -10,9 +10,6 @@ from api.services import app_settings, service
 from api.views.resources import reply
 from api.views.system import model_rows
 from tasks.inspect.monitor import Monitor
-
-if TYPE_CHECKING:
-    from flask import Response
 
 blueprint = Operations("models", __name__, description="Which models there are")
 

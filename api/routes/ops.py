@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from flask import request
+from flask import Response, request
 
 from api.features.activity import Activity
 from api.http import declared
@@ -16,17 +17,11 @@ from api.services import app_settings, service
 from api.version import VERSION
 from api.views import system
 from api.views.resources import now, reply, request_resource, timestamp
+from common.settings import Settings
 from tasks.inspect.health import judge
 from tasks.inspect.history import DAY
 from tasks.inspect.monitor import Monitor
 from tasks.producer.gateway import Gateway
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from flask import Response
-
-    from common.settings import Settings
 
 blueprint = Operations("dashboard", __name__, description="One answer for a dashboard")
 

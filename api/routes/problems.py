@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from flask import Response
 
 from api.http.openapi import Answer, Operations
 from api.http.problems import PROBLEM_TYPES, Problem
 from api.views.resources import reply
-
-if TYPE_CHECKING:
-    from flask import Response
 
 blueprint = Operations("problems", __name__, description="What the types of problem documents mean")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flask import Response, request
 
@@ -14,9 +15,6 @@ from api.views.resources import now, reply
 from api.views.system import stats, totals, uptime, worker_row
 from tasks.inspect.monitor import Monitor
 from tasks.lanes import PRIORITIES
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 blueprint = Operations("operations", __name__, description="Workers, lanes and numbers")
 

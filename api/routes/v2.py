@@ -7,7 +7,8 @@ answer comes when all images are done, or is 504 after ``MAX_WAIT``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from flask import Response, request
 
@@ -19,6 +20,7 @@ from api.http.problems import Problem
 from api.http.rate_limit import spend_items
 from api.input import intake
 from api.input.oip import answers, pixels, tensors
+from api.input.oip.tensors import InferRequest, Tensor
 from api.services import app_settings, service
 from api.version import VERSION
 from api.views.resources import reply
@@ -26,16 +28,9 @@ from api.views.system import model_row
 from tasks.errors import Unavailable
 from tasks.inspect.monitor import Monitor
 from tasks.lanes import ANY
-from tasks.producer.gateway import Gateway, uuid7
-from tasks.protocol.requests import State
+from tasks.producer.gateway import Gateway, Submission, uuid7
+from tasks.protocol.requests import Request, State
 from worker_models.limits import Limits
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from api.input.oip.tensors import InferRequest, Tensor
-    from tasks.producer.gateway import Submission
-    from tasks.protocol.requests import Request
 
 blueprint = Operations("open inference protocol", __name__, description="KServe and Triton clients")
 

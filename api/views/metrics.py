@@ -6,23 +6,16 @@ units; no label has an unbounded set of values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from tasks.inspect.monitor import BOUNDS
+from tasks.inspect.monitor import BOUNDS, Monitor
 from tasks.lanes import Lane
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from prometheus_client.core import Metric
-
-    from tasks.inspect.monitor import Monitor
 
 ENDS = ("accepted", "succeeded", "failed", "canceled", "expired")
 OPEN = ("queued", "running")

@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Response
 
-from tasks.protocol.requests import State
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tasks.protocol.requests import Request
-
+from tasks.protocol.requests import Request, State
 
 #: One encoder, because ``json.dumps`` creates one per call for other separators than its default.
 _compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from api.views.resources import timestamp
-from tasks.inspect.health import LATELY, Readings, status
+from tasks.inspect.health import LATELY, Finding, Readings, status
+from tasks.inspect.monitor import Monitor
+from tasks.producer.gateway import Gateway
 from worker_models.errors import UnknownModel
 from worker_models.registry import describe
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tasks.inspect.health import Finding
-    from tasks.inspect.monitor import Monitor
-    from tasks.producer.gateway import Gateway
 
 STARTED = time.monotonic()
 

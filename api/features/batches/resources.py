@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
+from api.features.batches.store import Batch, Member
 from api.views.resources import latency_ms, retries, seed_status, timestamp
-from tasks.protocol.requests import State
+from tasks.protocol.requests import Request, State
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from api.features.batches.store import Batch, Member
-    from tasks.protocol.requests import Request
-
-    Records = Mapping[str, Request]
+Records = Mapping[str, Request]
 
 
 def batch_resource(batch_id: str, batch: Batch, records: Records) -> dict[str, Any]:

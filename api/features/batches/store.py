@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from common.settings import Settings
 from tasks.protocol.connections import prompt, translated
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from common.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

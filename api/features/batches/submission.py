@@ -7,8 +7,9 @@ request of item ``i`` has the id ``<batch_id>.<i>``, so sending a batch again un
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import request
 
@@ -24,11 +25,8 @@ from tasks.errors import TaskError
 from tasks.producer.gateway import Accepted, Gateway
 from worker_models.limits import Limits
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    Item = Draft | Problem
-    Items = tuple[list[Item], str | None]
+Item = Draft | Problem
+Items = tuple[list[Item], str | None]
 
 ACCEPT_POST = "application/json, multipart/form-data"
 #: Parameters that items inherit from the batch; and those of the batch alone.

@@ -9,12 +9,9 @@ made or the taker has died. Times are by Redis' clock.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from common.settings import Settings
 from tasks.protocol.connections import blocking, prompt, translated
-
-if TYPE_CHECKING:
-    from common.settings import Settings
 
 LUA = Path(__file__).parent / "lua"
 #: Seconds after which an entry becomes due without the bell.

@@ -9,11 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: Concurrent calls of one process: in all, and to receivers not known to be quick.
 MOST, MOST_SLOW = 32, 24

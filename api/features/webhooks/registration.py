@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from api.features.webhooks import targets
 from api.features.webhooks.outbox import Outbox
 from api.features.webhooks.sender import running_sender
-from api.http.problems import wrong_value
+from api.http.problems import Problem, wrong_value
 from api.services import app_settings, service
 from tasks.errors import Unavailable
-
-if TYPE_CHECKING:
-    from api.http.problems import Problem
-    from tasks.protocol.records import Records
+from tasks.protocol.records import Records
 
 
 def register(url: str, entry: str) -> None:

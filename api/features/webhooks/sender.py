@@ -12,9 +12,10 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from api.features.batches.resources import batch_resource
@@ -24,14 +25,10 @@ from api.features.webhooks.outbox import BATCH, SWEEP, Outbox, batch_entry
 from api.features.webhooks.receivers import MOST, Receivers
 from api.services import service
 from api.views.resources import now, request_resource
+from common.settings import Settings
 from tasks.errors import PurgedRequest, Unavailable, UnknownRequest
 from tasks.producer.gateway import Gateway
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from common.settings import Settings
-    from tasks.protocol.requests import Request
+from tasks.protocol.requests import Request
 
 log = logging.getLogger(__name__)
 

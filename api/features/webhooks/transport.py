@@ -6,13 +6,10 @@ import http.client
 import socket
 import ssl
 import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from api.features.webhooks.targets import Target
+from api.features.webhooks.targets import Target
 
 TIMEOUT = 5.0  # seconds for connecting, and for each read
 TOTAL = 10.0  # seconds for a whole call

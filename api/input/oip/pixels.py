@@ -5,12 +5,9 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from api.input.oip.tensors import Tensor, numbers, wrong
-
-if TYPE_CHECKING:
-    from worker_models.limits import Limits
+from worker_models.limits import Limits
 
 #: Floats are converted one by one, so their images are bounded: 0.2 s of one core.
 MAX_FLOAT_PIXELS = 640 * 640
