@@ -39,7 +39,8 @@ def register(app: Flask, settings: Settings) -> None:
     asked = needs_key(settings, keys)
     _refuse_weak_key(settings)
     limiter = FailedKeyLimiter(keys)
-    names = {*settings.allowed_hosts, *map(_host_of, (settings.api_url, settings.dashboard_api_url))} - {""}
+    urls = (settings.api_url, settings.dashboard_api_url)
+    names = {*settings.allowed_hosts, *(urlsplit(url).hostname or "" for url in urls)} - {""}
 
     def check() -> None:
         if not asked and not answers_to(request.headers.get("Host"), settings.api_host, names):
@@ -107,10 +108,6 @@ def _refuse_weak_key(settings: Settings) -> None:
             f"ADMIN_KEY: others reach this address, so it needs {LENGTH} characters, {DIFFERENT} of them different;"
             " `python -m api.http.api_keys admin admin` makes one that nobody guesses"
         )
-
-
-def _host_of(url: str) -> str:
-    return urlsplit(url).hostname or ""
 
 
 def role_of(endpoint: str | None) -> str:

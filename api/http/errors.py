@@ -26,13 +26,8 @@ def register(app: Flask) -> None:
 def from_task(error: TaskError) -> Problem:
     """The problem for ``error``."""
     code = error.code if error.code in PROBLEM_TYPES else "internal_error"
-    members = {"models": known_models()} if isinstance(error, UnsupportedModel) else {}
+    members = {"models": [*app_settings().models, ANY]} if isinstance(error, UnsupportedModel) else {}
     return Problem(code, str(error), retryable=error.retryable, retry_after=error.retry_after, members=members)
-
-
-def known_models() -> list[str]:
-    """What ``model_type`` may be."""
-    return [*app_settings().models, ANY]
 
 
 def from_outcome(record: Request) -> Problem:
@@ -56,24 +51,10 @@ def from_http(error: HTTPException) -> Response:
     if status < 400:
         return error.get_response()
     code = BY_STATUS.get(status, "bad_request" if status < 500 else "internal_error")
-    problem = Problem(code, _detail(error, status), status=status)
+    detail = error.description or error.name
+    if status >= 500:
+        detail = "The server made an error; the log has the details under this request_id."
+    problem = Problem(code, detail, status=status)
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         problem.headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    problem.errors = _field_errors(error)
     return render(problem)
-
-
-def _detail(error: HTTPException, status: int) -> str:
-    if status >= 500:
-        return "The server made an error; the log has the details under this request_id."
-    return error.description or error.name
-
-
-def _field_errors(error: HTTPException) -> list[dict[str, str]]:
-    """Validation errors of webargs, one entry per field."""
-    messages = (getattr(error, "data", None) or {}).get("messages", {})
-    return [
-        {"name": str(name), "detail": " ".join(map(str, details))}
-        for fields in messages.values()
-        for name, details in fields.items()
-    ]

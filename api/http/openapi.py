@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import flask_swagger_ui
-from flask import Blueprint as FlaskBlueprint
 from flask import Flask, Response, send_from_directory
 from flask_smorest import Api, Blueprint
 
@@ -27,6 +26,7 @@ ROUTE = TypeVar("ROUTE", bound=Callable[..., Any])
 ASSETS = Path(flask_swagger_ui.__file__).parent / "dist"
 ASSETS_PATH = "/docs/assets/"
 EVERYWHERE = ("misdirected", "internal_error")
+ACCESS = ("unauthorized", "forbidden", "rate_limited")
 #: Per role, the accepted schemes; the empty one is for installations without keys.
 SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
     "public": [],
@@ -106,7 +106,7 @@ class Operations(Blueprint):  # type: ignore[misc]
         """
 
         def decorate(route: ROUTE) -> ROUTE:
-            codes = [*problems, *EVERYWHERE, *_access_problems(role)]
+            codes = [*problems, *EVERYWHERE, *(() if role == "public" else ACCESS)]
             document: dict[str, Any] = {
                 "operationId": operation_id,
                 "responses": _merged(_successes(answers), problem_responses(codes)),
@@ -120,12 +120,6 @@ class Operations(Blueprint):  # type: ignore[misc]
             return route
 
         return decorate
-
-
-def _access_problems(role: str) -> tuple[str, ...]:
-    if role == "public":
-        return ()
-    return ("unauthorized", "forbidden", "rate_limited")
 
 
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
@@ -182,7 +176,7 @@ def create(app: Flask, version: str) -> Api:
     api.spec.components.security_scheme("apiKey", {"type": "apiKey", "in": "header", "name": "X-API-Key"})
     for name, schema in (REQUESTS | SYSTEM).items():
         api.spec.components.schema(name, schema)
-    app.register_blueprint(_assets())
+    app.add_url_rule(f"{ASSETS_PATH}<path:name>", "swagger-asset", _asset)
     return api
 
 
@@ -195,12 +189,6 @@ class _Api(Api):  # type: ignore[misc]
         """Nothing: :mod:`api.http.errors` has registered ours."""
 
 
-def _assets() -> FlaskBlueprint:
-    """Serve Swagger UI's files."""
-    blueprint = FlaskBlueprint("swagger-assets", __name__)
-
-    @blueprint.get(f"{ASSETS_PATH}<path:name>")
-    def asset(name: str) -> Response:
-        return send_from_directory(ASSETS, name, max_age=86_400)
-
-    return blueprint
+def _asset(name: str) -> Response:
+    """Serve a file of Swagger UI."""
+    return send_from_directory(ASSETS, name, max_age=86_400)

@@ -20,8 +20,16 @@ from tasks.lanes import Lane
 ENDS = ("accepted", "succeeded", "failed", "canceled", "expired")
 OPEN = ("queued", "running")
 BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64)
-#: Gauges from a worker's lease: name after ``inferlane_worker_``, help, value.
-GAUGES: Sequence[tuple[str, str, Callable[[Mapping[str, Any]], float]]] = (
+Row = Mapping[str, Any]
+Gauges = Sequence[tuple[str, str, Callable[[Row], float]]]  # name, help, value
+#: Label -> key of the row.
+LANE, WORKER = {"priority": "priority", "model": "model"}, {"worker": "id", "model": "model"}
+LANE_GAUGES: Gauges = (
+    ("depth", "Requests waiting in a lane.", lambda lane: lane["depth"]),
+    ("oldest_seconds", "Age of the oldest waiting request.", lambda lane: lane["oldest_age"] or 0),
+    ("paused", "1 while the lane is paused.", lambda lane: int(lane["paused"])),
+)
+WORKER_GAUGES: Gauges = (
     ("up", "1 for every worker with a lease.", lambda _: 1),
     ("in_flight", "Requests that a worker has.", lambda worker: worker["in_flight"]),
     ("concurrency", "Requests a worker may take.", lambda worker: worker["concurrency"]),
@@ -30,14 +38,12 @@ GAUGES: Sequence[tuple[str, str, Callable[[Mapping[str, Any]], float]]] = (
     ("draining", "1 while it takes nothing more.", lambda worker: int(worker["state"] == "draining")),
     ("heartbeat_timestamp_seconds", "When it last proved that it lives.", lambda worker: worker["last_heartbeat"]),
 )
+WORKER_INFO: Gauges = (("info", "1 for every worker, with what it is.", lambda _: 1),)
+INFO = WORKER | {name: name for name in ("version", "runtime", "device", "weights")}
 
 
 def render(monitor: Monitor, accept: str) -> tuple[bytes, str]:
-    """The exposition in the format that ``accept`` prefers, and its Content-Type.
-
-    Raises:
-        Unavailable: Redis does not answer.
-    """
+    """The exposition in the format that ``accept`` prefers, and its Content-Type."""
     registry = CollectorRegistry()
     registry.register(_Reading(monitor))
     encode, content_type = choose_encoder(accept)
@@ -80,44 +86,16 @@ class _Reading(Collector):
             yield CounterMetricFamily(f"inferlane_{name}", f"How often: {name.replace('_', ' ')}.", value=value)
 
     def _lanes(self) -> Iterator[Metric]:
-        labels = ["priority", "model"]
-        depth = GaugeMetricFamily("inferlane_lane_depth", "Requests waiting in a lane.", labels=labels)
-        oldest = GaugeMetricFamily("inferlane_lane_oldest_seconds", "Age of the oldest waiting request.", labels=labels)
-        paused = GaugeMetricFamily("inferlane_lane_paused", "1 while the lane is paused.", labels=labels)
-        for lane in self._monitor.lanes():
-            where = [lane["priority"], lane["model"]]
-            depth.add_metric(where, lane["depth"])
-            oldest.add_metric(where, lane["oldest_age"] or 0)
-            paused.add_metric(where, int(lane["paused"]))
-        yield from (depth, oldest, paused)
+        yield from _gauges("lane", LANE_GAUGES, self._monitor.lanes(), LANE)
 
     def _workers(self) -> Iterator[Metric]:
         workers = self._monitor.workers()
-        labels = ["worker", "model"]
-        for name, text, value in GAUGES:
-            family = GaugeMetricFamily(f"inferlane_worker_{name}", text, labels=labels)
-            for worker in workers:
-                family.add_metric([worker["id"], worker["model"]], value(worker))
-            yield family
-        yield self._worker_totals(workers, labels)
-        yield self._worker_facts(workers)
-
-    @staticmethod
-    def _worker_totals(workers: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Metric:
-        family = CounterMetricFamily("inferlane_worker_cpu_seconds", "Processor time of a worker.", labels=labels)
+        yield from _gauges("worker", WORKER_GAUGES, workers, WORKER)
+        family = CounterMetricFamily("inferlane_worker_cpu_seconds", "Processor time of a worker.", labels=[*WORKER])
         for worker in workers:
             family.add_metric([worker["id"], worker["model"]], worker["cpu_seconds"], created=_started(worker))
-        return family
-
-    @staticmethod
-    def _worker_facts(workers: Sequence[Mapping[str, Any]]) -> Metric:
-        facts = ("version", "runtime", "device", "weights")
-        family = GaugeMetricFamily(
-            "inferlane_worker_info", "1 for every worker, with what it is.", labels=["worker", "model", *facts]
-        )
-        for worker in workers:
-            family.add_metric([worker["id"], worker["model"], *(str(worker[fact]) for fact in facts)], 1)
-        return family
+        yield family
+        yield from _gauges("worker", WORKER_INFO, workers, INFO)
 
     def _batches(self) -> Iterator[Metric]:
         family = HistogramMetricFamily(
@@ -138,6 +116,14 @@ class _Reading(Collector):
         family = HistogramMetricFamily("inferlane_stage_seconds", "Time spent per stage of a request.", labels=labels)
         for (name, stage), counts in sorted(self._monitor.histograms().items()):
             family.add_metric([*Lane.parse(name), stage], cumulative(counts), sum_value=counts.get("sum", 0.0))
+        yield family
+
+
+def _gauges(prefix: str, gauges: Gauges, rows: Sequence[Row], labels: Mapping[str, str]) -> Iterator[Metric]:
+    for name, text, value in gauges:
+        family = GaugeMetricFamily(f"inferlane_{prefix}_{name}", text, labels=[*labels])
+        for row in rows:
+            family.add_metric([str(row[key]) for key in labels.values()], value(row))
         yield family
 
 

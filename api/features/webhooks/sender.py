@@ -124,20 +124,18 @@ class Sender:
         elif wait := self._receivers.enter(webhook.receiver):
             self._outbox.later(entry, wait)
         else:
-            self._conclude(entry, webhook, self._timed(entry, webhook))
+            self._attempt(entry, webhook)
 
-    def _timed(self, entry: str, webhook: _Webhook) -> str | None:
+    def _attempt(self, entry: str, webhook: _Webhook) -> None:
         began = time.monotonic()
         try:
-            return self._call(entry, webhook)
+            failure = self._call(entry, webhook)
         finally:
             self._receivers.leave(webhook.receiver, time.monotonic() - began)
-
-    def _conclude(self, entry: str, webhook: _Webhook, outcome: str | None) -> None:
-        if outcome is None:
+        if failure is None:
             self._outbox.done(entry, webhook.end)
         else:
-            self._again(entry, webhook, outcome)
+            self._again(entry, webhook, failure)
 
     def _about_request(self, request_id: str) -> _Webhook | None:
         """The webhook of a request; None if it has no receiver."""

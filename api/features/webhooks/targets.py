@@ -26,17 +26,6 @@ class TargetRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A checked target: ``address`` is dialled, ``host`` is its name (TLS, ``Host``)."""
-
-    secure: bool
-    host: str
-    port: int
-    path: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
 class Url:
     """A well-formed callback URL, not resolved yet."""
 
@@ -44,6 +33,13 @@ class Url:
     host: str
     port: int
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target(Url):
+    """A checked target: ``address`` is dialled, ``host`` is its name (TLS, ``Host``)."""
+
+    address: str
 
 
 def resolve(host: str, port: int) -> list[str]:
