@@ -26,7 +26,7 @@ from inferlane.flow import Call
 SLOW_ANSWER = 0.1  # seconds for /livez, which does nothing
 CLOCK_TOLERANCE = 2.0  # seconds; the Date header is exact to one, and the call takes its time
 HEARTBEAT = 5.0  # seconds between two heartbeats at most; leases are renewed many times in that
-UNSEEN = "how Redis evicts and persists, clocks, threads, versions, timeouts, priorities, settings"
+UNSEEN = "eviction and persistence of Redis, clocks, threads, versions, timeouts, priorities, settings"
 INSIDE = "inside"
 PATHS: Mapping[str, str] = {
     "readiness": "/readyz",
@@ -124,14 +124,14 @@ def access(facts: Facts) -> Findings:
     """Others need a key, and no key travels in the clear."""
     open_to_all = not facts.has_key and "workers" in facts.documents
     if facts.local:
-        yield Finding("access", Verdict.OK, "this address can only be reached from its own host")
+        yield Finding("access", Verdict.OK, "this address is reachable from its own host only")
     elif open_to_all:
-        yield Finding("access", Verdict.PROBLEM, "no API key is asked for on an address that others can reach",
+        yield Finding("access", Verdict.PROBLEM, "no API key is required on an address that others can reach",
                       "set API_KEYS and AUTH=on")  # fmt: skip
     elif facts.has_key and facts.url.startswith("http:"):
         yield Finding("access", Verdict.WARNING, "the API key travels unencrypted", "put TLS in front, use https")
     else:
-        yield Finding("access", Verdict.OK, "a key is asked for")
+        yield Finding("access", Verdict.OK, "a key is required")
 
 
 def weights(facts: Facts) -> Findings:
@@ -177,10 +177,10 @@ def inside(facts: Facts) -> Findings:
         yield Finding(f"inside: {check['name']}", verdict, check["detail"], remedy)
     error = facts.errors.get(INSIDE)
     if isinstance(error, AccessDenied):
-        yield Finding("inside", Verdict.UNKNOWN, f"not looked at: {UNSEEN}; only administrators may read it",
+        yield Finding("inside", Verdict.UNKNOWN, f"not checked: {UNSEEN}; only administrators may read it",
                       access_advice(error, has_key=facts.has_key))  # fmt: skip
     elif isinstance(error, NotFound):
-        yield Finding("inside", Verdict.UNKNOWN, f"not looked at: {UNSEEN}; this API is too old for it", "update it")
+        yield Finding("inside", Verdict.UNKNOWN, f"not checked: {UNSEEN}; this API is too old for it", "update it")
 
 
 CHECKS: Sequence[Callable[[Facts], Findings]] = (

@@ -43,7 +43,7 @@ def _end_to_end(client: Client, photo: Path) -> Finding:
 
 
 def _report(findings: Sequence[Finding]) -> RenderableType:
-    made = table("", "", "!what", "found, and what to do", rows=())
+    made = table("", "", "!what", "finding, with its remedy", rows=())
     for finding in findings:
         verdict = Text(finding.verdict, style=COLOURS[finding.verdict])
         lines = [plain(finding.detail), *([f"-> {plain(finding.remedy)}"] if finding.remedy else [])]

@@ -53,7 +53,7 @@ def stage_table(latencies: Mapping[str, Any]) -> RenderableType:
     """How long each stage of a request takes, from ``/metrics``."""
     names = [name for name in STAGES if name in latencies] + sorted(set(latencies) - set(STAGES))
     rows = (_latency(name, latencies[name]) for name in names)
-    return table("how long it takes", "stage", "#p50", "#p95", "#p99", "#count", rows=rows)
+    return table("latency", "stage", "#p50", "#p95", "#p99", "#count", rows=rows)
 
 
 def _metrics(context: Context) -> int:

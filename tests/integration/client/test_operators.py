@@ -122,7 +122,7 @@ def test_doctor_finds_only_what_is_wrong_and_sends_a_photo(toy_api: ApiProcess, 
     assert {name for name, one in found.items() if one["verdict"] == "problem"} == {"health: no_worker"}  # of resnet18
     assert done.returncode == 1
     assert found["clock"]["verdict"] == found["ready: broker"]["verdict"] == found["a request"]["verdict"] == "ok"
-    assert (found["inside"]["verdict"], "not looked at" in found["inside"]["detail"]) == ("unknown", True)
+    assert (found["inside"]["verdict"], "not checked" in found["inside"]["detail"]) == ("unknown", True)
     assert "INFERLANE_API_KEY" in found["inside"]["remedy"]
     shown = run(toy_api.url, "doctor").stdout
     assert "clock" in shown

@@ -57,7 +57,7 @@ def test_what_only_administrators_are_told_is_named_with_the_way_to_it(
     shut = {name: document for name, document in documents().items() if name != "inside"}
     found = examine(facts(documents=shut, errors={"inside": error}, has_key=has_key))
     (missed,) = [finding for finding in found if finding.verdict is Verdict.UNKNOWN]
-    assert "Redis evicts" in missed.detail
+    assert "eviction" in missed.detail
     assert words in missed.remedy
 
 
