@@ -1,10 +1,10 @@
--- Joined in front of every other script of this folder by tasks/protocol/scripts.py: the helpers that move a request.
--- ARGV[1] is always the key prefix. Keys are built from it, so all keys of one Inferlane live in one Redis.
--- Effects are replicated (Redis >= 5), so reading TIME before writing is safe; the clock is Redis's own, for everybody.
+-- Helpers that change a request. tasks/protocol/scripts.py puts them in front of every other script of this folder.
+-- ARGV[1] is always the key prefix. Keys are built from it, so all keys of one Inferlane are in one Redis.
+-- Effects are replicated (Redis >= 5), so reading TIME before writing is safe; the clock is Redis's, for all processes.
 local prefix = ARGV[1]
 local ledger = prefix .. 'ledger'
 
--- A script whose first write needs no memory may go on writing when Redis has reached maxmemory (6.2 and later).
+-- A script whose first write needs no memory may keep writing when Redis has reached maxmemory (6.2 and later).
 local function allow_when_full() redis.call('DEL', prefix .. 'none') end
 
 local function now()
@@ -14,12 +14,12 @@ end
 
 local function stamp(seconds) return string.format('%.6f', seconds) end
 
--- Whether a worker holds its lease and its guardian has not said that it is dead.
+-- Whether a worker holds its lease and its guardian has not declared it dead.
 local function lives(boot)
   return redis.call('EXISTS', prefix .. 'lease:' .. boot) == 1 and redis.call('EXISTS', prefix .. 'death:' .. boot) == 0
 end
 
--- Let a worker's lease begin anew; `lease_ttls` has its length in ms, also when it has run out.
+-- Start a worker's lease; `lease_ttls` keeps its length in ms after it has expired.
 local function arm(boot, ttl)
   ttl = ttl or redis.call('HGET', prefix .. 'lease_ttls', boot)
   if not ttl then return end
@@ -47,13 +47,13 @@ local function move(lane, from, to)
   credit(lane, to, 1)
 end
 
--- One line of JSON per thing that happened to the request; `extra` is JSON members with a leading comma, or ''.
+-- The timeline: one line of JSON per event of the request; `extra` is JSON members with a leading comma, or ''.
 local function note(key, at, event, extra)
   local line = '{"at":' .. stamp(at) .. ',"event":"' .. event .. '"' .. (extra or '') .. '}\n'
   redis.call('HSET', key, 'timeline', (redis.call('HGET', key, 'timeline') or '') .. line)
 end
 
--- What became of the workers, newest first: joined, left (said goodbye) or lost (with what it had in hand).
+-- Worker events, newest first: joined, left (stopped) or lost (with the requests it held).
 local function chronicle(event, boot, model, extra)
   local line = '{"at":' .. stamp(now()) .. ',"event":"' .. event .. '","worker":"' .. boot .. '","model":"' .. (model or '') .. '"'
   redis.call('LPUSH', prefix .. 'worker_events', line .. (extra or '') .. '}')
@@ -61,8 +61,8 @@ local function chronicle(event, boot, model, extra)
   tally('workers_' .. event)
 end
 
--- Tell everybody who asked. A name that ends in + gets the id, a newline and the whole record, which saves it the asking;
--- any other gets the id. A reply list that nobody reads any more goes away by itself.
+-- Notify the reply lists of a request. One whose name ends in + gets the id, a newline and the record; any other gets the
+-- id. Unread reply lists expire.
 local function notify(key, id)
   local watch = redis.call('HGET', key, 'watch')
   if not watch then return end
@@ -74,7 +74,7 @@ local function notify(key, id)
 end
 
 -- Latency histogram: bucket b holds durations up to 2^(b/2) milliseconds; sum is in microseconds.
--- Counted twice: since the beginning, per lane, and per minute, for all lanes together (lane name '').
+-- Counted twice: in total, per lane, and per minute, for all lanes together (lane name '').
 local function observe(lane, stage, seconds, at)
   local ms = seconds * 1000
   local bucket = 0
@@ -87,27 +87,27 @@ local function observe(lane, stage, seconds, at)
   redis.call('HINCRBY', prefix .. 'latency', lane .. ':' .. stage .. ':sum', micro)
 end
 
--- Whose latencies these are: a shared lane's name does not say which model served a request.
+-- The lane that a latency counts for: a shared lane's name does not contain the model.
 local function served(lane, model)
   if not model or model == '' or string.find(lane, '.', 1, true) then return lane end
   return lane .. '.' .. model
 end
 
--- Seconds for which a finished record stays: `ttls` is RESULT_TTL/FAILURE_TTL, and the state says which. The one rule.
+-- The TTL of a finished record in seconds: `ttls` is RESULT_TTL/FAILURE_TTL, the state selects one.
 local function kept_for(ttls, state)
   local result, failure = string.match(ttls, '^(.*)/(.*)$')
   return tonumber(state == 'failed' and failure or result)
 end
 
--- The one way a request ends. `keep` holds the image for a person who may want to run it again; `model` is the one that
--- had it at the end, if one had.
+-- End a request; every end goes through here. `keep` keeps the image for a requeue; `model` is the model of the last
+-- attempt, if there was one.
 local function finish(id, key, lane, from, to, at, ttls, keep, model)
   local ttl = kept_for(ttls, to)
   redis.call('HSET', key, 'state', to, 'completed', stamp(at), 'expires', stamp(at + ttl))
   redis.call('HDEL', key, 'owner', 'tag')
   move(lane, from, to)
   minute(lane, to, at)
-  -- Per model, for all lanes together: what it answered and what failed by its fault.
+  -- Per model, for all lanes together: answers, and failures by its fault.
   if model and model ~= '' and (keep or to == 'succeeded') then minute('', (keep and 'faults:' or 'answered:') .. model, at) end
   local r = redis.call('HMGET', key, 'created', 'bytes')
   observe(served(lane, model), 'total', at - tonumber(r[1]), at)
@@ -119,7 +119,7 @@ local function finish(id, key, lane, from, to, at, ttls, keep, model)
     redis.call('DEL', image_key(id))
   end
   redis.call('PEXPIRE', key, ttl * 1000)
-  -- An id that is a UUID of version 7 tells by itself that its record has gone; another leaves a mark for as long again,
+  -- A UUID of version 7 shows its age, so that its record must have expired; another id leaves a mark for as long again,
   -- an hour at least.
   local name = string.match(id, '^[^.]*')
   if #name ~= 36 or not string.match(name, '^%x+%-%x+%-7%x+%-%x+%-%x+$') then
@@ -128,7 +128,7 @@ local function finish(id, key, lane, from, to, at, ttls, keep, model)
   notify(key, id)
 end
 
--- Given up on, kept for a person.
+-- Add to the dead letters.
 local function bury(id, key, lane, from, at, ttls, failure, model)
   redis.call('HSET', key, 'outcome', failure)
   note(key, at, 'dead_lettered', ',"error":' .. failure)
@@ -137,7 +137,7 @@ local function bury(id, key, lane, from, at, ttls, failure, model)
   finish(id, key, lane, from, 'failed', at, ttls, true, model)
 end
 
--- Never more doorbells than messages, and never more than a hundred: each wakes one idle worker once.
+-- At most one doorbell per message, and a hundred in all: each wakes one idle worker once.
 local function ring(lane_key, bell)
   if redis.call('LLEN', bell) < math.min(redis.call('LLEN', lane_key), 100) then redis.call('LPUSH', bell, '1') end
 end

@@ -1,14 +1,13 @@
 -- Accept one message's requests: record, image, ledger and message in one step, all of them or none.
--- KEYS: lane list, doorbell. ARGV: prefix, lane, message, most that may be queued for the model ahead of this, most of
---   this lane that may be queued all the same, most bytes of images that open requests may hold (0: no limit), reply list
+-- KEYS: lane list, doorbell. ARGV: prefix, lane, message, limit of the model's queued requests, of this lane's
+--   (refused beyond both), limit of bytes of images of open requests (0: none), reply list
 --   or '', number of backlog lanes m, their names, then per request: id, spec, fingerprint, deadline in seconds or '',
 --   expected wait in seconds or '', bytes of the image, upload.
--- An upload is a key that was set just before, with a short time to live: through Lua its image would be copied three
--- times. It becomes the request's image here, or is deleted. With '' for every upload this only asks: nothing is accepted,
--- 2 stands for a request that would be.
--- Alone among the scripts it is refused when Redis is out of memory: nothing new comes in, what is in gets out. Its first
--- write needs memory for that reason. Redis may have had no memory for an upload and some again for this: then nothing is
--- accepted either.
+-- An upload is a key with a short TTL that was set just before, because Lua would copy its image three times. It becomes
+-- the request's image here, or is deleted. With '' for every upload this is a dry run: nothing is accepted, and 2 stands
+-- for a request that would be.
+-- The only script that Redis refuses when out of memory, so that accepted requests can still end: its first write needs
+-- memory. If Redis had no memory for an upload and has some again for this, nothing is accepted either.
 -- Returns per request {code, state}: 1 accepted, 2 would be, 0 replayed, -1 same id with another body, -2 no room, -3 no
 -- room for its image.
 local lane, message, bound, reserved = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -79,6 +78,6 @@ if #fresh > 0 and not asking then
   send(KEYS[1], KEYS[2], message)
 end
 for _, upload in ipairs(unused) do redis.call('DEL', upload) end
--- Who asks and is answered that there is room comes again with everything, and is counted then.
+-- A dry run that finds room is followed by the real call, which is counted.
 if refused > 0 and not (asking and #fresh > 0) then tally('refused', refused) end
 return answers

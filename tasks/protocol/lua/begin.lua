@@ -1,7 +1,7 @@
--- queued -> running, for the worker that holds the delivery. The caller reads the image with a GET of its own in the
--- same round trip: through Lua it would be copied four times.
--- A request that a worker has died with runs only where nothing else runs. The record says so from this step on: a
--- death counts against it only while it does.
+-- queued -> running, for the worker that holds the delivery. The caller reads the image with a separate GET in the
+-- same round trip, because Lua would copy it four times.
+-- A request whose worker has died runs alone. The record notes it from this step on; only then a death counts against
+-- the request.
 -- ARGV: prefix, boot id, tag of the delivery, request id, TTLs, most attempts, model, '1' when nothing else runs
 --   in this worker until the request has ended.
 -- Returns {attempt, spec, created, attempt start}, or {0, why} when this delivery must not run the request now:
@@ -20,7 +20,7 @@ if not state then return {0, 'unknown'} end
 local at = now()
 local attempt, suspect = tonumber(r[4]), tonumber(r[5] or 0) > 0
 if state == 'running' and r[8] and redis.call('HEXISTS', prefix .. 'unacked:' .. r[8], r[9]) == 0 then
-  -- Its delivery was acknowledged without an answer, which only a fault outside this protocol can do: take it over.
+  -- Its delivery was acknowledged without an answer, by a fault outside this protocol: take it over.
   move(lane, 'running', 'queued')
   tally('healed')
   state = 'queued'

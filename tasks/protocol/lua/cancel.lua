@@ -1,4 +1,4 @@
--- queued or running -> canceled. A queued request never runs; a running one is answered by nobody.
+-- queued or running -> canceled. A queued request never runs; a running one's answer is discarded.
 -- ARGV: prefix, request id, TTLs. Returns the state found before, or nil when unknown.
 allow_when_full()
 local id, ttls = ARGV[2], ARGV[3]

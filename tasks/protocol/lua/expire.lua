@@ -1,5 +1,5 @@
 -- End every queued request whose deadline has passed, at most a hundred a call.
--- A running one is left to its worker: its answer may still come, late.
+-- A running one is left to its worker: a late answer is still accepted.
 -- ARGV: prefix, TTLs. Returns how many ended.
 allow_when_full()
 local at, ended = now(), 0

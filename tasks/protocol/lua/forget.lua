@@ -1,4 +1,4 @@
--- Take a worker off the register once it holds nothing. ARGV: prefix, boot id, '1' when the worker itself says goodbye.
+-- Unregister a worker that holds nothing. ARGV: prefix, boot id, '1' when the worker itself leaves.
 -- Returns 1 when it is gone, 0 when it lives or still holds deliveries.
 allow_when_full()
 local boot = ARGV[2]

@@ -1,8 +1,8 @@
--- Registered workers whose lease has run out. One caller in every `ARGV[2]` ms gets the answer, the others get none,
--- so the cost does not grow with the square of the number of workers; who gets it does not matter.
--- A key that lives for longer than it was given was set before the host's clock was set back: it is given its time again.
--- ARGV: prefix, interval in ms. Returns {1, number of registered workers, Redis' clock less the steps that are known of (see
--- step.lua), boot ids ...}, or {0, number} to a caller whose turn it is not.
+-- Registered workers whose lease has expired. Only one caller every `ARGV[2]` ms gets the answer, so that the cost does
+-- not grow with the square of the number of workers.
+-- A TTL longer than the given one means that the host's clock was set back: it is reset.
+-- ARGV: prefix, interval in ms. Returns {1, number of registered workers, Redis' clock less the known steps (see
+-- step.lua), boot ids ...}, or {0, number} to the other callers.
 allow_when_full()
 local workers, turn = prefix .. 'workers', prefix .. 'rescue_turn'
 if redis.call('PTTL', turn) > tonumber(ARGV[2]) then redis.call('DEL', turn) end

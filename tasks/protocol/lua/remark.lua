@@ -1,4 +1,4 @@
--- Add a line to the timeline of a request that is still kept. ARGV: prefix, request id, event, JSON members with a leading
+-- Add an event to the timeline of a request on record. ARGV: prefix, request id, event, JSON members with a leading
 -- comma or ''. Returns 1, or 0 when there is no such record.
 allow_when_full()
 local key = request_key(ARGV[2])

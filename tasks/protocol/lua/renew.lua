@@ -1,7 +1,7 @@
--- Prove that a worker lives. ARGV: prefix, boot id, lease TTL in ms, description JSON or '' to keep the last, '1' to
+-- Renew or take a worker's lease. ARGV: prefix, boot id, lease TTL in ms, description JSON or '' to keep the last, '1' to
 -- register.
--- Returns {1, name, value, ...}, the orders (JSON) left for this node by a person; or {0} when the worker is not (or no
--- longer) registered and did not ask to be.
+-- Returns {1, name, value, ...}, the operators' orders (JSON) for this node; or {0} when the worker is not registered and
+-- did not ask to be.
 allow_when_full()
 local boot = ARGV[2]
 local workers = prefix .. 'workers'

@@ -1,4 +1,4 @@
--- Publish a queued request again whose message was lost, at the head of its lane: it has waited long enough.
+-- Republish a queued request whose message was lost, at the head of its lane.
 -- KEYS: lane, doorbell. ARGV: prefix, request id, message. Returns 1, or 0 when the request is not queued any more.
 -- A second message of a request does no harm: `begin` runs it once.
 allow_when_full()

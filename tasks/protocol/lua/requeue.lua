@@ -1,5 +1,5 @@
--- A person gives a dead letter another chance: failed -> queued, blame forgotten.
--- KEYS: lane, doorbell. ARGV: prefix, request id, message. Returns 1; 0 when it is no dead letter; -1 when its image is gone.
+-- Requeue a dead letter: failed -> queued, its crashes forgotten.
+-- KEYS: lane, doorbell. ARGV: prefix, request id, message. Returns 1; 0 when it is not a dead letter; -1 when its image is gone.
 allow_when_full()
 local id = ARGV[2]
 local key = request_key(id)

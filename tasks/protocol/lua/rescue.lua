@@ -1,9 +1,9 @@
--- Give one delivery of a dead worker back to the head of its lane. Idempotent: the HDEL lets one rescuer through.
+-- Return one delivery of a dead worker to the head of its lane. Idempotent: the HDEL lets one rescuer through.
 -- KEYS: lane, doorbell. ARGV: prefix, boot id of the dead worker, tag, message marked as redelivered, MAX_DELIVERIES,
 --   TTLs, then the request ids of the message.
--- A request that was running runs alone from now on. It counts a crash only if it was alone already and the worker ended
--- by itself, which its guardian wrote down; at MAX_DELIVERIES crashes it becomes a dead letter.
--- Returns {requests given back, dead letters}, or {-1, 0} when the worker lives after all or another rescuer was first.
+-- A request that was running runs alone from now on. A crash counts only if it ran alone already and the worker ended
+-- by itself, as recorded by its guardian; at MAX_DELIVERIES crashes it becomes a dead letter.
+-- Returns {returned requests, dead letters}, or {-1, 0} when the worker is alive or another rescuer was first.
 allow_when_full()
 local boot, tag, most, ttls = ARGV[2], ARGV[3], tonumber(ARGV[5]), ARGV[6]
 if lives(boot) then return {-1, 0} end

@@ -1,6 +1,6 @@
--- The wall clock of Redis' host has been set: leases begin anew, and deadlines move by as much, so that nobody is declared
--- dead and nothing expires for it. ARGV: prefix, what `lapsed` would have returned without the step, seconds that are no step.
--- Idempotent: `clock_offset` sums the steps up, so whoever comes second finds none. Returns the step in seconds, as text.
+-- The clock of Redis' host was set: restart the leases and move deadlines by as much, so that no worker is declared dead
+-- and nothing expires for it. ARGV: prefix, the clock that `lapsed` would have returned without the step, tolerance in s.
+-- Idempotent: `clock_offset` is the sum of the steps, so a second caller finds none. Returns the step in seconds, as text.
 allow_when_full()
 local offset = tonumber(redis.call('GET', prefix .. 'clock_offset') or 0)
 local step = now() - offset - tonumber(ARGV[2])

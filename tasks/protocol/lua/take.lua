@@ -1,11 +1,11 @@
--- Take messages of the lanes and write down, in the same step, who holds them.
--- KEYS: n lanes, then their n doorbells. ARGV: prefix, boot id, how many requests are wanted, a tag for each delivery that
--- may come of it, as many orders of the lanes (each a word, a letter a lane, A for the first), the bare names of the n
--- lanes, then the tags of deliveries this worker has settled: acknowledging them here saves each a round trip of its own.
--- Tags and orders are words in one argument each.
+-- Take messages from the lanes and record their holder in the same step.
+-- KEYS: n lanes, then their n doorbells. ARGV: prefix, boot id, how many requests are wanted, a tag for each possible
+-- delivery, as many orders of the lanes (each a word, a letter per lane, A for the first), the bare names of the n lanes,
+-- then the tags of finished deliveries: acknowledging them here saves a round trip each. Tags and orders are words in one
+-- argument each.
 -- Returns {lane number, message, lane number, message, ...}: fewer than wanted when every lane is empty or paused; {-1}
--- when this worker is not registered (it was declared dead), so that nothing is ever held in the name of a worker that
--- nobody watches.
+-- when this worker is not registered (it was declared dead), so that an unregistered worker never
+-- holds a delivery.
 allow_when_full()
 local held, wanted = prefix .. 'unacked:' .. ARGV[2], tonumber(ARGV[3])
 local n = #KEYS / 2
@@ -19,7 +19,7 @@ for i = 1, n do open[i] = not (any_paused and redis.call('HEXISTS', prefix .. 'p
 local RANKS, ranks = {high = 1, normal = 2, low = 3}, {}
 for i = 1, n do ranks[i] = RANKS[string.match(ARGV[5 + i], '^%a+')] or 0 end
 
--- When the request at the head of a lane was accepted, nil in an empty lane. What has no record is the oldest.
+-- The acceptance time of the request at the head of a lane, nil for an empty lane. One without a record is the oldest.
 local function waits_since(i)
   local head = redis.call('LINDEX', KEYS[i], -1)
   if not head then return nil end
@@ -27,10 +27,10 @@ local function waits_since(i)
   return tonumber(id and redis.call('HGET', request_key(id), 'created') or 0)
 end
 
--- What was empty once is empty for the rest of this script.
+-- Lanes found empty; they stay so for the rest of this script.
 local empty = {}
 
--- The lane to serve in the place of lane i: a more urgent one whose head has waited longer, so that nobody waits longer for
+-- The lane to serve instead of lane i: a more urgent one whose head has waited longer, so that no request waits longer for
 -- being more urgent.
 local function most_overdue(i)
   local best, since = i, nil
@@ -72,7 +72,7 @@ for tag in string.gmatch(ARGV[4], '%S+') do
   taken[#taken + 1] = message
   wanted = wanted - (tonumber(string.match(message, '"requests": ?(%d+)')) or 1)
 end
--- Whoever waits on the bell of a lane that is empty would be woken for nothing.
+-- An empty lane's doorbell would wake a worker for nothing.
 for i = 1, n do
   if empty[i] then redis.call('DEL', KEYS[n + i]) end
 end

@@ -1,4 +1,4 @@
--- Ask to be told, on a reply list, when the request ends. ARGV: prefix, request id, reply list.
+-- Subscribe a reply list to the end of a request. ARGV: prefix, request id, reply list.
 -- Returns the state now (nil when unknown); nothing is written when the request has ended.
 allow_when_full()
 local key = request_key(ARGV[2])
