@@ -78,11 +78,7 @@ def _admin_digest(text: str) -> str:
 
 
 def make(name: str, role: str = "user") -> tuple[str, str]:
-    """A new key and its entry for ``API_KEYS``.
-
-    Raises:
-        SettingsError: invalid name or role.
-    """
+    """A new key and its entry for ``API_KEYS``; :class:`SettingsError` for a wrong name or role."""
     key = "il_" + secrets.token_urlsafe(32)
     entry = f"{name}:{role}:{hashlib.sha256(key.encode()).hexdigest()}"
     _entry(entry)

@@ -172,11 +172,7 @@ def _check_lane(lane: str) -> None:
 
 
 def _live_workers(worker_id: str) -> list[dict[str, Any]]:
-    """The live workers of this name.
-
-    Raises:
-        Problem: ``unknown_worker``.
-    """
+    """The live workers of this name; a problem if there is none."""
     found = [row for row in service(Monitor).workers() if row["id"] == worker_id]
     if not found:
         raise Problem("unknown_worker", f"There is no live worker {worker_id}.")

@@ -109,11 +109,7 @@ def _results(members: Sequence[Member], *, seed: bool = False) -> Iterator[list[
 
 
 def _known_batch(batch_id: str) -> Batch:
-    """The batch.
-
-    Raises:
-        Problem: ``unknown_batch``.
-    """
+    """The batch; a problem if there is none."""
     found = service(Batches).batch(batch_id)
     if found is None:
         raise Problem("unknown_batch", f"There is no batch {batch_id}, or it has expired.")

@@ -45,7 +45,7 @@ def get_readyz() -> Response:
         service(Monitor).ping()
     except Unavailable as error:
         body = {"status": "not_ready", "checks": [{"name": "broker", "ok": False, "detail": str(error)}]}
-        return reply(body, 503, {"Retry-After": "1"})
+        return reply(body, 503)
     return reply({"status": "ready", "checks": [{"name": "broker", "ok": True, "detail": "Redis answers"}]})
 
 
@@ -90,7 +90,7 @@ def _reply(
         "failed_requests": stats["requests_failed"],
         "stats": stats,
     }
-    return reply(body, 503, {"Retry-After": "1"}) if body["status"] == "unhealthy" else reply(body)
+    return reply(body, 503 if body["status"] == "unhealthy" else 200)
 
 
 def _workers(workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ LONGEST_STEP = 60  # minutes
 RECENT = 50  # requests
 
 
-class Snapshot:
+class SnapshotCache:
     """One process's latest snapshot, refreshed by one thread at a time after ``FRESH`` seconds."""
 
     def __init__(self, _settings: Settings) -> None:
@@ -76,7 +76,7 @@ def get_history() -> Response:
 )  # fmt: skip
 def get_snapshot() -> Response:
     """Get everything a dashboard shows, at most half a second old."""
-    return reply(_read() if request.args.get("fresh") == "1" else service(Snapshot).body(_read))
+    return reply(_read() if request.args.get("fresh") == "1" else service(SnapshotCache).body(_read))
 
 
 def _read() -> dict[str, Any]:

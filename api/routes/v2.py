@@ -113,7 +113,7 @@ def get_ready() -> Response:
         ready = bool(_live_models())
     except Unavailable:
         ready = False
-    return reply({"ready": ready}, 200 if ready else 503, {} if ready else {"Retry-After": "1"})
+    return reply({"ready": ready}, 200 if ready else 503)
 
 
 def _live_models() -> set[str]:
@@ -145,7 +145,7 @@ def get_model(model: str, version: str | None = None) -> Response:
 def get_model_ready(model: str, version: str | None = None) -> Response:
     """Check whether a worker serves a model."""
     ready = _known(model, version)["available"]
-    return reply({"name": model, "ready": ready}, 200 if ready else 503, {} if ready else {"Retry-After": "1"})
+    return reply({"name": model, "ready": ready}, 200 if ready else 503)
 
 
 @blueprint.operation(
@@ -178,11 +178,7 @@ def post_infer(model: str, version: str | None = None) -> Response:
 
 
 def _known(model: str, version: str | None) -> dict[str, Any]:
-    """The row of a model in ``/models``.
-
-    Raises:
-        Problem: 404 when there is no such model or version.
-    """
+    """The row of a model in ``/models``; a problem if there is no such model or version."""
     workers = service(Monitor).workers()
     served = {worker["model"] for worker in workers}
     if model not in {*app_settings().models, *served, ANY}:

@@ -116,8 +116,9 @@ def trace_id(traceparent: str | None) -> str | None:
 
 
 def reply(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A compact JSON answer."""
-    return Response(_compact(body), status, headers, mimetype="application/json")
+    """A JSON answer, compact because predictions are most of it; after a 503 a caller may come back in a second."""
+    more = {"Retry-After": "1"} if status == 503 else {}
+    return Response(_compact(body), status, {**more, **(headers or {})}, mimetype="application/json")
 
 
 def with_etag(response: Response, if_none_match: Any) -> Response:

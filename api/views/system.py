@@ -24,11 +24,7 @@ def uptime() -> float:
 
 
 def readings(monitor: Monitor, gateway: Gateway) -> Readings:
-    """The input of health.
-
-    Raises:
-        Unavailable: Redis does not answer.
-    """
+    """The input of health."""
     workers = monitor.workers()
     return Readings(
         workers=workers, lanes=monitor.lanes(workers), silent=monitor.silent(), refusal=gateway.refusal(),

@@ -65,11 +65,7 @@ def send(target: Target, body: bytes, headers: Mapping[str, str]) -> int:
 
 @contextmanager
 def _in_time(connection: _Plain) -> Iterator[None]:
-    """Abort after ``TOTAL`` seconds, because a byte now and then resets ``TIMEOUT``.
-
-    Raises:
-        TimeoutError: that happened.
-    """
+    """Abort after ``TOTAL`` seconds, because a byte now and then resets ``TIMEOUT``."""
     late = threading.Event()
 
     def end() -> None:
