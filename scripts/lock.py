@@ -2,7 +2,7 @@
 
 ``scripts/requirements.lock`` has every package that a group needs on any platform, with the hashes of all its files,
 under headings that name the groups; ``scripts/setup.sh`` installs one group from it. ``requirements.txt`` has the
-versions of the group ``host``, for pip alone.
+versions of the group ``all``, for pip alone.
 
 torch and torchvision are locked by version, without hashes: a build for CPUs, for CUDA or for a Mac is another file
 from another index under the same version. What only they need is not locked.
@@ -49,9 +49,9 @@ def main() -> None:
         sections[groups].append(f"# by version: {version}" if name in BY_VERSION else lines)
     text = "".join(f"# groups: {groups}\n" + "\n".join(lines) + "\n" for groups, lines in sections.items())
     LOCK.write_text("# Written by `make lock`, see scripts/lock.py.\n" + text)
-    versions = [locked[name].split(" \\")[0] for name in needs["host"]]
+    versions = [locked[name].split(" \\")[0] for name in needs["all"]]
     REQUIREMENTS.write_text(
-        "# Written by `make lock` from pyproject.toml: what runs Inferlane on one host.\n" + "\n".join(versions) + "\n"
+        "# Written by `make lock` from pyproject.toml: everything on one host, with torch.\n" + "\n".join(versions) + "\n"
     )
 
 

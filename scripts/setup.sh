@@ -34,9 +34,17 @@ fi
 # The part of the lock that was installed last.
 installed=$VENV/.$group.lock
 if [ "$locked" != "$(cat "$installed" 2>/dev/null)" ]; then
-  echo "Installing the group $group (a few minutes the first time)"
+  total=$(printf '%s\n' "$locked" | grep -c '^[a-z0-9]')
+  echo "Installing the group $group: $total packages"
   printf '%s\n' "$locked" >"$installed.new"
-  pip_install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }
+  # One line that moves, on a terminal. Modules are compiled when they are first imported: half the time.
+  show() { if [ -t 1 ]; then awk -v total="$total" '
+    /^(Collecting|Processing|Ignoring)/ { printf "\r\033[K%3d of %d  %s", ++n, total, $2; fflush() }
+    /^Installing/ { printf "\r\033[Kinstalling"; fflush() }
+    END { printf "\r\033[K" }'; else cat >/dev/null; fi; }
+  pip_install() {
+    "$VENV/bin/python" -m pip install --no-compile --progress-bar off --disable-pip-version-check "$@" | show
+  }
   pip_install --require-hashes --no-deps -r "$installed.new"
   # torch and torchvision, whose files differ by platform and index.
   by_version=$(sed -n 's/^# by version: //p' "$installed.new")

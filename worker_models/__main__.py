@@ -1,4 +1,4 @@
-"""``python -m worker_models prepare``: fetch, export and cache models; see :mod:`worker_models.prepare`."""
+"""``python -m worker_models prepare``: fetch, export and cache models. ``skeletons``: after a change of a network."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import sys
 from collections.abc import Sequence
 
 from common.settings import get_settings
+from worker_models.export import write_skeleton
 from worker_models.prepare import prepare
+from worker_models.registry import REGISTRY
 from worker_models.weights import WAYS_OUT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when at least one model is ready, 1 when none is, 2 when a setting is wrong."""
     options = _parser().parse_args(arguments)
+    if options.command == "skeletons":
+        sys.stdout.writelines(f"{write_skeleton(card)}\n" for card in REGISTRY.values())
+        return 0
     settings = get_settings()
     found = []
     for preparation in prepare(options.names or settings.models, settings):
@@ -38,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m worker_models")
-    command = parser.add_subparsers(required=True, metavar="command").add_parser(
-        "prepare", help="fetch weights, export graphs and fill MODEL_CACHE_DIR"
-    )
+    commands = parser.add_subparsers(required=True, metavar="command", dest="command")
+    commands.add_parser("skeletons", help="make the graphs without weights of the built-in networks; needs torch")
+    command = commands.add_parser("prepare", help="fetch weights, export graphs and fill MODEL_CACHE_DIR")
     command.add_argument("names", nargs="*", metavar="model", help="models to prepare; default: MODELS")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     return parser

@@ -101,7 +101,7 @@ if "tasks.celery" in sys.argv:
             ["worker_models.onnx_runtime", "scripts.alive", "scripts.flower", "flower", "tasks.celery"],
         ),
         ("worker-cuda", "torch", ["worker_models.torch_runtime", "worker_models.export", "tasks.celery"]),
-        ("models", "torch", ["worker_models.prepare", "worker_models.export"]),
+        ("models", "worker", ["worker_models.prepare", "worker_models.export"]),
     ],
 )
 def test_an_image_has_all_that_its_processes_import(image: str, group: str, modules: list[str], tmp_path: Path) -> None:
