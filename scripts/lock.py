@@ -51,7 +51,9 @@ def main() -> None:
     LOCK.write_text("# Written by `make lock`, see scripts/lock.py.\n" + text)
     versions = [locked[name].split(" \\")[0] for name in needs["all"]]
     REQUIREMENTS.write_text(
-        "# Written by `make lock` from pyproject.toml: everything on one host, with torch.\n" + "\n".join(versions) + "\n"
+        "# Written by `make lock` from pyproject.toml: everything on one host, with torch.\n"
+        + "\n".join(versions)
+        + "\n"
     )
 
 
