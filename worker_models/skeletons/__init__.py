@@ -7,7 +7,6 @@ complete graph. ``python -m worker_models skeletons`` makes the files again, wit
 from __future__ import annotations
 
 import json
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,34 +71,3 @@ def _about(skeleton: Path) -> dict[str, Any]:
     with zipfile.ZipFile(skeleton) as archive:
         about: dict[str, Any] = json.loads(archive.read("tensors.json"))
     return about
-
-
-def write_skeleton(card: ModelCard) -> Path:
-    """Make the skeleton of a built-in card again; needs torch and onnx."""
-    import onnx
-    import torch
-
-    from worker_models.export import write_graph
-    from worker_models.network import build
-
-    network = build(card, None)
-    with torch.no_grad():
-        for tensor in network.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.uniform_(0.5, 1.5)  # the exporter merges tensors that are equal
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "graph.onnx"
-        write_graph(network, file, whole=False)
-        graph = onnx.load(file)
-    tensors = {}
-    for tensor in graph.graph.initializer:
-        tensors[tensor.name] = list(tensor.dims)
-        tensor.ClearField("raw_data")
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        tensor.external_data.add(key="location", value="weights")
-    path = FOLDER / f"{card.architecture}.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        about = json.dumps({"builder": card.builder, "tensors": tensors})
-        for name, content in (("graph.onnx", graph.SerializeToString(deterministic=True)), ("tensors.json", about)):
-            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED, 9)  # without today's date
-    return path

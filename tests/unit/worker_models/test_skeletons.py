@@ -17,7 +17,7 @@ import torch
 from common.settings import load_settings
 from worker_models import skeletons
 from worker_models.errors import WeightsUnavailable
-from worker_models.export import write_graph
+from worker_models.export import write_graph, write_skeleton
 from worker_models.graphs import obtain_graph
 from worker_models.network import build
 from worker_models.registry import REGISTRY, describe
@@ -72,7 +72,7 @@ def test_the_shipped_skeleton_is_what_torch_exports_now(
     shipped = skeletons.find(describe(name))
     assert shipped is not None
     monkeypatch.setattr(skeletons, "FOLDER", tmp_path)
-    assert skeletons.write_skeleton(describe(name)).read_bytes() == shipped.read_bytes()
+    assert write_skeleton(describe(name)).read_bytes() == shipped.read_bytes()
 
 
 def test_the_packaged_model_is_exported_where_there_is_no_torch(tmp_path: Path) -> None:
