@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from common.settings import Settings
-from worker_models.download import DownloadFailed, fetch, hub_directory, published_address
+from worker_models.download import PUBLISHED, DownloadFailed, fetch, hub_directory
 from worker_models.errors import WeightsUnavailable
 from worker_models.labels import labels_from
 from worker_models.registry import HubWeights, ModelCard, PackagedWeights
@@ -63,8 +63,7 @@ def candidates(card: ModelCard, settings: Settings) -> Iterator[Weights]:
         yield _from_directory(card, path)
         return
     if hub := card.hub:
-        module = card.builder.partition(":")[0]
-        obtain = partial(_from_hub, hub, module, settings.weights_timeout)
+        obtain = partial(_from_hub, hub, settings.weights_timeout)
         yield Weights(str(hub), hub.file, replace(card, transform=hub.transform), obtain)
     if package := card.package:
         yield Weights(str(package), package.file, card, partial(_from_package, package))
@@ -105,15 +104,12 @@ def _from_directory(card: ModelCard, path: Path) -> Weights:
     return Weights(f"{DIRECTORY}:{path.name}", identity, card, lambda: path)
 
 
-def _from_hub(hub: HubWeights, module: str, timeout: float) -> Path:
+def _from_hub(hub: HubWeights, timeout: float) -> Path:
     target = hub_directory() / hub.file
     if target.is_file():
         return target
-    address = published_address(module, hub.file)
-    if not address:
-        raise WeightsUnavailable(f"{hub}: torchvision is not installed, or publishes no {hub.file}")
     try:
-        fetch(address, target, timeout)
+        fetch(PUBLISHED + hub.file, target, timeout)
     except DownloadFailed as error:
         raise WeightsUnavailable(f"{hub}: {error}") from error
     return target

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from worker_models import download
-from worker_models.download import DownloadFailed, fetch, hub_directory, published_address
+from worker_models.download import PUBLISHED, DownloadFailed, fetch, hub_directory
+from worker_models.registry import REGISTRY, ModelCard
 
 BODY = b"weights" * 100_000
 NAME = f"net-{hashlib.sha256(BODY).hexdigest()[:8]}.pth"
@@ -101,16 +103,11 @@ def test_a_host_that_does_not_answer_is_tried_once(server, at, tmp_path: Path):
     assert server.requests == 1
 
 
-@pytest.mark.parametrize("file", ["resnet18-f37072fd.pth", "efficientnet_b0_rwightman-7f5810bc.pth"])
-def test_the_address_is_read_from_torchvisions_source(file: str):
-    address = published_address("torchvision.models", file)
-    assert address.startswith("https://")
-    assert address.endswith("/" + file)
-
-
-@pytest.mark.parametrize("module", ["torchvision.models", "no_such_package.models"])
-def test_a_file_nobody_publishes_has_no_address(module: str):
-    assert published_address(module, "nothing-00000000.pth") == ""
+@pytest.mark.parametrize("card", [card for card in REGISTRY.values() if card.hub], ids=lambda card: card.name)
+def test_the_address_of_a_file_is_the_one_in_torchvisions_source(card: ModelCard):
+    spec = find_spec("torchvision")
+    source = "".join(path.read_text() for path in (Path(spec.origin).parent / "models").glob("*.py"))
+    assert f'"{PUBLISHED}{card.hub.file}"' in source
 
 
 def test_the_hub_directory_follows_torchs_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
