@@ -1,4 +1,4 @@
-"""Fetch one published weights file into torch's own cache directory, within a deadline, without torch and torchvision."""
+"""Fetch a published weights file into torch's cache directory, within a deadline, without torch and torchvision."""
 
 from __future__ import annotations
 
