@@ -13,7 +13,7 @@ from tasks.inspect.history import STAGES, History, summary
 from tasks.inspect.redis_info import Vitals, read_vitals
 from tasks.inspect.search import Search
 from tasks.lanes import Lane, all_lanes
-from tasks.producer.live_workers import Worker, expected_wait, read_queued, read_register, read_workers
+from tasks.producer.live_workers import QueueLoad, Worker, read_queued, read_register, read_workers
 from tasks.protocol import connections, envelope, servers
 from tasks.protocol.connections import read_hash, translated
 from tasks.protocol.keys import Keys
@@ -109,19 +109,19 @@ class Monitor:
         workers = self.workers() if workers is None else workers
         models = {*self._settings.models, *(worker["model"] for worker in workers)}
         lanes = [Lane.parse(name) for name in dict.fromkeys([*all_lanes(sorted(models)), *ledger])]
-        queued = {name: row["queued"] for name, row in ledger.items()}
+        load = QueueLoad(workers, {name: row["queued"] for name, row in ledger.items()}, paused)
         ages = self._ages([lane.name for lane in lanes])
         return [
             {
                 "lane": lane.name,
                 "priority": lane.priority,
                 "model": lane.model,
-                "depth": queued.get(lane.name, 0),
+                "depth": load.queued.get(lane.name, 0),
                 "running": ledger.get(lane.name, {}).get("running", 0),
                 "oldest_age": ages.get(lane.name),
                 "rate_in": rates[lane.name, "in"],
                 "rate_out": rates[lane.name, "out"],
-                "eta": expected_wait(queued, lane.model, lane.priority, workers, paused),
+                "eta": load.expected_wait(lane.model, lane.priority),
                 "paused": lane.name in paused,
             }
             for lane in lanes
@@ -176,8 +176,8 @@ class Monitor:
         """Seconds until a queued request is expected to start; None when unknown, not queued, or its lane is paused."""
         if request.state is not State.QUEUED:
             return None
-        queued, paused = read_queued(self._client, self._keys), self._hash(self._keys.paused)
-        return expected_wait(queued, Lane.parse(request.lane).model, request.priority, self.workers(), paused)
+        load = QueueLoad(self.workers(), read_queued(self._client, self._keys), self._hash(self._keys.paused))
+        return load.expected_wait(Lane.parse(request.lane).model, request.priority)
 
     def _hash(self, key: str) -> dict[str, str]:
         return read_hash(self._client, key)

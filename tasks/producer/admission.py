@@ -69,7 +69,7 @@ class Admission:
         if submission.priority not in PRIORITIES:
             raise ValueError(f"priority must be one of {', '.join(PRIORITIES)}, not {submission.priority!r}")
         model = self._model_for(submission.model_type)
-        wait = self._live_workers.snapshot().expected_wait(model, submission.priority)
+        wait = self._live_workers.load().expected_wait(model, submission.priority)
         if submission.deadline is not None and wait is not None and wait > submission.deadline:
             with translated():
                 self._client.hincrby(self._keys.counters, "refused")
@@ -80,7 +80,7 @@ class Admission:
         return Admitted(request_id, lane(submission.priority, model), model, submission, wait)
 
     def _model_for(self, model_type: str) -> str:
-        live = self._live_workers.snapshot().models
+        live = self._live_workers.load().models
         if model_type == ANY:
             return self._choose(live) if live else ANY
         if model_type not in self._settings.models and model_type not in live:
@@ -94,7 +94,7 @@ class Admission:
 
     def full(self, entry: Admitted, *, of_images: bool) -> LaneFull:
         """The refusal of a request whose lanes are full or, with ``of_images``, whose image has no room."""
-        live = self._live_workers.snapshot()
+        live = self._live_workers.load()
         wait = live.expected_wait(entry.model, entry.submission.priority) or UNMEASURED
         if of_images:
             why = "open requests hold as many bytes of images as they may (MAX_QUEUE_BYTES)"
@@ -118,7 +118,7 @@ class Admission:
             return int(self._client.get(self._keys.image_bytes) or 0), self._max_image_bytes()
 
     def _max_image_bytes(self) -> int:
-        return self._settings.max_queue_bytes or self._live_workers.snapshot().memory // 2
+        return self._settings.max_queue_bytes or self._live_workers.load().memory // 2
 
 
 def uuid7() -> UUID:

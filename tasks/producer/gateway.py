@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from common.settings import Settings
 from tasks.errors import TooManyWaiters, Unavailable
 from tasks.producer.admission import Admission, Submission, uuid7
-from tasks.producer.publisher import Accepted, Publisher
+from tasks.producer.publisher import Accepted, Publisher, Trace
 from tasks.producer.waiter import Waiter
 from tasks.protocol import connections
 from tasks.protocol.records import Records
@@ -20,14 +20,14 @@ __all__ = ["Accepted", "Gateway", "Submission", "uuid7"]
 class Gateway:
     """Joins admission, publisher, waiter and records over one client, and waits for what it has just published."""
 
-    def __init__(self, settings: Settings, publisher: type[Publisher] = Publisher) -> None:
+    def __init__(self, settings: Settings, trace: Trace = nullcontext) -> None:
         self._client = connections.prompt(settings.redis_url)
         self.records = Records(self._client, settings)
         admission = Admission(settings, self.records)
-        self.refusal, self.image_bytes = admission.refusal, admission.image_bytes
-        self._publisher = publisher(settings, admission, self.records)
-        self.submit, self.submit_many = self._publisher.submit, self._publisher.submit_many
+        self.publisher = Publisher(settings, admission, self.records, trace)
         self.waiter = Waiter(self.records, settings.max_waiters)
+        self.refusal, self.image_bytes = admission.refusal, admission.image_bytes
+        self.submit, self.submit_many = self.publisher.submit, self.publisher.submit_many
         self.wait, self.wait_many = self.waiter.wait, self.waiter.wait_many
         self.get, self.cancel = self.records.get, self.records.cancel
 
@@ -40,9 +40,9 @@ class Gateway:
         if timeout <= 0:
             return self.submit(submission), None
         with suppress(TooManyWaiters), self.waiter.place():
-            accepted = self.submit(submission, self.waiter.replies() + "+")
+            accepted = self._submit_watched(submission)
             with suppress(Unavailable):
-                return accepted, self.waiter.wait_in_place(accepted.id, timeout, watched=not accepted.replayed)
+                return accepted, self.wait(accepted.id, timeout, watched=not accepted.replayed)
             return accepted, None
         return self.submit(submission), None
 
@@ -53,11 +53,14 @@ class Gateway:
         """
         with self.waiter.place():
             if len(items) == 1:
-                accepted = self.submit(items[0], self.waiter.replies() + "+")
-                return [self.waiter.wait_in_place(accepted.id, timeout, watched=not accepted.replayed)]
-            ids = self._publisher.submit_all(items)
-            self.waiter.wait_many_in_place(ids, timeout)
+                accepted = self._submit_watched(items[0])
+                return [self.wait(accepted.id, timeout, watched=not accepted.replayed)]
+            ids = self.publisher.submit_all(items)
+            self.wait_many(ids, timeout)
         return self.records.get_many(ids)
+
+    def _submit_watched(self, submission: Submission) -> Accepted:
+        return self.submit(submission, self.waiter.replies + "+")
 
     def close(self) -> None:
         """Close the connections."""

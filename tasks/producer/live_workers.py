@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from tasks.lanes import ANY, PRIORITIES, lane
 from tasks.protocol.connections import Client, read_hash, translated
 from tasks.protocol.keys import Keys
 
-#: Seconds after which a snapshot is taken again.
+#: Seconds after which the load is read again.
 FRESH = 0.5
 
 Worker = dict[str, Any]
@@ -48,40 +48,14 @@ def read_queued(client: Client, keys: Keys) -> dict[str, int]:
     return {name.removesuffix(":queued"): int(value) for name, value in ledger.items() if name.endswith(":queued")}
 
 
-def expected_wait(
-    queued: dict[str, int], model: str, priority: str, workers: Sequence[Worker], paused: Collection[str] = ()
-) -> float | None:
-    """Seconds until a request accepted now would start: backlog ahead times service time over live workers.
-
-    The backlog ahead has the same or a higher priority and is in the model's lanes or the shared ones; shared requests
-    are spread over every live worker. Nothing in a paused lane is ahead. Lower priorities also get turns, which this
-    ignores: the ``eta_error`` histogram measures the error. None when no worker is live, none has measured its service
-    time, or the lane itself is paused.
-    """
-    if lane(priority, model) in paused:
-        return None
-    able = [w for w in workers if model in (ANY, w["model"]) and w["service_seconds"] > 0 and w["state"] != "draining"]
-    if not able:
-        return None
-    rate: float = sum(1.0 / worker["service_seconds"] for worker in able)
-    rate_of_all: float = sum(1.0 / worker["service_seconds"] for worker in workers if worker["service_seconds"] > 0)
-    ahead = PRIORITIES[: PRIORITIES.index(priority) + 1]
-    active = {name: number for name, number in queued.items() if name not in paused}
-    shared = sum(active.get(lane(p, ANY), 0) for p in ahead)
-    if model == ANY:
-        return shared / rate
-    own = sum(active.get(lane(p, model), 0) for p in ahead)
-    return (own + shared * rate / rate_of_all) / rate
-
-
 @dataclass(frozen=True)
-class LoadSnapshot:
+class QueueLoad:
     """What was read at one moment; ``memory`` is the bytes that Redis may hold, 0 for no limit."""
 
-    workers: list[Worker]
-    queued: dict[str, int]
-    paused: Collection[str]
-    memory: int
+    workers: Sequence[Worker] = ()
+    queued: Mapping[str, int] = field(default_factory=dict)
+    paused: Collection[str] = ()
+    memory: int = 0
     _waits: dict[tuple[str, str], float | None] = field(default_factory=dict)
 
     @cached_property
@@ -90,24 +64,45 @@ class LoadSnapshot:
         return sorted({worker["model"] for worker in self.workers if worker["state"] != "draining"})
 
     def expected_wait(self, model: str, priority: str) -> float | None:
-        """See :func:`expected_wait`."""
+        """Seconds until a request accepted now would start: backlog ahead times service time over live workers.
+
+        The backlog ahead has the same or a higher priority and is in the model's lanes or the shared ones; shared
+        requests are spread over every live worker. Nothing in a paused lane is ahead. Lower priorities also get turns,
+        which this ignores: the ``eta_error`` histogram measures the error. None when no worker is live, none has
+        measured its service time, or the lane itself is paused.
+        """
         if (model, priority) not in self._waits:
-            self._waits[model, priority] = expected_wait(self.queued, model, priority, self.workers, self.paused)
+            self._waits[model, priority] = self._expected_wait(model, priority)
         return self._waits[model, priority]
+
+    def _expected_wait(self, model: str, priority: str) -> float | None:
+        measured = [worker for worker in self.workers if worker["service_seconds"] > 0]
+        able = [worker for worker in measured if model in (ANY, worker["model"]) and worker["state"] != "draining"]
+        if not able or lane(priority, model) in self.paused:
+            return None
+        rate, rate_of_all = (sum(1.0 / worker["service_seconds"] for worker in some) for some in (able, measured))
+        shared = self._ahead(ANY, priority)
+        if model == ANY:
+            return float(shared / rate)
+        return float((self._ahead(model, priority) + shared * rate / rate_of_all) / rate)
+
+    def _ahead(self, model: str, priority: str) -> int:
+        lanes = [lane(urgent, model) for urgent in PRIORITIES[: PRIORITIES.index(priority) + 1]]
+        return sum(self.queued.get(name, 0) for name in lanes if name not in self.paused)
 
 
 class LiveWorkers:
-    """Keeps a snapshot fresh: one thread reads a new one while the others use the last."""
+    """Keeps the load at hand: one thread reads it again while the others use the last."""
 
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
         self._lock = threading.Lock()
         self._read_at = float("-inf")
-        self._snapshot = LoadSnapshot([], {}, (), 0)
+        self._load = QueueLoad()
 
-    def snapshot(self) -> LoadSnapshot:
-        """The current snapshot.
+    def load(self) -> QueueLoad:
+        """The current load.
 
         Raises:
             Unavailable: a new one is due and Redis does not answer.
@@ -116,18 +111,18 @@ class LiveWorkers:
         if self._outdated() and self._lock.acquire(blocking=first):
             try:
                 if self._outdated():
-                    self._snapshot = self._read()
+                    self._load = self._read()
                     self._read_at = time.monotonic()
             finally:
                 self._lock.release()
-        return self._snapshot
+        return self._load
 
     def _outdated(self) -> bool:
         return time.monotonic() - self._read_at >= FRESH
 
-    def _read(self) -> LoadSnapshot:
+    def _read(self) -> QueueLoad:
         workers, queued = read_workers(self._client, self._keys), read_queued(self._client, self._keys)
         paused = read_hash(self._client, self._keys.paused).keys()
         with translated():
             memory = int(self._client.info("memory").get("maxmemory", 0))
-        return LoadSnapshot(workers, queued, paused, memory)
+        return QueueLoad(workers, queued, paused, memory)

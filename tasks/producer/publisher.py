@@ -6,8 +6,8 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ from tasks.protocol.requests import State
 WARY = 2.0
 
 #: Codes that ``accept.lua`` answers for a request, each with the state of its record.
-REPLAYED, ANOTHER_BODY, NO_ROOM, NO_ROOM_FOR_IMAGE, WOULD = 0, -1, -2, -3, 2
+ACCEPTED, REPLAYED, ANOTHER_BODY, NO_ROOM, NO_ROOM_FOR_IMAGE, WOULD = 1, 0, -1, -2, -3, 2
 Answer = tuple[int, bytes]
 REFUSALS = frozenset({NO_ROOM, NO_ROOM_FOR_IMAGE})
 
@@ -45,7 +45,11 @@ UPLOAD_TTL = 60
 #: Bytes of an image from which asking whether its request is known costs less than sending it for nothing.
 ASK_FIRST = 262_144
 
+#: What a caller has to know when Redis was lost in the middle.
 UNKNOWN = "Whether it was accepted is unknown: send it again with the same request_id or Idempotency-Key"
+
+
+Trace = Callable[[Sequence[Submission]], AbstractContextManager[Sequence[Submission]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +62,20 @@ class Accepted:
 
 
 class Publisher:
-    """Accepts requests; thread-safe. ``reply`` is the reply list that is notified when a request ends."""
+    """Accepts requests; thread-safe.
 
-    def __init__(self, settings: Settings, admission: Admission, records: Records) -> None:
+    ``trace`` is called around every publishing; its context yields the submissions to publish in place of the given.
+    """
+
+    def __init__(self, settings: Settings, admission: Admission, records: Records, trace: Trace = nullcontext) -> None:
         self._chunk = settings.batch_chunk
         self._admission = admission
         self._records = records
+        self._trace = trace
         self._wary: dict[str, float] = {}
 
     def submit(self, submission: Submission, reply: str = "") -> Accepted:
-        """Accept one request.
+        """Accept one request; the reply list ``reply`` is notified when it ends.
 
         Raises:
             UnsupportedModel: nobody serves such a model.
@@ -75,28 +83,29 @@ class Publisher:
             IdempotencyConflict: the id was used with another body.
             Unavailable: Redis does not answer.
         """
-        answer = self._accept([self._admission.admit(submission)], reply)[0]
+        answer = self.submit_many([submission], reply)[0]
         if isinstance(answer, TaskError):
             raise answer
         return answer
 
-    def submit_many(self, items: Sequence[Submission]) -> list[Accepted | TaskError]:
+    def submit_many(self, items: Sequence[Submission], reply: str = "") -> list[Accepted | TaskError]:
         """Accept many, each with its own outcome; those of one lane travel as one message per BATCH_CHUNK requests.
 
         Raises:
             Full: Redis has no memory; nothing was accepted. If some were accepted, it is the outcome of the others.
             Unavailable: Redis does not answer: which were accepted is unknown, and their ids are safe to send again.
         """
-        admitted = [self._admitted(submission) for submission in items]
         outcomes: dict[str, Accepted | TaskError] = {}
-        for chunk in self._chunks([entry for entry in admitted if isinstance(entry, Admitted)]):
-            try:
-                answers = self._accept(chunk)
-            except Full as error:
-                if not any(isinstance(outcome, Accepted) for outcome in outcomes.values()):
-                    raise
-                answers = [error] * len(chunk)
-            outcomes.update(zip((entry.id for entry in chunk), answers, strict=True))
+        with self._trace(items) as traced:
+            admitted = [self._admitted(submission) for submission in traced]
+            for chunk in self._chunks([entry for entry in admitted if isinstance(entry, Admitted)]):
+                try:
+                    answers = self._accept(chunk, reply)
+                except Full as error:
+                    if not any(isinstance(outcome, Accepted) for outcome in outcomes.values()):
+                        raise
+                    answers = [error] * len(chunk)
+                outcomes.update(zip((entry.id for entry in chunk), answers, strict=True))
         return [outcomes[entry.id] if isinstance(entry, Admitted) else entry for entry in admitted]
 
     def _admitted(self, submission: Submission) -> Admitted | TaskError:
@@ -114,20 +123,25 @@ class Publisher:
             UnsupportedModel, LaneFull, DeadlineHopeless, IdempotencyConflict: refused; nothing is left that would run.
             Unavailable: Redis does not answer; some of them may run.
         """
-        entries = [self._admission.admit(submission) for submission in items]
-        for members in _by_lane(entries):
-            for entry, (code, _) in zip(members, self._ask(members), strict=True):
-                if error := self._refusal(entry, code):
-                    raise error
         accepted: list[str] = []
-        for chunk in self._chunks(entries):
-            outcomes = self._outcomes(chunk, self._send(chunk))
-            accepted += [found.id for found in outcomes if isinstance(found, Accepted) and not found.replayed]
-            for found in outcomes:
-                if isinstance(found, TaskError):
+        with self._trace(items) as traced:
+            entries = [self._admission.admit(submission) for submission in traced]
+            for members in _by_lane(entries):
+                self._raise_refusal(members, self._run_accept(members, ask=True))
+            for chunk in self._chunks(entries):
+                answers = self._run_accept(chunk)
+                accepted += [entry.id for entry, (code, _) in zip(chunk, answers, strict=True) if code == ACCEPTED]
+                try:
+                    self._raise_refusal(chunk, answers)
+                except TaskError:
                     self._withdraw(accepted)
-                    raise found
+                    raise
         return [entry.id for entry in entries]
+
+    def _raise_refusal(self, entries: Sequence[Admitted], answers: Sequence[Answer]) -> None:
+        for entry, (code, _) in zip(entries, answers, strict=True):
+            if refusal := self._refusal(entry, code):
+                raise refusal
 
     def _withdraw(self, ids: Sequence[str]) -> None:
         for request_id in ids:
@@ -148,49 +162,38 @@ class Publisher:
         where = entries[0].lane
         answers: list[Answer] = []
         if time.monotonic() < self._wary.get(where, 0.0) or any(_may_be_known(entry.submission) for entry in entries):
-            answers = self._ask(entries)
+            answers = self._run_accept(entries, ask=True)
         if not answers or any(code == WOULD for code, _ in answers):
-            answers = self._send(entries, reply)
+            answers = self._run_accept(entries, reply)
         if any(code in REFUSALS for code, _ in answers):
             self._wary[where] = time.monotonic() + WARY
-        return self._outcomes(entries, answers)
-
-    def _ask(self, entries: Sequence[Admitted]) -> list[Answer]:
-        """What ``accept.lua`` would answer; nothing is accepted and no image is sent."""
-        with translated():
-            return self._run_accept(entries, "", "", [""] * len(entries))
-
-    def _send(self, entries: Sequence[Admitted], reply: str = "") -> list[Answer]:
-        """Upload the images, then store and publish the requests as one message."""
-        message = envelope.seal(app, entries[0].lane, [entry.id for entry in entries])
-        uploads = [self._records.keys.upload(os.urandom(16).hex()) for _ in entries]
-        try:
-            with translated():
-                return self._run_accept(entries, message, reply, uploads)
-        except Full:
-            raise
-        except Unavailable as error:
-            raise Unavailable(f"{error}. {UNKNOWN}") from error
-
-    def _run_accept(
-        self, entries: Sequence[Admitted], message: str, reply: str, uploads: Sequence[str]
-    ) -> list[Answer]:
-        first, keys = entries[0], self._records.keys
-        backlog = [lane(priority, first.model) for priority in PRIORITIES]
-        limits = self._admission.limits(first.submission.priority)
-        args: list[Any] = [keys.prefix, first.lane, message, *limits, reply, len(backlog), *backlog]
-        images = []
-        for entry, upload in zip(entries, uploads, strict=True):
-            args += [*_fields(entry), upload]
-            if upload:
-                images.append(("SET", upload, entry.submission.image, "EX", UPLOAD_TTL))
-        return list(scripts.run_after(self._records.pinned, images, "accept", keys.lane_and_bell(first.lane), args))
-
-    def _outcomes(self, entries: Sequence[Admitted], answers: Sequence[Answer]) -> list[Accepted | TaskError]:
         return [
             self._refusal(entry, code) or Accepted(entry.id, code == REPLAYED, State(state.decode()))
             for entry, (code, state) in zip(entries, answers, strict=True)
         ]
+
+    def _run_accept(self, entries: Sequence[Admitted], reply: str = "", *, ask: bool = False) -> list[Answer]:
+        """Run ``accept.lua`` for requests of one lane, as one message; ``ask`` accepts nothing and sends no image."""
+        first, keys = entries[0], self._records.keys
+        message = "" if ask else envelope.seal(app, first.lane, [entry.id for entry in entries])
+        limits = self._admission.limits(first.submission.priority)
+        backlog = [lane(priority, first.model) for priority in PRIORITIES]
+        args: list[Any] = [keys.prefix, first.lane, message, *limits, reply, len(backlog), *backlog]
+        images = []
+        for entry in entries:
+            upload = "" if ask else keys.upload(os.urandom(16).hex())
+            if upload:
+                images.append(("SET", upload, entry.submission.image, "EX", UPLOAD_TTL))
+            args += [*_fields(entry), upload]
+        try:
+            with translated():
+                return list(
+                    scripts.run_after(self._records.pinned, images, "accept", keys.lane_and_bell(first.lane), args)
+                )
+        except Full:
+            raise
+        except Unavailable as error:
+            raise error if ask else Unavailable(f"{error}. {UNKNOWN}") from error
 
     def _refusal(self, entry: Admitted, code: int) -> TaskError | None:
         if code == ANOTHER_BODY:

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING
 
 from common.settings import Settings, SettingsError
 
@@ -28,11 +27,7 @@ except ImportError as error:
 
 from tasks.producer.admission import Submission
 from tasks.producer.gateway import Gateway
-from tasks.producer.publisher import Accepted, Publisher
 from tasks.protocol import envelope
-
-if TYPE_CHECKING:
-    from tasks.errors import TaskError
 
 NAME = "inferlane"
 
@@ -50,33 +45,9 @@ def provider(service: str) -> TracerProvider:
     return made
 
 
-class TracedPublisher(Publisher):
-    """A publisher whose calls are spans, and whose requests carry that span to the worker."""
-
-    def submit(self, submission: Submission, reply: str = "") -> Accepted:
-        """As :meth:`Publisher.submit`."""
-        with _publishing([submission]) as (carrying,):
-            return super().submit(carrying, reply)
-
-    def submit_many(self, items: Sequence[Submission]) -> list[Accepted | TaskError]:
-        """As :meth:`Publisher.submit_many`."""
-        with _publishing(items) as carrying:
-            return super().submit_many(carrying)
-
-    def submit_all(self, items: Sequence[Submission]) -> list[str]:
-        """As :meth:`Publisher.submit_all`."""
-        with _publishing(items) as carrying:
-            return super().submit_all(carrying)
-
-
-def traced_gateway(settings: Settings) -> Gateway:
-    """A gateway with a traced publisher."""
-    return Gateway(settings, TracedPublisher)
-
-
 @contextmanager
-def _publishing(items: Sequence[Submission]) -> Iterator[list[Submission]]:
-    """A span around the publishing of requests; yields them with its ``traceparent``."""
+def publishing(items: Sequence[Submission]) -> Iterator[list[Submission]]:
+    """A span around the publishing of requests; yields them with its ``traceparent``, which the worker's spans join."""
     about: dict[str, str | int] = {
         "messaging.system": "redis",
         "messaging.operation.type": "send",
@@ -87,3 +58,8 @@ def _publishing(items: Sequence[Submission]) -> Iterator[list[Submission]]:
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
         yield [replace(item, traceparent=carrier["traceparent"]) for item in items]
+
+
+def traced_gateway(settings: Settings) -> Gateway:
+    """A gateway whose publishing is traced."""
+    return Gateway(settings, publishing)

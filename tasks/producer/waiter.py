@@ -27,54 +27,54 @@ class Waiter:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Occupy a place to wait in.
+        """Occupy one of the places, unless this thread has one.
 
         Raises:
             TooManyWaiters: all are occupied.
         """
+        if getattr(self._thread, "placed", False):
+            yield
+            return
         if not self._places.acquire(blocking=False):
             raise TooManyWaiters("MAX_WAITERS callers wait in this process already")
+        self._thread.placed = True
         try:
             yield
         finally:
+            self._thread.placed = False
             self._places.release()
 
+    @property
     def replies(self) -> str:
         """The reply list of this thread."""
         if not hasattr(self._thread, "replies"):
             self._thread.replies = self._records.keys.reply(f"{os.getpid()}-{uuid4().hex[:12]}")
         return str(self._thread.replies)
 
-    def wait(self, request_id: str, timeout: float) -> Request:
+    def wait(self, request_id: str, timeout: float, *, watched: bool = False) -> Request:
         """Block until the request has ended or ``timeout`` seconds are over; the record as it is then.
-
-        Raises:
-            TooManyWaiters, UnknownRequest, PurgedRequest, Unavailable
-        """
-        with self.place():
-            return self.wait_in_place(request_id, timeout)
-
-    def wait_in_place(self, request_id: str, timeout: float, *, watched: bool = False) -> Request:
-        """As :meth:`wait`, in a place that the caller occupies.
-
-        Notifications of requests that this thread waited for before may still arrive; they are skipped.
 
         Args:
             request_id: the request.
             timeout: seconds.
-            watched: whether the request already notifies this thread's reply list, with its record.
+            watched: whether the request notifies this thread already, with its record.
+
+        Raises:
+            TooManyWaiters, UnknownRequest, PurgedRequest, Unavailable
         """
         ends = time.monotonic() + timeout
-        if not watched and timeout > 0:
-            state = self._records.watch(request_id, self.replies() + "+")
-            watched = state is not None and not state.terminal
-        while watched and (left := ends - time.monotonic()) > 0:
-            ended = self._records.read_replies(self.replies(), min(left, RECHECK))
-            if record := ended.get(request_id):
-                return record
-            if (request_id in ended or not ended) and (request := self._records.get(request_id)).state.terminal:
-                return request
-        return self._records.get(request_id)
+        with self.place():
+            if not watched and timeout > 0:
+                state = self._records.watch(request_id, self.replies + "+")
+                watched = state is not None and not state.terminal
+            while watched and (left := ends - time.monotonic()) > 0:
+                # Requests that this thread waited for before may notify it still: they are skipped.
+                ended = self._records.read_replies(self.replies, min(left, RECHECK))
+                if record := ended.get(request_id):
+                    return record
+                if (request_id in ended or not ended) and (request := self._records.get(request_id)).state.terminal:
+                    return request
+            return self._records.get(request_id)
 
     def wait_many(self, ids: Sequence[str], timeout: float) -> None:
         """Block until all of these have ended or ``timeout`` seconds are over; unknown ones count as ended.
@@ -82,17 +82,13 @@ class Waiter:
         Raises:
             TooManyWaiters, Unavailable
         """
-        with self.place():
-            self.wait_many_in_place(ids, timeout)
-
-    def wait_many_in_place(self, ids: Sequence[str], timeout: float) -> None:
-        """As :meth:`wait_many`, in a place that the caller occupies."""
         ends = time.monotonic() + timeout
-        open_ids = self._records.watch_many(ids, self.replies())
-        while open_ids and (left := ends - time.monotonic()) > 0:
-            ended = self._records.read_replies(self.replies(), min(left, RECHECK), most=len(open_ids))
-            open_ids -= ended.keys()
-            if not ended:
-                open_ids = {
-                    request.id for request in self._records.briefs(list(open_ids)) if not request.state.terminal
-                }
+        with self.place():
+            waiting = self._records.watch_many(ids, self.replies)
+            while waiting and (left := ends - time.monotonic()) > 0:
+                ended = self._records.read_replies(self.replies, min(left, RECHECK), most=len(waiting))
+                waiting -= ended.keys()
+                if not ended:
+                    waiting = {
+                        request.id for request in self._records.briefs(list(waiting)) if not request.state.terminal
+                    }

@@ -13,7 +13,7 @@ from tasks.errors import IdempotencyConflict, LaneFull, TaskError, TooManyWaiter
 from tasks.inspect.monitor import Monitor
 from tasks.producer.admission import Admitted
 from tasks.producer.gateway import Accepted, Gateway, Submission
-from tasks.producer.publisher import Answer, Publisher
+from tasks.producer.publisher import Answer
 from tasks.protocol.keys import Keys
 from tasks.protocol.requests import State
 from tests.support.stack import Stack
@@ -73,18 +73,19 @@ def test_all_are_accepted_or_none(stack: Stack, monitor: Monitor, chunk: int) ->
 
 
 def test_what_was_accepted_before_others_took_the_room_is_canceled(
-    stack: Stack, small: Gateway, monitor: Monitor
+    stack: Stack, small: Gateway, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Late(Publisher):
-        """Another caller comes between its question and its images."""
+    """Another caller comes between its question and its images."""
+    with closing(Gateway(stack.settings(MAX_QUEUE=20, BATCH_CHUNK=1))) as gateway:
+        run = gateway.publisher._run_accept
 
-        def _send(self, entries: Sequence[Admitted], reply: str = "") -> list[Answer]:
-            if not small.records.client.exists("come"):
+        def late(entries: Sequence[Admitted], reply: str = "", *, ask: bool = False) -> list[Answer]:
+            if not ask and not small.records.client.exists("come"):
                 small.records.client.set("come", 1)
                 fill(small, "high", "high")
-            return super()._send(entries, reply)
+            return run(entries, reply, ask=ask)
 
-    with closing(Gateway(stack.settings(MAX_QUEUE=20, BATCH_CHUNK=1), Late)) as gateway:
+        monkeypatch.setattr(gateway.publisher, "_run_accept", late)
         small.submit_many([photo() for _ in range(12)])
         with pytest.raises(LaneFull):
             gateway.submit_all_and_wait([photo() for _ in range(4)], 0)
@@ -94,7 +95,8 @@ def test_what_was_accepted_before_others_took_the_room_is_canceled(
 
 
 def test_without_a_place_to_wait_nothing_is_accepted(stack: Stack, monitor: Monitor) -> None:
-    with closing(Gateway(stack.settings(MAX_WAITERS=1))) as gateway, gateway.waiter.place():
+    with closing(Gateway(stack.settings(MAX_WAITERS=1))) as gateway:
+        gateway.waiter._places.acquire()
         for count in (1, 3):
             with pytest.raises(TooManyWaiters):
                 gateway.submit_all_and_wait([photo() for _ in range(count)], 0)
