@@ -44,7 +44,7 @@ class Plan:
 
     @property
     def credit(self) -> int:
-        """The requests that a worker has in hand at most, see :meth:`tasks.worker.ownership.Ownership.has_room`."""
+        """The most requests a worker holds, see :meth:`tasks.worker.ownership.Ownership.has_room`."""
         return min(self.concurrency, 2 * self.max_batch)
 
     @property

@@ -1,7 +1,7 @@
 """Export one network to an ONNX graph: a child process of :mod:`worker_models.graphs`, which reads its order as JSON.
 
 The graph takes uint8 pixels as the decoder leaves them and returns probabilities; layout change, scaling, mean and
-standard deviation and softmax are inside it, so a worker does no arithmetic of its own.
+standard deviation and softmax are inside it, so a worker does no other arithmetic.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ IMAGE_BODY = (
 )  # fmt: skip
 
 PREFER = header("Prefer", "`wait=n` waits up to n seconds for the end, `respond-async` does not wait (RFC 7240)")
-IF_NONE_MATCH = header("If-None-Match", "ETags the caller has")
-LAST_EVENT_ID = header("Last-Event-ID", "The last event the reader had")
+IF_NONE_MATCH = header("If-None-Match", "ETags of cached answers")
+LAST_EVENT_ID = header("Last-Event-ID", "Id of the last event received")
 LIMIT = {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
 
 ETAG = {"ETag": "Strong"}

@@ -12,11 +12,11 @@ from api.views.shapes import Shape, array, integer, nullable, number, string
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
 
 _NAME = {"minLength": 1, "maxLength": 200}
-_CUSTOM_ID = {"custom_id": string("Your own name for it, given back", **_NAME)}
+_CUSTOM_ID = {"custom_id": string("Your own name for it, echoed", **_NAME)}
 _PARAMETERS: dict[str, Shape] = {
     "model_type": string("A model of /models, or any", default="any", **_NAME),
     "priority": {"enum": ["high", "normal", "low"], "default": "normal"},
-    "top_k": integer("How many classes", minimum=1, maximum=intake.MAX_TOP_K, default=5),
+    "top_k": integer("Number of classes", minimum=1, maximum=intake.MAX_TOP_K, default=5),
     "deadline": number(
         "Seconds from now after which the answer is not wanted", exclusiveMinimum=0, maximum=intake.MAX_DEADLINE
     ),

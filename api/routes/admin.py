@@ -25,7 +25,7 @@ from tasks.control.orders import Controls
 from tasks.inspect.monitor import Monitor
 from tasks.worker.chaos import MODES
 
-blueprint = Operations("administration", __name__, description="Orders of an operator")
+blueprint = Operations("administration", __name__, description="Orders of operators")
 MAX_SECONDS = 3600.0
 
 _LANE = ("unknown_lane", *declared.REDIS)

@@ -16,7 +16,7 @@ from api.views.resources import reply, request_resource
 from tasks.control.dead_letters import DeadLetters
 from tasks.errors import UnknownRequest
 
-blueprint = Operations("dead letters", __name__, description="Requests that were given up")
+blueprint = Operations("dead letters", __name__, description="Requests that were given up, kept for a requeue")
 ONE = ("unknown_dead_letter", *declared.REDIS)
 
 

@@ -14,7 +14,7 @@ from api.input.images import media_type
 from api.services import service
 from tasks.producer.gateway import Gateway
 
-blueprint = Operations("images", __name__, description="The photo of a request")
+blueprint = Operations("images", __name__, description="The image of a request")
 #: Untrusted content: a browser may show it as a picture or not at all.
 HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -11,7 +11,7 @@ from api.views.resources import reply
 from api.views.system import model_rows
 from tasks.inspect.monitor import Monitor
 
-blueprint = Operations("models", __name__, description="Which models there are")
+blueprint = Operations("models", __name__, description="Available models")
 
 
 @blueprint.operation(

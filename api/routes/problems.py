@@ -8,7 +8,7 @@ from api.http.openapi import Answer, Operations
 from api.http.problems import PROBLEM_TYPES, Problem
 from api.views.resources import reply
 
-blueprint = Operations("problems", __name__, description="What the types of problem documents mean")
+blueprint = Operations("problems", __name__, description="Explanations of problem types")
 
 
 @blueprint.operation(

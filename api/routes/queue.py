@@ -16,7 +16,7 @@ from api.views.system import stats, totals, uptime, worker_row
 from tasks.inspect.monitor import Monitor
 from tasks.lanes import PRIORITIES
 
-blueprint = Operations("operations", __name__, description="Workers, lanes and numbers")
+blueprint = Operations("operations", __name__, description="Workers, lanes and metrics")
 
 EXPOSITIONS = (
     (200, Answer("Prometheus exposition", {"type": "string"}, media_type="text/plain")),

@@ -140,7 +140,7 @@ def get_model(model: str, version: str | None = None) -> Response:
 @blueprint.operation("GET", "/v2/models/<model>/ready", *READINESS, problems=UNKNOWN, operation_id="v2ModelReady")
 @blueprint.operation(
     "GET", "/v2/models/<model>/versions/<version>/ready", *READINESS,
-    problems=UNKNOWN, operation_id="v2ModelVersionReady", summary="Tell whether a worker serves a version of a model.",
+    problems=UNKNOWN, operation_id="v2ModelVersionReady", summary="Check whether a worker serves a version of a model.",
 )  # fmt: skip
 def get_model_ready(model: str, version: str | None = None) -> Response:
     """Check whether a worker serves a model."""

@@ -1,7 +1,7 @@
 """Twice as much as it can answer, for minutes: what each priority waits, what is answered, what is refused.
 
 Requests are sent at their times whatever becomes of the earlier ones (an open loop), and a delay counts from the time a
-request was to be sent. High ones wait for their answers as a person would; normal and low ones are handed in and timed
+request was to be sent. High ones wait for their answers as a person would; normal and low ones are submitted and timed
 by their records. The lanes hold ten seconds of work, so that they fill and refusals begin soon.
 """
 

@@ -1,4 +1,4 @@
-"""The scene in which a worker is killed with requests in hand, and other workers answer them."""
+"""The scene in which a worker is killed while it holds requests, and other workers answer them."""
 
 from __future__ import annotations
 
