@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dashboard.formatting import count, epoch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 Row = dict[str, Any]
 #: Seconds for which a worker that is gone is shown.
@@ -19,7 +19,6 @@ SHOWN = 600.0
 MINUTE = 60
 #: Event of a worker -> its sign in the charts and its level.
 SIGNS: Mapping[str, tuple[str, str]] = {"joined": ("+", "ok"), "left": ("\u2212", "none"), "lost": ("✕", "bad")}
-ORDER = ("!", "warn")
 LEVELS = ("none", "ok", "warn", "bad")
 
 
@@ -57,13 +56,13 @@ def text_of(event: Mapping[str, Any]) -> str:
 
 
 def activity(snapshot: Mapping[str, Any]) -> list[Row]:
-    """Orders of operators and events of workers as one log, newest first."""
-    orders = [{"at": epoch(line["at"]), "what": line["what"], "who": line["who"]} for line in snapshot["activity"]]
-    events = [
-        {"at": epoch(event["at"]), "what": f"worker {event['worker']} ({event['model']}) {text_of(event)}", "who": ""}
-        for event in snapshot["fleet_events"]
-    ]
-    return sorted([*orders, *events], key=lambda line: -(line["at"] or 0.0))
+    """Orders of operators and events of workers as one log, newest first, each with the sign and level of its mark."""
+    lines = [{**line, "at": epoch(line["at"]) or 0.0, "sign": "!", "level": "warn"} for line in snapshot["activity"]]
+    for event in snapshot["fleet_events"]:
+        sign, level = SIGNS[event["event"]]
+        what = f"worker {event['worker']} ({event['model']}) {text_of(event)}"
+        lines.append({"at": epoch(event["at"]) or 0.0, "what": what, "who": "", "sign": sign, "level": level})
+    return sorted(lines, key=lambda line: -line["at"])
 
 
 def marks(snapshot: Mapping[str, Any], history: Sequence[Mapping[str, Any]], step: int = 1) -> list[Row]:
@@ -72,20 +71,13 @@ def marks(snapshot: Mapping[str, Any], history: Sequence[Mapping[str, Any]], ste
     ``label`` has a sign per kind of event, ``level`` is that of the worst.
     """
     span = MINUTE * step
-    marked: dict[int, list[tuple[str, str, str]]] = {row["at"]: [] for row in history}
-    for at, sign, level, text in _occurrences(snapshot):
-        marked.get(int(at // span) * span, []).append((sign, level, text))
-    return [_mark(at, found) for at, found in marked.items() if found]
+    marked: dict[int, list[Row]] = {row["at"]: [] for row in history}
+    for line in reversed(activity(snapshot)):
+        marked.get(int(line["at"] // span) * span, []).append(line)
+    return [_mark(at, lines) for at, lines in marked.items() if lines]
 
 
-def _occurrences(snapshot: Mapping[str, Any]) -> Iterator[tuple[float, str, str, str]]:
-    for event in reversed(snapshot["fleet_events"]):
-        yield epoch(event["at"]) or 0.0, *SIGNS[event["event"]], f"{event['worker']} {text_of(event)}"
-    for line in reversed(snapshot["activity"]):
-        yield epoch(line["at"]) or 0.0, *ORDER, line["what"]
-
-
-def _mark(at: int, found: Sequence[tuple[str, str, str]]) -> Row:
-    signs, levels, texts = zip(*found, strict=True)
-    label = "".join(dict.fromkeys(signs))
-    return {"at": at, "label": label, "level": max(levels, key=LEVELS.index), "text": "; ".join(texts)}
+def _mark(at: int, lines: Sequence[Row]) -> Row:
+    signs = dict.fromkeys(line["sign"] for line in lines)
+    level = max((line["level"] for line in lines), key=LEVELS.index)
+    return {"at": at, "label": "".join(signs), "level": level, "text": "; ".join(line["what"] for line in lines)}

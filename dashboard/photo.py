@@ -1,17 +1,11 @@
-"""The photo that ships with the dashboard, and as many different copies of it as a load test needs."""
+"""The photo that ships with the dashboard, and different copies of it for load tests and drills."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
+CAT = (Path(__file__).parent / "assets" / "cat.jpg").read_bytes()
 MEDIA_TYPE = "image/jpeg"
-
-
-@lru_cache(maxsize=1)
-def cat() -> bytes:
-    """The photo: a JPEG."""
-    return (Path(__file__).parent / "assets" / "cat.jpg").read_bytes()
 
 
 def copy(note: str) -> bytes:
@@ -22,4 +16,4 @@ def copy(note: str) -> bytes:
     """
     text = note.encode()
     segment = b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text
-    return cat()[:2] + segment + cat()[2:]
+    return CAT[:2] + segment + CAT[2:]

@@ -7,6 +7,7 @@ the session cookie goes to no other site's requests.
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,12 @@ from dashboard import actions, drill, loadtest, rows
 from dashboard.api_client import ApiClient, ApiError
 from dashboard.runs import Runs, whole_number
 from dashboard.sessions import COOKIE, LIFETIME, Sessions
-from dashboard.snapshots import SnapshotCaches
+from dashboard.snapshots import SnapshotCache, snapshot_caches
 from dashboard.view import WINDOWS, charts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
 
     from common.settings import Settings
@@ -36,7 +39,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 HARMLESS = frozenset({"ui.login", "ui.logout"})
 #: Bytes of an order; those of the page have a few hundred.
 MAX_ORDER = 64 * 1024
-LONGEST_KEY = 512
+KEY = re.compile("[ -~]{1,512}")
 #: The query of a listing, and of a request to classify.
 FILTERS = ("status", "model_type", "model", "worker", "request_id", "since", "until", "limit", "cursor")
 OPTIONS = ("model_type", "priority", "top_k")
@@ -48,7 +51,7 @@ class Backend:
     """What the routes of one dashboard share."""
 
     api: ApiClient
-    snapshots: SnapshotCaches
+    snapshots: Callable[[str], SnapshotCache]
     sessions: Sessions
     load_tests: Runs
     drills: Runs
@@ -59,7 +62,7 @@ def backend_for(settings: Settings, api: ApiClient | None = None) -> Backend:
     """The backend of the API that the settings name."""
     api = api or ApiClient(settings.base_url)
     # A heartbeat is late when three in a row are missing, like the lease.
-    snapshots = SnapshotCaches(api, late_after=3 * settings.lease_renew)
+    snapshots = snapshot_caches(api, late_after=3 * settings.lease_renew)
     runs = Runs("load test", kept=5), Runs("drill", kept=1)
     return Backend(api, snapshots, Sessions(), *runs, settings.dashboard_read_only)
 
@@ -153,7 +156,7 @@ def snapshot() -> Response:
     drills = backend.drills.documents()
     runs = {"load": backend.load_tests.documents(), "drill": drills[0] if drills else None}
     session = {"logged_in": bool(key), "read_only": backend.read_only}
-    return jsonify({**backend.snapshots.of(key).document(), "runs": runs, **session})
+    return jsonify({**backend.snapshots(key).document(), "runs": runs, **session})
 
 
 @blueprint.get("/charts")
@@ -250,8 +253,7 @@ def start_drill() -> Response:
 def login() -> tuple[Response, int] | Response:
     """Keep an API key for this browser, if the API accepts it."""
     key = _order().get("key")
-    key = key.strip() if isinstance(key, str) else ""
-    if not 1 <= len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable():
+    if not isinstance(key, str) or not KEY.fullmatch(key := key.strip()):
         return _error("Give the API key.", 422)
     _backend().api.with_key(key).call("GET", "/ops/snapshot")
     token = _backend().sessions.open(key)

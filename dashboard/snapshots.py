@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dashboard.api_client import ApiClient, ApiError
@@ -65,20 +65,6 @@ class SnapshotCache:
         self._fetched_at = self._clock()
 
 
-class SnapshotCaches:
-    """A cache per API key; the least recently used one makes room."""
-
-    def __init__(self, api: ApiClient, late_after: float) -> None:
-        self._api, self._late_after = api, late_after
-        self._lock = threading.Lock()
-        self._caches: OrderedDict[str, SnapshotCache] = OrderedDict()
-
-    def of(self, key: str) -> SnapshotCache:
-        """The cache of this key."""
-        with self._lock:
-            if key not in self._caches:
-                self._caches[key] = SnapshotCache(self._api.with_key(key), self._late_after)
-            self._caches.move_to_end(key)
-            while len(self._caches) > KEYS:
-                self._caches.popitem(last=False)
-            return self._caches[key]
+def snapshot_caches(api: ApiClient, late_after: float) -> Callable[[str], SnapshotCache]:
+    """Gives the cache of an API key; the least recently used one makes room."""
+    return lru_cache(KEYS)(lambda key: SnapshotCache(api.with_key(key), late_after))

@@ -53,7 +53,7 @@ def test_a_mark_stands_at_its_minute_and_shows_the_worst_of_it() -> None:
     )
     first, second = events.marks(body, body["history"])
     assert (first["at"], first["label"], first["level"]) == (START + 40 * 60, "+✕", "bad")
-    assert first["text"] == "b joined; a was lost with 2 requests; other workers took over"
+    assert first["text"] == "worker b (toy) joined; worker a (toy) was lost with 2 requests; other workers took over"
     assert (second["at"], second["level"]) == (START + 41 * 60, "none")
 
 

@@ -90,7 +90,7 @@ def test_a_stopped_run_sends_nothing_more_and_only_one_runs_at_a_time() -> None:
 def test_copies_of_the_photo_differ_in_bytes_and_not_in_pixels() -> None:
     first, second = photo.copy("one"), photo.copy("two")
     assert first != second
-    pixels = [np.asarray(Image.open(BytesIO(data))) for data in (photo.cat(), first, second)]
+    pixels = [np.asarray(Image.open(BytesIO(data))) for data in (photo.CAT, first, second)]
     assert np.array_equal(pixels[0], pixels[1])
     assert np.array_equal(pixels[1], pixels[2])
 

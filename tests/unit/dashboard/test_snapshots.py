@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from dashboard.api_client import ApiClient
-from dashboard.snapshots import FRESH, KEYS, SnapshotCache, SnapshotCaches
+from dashboard.snapshots import FRESH, KEYS, SnapshotCache, snapshot_caches
 from tests.unit.dashboard.samples import snapshot
 
 Answering = Callable[[httpx.Request], httpx.Response]
@@ -89,13 +89,13 @@ def test_the_last_good_view_stays_and_its_age_grows_while_the_api_is_down() -> N
 
 
 def test_keys_do_not_see_each_others_snapshots_and_old_ones_make_room() -> None:
-    caches = SnapshotCaches(api(problem(401, "unauthorized")), 1.5)
-    first = caches.of("a")
-    assert caches.of("a") is first
-    assert caches.of("b") is not first
+    caches = snapshot_caches(api(problem(401, "unauthorized")), 1.5)
+    first = caches("a")
+    assert caches("a") is first
+    assert caches("b") is not first
     for number in range(KEYS):
-        caches.of(str(number))
-    assert caches.of("a") is not first
+        caches(str(number))
+    assert caches("a") is not first
 
 
 def test_polling_leaves_nothing_behind() -> None:
