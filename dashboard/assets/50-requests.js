@@ -114,7 +114,7 @@
 
   function facts(request) {
     const pairs = [
-      ["Asked for", request.model_type], ["Answered by", request.model || "–"], ["Weights", request.weights || "–"],
+      ["Requested", request.model_type], ["Answered by", request.model || "–"], ["Weights", request.weights || "–"],
       ["Lane", request.lane], ["Worker", request.worker_id || "–"], ["Attempts", `${request.attempts}`],
       ...Object.entries(request.timings).map(([name, value]) => [`${name[0].toUpperCase()}${name.slice(1)}`, milliseconds(value)]),
       ["Trace", request.trace_id || "–"],

@@ -44,7 +44,7 @@
   }
 
   function results(runs) {
-    const heads = ["Run", "Requests", "Concurrent", "Models", "Answered", "Rate", "p50", "p95", "p99", "Errors"];
+    const heads = ["Run", "Requests", "Concurrency", "Models", "Answered", "Rate", "p50", "p95", "p99", "Errors"];
     const line = (run, place) => html("Tr", {}, [place ? `${place} earlier` : "newest", run.plan.requests, run.plan.concurrency,
       run.plan.models.join(", "), run.ok, `${run.rate}/s`, run.p50, run.p95, run.p99, run.done - run.ok]
       .map((value) => html("Td", {}, `${value ?? "–"}`)));

@@ -22,7 +22,9 @@ def panel(settings: Settings) -> Any:
     )  # fmt: skip
     return card(
         "Load test",
-        note("Sends the sample photo, each time in different bytes. Each user waits for an answer before the next."),
+        note(
+            "Sends the sample photo, each time in different bytes. Each user waits for an answer before sending the next."
+        ),
         _form(settings),
         html.Div(id="load-text", className="said", **aria(live="polite")),
         dmc.Progress(id="load-progress", value=0, mt="xs", **aria(label="Answered, percent")),
@@ -33,11 +35,10 @@ def panel(settings: Settings) -> Any:
 
 
 def _form(settings: Settings) -> Any:
-    most = f"(up to {MOST_CONCURRENT})"
     models = ["any", *settings.models]
     return line_up(
         whole_number("load-requests", f"Requests (up to {MOST_REQUESTS})", 100, MOST_REQUESTS, w=190),
-        whole_number("load-concurrency", f"Concurrent {most}", 8, MOST_CONCURRENT, w=170),
+        whole_number("load-concurrency", f"Concurrency (up to {MOST_CONCURRENT})", 8, MOST_CONCURRENT, w=180),
         dmc.MultiSelect(id="load-models", label="Models, in turn", data=models, value=["any"], w=260),
         choice("load-priority", "Priority", ["high", "normal", "low"], "normal", w=110),
         dmc.Button("Start", id="load-start", disabled=settings.dashboard_read_only),

@@ -31,7 +31,7 @@ COLUMNS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
     ("priority", "Priority", 100, {}),
     ("worker", "Worker", 170, {}),
     ("attempts", "Attempts", 100, NUMBER),
-    ("queue", "Waited, ms", 110, NUMBER),
+    ("queue", "Waited, ms", 120, NUMBER),
     ("infer", "Infer, ms", 110, NUMBER),
     ("total", "Total, ms", 110, NUMBER),
     ("id", "Id", 320, {}),
@@ -56,7 +56,7 @@ def _filters() -> Any:
         _filter("model", "Requested model", w=180),
         _filter("worker", "Worker", w=230, searchable=True),
         _filter("time", "Accepted", TIMES, "any time", w=150),
-        dmc.TextInput(id="find-id", label="Id begins with", placeholder="Enter opens it", w=290, debounce=400),
+        dmc.TextInput(id="find-id", label="Id begins with", placeholder="press Enter to open it", w=290, debounce=400),
         act("Open", "find-request", variant="default"),
         mb="sm",
     )
