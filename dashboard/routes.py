@@ -202,7 +202,7 @@ def image(request_id: str) -> Response:
 def requests() -> Response:
     """Rows for the grid, with the cursor of the next page."""
     body = _api().get("/inference", **_query(FILTERS))
-    return jsonify({"rows": rows.requests(body["requests"]), "next_cursor": body["next_cursor"]})
+    return jsonify({"rows": [rows.request_row(each) for each in body["requests"]], "next_cursor": body["next_cursor"]})
 
 
 @blueprint.get("/dead_letters")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dashboard.formatting import NOTHING, duration, epoch, milliseconds, rate, size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 Row = dict[str, Any]
 #: The sign beside each state of a request.
@@ -82,12 +82,8 @@ def _sides(pixels: Any) -> str:
     return f"{height} x {width} px"
 
 
-def requests(listed: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """One row per request, as the grid wants it; times are milliseconds."""
-    return [_request(request) for request in listed]
-
-
-def _request(request: Mapping[str, Any]) -> Row:
+def request_row(request: Mapping[str, Any]) -> Row:
+    """The row of a request in the grid; times are milliseconds."""
     best = request["predictions"][0] if request["predictions"] else None
     return {
         **_picked(request, "priority", "attempts"),

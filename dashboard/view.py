@@ -35,7 +35,7 @@ def view(snapshot: Mapping[str, Any], *, late_after: float) -> dict[str, Any]:
         "workers": rows.workers(snapshot, late_after),
         "models": rows.models(snapshot),
         "random": sorted({worker["model"] for worker in snapshot["workers"] if worker["weights"] == "random"}),
-        "requests": rows.requests(snapshot["requests"]),
+        "requests": [rows.request_row(each) for each in snapshot["requests"]],
         "paused": [
             {"lane": lane, "by": pause.get("by", "?"), "at": pause.get("at")}
             for lane, pause in sorted(snapshot["paused"].items())

@@ -22,9 +22,7 @@ def panel(settings: Settings) -> Any:
     )  # fmt: skip
     return card(
         "Load test",
-        note(
-            "Sends the sample photo, each time in different bytes. Each user waits for an answer before sending the next."
-        ),
+        note("Sends the sample photo in different bytes each time. A user waits for the answer before sending again."),
         _form(settings),
         html.Div(id="load-text", className="said", **aria(live="polite")),
         dmc.Progress(id="load-progress", value=0, mt="xs", **aria(label="Answered, percent")),

@@ -43,7 +43,7 @@ def test_lanes_of_models_without_workers_are_quiet_unless_something_waits_or_is_
 
 def test_a_failed_request_shows_its_error_where_an_answer_would_be() -> None:
     failed = request("failed", predictions=[], error={"code": "truncated_image", "message": "ends early"})
-    good, bad = rows.requests([request(), failed])
+    good, bad = rows.request_row(request()), rows.request_row(failed)
     assert (good["answer"], bad["answer"]) == ("tabby (62%)", "truncated_image")
     assert bad["shown"] == "✕ failed"
     assert good["queue"] == 4.2
