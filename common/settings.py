@@ -200,6 +200,7 @@ class Settings:
     failure_ttl: int = _setting(86_400, _integer(1))
     max_queue: int = _setting(10_000, _integer(1), alias="QUEUE_SIZE")
     max_queue_bytes: int = _setting(0, _integer(0))
+    max_queue_wait: float = _setting(600.0, _seconds_or_zero)
     metrics_window: float = _setting(300.0, _seconds)
     any_strategy: str = _setting(
         "least_loaded", _one_of("least_loaded", "round_robin", "random"), alias="LOAD_BALANCE_STRATEGY"

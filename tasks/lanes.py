@@ -26,6 +26,10 @@ ROOM = {"high": 0.9, "normal": 0.8, "low": 0.5}
 RESERVED = 0.05
 
 
+#: The share of MAX_QUEUE_WAIT, in its multiples, that a request of a priority may be expected to wait.
+PATIENCE = {"high": 1, "normal": 2, "low": 6}
+
+
 def room(priority: str, max_queue: int) -> tuple[int, int]:
     """A request is refused when so many are queued in the lanes of its model, and so many in its own lane."""
     return ceil(max_queue * ROOM[priority]), int(max_queue * RESERVED)

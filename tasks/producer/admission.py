@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from common.settings import Settings
-from tasks.errors import DeadlineHopeless, LaneFull, Unavailable, UnsupportedModel
-from tasks.lanes import ANY, PRIORITIES, STRATEGIES, lane, room
+from tasks.errors import DeadlineHopeless, LaneFull, Refused, Unavailable, UnsupportedModel
+from tasks.lanes import ANY, PATIENCE, PRIORITIES, STRATEGIES, lane, room
 from tasks.producer.live_workers import LiveWorkers
 from tasks.protocol.connections import translated
 from tasks.protocol.records import Records
@@ -64,20 +64,33 @@ class Admission:
         Raises:
             UnsupportedModel: nobody serves such a model.
             DeadlineHopeless: the expected wait exceeds the deadline.
+            LaneFull: it exceeds MAX_QUEUE_WAIT.
             Unavailable: Redis does not answer.
         """
         if submission.priority not in PRIORITIES:
             raise ValueError(f"priority must be one of {', '.join(PRIORITIES)}, not {submission.priority!r}")
         model = self._model_for(submission.model_type)
         wait = self._live_workers.load().expected_wait(model, submission.priority)
-        if submission.deadline is not None and wait is not None and wait > submission.deadline:
-            with translated():
-                self._client.hincrby(self._keys.counters, "refused")
-            raise DeadlineHopeless(
-                f"the expected wait is {wait:.1f} s, longer than the deadline of {submission.deadline:g} s"
-            ).after(wait - submission.deadline)
+        if wait is not None:
+            self._check_wait(wait, submission)
         request_id = submission.request_id or str(uuid7())
         return Admitted(request_id, lane(submission.priority, model), model, submission, wait)
+
+    def _check_wait(self, wait: float, submission: Submission) -> None:
+        most, deadline = self._settings.max_queue_wait * PATIENCE[submission.priority], submission.deadline
+        if deadline is not None and wait > deadline:
+            refusal: Refused = DeadlineHopeless(
+                f"the expected wait is {wait:.1f} s, longer than the deadline of {deadline:g} s"
+            ).after(wait - deadline)
+        elif most and wait > most:
+            refusal = LaneFull(
+                f"the expected wait is {wait:.0f} s, more than {most:g} s for {submission.priority} (MAX_QUEUE_WAIT)"
+            ).after(wait - most)
+        else:
+            return
+        with translated():
+            self._client.hincrby(self._keys.counters, "refused")
+        raise refusal
 
     def _model_for(self, model_type: str) -> str:
         live = self._live_workers.load().models

@@ -18,6 +18,7 @@ from tasks.errors import (
     DeadlineHopeless,
     Full,
     IdempotencyConflict,
+    LaneFull,
     PurgedRequest,
     TaskError,
     Unavailable,
@@ -111,7 +112,7 @@ class Publisher:
     def _admitted(self, submission: Submission) -> Admitted | TaskError:
         try:
             return self._admission.admit(submission)
-        except (UnsupportedModel, DeadlineHopeless) as error:
+        except (UnsupportedModel, DeadlineHopeless, LaneFull) as error:
             return error
 
     def submit_all(self, items: Sequence[Submission]) -> list[str]:

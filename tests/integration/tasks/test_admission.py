@@ -13,6 +13,7 @@ from tasks.errors import IdempotencyConflict, LaneFull, TaskError, TooManyWaiter
 from tasks.inspect.monitor import Monitor
 from tasks.producer.admission import Admitted
 from tasks.producer.gateway import Accepted, Gateway, Submission
+from tasks.producer.live_workers import LiveWorkers, QueueLoad
 from tasks.producer.publisher import Answer
 from tasks.protocol.keys import Keys
 from tasks.protocol.requests import State
@@ -129,3 +130,23 @@ def images_sent(client: redis.Redis) -> int:
 def waiting(client: redis.Redis, stack: Stack) -> str:
     """One that waits."""
     return str(client.zrange(Keys(stack.settings().key_prefix).recent, 0, 0)[0].decode())
+
+
+@pytest.mark.parametrize(("priority", "queued"), [("high", 4), ("normal", 8), ("low", 24)])
+def test_a_lane_has_a_limit_in_time_which_is_shorter_for_the_urgent(
+    priority: str, queued: int, stack: Stack, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seconds for high, at half a second a request, are four requests ahead."""
+    worker = {"model": "toy", "state": "busy", "service_seconds": 0.5}
+    load = QueueLoad([worker], {f"{priority}.toy": queued})
+    monkeypatch.setattr(LiveWorkers, "load", lambda _self: load)
+    with closing(Gateway(stack.settings(MODELS="toy", MAX_QUEUE_WAIT=2))) as gateway:
+        submission = Submission(image=b"ok", model_type="toy", priority=priority)
+        gateway.submit(submission)
+        load = QueueLoad([worker], {f"{priority}.toy": queued + 3})
+        with pytest.raises(LaneFull, match="MAX_QUEUE_WAIT") as refused:
+            gateway.submit(submission)
+        assert refused.value.retry_after == 1.5
+        assert [type(answer) for answer in gateway.submit_many([submission] * 2)] == [LaneFull] * 2
+    assert monitor.counters()["refused"] == 3
+    assert monitor.ledger()[f"{priority}.toy"]["accepted"] == 1
