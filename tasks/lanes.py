@@ -78,9 +78,9 @@ class WeightedOrder:
     """Which lane to look at first: weighted fair between priorities, alternating inside one.
 
     Stride scheduling (Waldspurger and Weihl, 1995): a priority's *pass* advances by ``1/weight`` each time it is
-    served, and the smallest pass goes first. With weights 6:3:1 and work everywhere, ten takes are six high, three
-    normal and one low. A priority found empty is moved up to the present: it saves up no turns. High saves up
-    :data:`SAVED` of them, so that while less of it comes than its share, it goes first whenever it comes.
+    served, and the smallest pass goes first. With weights 6:3:1 and no lane empty, ten takes are six high, three normal
+    and one low. A priority found empty is moved up to the present: it saves up no turns, except that high saves up
+    :data:`SAVED`, so it always goes first while it uses less than its share.
 
     Implements kombu's cycle protocol (``update``, ``consume``, ``rotate``); rank comes from the lane's name, because
     ``add_consumer`` appends lanes in any order.

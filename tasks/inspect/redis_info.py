@@ -98,7 +98,7 @@ def _ahead(client: Client) -> float:
 
 
 def _workers_ahead(client: Client, keys: Keys) -> dict[str, float]:
-    """A renewal sets a fresh time to live, so the rest of it tells when, by Redis's clock, the worker renewed."""
+    """Each worker's clock minus Redis's at its last renewal, whose time follows from what is left of the lease."""
     boots = [boot.decode() for boot in client.hkeys(keys.workers)]
     if not boots:
         return {}

@@ -1,9 +1,8 @@
 """OpenTelemetry, when ``OTEL_ENABLED`` asks for it: one trace from the HTTP request to the forward pass.
 
-Imported only then, so an installation without it neither needs the packages (the group ``otel``) nor pays for
-them. OpenTelemetry's instrumentation makes the spans of the HTTP request. It cannot see the publishing, because the
-accept script pushes the message itself and Celery's publish signals never fire: that span comes from here, a worker's
-spans from :mod:`tasks.worker.spans`. The trace context travels in the request's record.
+Imported only then: it needs the packages of the group ``otel``. OpenTelemetry itself traces the HTTP request.
+The accept script publishes the message, so Celery's signals never fire: that span is made here, a worker's spans in
+:mod:`tasks.worker.spans`. The trace context travels in the request's record.
 """
 
 from __future__ import annotations
@@ -34,11 +33,7 @@ NAME = "inferlane"
 
 @cache
 def provider(service: str) -> TracerProvider:
-    """The spans of this process go out from here, by OTLP over HTTP; the ``OTEL_*`` variables say where and how.
-
-    Args:
-        service: the service's name, unless ``OTEL_SERVICE_NAME`` gives it another.
-    """
+    """Exports the spans of ``service`` by OTLP over HTTP, as the ``OTEL_*`` variables say."""
     name = os.environ.get("OTEL_SERVICE_NAME") or f"{NAME}-{service}"
     made = TracerProvider(resource=Resource.create({"service.name": name, "service.namespace": NAME}))
     made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

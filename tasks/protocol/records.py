@@ -61,7 +61,7 @@ class Records:
         return found[0]
 
     def _missing(self, request_id: str) -> TaskError:
-        """Whether an id without a record was given out: a UUID of version 7 tells its age, another leaves a mark."""
+        """The error for an id without a record; the time in a UUIDv7, or a mark, shows that it was given out."""
         try:
             parsed = UUID(request_id.partition(".")[0])  # an item's id is its batch's, a dot and a number
         except ValueError:
@@ -186,7 +186,7 @@ class Records:
         return self.commit_all(boot, [(attempt, outcome)])[0]
 
     def commit_all(self, boot: str, ends: Sequence[tuple[Attempt, Outcome]]) -> list[bool]:
-        """As :meth:`commit` for several, in one round trip; each is a step by itself."""
+        """As :meth:`commit` for several, in one round trip; each is atomic by itself."""
         calls = [
             (boot, attempt.id, attempt.number, str(outcome.state), outcome.result, self._ttls, f"{outcome.decode:.6f}",
              f"{outcome.infer:.6f}", int(outcome.dead_letter), outcome.batch, attempt.model, outcome.more)
