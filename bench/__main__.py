@@ -19,7 +19,7 @@ from bench.budget import Budget, say
 from bench.journal import Journal
 from bench.markdown import verdicts
 from bench.parts.catalog import PARTS
-from bench.parts.part import Context, Part
+from bench.parts.part import BenchPart, PartContext
 from bench.trees import end_on_sigterm
 
 
@@ -48,13 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _measure(part: Part, options: argparse.Namespace, seconds: float) -> None:
+def _measure(part: BenchPart, options: argparse.Namespace, seconds: float) -> None:
     stem, at = part.stem(options.model), facts.facts("bench")
     journal = Journal(
         facts.JOURNALS / f"{stem}.jsonl", resume=options.resume, stamp=f"{facts.commit()} {options.seconds}"
     )
     with tempfile.TemporaryDirectory(prefix="b") as folder:
-        found = part.measure(Context(options, Budget(seconds), journal, Path(folder)))
+        found = part.measure(PartContext(options, Budget(seconds), journal, Path(folder)))
     result = at | found | {"records": list(journal)}
     result["verdicts"] = [verdict.to_json() for verdict in part.judge(result)]
     (options.results / f"{stem}.json").write_text(json.dumps(result, indent=1) + "\n")

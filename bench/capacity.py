@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.queueing import Outcome, Plan, Simulation, percentile
+from bench.queueing import QueuePlan, QueueRun, Simulation, percentile
 from tasks.lanes import ORDERS, PRIORITIES
 
 HEAD = f"{'workers':>7}  {'busy':>5}  {'batch':>5}  {'priority':8}  {'share':>5}  {'p50':>8}  {'p95':>8}  {'p99':>8}"
@@ -55,7 +55,7 @@ def _shares(text: str) -> tuple[float, ...]:
     return tuple(share / sum(shares) for share in shares)
 
 
-def try_both(plan: Plan) -> Iterator[str]:
+def try_both(plan: QueuePlan) -> Iterator[str]:
     """The table's lines for what was measured, and for the simulation of the same arrivals."""
     from bench.trial import run
 
@@ -67,12 +67,12 @@ def try_both(plan: Plan) -> Iterator[str]:
     yield from rows(Simulation(plan, [(call.arrived, call.priority) for call in measured.calls]).run())
 
 
-def rows(done: Outcome) -> Iterator[str]:
+def rows(done: QueueRun) -> Iterator[str]:
     """The table's lines for what came of one plan."""
     plan = done.plan
     for priority, share in zip(PRIORITIES, plan.mix, strict=True):
         if share:
-            totals = [call.total for call in done.settled(priority)]
+            totals = [call.total for call in done.after_warmup(priority)]
             marks = "  ".join(f"{_time(percentile(totals, at)):>8}" for at in (0.5, 0.95, 0.99))
             load = f"{plan.workers:7}  {plan.utilisation:5.0%}  {done.mean_batch:5.1f}"
             yield f"{load}  {priority:8}  {share:5.0%}  {marks}"
@@ -82,20 +82,20 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.0f} s"
 
 
-def enough(plan: Plan, target: float) -> bool:
+def enough(plan: QueuePlan, target: float) -> bool:
     """Whether 99 of 100 requests of every priority end within ``target`` seconds, in a system that keeps up."""
     if plan.utilisation >= 1:
         return False
     done = Simulation(plan).run()
     wanted = [priority for priority, share in zip(PRIORITIES, plan.mix, strict=True) if share]
-    return all(percentile([call.total for call in done.settled(name)], 0.99) <= target for name in wanted)
+    return all(percentile([call.total for call in done.after_warmup(name)], 0.99) <= target for name in wanted)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; 1 when no number of workers given meets ``--target``."""
     options = vars(parser().parse_args(arguments))
     numbers, target, real = options.pop("workers"), options.pop("target"), options.pop("real")
-    plans = [Plan(workers=number, **options) for number in numbers]
+    plans = [QueuePlan(workers=number, **options) for number in numbers]
     print(HEAD)
     for plan in plans:
         if plan.utilisation >= 1:

@@ -6,7 +6,7 @@ import time
 from queue import SimpleQueue
 from typing import Any
 
-from bench.runs import Run, closed_loop
+from bench.runs import MeasuredRun, closed_loop
 from common.settings import Settings
 from worker_models.batcher import Batcher, Slot
 from worker_models.model import batcher_shape, load_model
@@ -21,7 +21,7 @@ class Limit:
         self._batcher = Batcher(self._model.infer, *batcher_shape(self._model, settings))
         self.name, self.weights = self._model.name, self._model.weights
 
-    def run(self, photo: bytes, concurrency: int, seconds: float) -> Run:
+    def run(self, photo: bytes, concurrency: int, seconds: float) -> MeasuredRun:
         """Classify one photo again and again from ``concurrency`` threads."""
 
         def once() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench.targets import Verdict
+from bench.targets import TargetResult
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
@@ -14,7 +14,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
 
 
-def verdicts(found: Iterable[Verdict]) -> list[str]:
+def verdicts(found: Iterable[TargetResult]) -> list[str]:
     """Targets as a table."""
     return table(["target", "wanted", "measured", ""], (verdict.row for verdict in found))
 

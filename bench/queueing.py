@@ -21,7 +21,7 @@ from tasks.lanes import ORDERS, PRIORITIES, WeightedOrder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class QueuePlan:
     """What is simulated; times are seconds, ``rate`` is requests a second.
 
     A forward pass over ``b`` images takes ``base + service * b``, or that on average where ``scatter`` is exponential.
@@ -54,7 +54,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Call:
+class QueuedRequest:
     """One request on its way."""
 
     priority: str
@@ -79,20 +79,20 @@ class Worker:
 
     order: WeightedOrder
     held: int = 0
-    ready: deque[Call] = field(default_factory=deque)
+    ready: deque[QueuedRequest] = field(default_factory=deque)
     busy: bool = False
     listening: bool = False
 
 
-class Outcome:
-    """What came of a :class:`Plan`, simulated or real: all its calls, and the sizes of all forward passes."""
+class QueueRun:
+    """What came of a :class:`QueuePlan`, simulated or real: all its calls, and the sizes of all forward passes."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: QueuePlan) -> None:
         self.plan = plan
-        self.calls: list[Call] = []
+        self.calls: list[QueuedRequest] = []
         self.passes: list[int] = []
 
-    def settled(self, priority: str | None = None) -> list[Call]:
+    def after_warmup(self, priority: str | None = None) -> list[QueuedRequest]:
         """The requests after the first tenth, which found the system empty; of one priority, or of all."""
         late = self.calls[len(self.calls) // 10 :]
         return [call for call in late if priority in (None, call.priority)]
@@ -103,19 +103,19 @@ class Outcome:
         return fmean(self.passes)
 
 
-class Simulation(Outcome):
-    """One simulated run of a :class:`Plan`.
+class Simulation(QueueRun):
+    """One simulated run of a :class:`QueuePlan`.
 
     Requests arrive at random unless ``arrivals`` says when (seconds, in order) and with which priority.
     """
 
-    def __init__(self, plan: Plan, arrivals: Iterable[tuple[float, str]] | None = None) -> None:
+    def __init__(self, plan: QueuePlan, arrivals: Iterable[tuple[float, str]] | None = None) -> None:
         super().__init__(plan)
         self.now = 0.0
         self._chance = random.Random(plan.seed)  # noqa: S311 - the same numbers every time
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
-        self._lanes: dict[str, deque[Call]] = {priority: deque() for priority in PRIORITIES}
+        self._lanes: dict[str, deque[QueuedRequest]] = {priority: deque() for priority in PRIORITIES}
         self._workers = [Worker(ORDERS[plan.order](plan.weights)) for _ in range(plan.workers)]
         self._listening: deque[Worker] = deque()
         self._arrivals = iter(arrivals) if arrivals is not None else self._random()
@@ -147,7 +147,7 @@ class Simulation(Outcome):
             self._at(at - self.now, lambda: self._arrive(priority))
 
     def _arrive(self, priority: str) -> None:
-        call = Call(priority, self.now)
+        call = QueuedRequest(priority, self.now)
         self.calls.append(call)
         self._lanes[priority].append(call)
         if self._listening:
@@ -176,7 +176,7 @@ class Simulation(Outcome):
         urgent = [name for name in PRIORITIES[: PRIORITIES.index(lane)] if self._lanes[name]]
         return min([lane, *urgent], key=lambda name: self._lanes[name][0].arrived)
 
-    def _is_ready(self, worker: Worker, call: Call) -> None:
+    def _is_ready(self, worker: Worker, call: QueuedRequest) -> None:
         worker.ready.append(call)
         if not worker.busy:
             # After the other events of this moment: what is taken together is inferred together.
@@ -191,7 +191,7 @@ class Simulation(Outcome):
         lasts = (self.plan.base + self.plan.service * len(batch)) * self._scatter()
         self._at(lasts, lambda: self._end(worker, batch))
 
-    def _end(self, worker: Worker, batch: Sequence[Call]) -> None:
+    def _end(self, worker: Worker, batch: Sequence[QueuedRequest]) -> None:
         for call in batch:
             call.ended = self.now
         worker.held -= len(batch)

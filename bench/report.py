@@ -16,9 +16,9 @@ from typing import Any
 from bench.facts import RESULTS
 from bench.markdown import circumstances, verdicts
 from bench.parts.catalog import PARTS
-from bench.parts.part import Part
+from bench.parts.part import BenchPart
 from bench.peers import report as peers
-from bench.targets import Verdict
+from bench.targets import TargetResult
 from bench.trees import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -89,7 +89,7 @@ def _beside(report: dict[str, Any]) -> list[str]:
     return [head, "", *peers.summary(report), "", f"![shares of the limit]({stem}.svg)", ""]
 
 
-def judged(folder: Path) -> list[Verdict]:
+def judged(folder: Path) -> list[TargetResult]:
     """Every target the results in ``folder`` can decide."""
     found = [verdict for part, report, _ in _reports(folder) for verdict in part.judge(report)]
     return found + [verdict for report in _peer_reports(folder) for verdict in peers.judge(report)]
@@ -107,7 +107,7 @@ def replaced(page: str, block: str) -> str:
     return f"{before}{BEGIN}\n{block}{END}{rest.partition(END)[2]}"
 
 
-def _reports(folder: Path) -> Iterator[tuple[Part, dict[str, Any], str]]:
+def _reports(folder: Path) -> Iterator[tuple[BenchPart, dict[str, Any], str]]:
     for part in PARTS:
         for path in sorted(folder.glob(f"{part.name}-*.json" if part.per_model else f"{part.name}.json")):
             yield part, json.loads(path.read_text()), path.stem

@@ -15,7 +15,7 @@ Cpu = Callable[[], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Run:
+class MeasuredRun:
     """What was answered, in how long, at what cost, with which latencies (all times in seconds)."""
 
     answered: int
@@ -46,7 +46,7 @@ class Run:
 
 def closed_loop(
     once: Callable[[], int], concurrency: int, seconds: float, cpu: Cpu, *, warm: float | None = None
-) -> Run:
+) -> MeasuredRun:
     """Call ``once``, which returns how many answers it got, from ``concurrency`` threads for ``seconds``.
 
     Every caller finishes what it has begun, and the time runs until the last has: while a system has work it is not
@@ -58,7 +58,7 @@ def closed_loop(
         before, own, began = cpu(), time.process_time(), time.perf_counter()
         asked = _ask(threads, once, concurrency, seconds)
         elapsed, own, after = time.perf_counter() - began, time.process_time() - own, cpu()
-    return Run(
+    return MeasuredRun(
         answered=sum(count for count, _ in asked),
         seconds=elapsed,
         latencies=[latency for _, latency in asked],

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TargetResult:
     """One target, what was measured, and by how much it was missed."""
 
     target: str
@@ -51,14 +51,14 @@ class Verdict:
         return " " if self.unit else ""
 
 
-def at_least(target: str, bound: float, measured: float, unit: str = "") -> Verdict:
+def at_least(target: str, bound: float, measured: float, unit: str = "") -> TargetResult:
     """A target that is reached from ``bound`` upwards."""
-    return Verdict(target, bound, measured, at_least=True, unit=unit)
+    return TargetResult(target, bound, measured, at_least=True, unit=unit)
 
 
-def at_most(target: str, bound: float, measured: float, unit: str = "") -> Verdict:
+def at_most(target: str, bound: float, measured: float, unit: str = "") -> TargetResult:
     """A target that is reached up to ``bound``."""
-    return Verdict(target, bound, measured, at_least=False, unit=unit)
+    return TargetResult(target, bound, measured, at_least=False, unit=unit)
 
 
 def number(value: float) -> str:

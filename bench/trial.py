@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
-from bench.queueing import Call, Outcome, Plan
+from bench.queueing import QueuedRequest, QueuePlan, QueueRun
 from tasks.lanes import PRIORITIES
 from tasks.producer.gateway import Gateway, Submission
 from tests.support.oracle import all_ended
@@ -19,7 +19,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.stack import Stack
 
 
-def run(plan: Plan, folder: Path) -> Outcome:
+def run(plan: QueuePlan, folder: Path) -> QueueRun:
     """Send the plan's requests at random times to as many real workers; what came of it, by Redis's clock."""
     server = RedisServer(folder / "redis")
     try:
@@ -37,7 +37,7 @@ def run(plan: Plan, folder: Path) -> Outcome:
         server.stop()
 
 
-def _send(plan: Plan, gateway: Gateway) -> list[str]:
+def _send(plan: QueuePlan, gateway: Gateway) -> list[str]:
     """The ids of the requests, each sent at its time whatever became of those before."""
     chance = random.Random(plan.seed)  # noqa: S311 - the same numbers every time
     sent, due = [], time.monotonic()
@@ -49,8 +49,8 @@ def _send(plan: Plan, gateway: Gateway) -> list[str]:
     return sent
 
 
-def _read(plan: Plan, gateway: Gateway, sent: list[str]) -> Outcome:
-    done = Outcome(plan)
+def _read(plan: QueuePlan, gateway: Gateway, sent: list[str]) -> QueueRun:
+    done = QueueRun(plan)
     requests = all_ended(gateway, sent, timeout=120)
     first = requests[0].created_at
     told = Counter(request.timeline[-1]["batch"] for request in requests)
@@ -61,5 +61,5 @@ def _read(plan: Plan, gateway: Gateway, sent: list[str]) -> Outcome:
         assert request.completed_at is not None
         took = request.timings["infer"]
         arrived, ended = request.created_at - first, request.completed_at - first
-        done.calls.append(Call(request.priority, arrived, ended - took, ended))
+        done.calls.append(QueuedRequest(request.priority, arrived, ended - took, ended))
     return done

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dashboard import photo
 from dashboard.actions import path_segment, perform
 from dashboard.api_client import ApiClient, ApiError
-from dashboard.runs import Run
+from dashboard.runs import BackgroundRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +72,7 @@ class DrillResult:
         return f"{self.redelivered} redelivered, {self.lost} lost{waiting}"
 
 
-class Drill(Run):
+class Drill(BackgroundRun):
     """One drill.
 
     Args:

@@ -17,7 +17,7 @@ import httpx
 
 from dashboard import photo
 from dashboard.formatting import milliseconds
-from dashboard.runs import Run, whole_number
+from dashboard.runs import BackgroundRun, whole_number
 from inferlane import AsyncClient, traffic
 from inferlane.images import Upload
 from inferlane.retries import ONCE
@@ -78,7 +78,7 @@ def single_try_client(
     return AsyncClient(base_url, key or None, timeout=timeout, retries=ONCE, transport=transport)
 
 
-class LoadTest(Run):
+class LoadTest(BackgroundRun):
     """One load test; when it is stopped, it waits for the answers to what was sent."""
 
     def __init__(self, client: Callable[[], AsyncClient], plan: LoadPlan) -> None:

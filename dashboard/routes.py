@@ -19,7 +19,7 @@ from dashboard import actions, drill, loadtest, rows
 from dashboard.api_client import ApiClient, ApiError
 from dashboard.runs import Runs, whole_number
 from dashboard.sessions import COOKIE, LIFETIME, Sessions
-from dashboard.snapshots import SnapshotCache, snapshot_caches
+from dashboard.snapshots import ViewCache, view_caches
 from dashboard.view import WINDOWS, charts
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Backend:
     """What the routes of one dashboard share."""
 
     api: ApiClient
-    snapshots: Callable[[str], SnapshotCache]
+    snapshots: Callable[[str], ViewCache]
     sessions: Sessions
     load_tests: Runs
     drills: Runs
@@ -62,7 +62,7 @@ def backend_for(settings: Settings, api: ApiClient | None = None) -> Backend:
     """The backend of the API that the settings name."""
     api = api or ApiClient(settings.base_url)
     # A heartbeat is late when three in a row are missing, like the lease.
-    snapshots = snapshot_caches(api, late_after=3 * settings.lease_renew)
+    snapshots = view_caches(api, late_after=3 * settings.lease_renew)
     runs = Runs("load test", kept=5), Runs("drill", kept=1)
     return Backend(api, snapshots, Sessions(), *runs, settings.dashboard_read_only)
 

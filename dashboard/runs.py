@@ -15,7 +15,7 @@ class AlreadyRunning(ValueError):
     """A run of this kind has not ended."""
 
 
-class Run(ABC):
+class BackgroundRun(ABC):
     """One run; its thread starts with it."""
 
     def __init__(self) -> None:
@@ -51,9 +51,9 @@ class Runs:
     def __init__(self, kind: str, kept: int) -> None:
         self._kind = kind
         self._lock = threading.Lock()
-        self._runs: deque[Run] = deque(maxlen=kept)
+        self._runs: deque[BackgroundRun] = deque(maxlen=kept)
 
-    def start(self, make: Callable[[], Run]) -> None:
+    def start(self, make: Callable[[], BackgroundRun]) -> None:
         """Start the run that ``make`` returns.
 
         Raises:

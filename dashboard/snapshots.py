@@ -24,7 +24,7 @@ FRESH = 0.4
 KEYS = 16
 
 
-class SnapshotCache:
+class ViewCache:
     """The latest snapshot for one API key.
 
     Args:
@@ -65,6 +65,6 @@ class SnapshotCache:
         self._fetched_at = self._clock()
 
 
-def snapshot_caches(api: ApiClient, late_after: float) -> Callable[[str], SnapshotCache]:
+def view_caches(api: ApiClient, late_after: float) -> Callable[[str], ViewCache]:
     """Gives the cache of an API key; the least recently used one makes room."""
-    return lru_cache(KEYS)(lambda key: SnapshotCache(api.with_key(key), late_after))
+    return lru_cache(KEYS)(lambda key: ViewCache(api.with_key(key), late_after))

@@ -17,10 +17,10 @@ from bench.inferlane import Inferlane
 from bench.journal import Record
 from bench.limit import Limit
 from bench.markdown import table, weights_note
-from bench.parts.part import Context, Part, Report
-from bench.runs import Run, closed_loop
+from bench.parts.part import BenchPart, PartContext, Report
+from bench.runs import MeasuredRun, closed_loop
 from bench.statistics import Spread, spread
-from bench.targets import Verdict, at_least, at_most
+from bench.targets import TargetResult, at_least, at_most
 
 BATCH = 32
 BARE = {"mobilenet": [13.0]}
@@ -28,7 +28,7 @@ BARE = {"mobilenet": [13.0]}
 WAYS = ("single c=1", "single c=4", "single c=16", "single c=64", "submit and poll c=16", "batches of 32")
 
 
-def measure(context: Context) -> dict[str, Any]:
+def measure(context: PartContext) -> dict[str, Any]:
     """Rounds of every way of asking, each between two measurements of the limit."""
     options, photo = context.options, PHOTO.read_bytes()
     with Inferlane(context.folder, api_processes=options.api_processes, **weights(options)) as system:
@@ -50,14 +50,14 @@ def weights(options: argparse.Namespace) -> dict[str, object]:
     return {"ALLOW_RANDOM_WEIGHTS": 1, "WEIGHTS_TIMEOUT": 1, "WEIGHTS_DIR": options.weights}
 
 
-def _round(context: Context, number: int, system: Inferlane, limit: Limit, asked: Asked) -> None:
+def _round(context: PartContext, number: int, system: Inferlane, limit: Limit, asked: Asked) -> None:
     for way in WAYS:
         run = partial(_between, context, way, system, limit, asked)
         record = context.journal.measure(run, way=way, round=number)
         say(f"round {number + 1} {way}: {record['rate']:.1f}/s, {record['share']:.2f} of the limit")
 
 
-def _between(context: Context, way: str, system: Inferlane, limit: Limit, asked: Asked) -> Record:
+def _between(context: PartContext, way: str, system: Inferlane, limit: Limit, asked: Asked) -> Record:
     """One way of asking; the limit at the same concurrency for one caller, at 16 for all others."""
     callers, once = asked.ways()[way]
     beside = 1 if callers == 1 else 16
@@ -117,7 +117,7 @@ class Asked:
             raise RuntimeError(f"not the answer: {str(answer)[:300]}")
 
 
-def judge(report: Report) -> list[Verdict]:
+def judge(report: Report) -> list[TargetResult]:
     """Shares of the limit, added delay, added work, memory."""
     model, api, worker = report["model"], _largest(report, "api"), _largest(report, "worker")
     share = {way: _spread(report, way, "share").median for way in WAYS}
@@ -212,7 +212,7 @@ def _largest(report: Report, part: str) -> float:
     return float(max(process["rss_mib"] for process in report["memory"][part]))
 
 
-PART = Part(
+PART = BenchPart(
     name="end-to-end",
     title="End to end",
     share=0.4,
@@ -223,4 +223,4 @@ PART = Part(
     draw=draw,
 )
 
-__all__ = ["PART", "Asked", "Run", "judge", "measure", "render"]
+__all__ = ["PART", "Asked", "MeasuredRun", "judge", "measure", "render"]

@@ -20,8 +20,8 @@ from bench.inferlane import Inferlane
 from bench.journal import Record
 from bench.markdown import table
 from bench.parts.overhead import small_photo
-from bench.parts.part import Context, Part, Report
-from bench.targets import Verdict, at_most, number
+from bench.parts.part import BenchPart, PartContext, Report
+from bench.targets import TargetResult, at_most, number
 from tasks.lanes import lanes_of
 from tasks.producer.gateway import Gateway, Submission
 from tasks.protocol import connections, scripts
@@ -35,7 +35,7 @@ LENGTHS = (100, 1_000, 10_000, 100_000)
 ROUTES = ("/health", "/queue/status", "/workers/status", "/metrics", "/metrics/prometheus")
 
 
-def measure(context: Context) -> dict[str, Any]:
+def measure(context: PartContext) -> dict[str, Any]:
     """Grow one system to each length and time it beside the other."""
     photo = small_photo()
     with (
@@ -166,7 +166,7 @@ def _timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def judge(report: Report) -> list[Verdict]:
+def judge(report: Report) -> list[TargetResult]:
     """Ratios at the longest queue, and what a request takes beside its image."""
     records = sorted(report["records"], key=lambda record: record["length"])
     if not records:
@@ -217,7 +217,7 @@ def draw(report: Report, target: Path) -> None:
     charts.curves(target, "What a long queue costs", names, series, logarithmic=True)
 
 
-PART = Part(
+PART = BenchPart(
     name="growth",
     title="A long queue",
     share=0.2,

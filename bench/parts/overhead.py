@@ -21,9 +21,9 @@ from bench.caller import Caller
 from bench.facts import PHOTO
 from bench.inferlane import Inferlane
 from bench.markdown import table
-from bench.parts.part import Context, Part, Report
+from bench.parts.part import BenchPart, PartContext, Report
 from bench.runs import closed_loop
-from bench.targets import Verdict, at_most
+from bench.targets import TargetResult, at_most
 from bench.trees import Tree, cpu_seconds
 from tests.support.redis_server import RedisServer
 
@@ -32,7 +32,7 @@ PHOTO_WAY, SMALL_WAY = "photo of 112 KB", "photo of 1 KB"
 POOLS = {"bare Celery, threads": ("threads", "16"), "bare Celery, prefork": ("prefork", "2")}
 
 
-def measure(context: Context) -> dict[str, Any]:
+def measure(context: PartContext) -> dict[str, Any]:
     """Rounds of a large photo, a small one, and bare Celery in two pools."""
     photos = {PHOTO_WAY: PHOTO.read_bytes(), SMALL_WAY: small_photo()}
     with (
@@ -50,7 +50,7 @@ def measure(context: Context) -> dict[str, Any]:
     return {"photo_small_bytes": len(photos[SMALL_WAY])}
 
 
-def _keep(context: Context, number: int, way: str, run: Callable[[], Any]) -> None:
+def _keep(context: PartContext, number: int, way: str, run: Callable[[], Any]) -> None:
     record = context.journal.measure(lambda: run().to_json(), way=way, round=number)
     cost = ", ".join(f"{name} {value:.2f}" for name, value in record["core_ms"].items())
     say(f"round {number + 1} {way}: {record['rate']:.0f}/s, core-ms {cost}")
@@ -108,7 +108,7 @@ def small_photo() -> bytes:
     return buffer.getvalue()
 
 
-def judge(report: Report) -> list[Verdict]:
+def judge(report: Report) -> list[TargetResult]:
     """The worker's share."""
     cost = _median(report, PHOTO_WAY)
     return [at_most("no-op model: worker, per request", 1.3, cost["worker"], "core-ms")] if cost else []
@@ -144,7 +144,7 @@ def _median(report: Report, way: str) -> dict[str, float]:
     return {name: float(median(r["core_ms"][name] for r in records)) for name in names}
 
 
-PART = Part(
+PART = BenchPart(
     name="overhead",
     title="What the queue costs",
     share=0.14,

@@ -17,18 +17,18 @@ from bench.facts import PHOTO
 from bench.inferlane import Inferlane
 from bench.markdown import table, weights_note
 from bench.parts.end_to_end import Asked, weights
-from bench.parts.part import Context, Part, Report
+from bench.parts.part import BenchPart, PartContext, Report
 from bench.parts.storm import MIX, PHOTO_HEADERS, WINDOWS, Storm
 from bench.runs import closed_loop
 from bench.statistics import percentile
-from bench.targets import Verdict, at_least, at_most
+from bench.targets import TargetResult, at_least, at_most
 from tasks.lanes import PRIORITIES
 
 FACTOR = 2.0
 QUEUE_SECONDS = 10
 
 
-def measure(context: Context) -> dict[str, Any]:
+def measure(context: PartContext) -> dict[str, Any]:
     """Capacity, overload, capacity again."""
     options, photo = context.options, PHOTO.read_bytes()
     with Inferlane(context.folder, api_processes=options.api_processes, **weights(options)) as system:
@@ -68,7 +68,7 @@ def _capacity(report: Report) -> float:
     return sum(float(run["rate"]) for run in report["capacity"]) / len(report["capacity"])
 
 
-def judge(report: Report) -> list[Verdict]:
+def judge(report: Report) -> list[TargetResult]:
     """High is fast, low gets on, and the overload costs little of what is answered."""
     if not report["records"]:
         return []
@@ -113,7 +113,7 @@ def draw(report: Report, target: Path) -> None:
     charts.curves(target, f"{report['model']} at {FACTOR:g} times its capacity", names, series)
 
 
-PART = Part(
+PART = BenchPart(
     name="overload",
     title="Twice the capacity",
     share=0.14,

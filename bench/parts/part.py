@@ -10,13 +10,13 @@ from typing import Any
 
 from bench.budget import Budget
 from bench.journal import Journal
-from bench.targets import Verdict
+from bench.targets import TargetResult
 
 Report = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class PartContext:
     """What a part may use: the options, its time, its journal, a folder that is deleted afterwards."""
 
     options: argparse.Namespace
@@ -31,7 +31,7 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class BenchPart:
     """A part of the benchmark.
 
     Attributes:
@@ -49,8 +49,8 @@ class Part:
     title: str
     share: float
     per_model: bool
-    measure: Callable[[Context], dict[str, Any]]
-    judge: Callable[[Report], list[Verdict]]
+    measure: Callable[[PartContext], dict[str, Any]]
+    judge: Callable[[Report], list[TargetResult]]
     render: Callable[[Report], list[str]]
     draw: Callable[[Report, Path], None] | None = None
 

@@ -14,9 +14,9 @@ from bench.inferlane import Inferlane
 from bench.journal import Record
 from bench.markdown import table
 from bench.parts.overhead import small_photo
-from bench.parts.part import Context, Part, Report
+from bench.parts.part import BenchPart, PartContext, Report
 from bench.statistics import Spread, spread
-from bench.targets import Verdict, at_least
+from bench.targets import TargetResult, at_least
 from tasks.producer.gateway import Gateway, Submission
 from tasks.protocol import connections
 from tasks.protocol.keys import Keys
@@ -29,7 +29,7 @@ SLEEP = 0.5
 """Seconds of one image; 64 workers then need about 130 images a second from everything around them."""
 
 
-def measure(context: Context) -> dict[str, Any]:
+def measure(context: PartContext) -> dict[str, Any]:
     """Add workers step by step and count what ends in a second."""
     steps = [step for step in STEPS if step <= context.options.workers]
     with Inferlane(context.folder, MODELS=MODEL, MAX_QUEUE=1_000_000, MAX_BATCH=1, WORKERS_ON_HOST=64) as system:
@@ -143,7 +143,7 @@ def ratios(report: Report) -> dict[int, Spread]:
     return {workers: spread(rate / one for rate in found) for workers, found in sorted(rates.items())}
 
 
-def judge(report: Report) -> list[Verdict]:
+def judge(report: Report) -> list[TargetResult]:
     """Two and sixteen workers."""
     found = ratios(report)
     wanted = {2: 1.9, 16: 14.0}
@@ -184,7 +184,7 @@ def draw(report: Report, target: Path) -> None:
     charts.curves(target, "Workers on sleeping work", names, curve, ideal=ideal)
 
 
-PART = Part(
+PART = BenchPart(
     name="workers",
     title="More workers",
     share=0.12,

@@ -26,7 +26,7 @@ from bench.peers import catalog, environment
 from bench.peers.ours import OurSystem, Running
 from bench.peers.report import write
 from bench.peers.system import RunningPeer, check
-from bench.runs import Run, closed_loop
+from bench.runs import MeasuredRun, closed_loop
 from bench.statistics import spread
 from bench.trees import end_on_sigterm
 from common.settings import Settings, load_settings
@@ -110,7 +110,7 @@ class Bound:
     photo: bytes
     options: argparse.Namespace
 
-    def run(self) -> Run:
+    def run(self) -> MeasuredRun:
         """The limit now."""
         return self.limit.run(self.photo, self.options.concurrency, 0.4 * self.options.seconds)
 

@@ -14,7 +14,7 @@ from bench.journal import Record
 from bench.markdown import circumstances, table, verdicts, weights_note
 from bench.peers import catalog
 from bench.statistics import Spread, spread
-from bench.targets import Verdict, at_least
+from bench.targets import TargetResult, at_least
 
 OURS = "inferlane"
 QUICK_TARGET = 1.9
@@ -95,7 +95,7 @@ def compared(found: Sequence[Row]) -> list[Row]:
     return ours + [row for row in tuned if row.system != OURS] + sorted(quick, key=lambda row: -row.share.median)
 
 
-def judge(report: dict[str, Any]) -> list[Verdict]:
+def judge(report: dict[str, Any]) -> list[TargetResult]:
     """Ahead of every peer at equal runtime, and far ahead of LitServe's quick start."""
     ordered = compared(rows(report["records"]))
     ours = next((row for row in ordered if row.system == OURS), None)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import saturation
-from bench.queueing import Outcome, Plan, Simulation, percentile
+from bench.queueing import QueuePlan, QueueRun, Simulation, percentile
 from bench.trial import run
 from tests.support.redis_server import RedisServer
 
@@ -15,7 +15,7 @@ from tests.support.redis_server import RedisServer
 RELATIVE, SECONDS = 0.25, 0.06
 
 
-def marks(done: Outcome) -> list[float]:
+def marks(done: QueueRun) -> list[float]:
     totals = [call.total for call in done.calls]
     return [percentile(totals, share) for share in (0.5, 0.95)]
 
@@ -24,12 +24,12 @@ def marks(done: Outcome) -> list[float]:
 @pytest.mark.parametrize(
     "plan",
     [
-        Plan(rate=7, service=0.2, workers=2, pickup=0.01, requests=100),
-        Plan(rate=14, service=0.04, base=0.2, workers=1, pickup=0.01, requests=200),
+        QueuePlan(rate=7, service=0.2, workers=2, pickup=0.01, requests=100),
+        QueuePlan(rate=14, service=0.04, base=0.2, workers=1, pickup=0.01, requests=200),
     ],
     ids=["two-workers", "batches"],
 )
-def test_the_simulation_agrees_with_the_real_system(plan: Plan, tmp_path: Path) -> None:
+def test_the_simulation_agrees_with_the_real_system(plan: QueuePlan, tmp_path: Path) -> None:
     measured = run(plan, tmp_path)
     simulated = Simulation(plan, [(call.arrived, call.priority) for call in measured.calls]).run()
     assert marks(measured) == pytest.approx(marks(simulated), rel=RELATIVE, abs=SECONDS)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from dashboard.api_client import ApiClient
-from dashboard.snapshots import FRESH, KEYS, SnapshotCache, snapshot_caches
+from dashboard.snapshots import FRESH, KEYS, ViewCache, view_caches
 from tests.unit.dashboard.samples import snapshot
 
 Answering = Callable[[httpx.Request], httpx.Response]
@@ -47,7 +47,7 @@ def test_it_asks_once_for_everybody_until_the_answer_is_old() -> None:
         return httpx.Response(200, json=snapshot())
 
     clock = Clock()
-    cache = SnapshotCache(api(answer).with_key("secret"), 1.5, clock)
+    cache = ViewCache(api(answer).with_key("secret"), 1.5, clock)
     for _ in range(5):
         assert cache.document()["state"] == "ok"
     assert asked == ["Bearer secret"]
@@ -67,7 +67,7 @@ def test_it_asks_once_for_everybody_until_the_answer_is_old() -> None:
     ],
 )
 def test_each_failure_has_its_own_name(answer: Answering, state: str) -> None:
-    document = SnapshotCache(api(answer), 1.5).document()
+    document = ViewCache(api(answer), 1.5).document()
     assert (document["state"], document["view"], document["age"]) == (state, None, None)
     assert document["verdict"]["level"] in {"warn", "bad"}
 
@@ -81,7 +81,7 @@ def test_the_last_good_view_stays_and_its_age_grows_while_the_api_is_down() -> N
         return httpx.Response(200, json=snapshot()) if len(asked) == 1 else down(request)
 
     clock = Clock()
-    cache = SnapshotCache(api(answer), 1.5, clock)
+    cache = ViewCache(api(answer), 1.5, clock)
     good = cache.document()
     clock.now += 12
     document = cache.document()
@@ -89,7 +89,7 @@ def test_the_last_good_view_stays_and_its_age_grows_while_the_api_is_down() -> N
 
 
 def test_keys_do_not_see_each_others_snapshots_and_old_ones_make_room() -> None:
-    caches = snapshot_caches(api(problem(401, "unauthorized")), 1.5)
+    caches = view_caches(api(problem(401, "unauthorized")), 1.5)
     first = caches("a")
     assert caches("a") is first
     assert caches("b") is not first
@@ -100,7 +100,7 @@ def test_keys_do_not_see_each_others_snapshots_and_old_ones_make_room() -> None:
 
 def test_polling_leaves_nothing_behind() -> None:
     clock = Clock()
-    cache = SnapshotCache(api(lambda _: httpx.Response(200, json=snapshot())), 1.5, clock)
+    cache = ViewCache(api(lambda _: httpx.Response(200, json=snapshot())), 1.5, clock)
 
     def poll(times: int) -> int:
         for _ in range(times):
