@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.budget import Budget
-from bench.runs import Run, closed_loop
+from bench.runs import MeasuredRun, closed_loop
 from bench.statistics import percentile, spread
 from bench.targets import at_least, at_most
 
@@ -90,7 +90,9 @@ def test_a_closed_loop_counts_what_was_answered_after_the_warm_up() -> None:
 
 
 def test_a_run_is_kept_in_milliseconds_and_core_milliseconds() -> None:
-    run = Run(answered=200, seconds=2.0, latencies=[0.01, 0.02, 0.5], cpu_seconds={"api": 0.4}, caller_cpu_seconds=0.1)
+    run = MeasuredRun(
+        answered=200, seconds=2.0, latencies=[0.01, 0.02, 0.5], cpu_seconds={"api": 0.4}, caller_cpu_seconds=0.1
+    )
     kept = run.to_json()
     assert (kept["rate"], kept["core_ms"], kept["caller_core_ms"]) == (100.0, {"api": 2.0}, 0.5)
     assert (kept["p50_ms"], kept["p99_ms"]) == (20.0, 500.0)
