@@ -36,7 +36,6 @@ EXEMPT = {
     "make test": "it is what runs this test",
     "make resilience": "tests/test_resilience.py runs with the other tests",
     "make quick-demo": "tests/e2e/test_demo.py runs it",
-    "PIP_EXTRA_INDEX_URL=... make demo": "`make demo` with an index that is not here",
     "make recording": "it changes a picture of the documentation; tests/unit/test_recording.py looks at it",
     "make benchmark-peers": "it installs other servers and measures for a quarter of an hour",
     "make chaos": "it kills workers for minutes; `make test` has the short form",
