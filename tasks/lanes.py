@@ -26,7 +26,7 @@ ROOM = {"high": 0.9, "normal": 0.8, "low": 0.5}
 RESERVED = 0.05
 
 
-#: The share of MAX_QUEUE_WAIT, in its multiples, that a request of a priority may be expected to wait.
+#: How many times MAX_QUEUE_WAIT a request of a priority may be expected to wait.
 PATIENCE = {"high": 1, "normal": 2, "low": 6}
 
 

@@ -89,6 +89,8 @@ class Admission:
         else:
             return
         with translated():
+            if submission.request_id and self._client.exists(self._keys.request(submission.request_id)):
+                return  # accepted before: accept.lua answers that
             self._client.hincrby(self._keys.counters, "refused")
         raise refusal
 

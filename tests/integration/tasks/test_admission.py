@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 import redis
@@ -142,11 +143,12 @@ def test_a_lane_has_a_limit_in_time_which_is_shorter_for_the_urgent(
     monkeypatch.setattr(LiveWorkers, "load", lambda _self: load)
     with closing(Gateway(stack.settings(MODELS="toy", MAX_QUEUE_WAIT=2))) as gateway:
         submission = Submission(image=b"ok", model_type="toy", priority=priority)
-        gateway.submit(submission)
+        first = gateway.submit(submission)
         load = QueueLoad([worker], {f"{priority}.toy": queued + 3})
         with pytest.raises(LaneFull, match="MAX_QUEUE_WAIT") as refused:
             gateway.submit(submission)
         assert refused.value.retry_after == 1.5
+        assert gateway.submit(replace(submission, request_id=first.id)).replayed
         assert [type(answer) for answer in gateway.submit_many([submission] * 2)] == [LaneFull] * 2
     assert monitor.counters()["refused"] == 3
     assert monitor.ledger()[f"{priority}.toy"]["accepted"] == 1
