@@ -96,7 +96,7 @@ def resume_lane(lane: str) -> Response:
 def purge_lane(lane: str) -> Response:
     """Cancel a lane's queued requests; the body repeats the lane's name as a confirmation.
 
-    Requests held by workers go on, pending retries included.
+    Requests held by workers and pending retries go on.
     """
     _check_lane(lane)
     if _json_body().get("confirm") != lane:

@@ -42,8 +42,8 @@ class Controls:
     def purge(self, lane: str, who: str) -> int:
         """Cancel the requests queued in this lane now; how many were canceled.
 
-        Deliveries, including waiting retries, are not in the lane any more and go on. Each message is taken out in a
-        step of its own, so requests that are accepted meanwhile stay.
+        Deliveries and retries that are not due are not in the lane and go on. Each message is taken out in a step of
+        its own, so requests that are accepted meanwhile stay.
         """
         key, pinned, canceled = self._keys.lane(lane), PinnedClient(self._client), 0
         with translated():

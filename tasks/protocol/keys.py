@@ -38,6 +38,8 @@ class Keys:
         self.batches = f"{prefix}batches"
         self.dead_letters = f"{prefix}dead_letters"
         self.image_bytes = f"{prefix}image_bytes"
+        self.retries = f"{prefix}retries"
+        """Retries by when they are due: lane, newline, message."""
         self.sweep_turn = f"{prefix}sweep_turn"
         self.probe = f"{prefix}probe"
 

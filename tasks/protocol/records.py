@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, cast
 from uuid import UUID
 
@@ -142,6 +143,10 @@ class Records:
         """End queued requests whose deadline has passed; how many."""
         return int(self._run("expire", [self._ttls]))
 
+    def promote(self) -> int:
+        """Move retries that are due into their lanes; how many."""
+        return int(self._run("promote", []))
+
     # -- for the holder of a delivery
 
     def begin(self, ids: Iterable[str], boot: str, tag: str, model: str, *, alone: bool = False) -> Started:
@@ -198,9 +203,13 @@ class Records:
         """Return requests of a delivery that have not run to the head of their lane, in ``message``; False for none."""
         return bool(self._run("give_back", [boot, tag, message, 1, *ids], self.keys.lane_and_bell(lane)))
 
-    def retry(self, boot: str, attempt: Attempt, error: Mapping[str, Any]) -> bool:
-        """Back to queued after a transient failure; False when fenced."""
-        return bool(self._run("retry", [boot, attempt.id, attempt.number, json.dumps(error)]) == 1)
+    def retry(
+        self, boot: str, tag: str, lane: str, message: str, delay: float,
+        failures: Sequence[tuple[Attempt, Mapping[str, Any]]],
+    ) -> int:  # fmt: skip
+        """End a delivery; its failed requests are queued again in ``message``, due in ``delay`` seconds; how many."""
+        requests = [(attempt.id, attempt.number, json.dumps(error)) for attempt, error in failures]
+        return int(self._run("retry", [boot, tag, f"{delay:.3f}", f"{lane}\n{message}", *chain(*requests)]))
 
     def _run(self, name: str, args: Sequence[Any], keys: Sequence[str] = ()) -> Any:
         with translated():

@@ -174,17 +174,18 @@ class Lease:
         if self._watch is None:
             grace = 2 * self._settings.lease_ttl
             self._watch = Watchfulness(grace, uptime(self._client.info("server")))
-        if self._watch.settled:
-            self._look_around()
+        self._look_around(declare_dead=self._watch.settled)
 
-    def _look_around(self) -> None:
-        """Rescue the dead and end what is too late, if it is this worker's turn."""
+    def _look_around(self, *, declare_dead: bool) -> None:
+        """Rescue the dead, end what is too late and queue the retries that are due, if it is this worker's turn."""
         lapsed = self._deliveries.lapsed(ask=self._ticks % 3 == 0)
         if lapsed is None:
             return
-        for boot in lapsed:
-            self._deliveries.rescue(boot)
+        if declare_dead:
+            for boot in lapsed:
+                self._deliveries.rescue(boot)
         self._records.expire()
+        self._records.promote()
         self._sweep.run()
 
     def _interrupted(self, why: str) -> None:

@@ -36,7 +36,7 @@ from tasks.protocol import envelope
 from tasks.protocol.records import Records
 from tasks.protocol.requests import Attempt, Outcome, Started, State
 from tasks.worker.exits import end_process
-from tasks.worker.outcomes import described, failed, of_model, succeeded
+from tasks.worker.outcomes import failed, of_model, succeeded
 from worker_models.batcher import Batcher
 from worker_models.errors import InvalidInput, ModelError
 
@@ -74,7 +74,7 @@ class Delivery:
         last_try: whether a failure that may pass is final.
         ended: called once from the finisher, with this, when nothing of it is left to do here.
         left: how many of its requests have not ended.
-        failures: the errors of requests that went back to queued.
+        failures: the attempts that are to be tried again, and why.
         fault: what kept the delivery from being performed; it is no request's outcome.
         taken: when it came, by the monotonic clock.
         entries: what went through the model, kept only for a trace.
@@ -87,7 +87,7 @@ class Delivery:
     last_try: bool = False
     ended: Callable[[Delivery], object] = lambda _: None
     left: int = 0
-    failures: list[Exception] = field(default_factory=list)
+    failures: list[tuple[Attempt, Exception]] = field(default_factory=list)
     fault: Exception | None = None
     taken: float = field(default_factory=time.monotonic)
     entries: list[Entry] = field(default_factory=list)
@@ -96,14 +96,14 @@ class Delivery:
         """How it went.
 
         Raises:
-            TransientFailure: some requests went back to queued and want another attempt.
+            TransientFailure: some requests want another attempt.
             Exception: the fault.
         """
         if self.fault is not None:
             raise self.fault
         if self.failures:
-            failed, first = len(self.failures), self.failures[0]
-            raise TransientFailure(f"{failed} of {len(self.ids)} requests failed for now: {first}")
+            _, first = self.failures[0]
+            raise TransientFailure(f"{len(self.failures)} of {len(self.ids)} requests failed for now: {first}")
 
 
 @dataclass(slots=True, eq=False)
@@ -179,7 +179,7 @@ class Pipeline:
         self.tally = Tally()
         self._infer_pixels = infer
         self.batcher: Batcher[Entry, Any] = Batcher(self._infer, *shape, lost=partial(_give_up, "an inference thread"))
-        self._records = records
+        self.records = records
         self._trace = trace
         self._new: SimpleQueue[Delivery | None] = SimpleQueue()
         self._undecoded: SimpleQueue[Entry | None] = SimpleQueue()
@@ -297,7 +297,7 @@ class Pipeline:
         """What each of these may run; one that cannot be begun must not keep the others from it."""
         held = [(delivery.ids, delivery.tag) for delivery in deliveries]
         try:
-            return self._records.begin_all(held, self.owner.boot, self.model.name)
+            return self.records.begin_all(held, self.owner.boot, self.model.name)
         except Exception as error:  # noqa: BLE001 - the edge of a delivery: it is given back, whatever it was
             if len(deliveries) == 1:
                 deliveries[0].fault = error
@@ -333,7 +333,7 @@ class Pipeline:
             self._send(entry)
             return
         try:
-            begun = self._records.begin([request_id], self.owner.boot, delivery.tag, self.model.name, alone=True)
+            begun = self.records.begin([request_id], self.owner.boot, delivery.tag, self.model.name, alone=True)
         except Exception as error:  # noqa: BLE001 - as in _begun
             delivery.fault = error
         else:
@@ -396,7 +396,7 @@ class Pipeline:
                 continue
             delivery = entry.delivery
             try:
-                begun = self._records.begin([attempt.id], self.owner.boot, delivery.tag, self.model.name)
+                begun = self.records.begin([attempt.id], self.owner.boot, delivery.tag, self.model.name)
             except Exception as error:  # noqa: BLE001 - as in _begun
                 delivery.fault = error
                 continue
@@ -448,13 +448,13 @@ class Pipeline:
                 returned[entry.delivery].append(entry.returned)
         for delivery, ids in returned.items():
             message = envelope.seal(app, delivery.lane, ids, retries=delivery.retries)
-            self._records.give_back(self.owner.boot, delivery.tag, delivery.lane, message, ids)
+            self.records.give_back(self.owner.boot, delivery.tag, delivery.lane, message, ids)
 
     def _pause(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.attempt is not None and not entry.paused:
                 ids = [entry.attempt.id]
-                self._records.give_back(self.owner.boot, entry.delivery.tag, entry.delivery.lane, "", ids)
+                self.records.give_back(self.owner.boot, entry.delivery.tag, entry.delivery.lane, "", ids)
         for entry in entries:
             entry.aside, entry.paused = False, True
             if entry.pixels is None:
@@ -463,10 +463,8 @@ class Pipeline:
                 self._submit(entry)
 
     def _finish(self, entries: Sequence[Entry]) -> None:
-        """Commit these in one round trip; those that failed for now go back to queued."""
-        boot = self.owner.boot
+        """Commit these in one round trip, but for those that failed for now."""
         ends: list[tuple[Attempt, Outcome]] = []
-        again: list[tuple[Entry, Attempt, Exception]] = []
         for entry in entries:
             if (attempt := entry.attempt) is None:
                 continue
@@ -474,12 +472,9 @@ class Pipeline:
             if isinstance(end, Outcome):
                 ends.append((attempt, end))
             else:
-                again.append((entry, attempt, end))
+                entry.delivery.failures.append((attempt, end))
         try:
-            self._records.commit_all(boot, ends)
-            for entry, attempt, error in again:
-                if self._records.retry(boot, attempt, described(error)):
-                    entry.delivery.failures.append(error)
+            self.records.commit_all(self.owner.boot, ends)
         finally:
             self._learn([end for _, end in ends])
 

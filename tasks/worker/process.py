@@ -277,20 +277,11 @@ app.steps["worker"].add(PinnedModel)
 
 
 class Consumer(CeleryConsumer):
-    """Celery's consumer, reconnecting fast, without the chatter between workers, and honest about dropped ETAs."""
+    """Celery's consumer, reconnecting fast, without the chatter between workers."""
 
     def __init__(self, *args: Any, worker_options: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         quiet = {**(worker_options or {}), "without_mingle": True, "without_gossip": True}
         super().__init__(*args, **{**kwargs, "worker_options": quiet})
-
-    def on_close(self) -> None:
-        """Retries waiting for their time are dropped with the connection; let reconcile give them back."""
-        owner = ownership.current()
-        waiting = tuple(celery_state.scheduled_requests)
-        super().on_close()
-        for request in waiting:
-            if owner is not None and request not in celery_state.scheduled_requests:
-                owner.abandon(request.message.delivery_tag)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Try again within a second, for as long as it takes: an outage ends for everybody at once."""

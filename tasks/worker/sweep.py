@@ -11,6 +11,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from redis.exceptions import OutOfMemoryError
+
 from tasks.celery import app
 from tasks.protocol import envelope, scripts
 
@@ -49,8 +51,11 @@ class Sweep:
 
     def _take_turn(self) -> bool:
         turn = self._keys.sweep_turn
-        if self._client.set(turn, "1", nx=True, ex=INTERVAL):
-            return True
+        try:
+            if self._client.set(turn, "1", nx=True, ex=INTERVAL):
+                return True
+        except OutOfMemoryError:
+            return False  # Redis is full, and reachable: that must not keep this worker from declaring others dead.
         if self._client.ttl(turn) > INTERVAL:  # the host's clock was set back
             self._client.delete(turn)
         return False
@@ -62,7 +67,7 @@ class Sweep:
         if not short:
             return {}
         found = {lane: self._messages(lane) for lane in short}
-        for lane, ids in self._held():
+        for lane, ids in (*self._held(), *self._retries()):
             if lane in found:
                 found[lane].update(ids)
         missing = {lane for lane, queued in short.items() if len(found[lane]) < queued}
@@ -104,6 +109,12 @@ class Sweep:
                 for value in values:
                     lane, _, message = value.decode().partition("\n")
                     yield lane, _ids([message])
+
+    def _retries(self) -> Iterator[tuple[str, list[str]]]:
+        """Lane and request ids of each retry that is not due."""
+        for value, _ in self._client.zscan_iter(self._keys.retries, count=PAGE):
+            lane, _, message = value.decode().partition("\n")
+            yield lane, _ids([message])
 
     def _queued(self) -> Iterator[tuple[str, str, float]]:
         """Id, lane and time of creation of every queued request."""

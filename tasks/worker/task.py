@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,6 +23,7 @@ from tasks.celery import app
 from tasks.errors import TransientFailure
 from tasks.protocol.envelope import TASK
 from tasks.worker.pipeline import Delivery
+from tasks.worker.retries import RetriedTask
 
 if TYPE_CHECKING:
     from tasks.worker.pipeline import Pipeline
@@ -34,23 +34,9 @@ _settings = get_settings()
 
 Callback = Callable[..., Any]
 
-#: The delivery whose task runs in this thread.
-_performed = threading.local()
-
-
-class InferenceTask(app.Task):  # type: ignore[name-defined]
-    """A task whose retry is never lost."""
-
-    def retry(self, *args: Any, **kwargs: Any) -> Any:
-        """Celery's retry; when the message cannot be published, the delivery is given back."""
-        try:
-            return super().retry(*args, **kwargs)
-        except Reject as rejection:
-            raise Reject(rejection, requeue=True) from rejection
-
 
 @app.task(
-    base=InferenceTask,
+    base=RetriedTask,
     bind=True,
     name=TASK,
     ignore_result=True,
@@ -61,15 +47,15 @@ class InferenceTask(app.Task):  # type: ignore[name-defined]
     retry_backoff_max=_settings.retry_backoff_max,
     retry_jitter=_settings.retry_jitter,
 )
-def infer(_: Any, ids: list[str]) -> None:
+def infer(self: Any, ids: list[str]) -> None:
     """Say how the delivery went that :class:`TaskPool` has performed.
 
     Raises:
-        TransientFailure: some requests want another attempt; Celery's autoretry publishes it.
+        TransientFailure: some requests want another attempt; Celery's autoretry decides when.
         Reject: something outside the requests went wrong, Redis for too long or a bug; the delivery is given back.
     """
     try:
-        _performed.delivery.check()
+        self.request.delivery.check()
     except TransientFailure:
         raise
     except Exception as error:
@@ -92,7 +78,7 @@ class TaskPool(thread.TaskPool):
         began = time.monotonic()
         if accept_callback is not None:
             accept_callback(os.getpid(), began)
-        self.pipeline.put(_delivery(args[2], partial(_run, target, args, callback, began)))
+        self.pipeline.put(_delivery(args[2], partial(self._run, target, args, callback, began)))
         return None
 
     def on_stop(self) -> None:
@@ -100,6 +86,22 @@ class TaskPool(thread.TaskPool):
         if self.pipeline is not None:
             self.pipeline.close()
         super().on_stop()
+
+    def _run(
+        self, target: Callback, args: tuple[Any, ...], callback: Callback, began: float, delivery: Delivery
+    ) -> None:
+        """Let Celery run the task of a delivery that has been performed; its time counts from when it was taken."""
+
+        def ended(result: tuple[int, Any, float]) -> None:
+            failed, value, _ = result
+            callback((failed, value, time.monotonic() - began))
+
+        name, task_id, request, *body = args
+        performed = {**request, "delivery": delivery, "pipeline": self.pipeline}  # the task's `self.request`
+        try:
+            apply_target(target, (name, task_id, performed, *body), callback=ended)
+        except Exception:
+            log.exception("Celery could not end the task of a delivery")
 
 
 def _delivery(request: Mapping[str, Any], ended: Callable[[Delivery], object]) -> Delivery:
@@ -113,17 +115,3 @@ def _delivery(request: Mapping[str, Any], ended: Callable[[Delivery], object]) -
         last_try=retries >= infer.max_retries,
         ended=ended,
     )
-
-
-def _run(target: Callback, args: tuple[Any, ...], callback: Callback, began: float, delivery: Delivery) -> None:
-    """Let Celery run the task of a delivery that has been performed; its time counts from when it was taken."""
-
-    def ended(result: tuple[int, Any, float]) -> None:
-        failed, value, _ = result
-        callback((failed, value, time.monotonic() - began))
-
-    _performed.delivery = delivery
-    try:
-        apply_target(target, args, callback=ended)
-    except Exception:
-        log.exception("Celery could not end the task of a delivery")

@@ -3,6 +3,7 @@
 -- Effects are replicated (Redis >= 5), so reading TIME before writing is safe; the clock is Redis's, for all processes.
 local prefix = ARGV[1]
 local ledger = prefix .. 'ledger'
+local retries = prefix .. 'retries'
 
 -- A script whose first write needs no memory may keep writing when Redis has reached maxmemory (6.2 and later).
 local function allow_when_full() redis.call('DEL', prefix .. 'none') end

@@ -1,17 +1,26 @@
--- running -> queued for another attempt; the retry message itself is published by Celery.
--- ARGV: prefix, boot id, request id, attempt, error JSON. Returns 1, or 0 when fenced.
+-- running -> queued, for the requests of a delivery that failed for now: their message waits in the set of retries until it
+-- is due, and the delivery ends. ARGV: prefix, boot id, tag, seconds until it is due, lane, newline and message of the
+--   retry, then per request: id, attempt, error JSON.
+-- Returns how many requests wait; the others are fenced. A repeated call changes nothing.
 allow_when_full()
-local boot, id, attempt = ARGV[2], ARGV[3], ARGV[4]
-local key = request_key(id)
-local r = redis.call('HMGET', key, 'state', 'owner', 'attempt', 'lane', 'retried')
-if r[1] ~= 'running' or r[2] ~= boot or r[3] ~= attempt then
-  if r[5] == boot .. '#' .. attempt then return 1 end
-  tally('fenced')
-  return 0
+local boot, at, waiting = ARGV[2], now(), 0
+for i = 6, #ARGV, 3 do
+  local key, attempt = request_key(ARGV[i]), ARGV[i + 1]
+  local r = redis.call('HMGET', key, 'state', 'owner', 'attempt', 'lane', 'retried')
+  local token = boot .. '#' .. attempt
+  if r[1] == 'running' and r[2] == boot and r[3] == attempt then
+    move(r[4], 'running', 'queued')
+    redis.call('HSET', key, 'state', 'queued', 'retried', token)
+    redis.call('HDEL', key, 'owner', 'tag')
+    note(key, at, 'retry', ',"attempt":' .. attempt .. ',"error":' .. ARGV[i + 2])
+    tally('retried')
+    redis.call('ZADD', retries, stamp(at + tonumber(ARGV[4])), ARGV[5])
+    waiting = waiting + 1
+  elseif r[5] == token then
+    waiting = waiting + 1
+  else
+    tally('fenced')
+  end
 end
-move(r[4], 'running', 'queued')
-redis.call('HSET', key, 'state', 'queued', 'retried', boot .. '#' .. attempt)
-redis.call('HDEL', key, 'owner', 'tag')
-note(key, now(), 'retry', ',"attempt":' .. attempt .. ',"error":' .. ARGV[5])
-tally('retried')
-return 1
+redis.call('HDEL', prefix .. 'unacked:' .. boot, ARGV[3])
+return waiting

@@ -1,5 +1,6 @@
--- The clock of Redis' host was set: restart the leases and move deadlines by as much, so that no worker is declared dead
--- and nothing expires for it. ARGV: prefix, the clock that `lapsed` would have returned without the step, tolerance in s.
+-- The clock of Redis' host was set: restart the leases and move deadlines and retries by as much, so that no worker is
+-- declared dead and nothing expires for it. ARGV: prefix, the clock that `lapsed` would have returned without the step,
+--   tolerance in s.
 -- Idempotent: `clock_offset` is the sum of the steps, so a second caller finds none. Returns the step in seconds, as text.
 allow_when_full()
 local offset = tonumber(redis.call('GET', prefix .. 'clock_offset') or 0)
@@ -13,4 +14,6 @@ for i = 1, #due, 2 do
   redis.call('ZADD', prefix .. 'deadlines', at, due[i])
   redis.call('HSET', request_key(due[i]), 'deadline', at)
 end
+local waiting = redis.call('ZRANGE', retries, 0, -1, 'WITHSCORES')
+for i = 1, #waiting, 2 do redis.call('ZADD', retries, stamp(tonumber(waiting[i + 1]) + step), waiting[i]) end
 return stamp(step)

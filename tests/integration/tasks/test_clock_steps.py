@@ -1,4 +1,4 @@
-"""The clock of Redis' host is set by an hour, either way: the dead are rescued, the living live, deadlines hold."""
+"""The clock of Redis' host is set by an hour, either way: only the dead are rescued; deadlines and retries hold."""
 
 from __future__ import annotations
 
@@ -64,23 +64,26 @@ def own_redis(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("step", ["-1h", "+1h"])
 def test_a_step_stops_no_rescue_kills_nobody_and_keeps_deadlines(
-    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, own_redis: RedisServer, clock: Clock, step: str
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, clock: Clock, step: str, tmp_path: Path
 ) -> None:
-    doomed, other = toy("toy-1"), toy("toy-2")
+    doomed, other = (toy(name, RETRY_BACKOFF=8, RETRY_JITTER=0) for name in ("toy-1", "toy-2"))
     gateway.wait(send(), 10)
     wait_until(lambda: len(monitor.workers()) == 2)
     time.sleep(5)  # past the time after a start of Redis in which nobody is declared dead
     monitor_counts = monitor.counters()
+    retry = send(f"flaky {tmp_path / 'count'} 1")
+    wait_until(lambda: monitor.counters()["retried"] == 1)
     waits = [gateway.submit(Submission(image=b"ok", model_type="resnet18", deadline=600)).id for _ in range(3)]
     clock.set(step)
     time.sleep(3)
+    assert gateway.get(retry).state is State.QUEUED, "its time has moved along"
     assert monitor.counters()["workers_lost"] == monitor_counts["workers_lost"]
     assert {gateway.get(name).state for name in waits} == {State.QUEUED}
     running = [send("sleep 3") for _ in range(4)]
     wait_until(lambda: sum(row["running"] for row in monitor.ledger().values()) >= 2)
     doomed.kill()
     began = time.monotonic()
-    requests = all_ended(gateway, running, 30)
+    requests = all_ended(gateway, [*running, retry], 30)
     assert {request.state for request in requests} == {State.SUCCEEDED}
     assert time.monotonic() - began < 25
     assert other.alive

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from tasks.control.dead_letters import DeadLetters
+from tasks.control.orders import Controls
 from tasks.errors import (
     AlreadyFinished,
     DeadlineHopeless,
@@ -238,13 +239,13 @@ def test_a_delivery_that_cannot_be_performed_is_given_back_and_not_forgotten(
 
 
 def test_the_lanes_can_be_read_with_a_retry_at_their_head(
-    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, tmp_path: Path
+    toy: Toy, stack: Stack, send: Send, gateway: Gateway, monitor: Monitor, tmp_path: Path
 ) -> None:
-    """Celery writes its own retries another way than the producer writes requests."""
-    worker = toy("toy-1", RETRY_BACKOFF=30, RETRY_JITTER=0)
+    toy("toy-1", RETRY_BACKOFF=2, RETRY_JITTER=0)
     request_id = send(f"flaky {tmp_path / 'count'} 1")
     wait_until(lambda: monitor.counters()["retried"] == 1)
-    assert worker.stop() == 0  # the waiting retry goes back to the head of its lane
-    row = next(row for row in monitor.lanes() if row["lane"] == "normal.toy")
-    assert (row["depth"], row["oldest_age"] is not None) == (1, True)
+    Controls(stack.settings()).pause("normal.toy", "test")
+    send()
+    lane = wait_until(lambda: next((row for row in monitor.lanes() if (row["oldest_age"] or 0) > 2), None))
+    assert (lane["lane"], lane["depth"]) == ("normal.toy", 2)
     assert monitor.queue_position(gateway.get(request_id)) == 1

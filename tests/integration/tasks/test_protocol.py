@@ -131,14 +131,19 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, WORKERS - 1), data=st.data())
     def retry(self, number: int, data: st.DataObject) -> None:
-        """A transient failure: back to queued, then Celery publishes the retry."""
+        """What is left of a delivery fails for now, which ends it: a retry is due at once or in an hour."""
         worker = self.workers[number]
-        if not worker.begun:
+        tags = {tag for tag, _ in worker.begun} - {tag for tag, _ in worker.paused}
+        if not tags:
             return
-        _, attempt = worker.begun.pop(data.draw(st.integers(0, len(worker.begun) - 1)))
-        if self.records.retry(worker.owner.boot, attempt, {"code": "x"}):
-            message = envelope.seal(app, LANE, [attempt.id])
-            self.run_script("put", self.keys.lane_and_bell(LANE), message)
+        tag = data.draw(st.sampled_from(sorted(tags)))
+        failures = [(attempt, {"code": "x"}) for begun, attempt in worker.begun if begun == tag]
+        worker.begun = [(begun, attempt) for begun, attempt in worker.begun if begun != tag]
+        message = envelope.seal(app, LANE, [attempt.id for attempt, _ in failures], retries=1)
+        delay = data.draw(st.sampled_from([0, 3600]))
+        waiting = self.records.retry(worker.owner.boot, tag, LANE, message, delay, failures)
+        assert self.records.retry(worker.owner.boot, tag, LANE, message, delay, failures) == waiting
+        worker.owner.settle(tag)
 
     @rule(number=st.integers(0, WORKERS - 1), data=st.data(), stays=st.booleans())
     def set_aside(self, number: int, data: st.DataObject, stays: bool) -> None:
@@ -224,6 +229,10 @@ class Protocol(RuleBasedStateMachine):
         self.deliveries.reconcile(owner)
         self.deliveries.reconcile(owner)
 
+    @rule()
+    def promote(self) -> None:
+        self.records.promote()
+
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         if self.ids:
@@ -262,6 +271,7 @@ class Protocol(RuleBasedStateMachine):
             held = self.client.hgetall(self.keys.unacked(worker.owner.boot))
             assert not held or worker.owner.boot in registered
             messages += [value.split(b"\n", 1)[1] for value in held.values()]
+        messages += [value.split(b"\n", 1)[1] for value in self.client.zrange(self.keys.retries, 0, -1)]
         carried = {i for m in messages for i in envelope.requests_in(json.loads(m))}
         for request in self.records.get_many(self.ids):
             assert request.state.terminal or request.id in carried, request
@@ -274,6 +284,10 @@ class Protocol(RuleBasedStateMachine):
             self.client.delete(self.keys.lease(worker.owner.boot))
             self.deliveries.report(worker.owner)
             self.deliveries.rescue(worker.owner.boot)
+        for retry in self.client.zrange(self.keys.retries, 0, -1):
+            self.client.zadd(self.keys.retries, {retry: 0})
+        while self.records.promote():
+            pass
         survivor = Worker(99)
         self.run_script("renew", (), survivor.owner.boot, 60_000, "{}", "1")
         while True:

@@ -108,16 +108,46 @@ def test_a_request_that_ends_its_process_becomes_a_dead_letter_and_its_companion
     check_books(monitor, requests)
 
 
-def test_a_retry_waiting_in_a_dead_workers_memory_is_not_forgotten(
-    toy: Toy, send: Send, gateway: Gateway, tmp_path: Path
+def test_a_retry_outlives_its_worker_without_a_rescue(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, stack: Stack, tmp_path: Path
 ) -> None:
-    victim = toy("victim", RETRY_BACKOFF=4, RETRY_JITTER=0)
+    keys = Keys(stack.settings().key_prefix)
+    victim = toy("victim", RETRY_BACKOFF=6, RETRY_JITTER=0)
     request_id = send(f"flaky {tmp_path / 'count'} 1")
     wait_until(lambda: any(e["event"] == "retry" for e in gateway.get(request_id).timeline))
-    toy("other")
+    with redis.Redis.from_url(stack.redis_url, decode_responses=True) as client:
+        assert client.zcard(keys.retries) == 1
+        assert client.keys(f"{keys.prefix}unacked:*") == [], "the worker holds nothing"
+    assert gateway.get(request_id).state is State.QUEUED
     victim.kill()
+    other = toy("other")
     request = gateway.wait(request_id, 20)
-    assert (request.state, request.attempts) == (State.SUCCEEDED, 2)
+    assert (request.state, request.attempts, request.worker_id) == (State.SUCCEEDED, 2, other.node)
+    events = [event["event"] for event in request.timeline]
+    assert events == ["accepted", "started", "retry", "started", "succeeded"], "nobody has rescued it"
+    at = {event["event"]: event["at"] for event in request.timeline}  # the last of each
+    assert at["started"] - at["retry"] >= 6.0
+    check_books(monitor, [request])
+
+
+def test_a_retry_waits_for_a_worker_and_can_be_canceled_or_expire(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, tmp_path: Path
+) -> None:
+    worker = toy("toy-1", RETRY_BACKOFF=5, RETRY_JITTER=0, MAX_BATCH=1)
+    deadlines = {"a": None, "b": 3, "c": None}
+    ids = [send(f"flaky {tmp_path / name} 1", deadline=deadline) for name, deadline in deadlines.items()]
+    wait_until(lambda: monitor.counters()["retried"] == 3)
+    gateway.cancel(ids[2])
+    assert worker.stop() == 0
+    assert {row["lane"]: row["depth"] for row in monitor.lanes()}["normal.toy"] == 2
+    time.sleep(6)  # due, and nobody is there
+    assert gateway.get(ids[0]).state is State.QUEUED
+    toy("toy-2")
+    requests = all_ended(gateway, ids, 10)
+    assert [(r.state, r.attempts) for r in requests] == [
+        (State.SUCCEEDED, 2), (State.EXPIRED, 1), (State.CANCELED, 1),
+    ]  # fmt: skip
+    check_books(monitor, requests)
 
 
 def test_a_long_request_is_never_run_twice_while_its_worker_lives(

@@ -40,7 +40,6 @@ class Book:
     alone: list[str] = field(default_factory=list)
     ended: dict[str, str] = field(default_factory=dict)
     commits: list[list[str]] = field(default_factory=list)
-    retried: list[str] = field(default_factory=list)
     returned: dict[str, str] = field(default_factory=dict)
     canceled: set[str] = field(default_factory=set)
     gate: threading.Event = field(default_factory=threading.Event)
@@ -73,10 +72,6 @@ class Book:
             raise Unavailable("Redis went away")
         self.ended |= {found.id: str(outcome.state) for found, outcome in ends}
         return [True] * len(names)
-
-    def retry(self, _: str, found: Attempt, __: object) -> bool:
-        self.retried.append(found.id)
-        return True
 
     def give_back(self, _: str, __: str, ___: str, message: str, ids: Sequence[str]) -> bool:
         self.returned |= dict.fromkeys(ids, message)
@@ -189,7 +184,8 @@ def test_what_failed_for_now_is_its_own_deliverys_failure(bench: Bench) -> None:
     told["a"].check()
     with pytest.raises(TransientFailure, match="1 of 2 requests failed for now: later"):
         told["b,later"].check()
-    assert bench.book.retried == ["later"]
+    assert [failed.id for failed, _ in told["b,later"].failures] == ["later"]
+    assert bench.book.ended == dict.fromkeys("ab", "succeeded")
 
 
 def test_a_round_trip_that_fails_gives_back_what_was_in_it(bench: Bench) -> None:
