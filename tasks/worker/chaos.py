@@ -1,4 +1,4 @@
-"""Faults on purpose, to see the promises kept. Does nothing unless CHAOS_ENABLED.
+"""Fault injection. Does nothing unless CHAOS_ENABLED.
 
 =============  =====================================================================
 ``crash``      SIGKILL this process
@@ -49,9 +49,9 @@ class Chaos:
         self._rate = 0.0
 
     def order(self, order: Mapping[str, Any] | None) -> None:
-        """Carry out what a person left in Redis, once per order (orders carry an ``id``).
+        """Carry out an operator's order from Redis, once per ``id``.
 
-        What is found at the first look was meant for a predecessor of this name, which may have died of it.
+        An order found at the first check was for a predecessor of this name, which may have died of it.
         """
         with self._lock:
             first, self._looked = not self._looked, True
@@ -79,7 +79,7 @@ class Chaos:
         self.mode, self._seconds, self._rate = mode, seconds, rate
 
     def around(self, infer: Callable[[Sequence[Any]], Sequence[Any]]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-        """``infer`` with the fault of the moment in front of it."""
+        """``infer`` after the current fault."""
 
         def infer_with_faults(batch: Sequence[Any]) -> Sequence[Any]:
             self._strike()
@@ -95,7 +95,7 @@ class Chaos:
         if self.mode == "slow":
             time.sleep(self._seconds)
         if self.mode == "error" and random.random() < self._rate:  # noqa: S311 - a dice throw, not a secret
-            raise InferenceFailed("chaos: this forward pass was told to fail")
+            raise InferenceFailed("chaos: injected failure")
 
     def _drop_connections(self) -> None:
         """Have the server close this process's connections; it finds them by the pid in their peer's socket table."""

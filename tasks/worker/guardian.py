@@ -1,14 +1,14 @@
-"""The guardian: a small parent process of each worker, which keeps its lease while it cannot and knows how it died.
+"""The guardian: each worker's small parent process, which renews its lease when it cannot and knows how it died.
 
 A worker forks right after its start. The child goes on as the worker; the parent becomes this program and stays small.
 
-* It passes signals on, and ends as the worker ends, so that a supervisor sees what it would see without a guardian.
-* A model that keeps Python's interpreter to itself keeps the worker from renewing its lease. The guardian renews it
-  then, for HARD_TIMEOUT at most, unless the worker is stopped: a frozen worker is to lose its lease.
-* It writes down how the worker ended and gives its requests back at once. A death is blamed on a request only if the
-  worker ended *by itself*: by its own exit, by a fault of its own such as a segmentation fault, or killed by the kernel
-  for its memory. A SIGKILL from outside proves nothing.
-* When the guardian dies, the kernel kills the worker. Then nobody knows how it died, and no request is blamed.
+* It passes signals on and exits with the worker's status, so that it is invisible to a supervisor.
+* A model that holds the interpreter lock blocks the worker's lease thread. The guardian renews the lease then, for
+  HARD_TIMEOUT at most, unless the worker is stopped: a frozen worker must lose its lease.
+* It records how the worker ended and returns its requests at once. A death counts against a request only if the worker
+  ended *by itself*: by an exit, by a fault such as a segmentation fault, or killed by the kernel for its memory. A
+  SIGKILL from outside proves nothing.
+* When the guardian dies, the kernel kills the worker. The cause is then unknown, and no request is blamed.
 
 It needs Linux; elsewhere a worker runs without. The two share a page of memory (:class:`Pulse`). Until something is
 wrong the guardian needs neither Redis nor what the project has installed, and does not import it.
@@ -34,29 +34,29 @@ if TYPE_CHECKING:
 
     from common.settings import Settings
 
-#: Seconds between two looks at the worker.
+#: Seconds between checks of the worker.
 LOOK = 0.2
 
 #: Environment variable of a worker that has a guardian: its pid and the file descriptor of the shared page.
 VARIABLE = "INFERLANE_GUARDIAN"
 
-#: Signals that mean the worker and not its guardian.
+#: Signals that are passed on to the worker.
 PASSED_ON = frozenset(
     {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 )  # fmt: skip
 
-#: Signals that tell a worker to stop.
+#: Signals that stop a worker.
 STOPS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
-#: Signals that a process brings upon itself.
+#: Signals of faults of the process itself.
 OWN_FAULT = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
 )  # fmt: skip
 
-#: What is written down of a death.
+#: Recorded causes of a death.
 BY_ITSELF, OTHERWISE = "itself", "otherwise"
 
-#: Where a worker is in its life: not registered, registered, told to stop, signed off.
+#: Stages of a worker: not registered, registered, stopping, unregistered.
 STARTING, SERVING, STOPPING, LEFT = range(4)
 
 _PAGE = 4096
@@ -65,7 +65,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Pulse:
-    """The page that worker and guardian share: when the worker last moved, where it is in its life, its boot id."""
+    """The page shared by worker and guardian: time of the last beat, stage, boot id."""
 
     def __init__(self, descriptor: int) -> None:
         self._page = mmap.mmap(descriptor, _PAGE)
@@ -73,7 +73,7 @@ class Pulse:
         self._length = 0
 
     def begin(self, boot: str) -> None:
-        """The worker has this boot id and is starting."""
+        """Set the boot id of a starting worker."""
         name = boot.encode()
         self._page[_HEAD.size : _HEAD.size + len(name)] = name
         self._stage = STARTING
@@ -81,18 +81,18 @@ class Pulse:
         self._length = len(name)
 
     def beat(self, stage: int | None = None) -> None:
-        """The worker moves; it may have reached another stage of its life, of which none comes twice."""
+        """Record a beat, and perhaps a later stage."""
         self._stage = max(self._stage, self._stage if stage is None else stage)
         _HEAD.pack_into(self._page, 0, time.monotonic(), self._stage, self._length)
 
     def read(self) -> tuple[float, int, str]:
-        """When it last moved, by the monotonic clock, its stage, and its boot id."""
+        """Time of the last beat (monotonic clock), stage, and boot id."""
         moved, stage, length = _HEAD.unpack_from(self._page, 0)
         return moved, stage, self._page[_HEAD.size : _HEAD.size + length].decode()
 
 
 def guard(boot: str, model: str, settings: Settings) -> Pulse | None:
-    """Fork: the worker goes on from here with its pulse, its parent becomes the guardian. None where that cannot be.
+    """Fork: the child is the worker, with its pulse; the parent becomes the guardian. None where that is unsupported.
 
     Call it before the process has threads. A worker that Celery has started anew in its place (SIGHUP) keeps its
     guardian.
@@ -132,7 +132,7 @@ def _become_guardian(child: int, descriptor: int, model: str, settings: Settings
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    own = ":" in model  # only a model of one's own may keep the interpreter for long: be quick then
+    own = ":" in model  # only a custom model may hold the interpreter lock for long: be quick then
     words = [child, descriptor, settings.lease_ttl, settings.hard_timeout, int(own), *sys.argv[1:]]
     os.execve(sys.executable, [sys.executable, "-m", __name__, *map(str, words)], environ)  # noqa: S606 - ourselves
 
@@ -150,7 +150,7 @@ class Guardian:
         self._memory_kills = _memory_kills()
 
     def watch(self) -> int:
-        """Pass signals on and look after the worker until it has ended; its wait status."""
+        """Pass signals on and watch the worker until it has ended; its wait status."""
         while True:
             caught = signal.sigtimedwait(PASSED_ON | {signal.SIGCHLD}, LOOK)
             if caught is not None and caught.si_signo != signal.SIGCHLD:
@@ -161,7 +161,7 @@ class Guardian:
             self._look()
 
     def conclude(self, status: int) -> None:
-        """Write down how the worker ended and give back what it held, if it has not signed off itself."""
+        """Record how the worker ended and return its deliveries, unless it has unregistered itself."""
         _, stage, boot = self._pulse.read()
         if stage in {STARTING, LEFT}:
             return
@@ -231,7 +231,7 @@ def end_as(status: int) -> None:
     """End as a process with this wait status has ended."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the worker has dumped its own
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the worker has dumped its core already
         if number != signal.SIGKILL:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})

@@ -1,4 +1,4 @@
-"""How an attempt ends: what a model answers or raises, made into an outcome that can be stored and shown."""
+"""From a model's answer or exception to an outcome that can be stored and shown."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Characters of a model's error message that are kept.
+#: Longest stored error message of a model, in characters.
 MESSAGE = 2000
 
-#: What the protocol of ``/v2`` can carry: an index as a 64-bit integer, a confidence as a 32-bit float.
+#: The limits of ``/v2``: an index is a 64-bit integer, a confidence a 32-bit float.
 INDEXES = range(-(2**63), 2**63)
 LARGEST_FLOAT = 3.4028234663852886e38
 
 
 def of_model(call: Callable[..., T], *args: Any) -> T:
-    """What a model answers.
+    """The result of a model's call.
 
     Raises:
         ModelError: the model's own, or one that says what else it raised: ``SystemExit`` must not end a thread.
@@ -42,7 +42,7 @@ def of_model(call: Callable[..., T], *args: Any) -> T:
 
 
 def succeeded(model: Model, predictions: Sequence[Mapping[str, Any]], decode: float, slot: Slot[Any, Any]) -> Outcome:
-    """The outcome of an attempt that was answered.
+    """The outcome of a successful attempt.
 
     Args:
         model: the model.
@@ -98,7 +98,7 @@ def _check(prediction: Mapping[str, Any]) -> None:
     label, index, confidence = prediction["class"], prediction["index"], prediction["confidence"]
     if not isinstance(label, str) or not isinstance(index, int) or not isinstance(confidence, int | float):
         raise InferenceFailed("a prediction needs a class (text), an index (integer) and a confidence (number)")
-    label.encode()  # text may hold what is no character
+    label.encode()  # text may have lone surrogates
     if index not in INDEXES:
         raise InferenceFailed(f"the model returned an index of {index}: it must fit into 64 bits")
     if not math.isfinite(confidence) or abs(confidence) > LARGEST_FLOAT:
@@ -106,7 +106,7 @@ def _check(prediction: Mapping[str, Any]) -> None:
 
 
 def failed(attempt: Attempt, error: Exception, decode: float) -> Outcome:
-    """The outcome of an attempt that failed for good."""
+    """The outcome of a final failure."""
     if error.__cause__ is not None or not isinstance(error, ModelError):
         log.error("request %s failed", attempt.id, exc_info=error)
     retried = not isinstance(error, InvalidInput)
@@ -114,7 +114,7 @@ def failed(attempt: Attempt, error: Exception, decode: float) -> Outcome:
 
 
 def described(error: Exception) -> dict[str, Any]:
-    """An error as it is stored and shown; one that is neither a model's nor the project's is called internal."""
+    """The stored form of an error; one of neither the model nor the project is internal."""
     known = isinstance(error, ModelError)
     return {
         "code": error.code if isinstance(error, ModelError) else "internal_error",

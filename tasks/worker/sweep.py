@@ -1,7 +1,7 @@
-"""Publishes requests again whose messages were lost: a ``celery purge``, a revoked task, a lane that somebody deleted.
+"""Republishes requests whose messages were lost: ``celery purge``, a revoked task, a deleted lane.
 
-The ledger says how many requests of a lane are queued. Where the lane and the workers hold messages for fewer, the
-records say which are missing.
+The ledger has the number of queued requests per lane. If the lane and the workers hold messages for fewer, the records
+show which are missing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two sweeps, whichever worker makes them.
+#: Seconds between sweeps, by any worker.
 INTERVAL = 10
 
 #: Messages or records read in one round trip.
@@ -37,11 +37,11 @@ class Sweep:
         self._keys = keys
 
     def run(self) -> int:
-        """How many requests were published again; none when another worker has looked a moment ago."""
+        """The number of republished requests; 0 when another worker has swept recently."""
         if not self._take_turn():
             return 0
         lost = self._lost()
-        if lost:  # Messages move between lanes and workers: only what is missing twice is lost.
+        if lost:  # Messages move between lanes and workers: only a request that is missing twice has lost its message.
             again = self._lost()
             lost = {request_id: lane for request_id, lane in lost.items() if request_id in again}
         published = sum(self._publish(request_id, lane) for request_id, lane in lost.items())
@@ -61,7 +61,7 @@ class Sweep:
         return False
 
     def _lost(self) -> dict[str, str]:
-        """Ids of requests that are queued without a message, newest first, and their lanes."""
+        """Ids of queued requests without a message, newest first, with their lanes."""
         began = self._client.time()[0]
         short = self._short_lanes()
         if not short:
@@ -100,7 +100,7 @@ class Sweep:
         return ids
 
     def _held(self) -> Iterator[tuple[str, list[str]]]:
-        """Lane and request ids of each delivery in a worker's hands."""
+        """Lane and request ids of each delivery held by a worker."""
         boots = [boot.decode() for boot in self._client.hkeys(self._keys.workers)]
         with self._client.pipeline(transaction=False) as pipe:
             for boot in boots:
@@ -129,7 +129,7 @@ class Sweep:
                         yield name.decode().removeprefix(prefix), lane.decode(), float(created)
 
     def _publish(self, request_id: str, lane: str) -> int:
-        # A task id of its own: a worker remembers the ids that were revoked.
+        # A new task id, because workers remember revoked ids.
         message = envelope.seal(app, lane, [request_id], fresh=True)
         keys = self._keys.lane_and_bell(lane)
         return int(scripts.run(self._client, "republish", keys, [self._keys.prefix, request_id, message]))

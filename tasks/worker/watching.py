@@ -1,4 +1,4 @@
-"""What a guardian does in Redis for its worker; imported when something is wrong, see :mod:`tasks.worker.guardian`."""
+"""A guardian's calls of Redis; imported when something is wrong, see :mod:`tasks.worker.guardian`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def renew(boot: str) -> None:
-    """Prove that the worker lives, which it cannot at the moment."""
+    """Renew the lease for the worker."""
     try:
         _deliveries().renew(boot)
     except (RedisError, Unavailable, OSError) as error:
@@ -25,7 +25,7 @@ def renew(boot: str) -> None:
 
 
 def bury(boot: str, verdict: str, how: str) -> None:
-    """Write down that the worker is dead and how it ended, and give its requests back."""
+    """Record how the worker ended, and return its requests."""
     say(f"worker {boot} ended: {how}")
     try:
         _deliveries().bury(boot, verdict)
