@@ -8,13 +8,13 @@ NOTHING = "\u2013"
 
 
 def duration(seconds: float | None) -> str:
-    """``0.045`` -> ``45 ms``, ``1.234`` -> ``1.2 s``, ``75`` -> ``1 min 15 s``, ``7260`` -> ``2 h 1 min``."""
+    """``0.045`` -> ``45 ms``, ``1.234`` -> ``1.2 s``, ``10.2`` -> ``10 s``, ``75`` -> ``1 min 15 s``."""
     if seconds is None:
         return NOTHING
     if 0 < seconds < 0.9995:
         return f"{seconds * 1000:.{1 if seconds < 0.0095 else 0}f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds else "0 s"
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if 0 < seconds < 9.95 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
@@ -36,15 +36,18 @@ def size(count: float | None) -> str:
 
 
 def rate(per_second: float | None) -> str:
-    """Events a second, two significant digits."""
-    if per_second is None:
-        return NOTHING
-    return f"{per_second:.0f}/s" if per_second >= 9.95 or not per_second else f"{per_second:.2g}/s"
+    """Events a second, or a minute when they are few: ``2.4/s``, ``34 a minute``."""
+    if not per_second:
+        return NOTHING if per_second is None else "none"
+    if per_second >= 0.95:
+        return f"{per_second:.{0 if per_second >= 9.95 else 1}f}/s".replace(".0/", "/")
+    a_minute = round(per_second * 60)
+    return f"{a_minute} a minute" if a_minute else "< 1 a minute"
 
 
 def percent(share: float | None) -> str:
     """A share of one: ``0.0123`` -> ``1.2 %``."""
-    return NOTHING if share is None else f"{share * 100:.1f} %"
+    return NOTHING if share is None else f"{share * 100:.1f}".removesuffix(".0") + " %"
 
 
 def count(number: float, thing: str) -> str:

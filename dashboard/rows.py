@@ -45,7 +45,7 @@ def _worker(worker: Mapping[str, Any], now: float, late_after: float) -> Row:
     return {
         **_picked(worker, "id", "model", "in_flight", "processed", "weights"),
         "state": "stale" if age > late_after else worker["state"],
-        "heartbeat": f"{duration(age)} ago",
+        "heartbeat": "now" if age < 1 else f"{duration(age)} ago",
         "rss": size(worker["rss_bytes"]),
         "failed": worker.get("failed", 0),
         "service": duration(worker["service_seconds"] or None),

@@ -72,8 +72,8 @@ def _throughput_text(history: Sequence[Mapping[str, Any]], rows: Rows, step: int
     total, window = sum(row["accepted"] for row in history), _minutes(len(history) * step)
     if not total:
         return f"No requests in the last {window}."
-    peak, span = rate(max(row["in"] for row in rows)), "a minute" if step == 1 else _minutes(step)
-    return f"{count(total, 'request')} in the last {window}, at most {peak} in {span}."
+    peak = rate(max(row["in"] for row in rows)) + ("" if step == 1 else f" over {_minutes(step)}")
+    return f"{count(total, 'request')} in the last {window}, at most {peak}."
 
 
 def _latency_text(rows: Rows, step: int) -> str:
@@ -108,4 +108,4 @@ def _newest(rows: Rows, line: str) -> dict[str, Any] | None:
 
 
 def _minutes(minutes: int) -> str:
-    return f"{minutes // 60} hours" if minutes > 60 and minutes % 60 == 0 else f"{minutes} minutes"
+    return f"{minutes // 60} hours" if minutes > 60 and minutes % 60 == 0 else count(minutes, "minute")

@@ -31,19 +31,37 @@ window.inferlane = (function () {
 
   // -- times
 
-  const clock = (epoch, seconds = true) =>
-    new Date(epoch * 1000).toLocaleTimeString([], {
-      hour: "2-digit", minute: "2-digit", hour12: false, ...(seconds ? { second: "2-digit" } : {}),
-    });
+  // 14:05:09, with the date before it on another day.
+  function clock(epoch, seconds = true) {
+    const at = new Date(epoch * 1000);
+    const time = at.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", ...(seconds ? { second: "2-digit" } : {}) });
+    const today = !seconds || at.toDateString() === new Date().toDateString();
+    return today ? time : `${at.toLocaleDateString("en-GB", { day: "numeric", month: "short" })} ${time}`;
+  }
 
   function ago(seconds) {
     if (seconds < 1.5) return "1 s ago";
     return seconds < 90 ? `${Math.round(seconds)} s ago` : `${Math.round(seconds / 60)} min ago`;
   }
 
-  const milliseconds = (seconds) =>
-    seconds === undefined || seconds === null ? "–" : seconds === 0 ? "0 ms"
-      : seconds < 1 ? `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms` : `${seconds.toFixed(1)} s`;
+  // The same as duration and rate of formatting.py.
+  function duration(seconds) {
+    if (seconds === undefined || seconds === null) return "–";
+    if (seconds > 0 && seconds < 0.9995) return `${(seconds * 1000).toFixed(seconds < 0.0095 ? 1 : 0)} ms`;
+    if (seconds < 59.5) return `${seconds.toFixed(seconds > 0 && seconds < 9.95 ? 1 : 0)} s`;
+    const all = Math.round(seconds);
+    return all < 3600 ? `${Math.floor(all / 60)} min ${all % 60} s` : `${Math.floor(all / 3600)} h ${Math.floor(all / 60) % 60} min`;
+  }
+
+  function rate(perSecond) {
+    if (!perSecond) return perSecond === 0 ? "none" : "–";
+    if (perSecond >= 0.95) return `${perSecond >= 9.95 ? Math.round(perSecond) : Number(perSecond.toFixed(1))}/s`;
+    return perSecond * 60 < 0.5 ? "< 1 a minute" : `${Math.round(perSecond * 60)} a minute`;
+  }
+
+  // For components that name a function.
+  window.dashMantineFunctions = { ...(window.dashMantineFunctions || {}), inferlaneRate: (value) => rate(value).replace(" a minute", "/min"),
+    inferlaneDuration: (value) => duration(value === null ? value : value / 1000) };
 
   // -- panels: each draws itself from the latest snapshot and from what the person has chosen
 
@@ -89,5 +107,5 @@ window.inferlane = (function () {
     if (button && !button.disabled && acts[button.dataset.act]) acts[button.dataset.act](button.dataset, button);
   });
 
-  return { ask, clock, ago, milliseconds, panel, draw, live, state, changed, set, clientside, notify, on };
+  return { ask, clock, ago, duration, rate, panel, draw, live, state, changed, set, clientside, notify, on };
 })();

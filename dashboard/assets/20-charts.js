@@ -25,6 +25,7 @@
     const all = view.charts[minutes] || longer(minutes, state === "ok");
     for (const name of LINES) {
       if (changed(`chart ${name}`, all[name])) set(`${name}-chart`, { data: labelled(all[name]) });
+      if (name === "throughput") failures(all[name].some((row) => row.failed));
     }
     if (changed("marks", all.marks)) mark(all.marks);
     if (all.outcomes && changed("chart outcomes", all.outcomes)) pie(all.outcomes);
@@ -32,6 +33,13 @@
       if (changed(`text ${name}`, text)) show(`${name}-text`, text);
     }
   });
+
+  // A red line along zero would look like trouble.
+  const DONE = [{ name: "in", color: "teal.6" }, { name: "answered", color: "indigo.5" }];
+
+  function failures(some) {
+    if (changed("failures", some)) set("throughput-chart", { series: some ? [...DONE, { name: "failed", color: "red.7" }] : DONE });
+  }
 
   function longer(minutes, live) {
     if (live && Date.now() - (asked[minutes] || 0) > EVERY) {

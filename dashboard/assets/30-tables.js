@@ -47,7 +47,7 @@
   }
 
   const purgeButton = (lane, enabled) => button("Purge", {
-    "data-act": "purge", "data-lane": lane.lane, "data-depth": lane.depth, color: "red", disabled: !enabled || !lane.depth,
+    "data-act": "purge", "data-lane": lane.lane, "data-depth": lane.depth, color: lane.depth ? "red" : undefined, disabled: !enabled || !lane.depth,
     title: lane.depth ? "Cancel all waiting requests" : "No waiting requests", "aria-label": `Purge lane ${lane.lane}`,
   });
 
@@ -123,7 +123,7 @@
   panel(({ view }) => {
     if (!view || !changed("activity", view.activity)) return;
     const lines = view.activity.map((line) => html("Tr", {},
-      cell(new Date(line.at * 1000).toLocaleString()), cell(line.who ? html("Code", {}, line.what) : line.what), cell(line.who || "–")));
+      cell(clock(line.at)), cell(line.who ? html("Code", {}, line.what) : line.what), cell(line.who || "–")));
     show("activity", lines.length ? table("Activity", ["When", "What", "From"], lines)
       : html("Div", { className: "note" }, "No activity yet."));
   });

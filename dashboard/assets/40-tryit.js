@@ -1,7 +1,7 @@
 // Try it: a photo, a model, a priority; then every step of the request as it happens, and what came of it.
 (function () {
   "use strict";
-  const { html, ui, show, ask, milliseconds, panel, changed, notify, set, on, clientside } = window.inferlane;
+  const { html, ui, show, ask, duration, panel, changed, notify, set, on, clientside } = window.inferlane;
   const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
   const SAMPLE = { name: "cat.jpg", url: "assets/cat.jpg", sample: true };
   let followed = null;
@@ -84,11 +84,11 @@
     const timings = request.timings || {};
     if (request.state === "queued") {
       const place = request.queue_position ? `, number ${request.queue_position} in its lane` : "";
-      const eta = typeof request.eta === "number" ? `, starts in about ${milliseconds(request.eta)}` : "";
+      const eta = typeof request.eta === "number" ? `, starts in about ${duration(request.eta)}` : "";
       return `Queued in ${request.lane || request.priority}${place}${eta}`;
     }
-    if (request.state === "running") return `Running on ${request.worker_id}, waited ${milliseconds(timings.queue)}`;
-    return `${request.state[0].toUpperCase()}${request.state.slice(1)} after ${milliseconds(timings.total)}`;
+    if (request.state === "running") return `Running on ${request.worker_id}, waited ${duration(timings.queue)}`;
+    return `${request.state[0].toUpperCase()}${request.state.slice(1)} after ${duration(timings.total)}`;
   }
 
   const refusal = (request) => ui("Alert", { color: "red", title: request.error.code }, request.error.message);
@@ -114,8 +114,8 @@
     const random = request.weights === "random";
     const pairs = [
       ["Model", request.model || request.model_type], ["Worker", request.worker_id || "–"], ["Attempts", `${request.attempts}`],
-      ["Waited", milliseconds(timings.queue)], ["Decoded in", milliseconds(timings.decode)],
-      ["Inferred in", milliseconds(timings.infer)], ["Total", milliseconds(timings.total)], ["Trace", request.trace_id || "–"],
+      ["Waited", duration(timings.queue)], ["Decoded in", duration(timings.decode)],
+      ["Inferred in", duration(timings.infer)], ["Total", duration(timings.total)], ["Trace", request.trace_id || "–"],
     ];
     return html("Div", {}, weights(request, random),
       html("Dl", { className: "facts" }, pairs.map(([name, value]) => html("Div", {}, html("Dt", {}, name), html("Dd", {}, value)))));

@@ -1,7 +1,7 @@
 // The grid of requests, and the drawer with everything about one of them.
 (function () {
   "use strict";
-  const { html, ui, show, ask, clock, milliseconds, live, state, panel, changed, on, set } = window.inferlane;
+  const { html, ui, show, ask, clock, duration, live, state, panel, changed, on, set } = window.inferlane;
   const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
   const EVERY = 3000;
   const MOST = 2000;
@@ -116,7 +116,7 @@
     const pairs = [
       ["Requested", request.model_type], ["Answered by", request.model || "–"], ["Weights", request.weights || "–"],
       ["Lane", request.lane], ["Worker", request.worker_id || "–"], ["Attempts", `${request.attempts}`],
-      ...Object.entries(request.timings).map(([name, value]) => [`${name[0].toUpperCase()}${name.slice(1)}`, milliseconds(value)]),
+      ...Object.entries(request.timings).map(([name, value]) => [`${name[0].toUpperCase()}${name.slice(1)}`, duration(value)]),
       ["Trace", request.trace_id || "–"],
     ];
     return html("Dl", { className: "facts" }, pairs.map(([name, value]) => html("Div", {}, html("Dt", {}, name), html("Dd", {}, value))));
@@ -140,7 +140,7 @@
       const title = (TITLES[event.event] || (() => event.event.replaceAll("_", " ")))(event);
       const rest = Object.entries(event).filter(([name]) => !PLAIN.has(name));
       const said = rest.map(([name, value]) => (value && value.message ? `${value.code}: ${value.message}` : `${name}: ${value}`)).join(", ");
-      const after = `${clock(Date.parse(event.at) / 1000)}, +${milliseconds((Date.parse(event.at) - start) / 1000)}`;
+      const after = `${clock(Date.parse(event.at) / 1000)}, +${duration((Date.parse(event.at) - start) / 1000)}`;
       return ui("Event", { title }, html("Div", { className: "note", "data-event": event.event }, said ? `${after}: ${said}` : after));
     }));
   }
@@ -222,5 +222,6 @@
 
   const pressed = ({ event, data }) => { if (event.key === " " || event.key === "Enter") open(data.id); };
   window.dashAgGridFunctions = { ...(window.dashAgGridFunctions || {}), inferlaneClock: (epoch) => clock(epoch),
+    inferlaneDuration: (value) => (value === null ? "" : duration(value / 1000)),
     inferlaneOpen: ({ data }) => { open(data.id); }, inferlaneKey: pressed };
 })();

@@ -1,7 +1,7 @@
 // Load tests and fault drills: started here, run by the dashboard's server, told by every snapshot.
 (function () {
   "use strict";
-  const { html, ui, show, ask, panel, changed, notify, on, set, clientside } = window.inferlane;
+  const { html, ui, show, ask, panel, changed, notify, on, set, clientside, duration } = window.inferlane;
   const orders = () => window.inferlane.orders;
   const none = () => window.dash_clientside.no_update;
 
@@ -13,6 +13,8 @@
   }
 
   // -- load test
+
+  const time = (ms) => duration(ms === null ? ms : ms / 1000);
 
   async function startLoad(clicks, requests, concurrency, models, priority) {
     if (!clicks) return none();
@@ -39,14 +41,14 @@
   function sentence(run) {
     const errors = Object.entries(run.codes).filter(([code]) => code !== "ok").map(([code, number]) => `${number} ${code}`);
     const word = { running: "Running", done: "Done", stopped: "Stopped" }[run.state];
-    return `${word}: ${run.done} of ${run.plan.requests} answered, ${run.rate}/s, p50 ${run.p50 ?? "–"} ms, p95 ${run.p95 ?? "–"} ms`
-      + `, p99 ${run.p99 ?? "–"} ms, ${errors.length ? errors.join(", ") : "no errors"}.`;
+    return `${word}: ${run.done} of ${run.plan.requests} answered, ${run.rate}/s, p50 ${time(run.p50)}, p95 ${time(run.p95)}`
+      + `, p99 ${time(run.p99)}, ${errors.length ? errors.join(", ") : "no errors"}.`;
   }
 
   function results(runs) {
     const heads = ["Run", "Requests", "Concurrency", "Models", "Answered", "Rate", "p50", "p95", "p99", "Errors"];
     const line = (run, place) => html("Tr", {}, [place ? `${place} earlier` : "newest", run.plan.requests, run.plan.concurrency,
-      run.plan.models.join(", "), run.ok, `${run.rate}/s`, run.p50, run.p95, run.p99, run.done - run.ok]
+      run.plan.models.join(", "), run.ok, `${run.rate}/s`, time(run.p50), time(run.p95), time(run.p99), run.done - run.ok]
       .map((value) => html("Td", {}, `${value ?? "–"}`)));
     return window.inferlane.table("Load tests", heads, runs.map(line));
   }

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from common.settings import Settings
 
 #: Line colours that stay apart for colour-blind eyes, on dark and on light.
-BLUE, ORANGE, RED, TEAL = "indigo.5", "orange.6", "red.7", "teal.6"
-#: Line chart -> title, unit, lines.
+BLUE, ORANGE, TEAL = "indigo.5", "orange.6", "teal.6"
+#: Line chart -> title, the function that says its numbers, lines.
 CHARTS = {
-    "throughput": ("Requests a second", "/s", (("in", TEAL), ("answered", BLUE), ("failed", RED))),
-    "latency": ("Latency", " ms", (("p50", TEAL), ("p95", BLUE), ("p99", ORANGE))),
-    "split": ("Waiting and inference, p95", " ms", (("queue", ORANGE), ("infer", BLUE))),
+    "throughput": ("Requests", "inferlaneRate", (("in", TEAL), ("answered", BLUE))),
+    "latency": ("Latency", "inferlaneDuration", (("p50", TEAL), ("p95", BLUE), ("p99", ORANGE))),
+    "split": ("Waiting and inference, p95", "inferlaneDuration", (("queue", ORANGE), ("infer", BLUE))),
 }
 
 
@@ -101,7 +101,7 @@ def _numbers() -> Any:
     ]
     window = dmc.SegmentedControl(id="window", data=windows, value=str(min(WINDOWS)), size="xs")
     head = dmc.Group([heading("Rate, errors, duration"), window], justify="space-between")
-    charts = [_figure(name, title, _line_chart(name, unit, lines)) for name, (title, unit, lines) in CHARTS.items()]
+    charts = [_figure(name, title, _line_chart(name, told, lines)) for name, (title, told, lines) in CHARTS.items()]
     charts.append(_figure("outcomes", "How requests ended", dmc.Center(_pie(), h=180)))
     grid = dmc.SimpleGrid(charts, cols={"base": 1, "lg": 2})
     children = [head, html.Div(id="tiles", className="loading"), html.Div(id="marks"), grid]
@@ -115,13 +115,13 @@ def _figure(name: str, title: str, chart: Any) -> Any:
     )
 
 
-def _line_chart(name: str, unit: str, lines: tuple[tuple[str, str], ...]) -> Any:
+def _line_chart(name: str, told: str, lines: tuple[tuple[str, str], ...]) -> Any:
     return dmc.LineChart(
-        id=f"{name}-chart", h=180, data=[], dataKey="minute", unit=unit,
+        id=f"{name}-chart", h=180, data=[], dataKey="minute", valueFormatter={"function": told},
         series=[{"name": line, "color": color} for line, color in lines],
         withLegend=True, legendProps={"height": 28}, curveType="linear", strokeWidth=2, connectNulls=False,
         dotProps={"r": 2, "strokeWidth": 1}, lineProps={"isAnimationActive": False},
-        xAxisProps={"minTickGap": 30}, yAxisProps={"width": 78},
+        xAxisProps={"minTickGap": 30}, yAxisProps={"width": 86},
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ GRID_THEME = (
 NUMBER = {"type": "rightAligned"}
 FLEXIBLE = {"flex": 1, "minWidth": 180}
 CLOCK = {"valueFormatter": {"function": "inferlaneClock(params.value)"}}
+TIME = {**NUMBER, "valueFormatter": {"function": "inferlaneDuration(params.value)"}}
 #: Field, title, width and further properties of each column.
 COLUMNS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
     ("at", "Accepted", 110, CLOCK),
@@ -31,9 +32,9 @@ COLUMNS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
     ("priority", "Priority", 100, {}),
     ("worker", "Worker", 170, {}),
     ("attempts", "Attempts", 100, NUMBER),
-    ("queue", "Waited, ms", 120, NUMBER),
-    ("infer", "Infer, ms", 110, NUMBER),
-    ("total", "Total, ms", 110, NUMBER),
+    ("queue", "Waited", 90, TIME),
+    ("infer", "Inference", 100, TIME),
+    ("total", "Total", 90, TIME),
     ("id", "Id", 320, {}),
 )
 TIMES = [

@@ -9,7 +9,7 @@ from dashboard.formatting import count, duration, epoch, percent, rate, size
     ("seconds", "text"),
     [
         (None, "\u2013"), (0, "0 s"), (0.0042, "4.2 ms"), (0.045, "45 ms"), (0.9994, "999 ms"), (0.9999, "1.0 s"),
-        (59.94, "59.9 s"), (75, "1 min 15 s"), (3599.6, "1 h 0 min"), (7260, "2 h 1 min"),
+        (10.2, "10 s"), (59.94, "1 min 0 s"), (75, "1 min 15 s"), (3599.6, "1 h 0 min"), (7260, "2 h 1 min"),
     ],
 )  # fmt: skip
 def test_a_duration_is_told_in_the_unit_people_would_use(seconds: float | None, text: str) -> None:
@@ -24,8 +24,11 @@ def test_a_size_is_told_in_binary_units(number: int | None, text: str) -> None:
     assert size(number) == text
 
 
-@pytest.mark.parametrize(("per_second", "text"), [(0.0, "0/s"), (0.017, "0.017/s"), (2.44, "2.4/s"), (150.2, "150/s")])
-def test_a_rate_has_two_digits_that_mean_something(per_second: float, text: str) -> None:
+@pytest.mark.parametrize(
+    ("per_second", "text"),
+    [(0.0, "none"), (0.001, "< 1 a minute"), (0.0096, "1 a minute"), (1.0, "1/s"), (2.44, "2.4/s"), (150.2, "150/s")],
+)
+def test_a_rate_is_told_by_the_second_or_by_the_minute(per_second: float, text: str) -> None:
     assert rate(per_second) == text
 
 

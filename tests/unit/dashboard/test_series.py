@@ -16,7 +16,7 @@ def test_a_point_of_five_minutes_counts_five_minutes() -> None:
     rows = series.throughput([early, late], NOW, 5)
     assert [row["in"] for row in rows] == [2.0, 1.0]
     said = series.summaries([early, late], {}, {"throughput": rows, "latency": [], "split": []}, 5)
-    assert said["throughput"] == "870 requests in the last 10 minutes, at most 2/s in 5 minutes."
+    assert said["throughput"] == "870 requests in the last 10 minutes, at most 2/s over 5 minutes."
 
 
 def test_what_expired_counts_as_failed() -> None:
@@ -48,10 +48,10 @@ def test_every_chart_is_told_in_a_sentence() -> None:
         "split": series.split(history),
     }
     said = series.summaries(history, ledger, drawn)
-    assert said["throughput"] == "120 requests in the last 1 minutes, at most 2/s in a minute."
+    assert said["throughput"] == "120 requests in the last 1 minute, at most 2/s."
     assert said["latency"] == "Last minute with answers: p50 100 ms, p95 200 ms, p99 400 ms. Worst p99: 400 ms."
     assert said["split"] == "95 of 100 waited at most 100 ms and were inferred within 40 ms."
-    assert said["outcomes"] == "Of 4 requests: 3 succeeded, 1 failed (75.0 % succeeded)."
+    assert said["outcomes"] == "Of 4 requests: 3 succeeded, 1 failed (75 % succeeded)."
 
 
 def test_empty_charts_say_that_they_are_empty() -> None:
