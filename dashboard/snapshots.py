@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dashboard.api_client import ApiClient, ApiError
+from dashboard.live import LiveMinute
 from dashboard.status import outage
 from dashboard.view import view
 
@@ -35,6 +36,7 @@ class ViewCache:
 
     def __init__(self, api: ApiClient, late_after: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._api, self._late_after, self._clock = api, late_after, clock
+        self._live = LiveMinute()
         self._fetching = threading.Lock()
         self._fetched_at = self._good_at = float("-inf")
         self._good: dict[str, Any] | None = None
@@ -58,7 +60,8 @@ class ViewCache:
 
     def _fetch(self) -> None:
         try:
-            self._good = view(self._api.get("/ops/snapshot"), late_after=self._late_after)
+            snapshot = self._api.get("/ops/snapshot")
+            self._good = {**view(snapshot, late_after=self._late_after), "live": self._live.add(snapshot)}
             self._good_at, self._failure = self._clock(), None
         except ApiError as error:
             self._failure = error.state, str(error)

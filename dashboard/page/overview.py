@@ -104,8 +104,17 @@ def _numbers() -> Any:
     charts = [_figure(name, title, _line_chart(name, told, lines)) for name, (title, told, lines) in CHARTS.items()]
     charts.append(_figure("outcomes", "How requests ended", dmc.Center(_pie(), h=180)))
     grid = dmc.SimpleGrid(charts, cols={"base": 1, "lg": 2})
-    children = [head, html.Div(id="tiles", className="loading"), html.Div(id="marks"), grid]
+    children = [_live(), head, html.Div(id="tiles", className="loading"), html.Div(id="marks"), grid]
     return dmc.Paper(children, withBorder=True, p="md", radius="md", h="100%")
+
+
+def _live() -> Any:
+    """The last minute, second by second."""
+    charts = [
+        _figure(f"live-{name}", title, html.Div(id=f"live-{name}-chart", className="live"))
+        for name, title in (("rate", "Last minute: requests"), ("latency", "Last minute: mean latency"))
+    ]
+    return dmc.SimpleGrid(charts, cols={"base": 1, "lg": 2}, mb="sm")
 
 
 def _figure(name: str, title: str, chart: Any) -> Any:

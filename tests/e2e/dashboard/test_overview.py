@@ -27,6 +27,14 @@ def test_one_click_classifies_the_cat_and_shows_every_step(page: Page) -> None:
     expect(outcome).not_to_contain_text("random")
 
 
+def test_the_last_minute_moves_as_requests_come(page: Page, system: System) -> None:
+    expect(page.locator("#live-rate-text")).to_contain_text(re.compile("in the last", re.IGNORECASE))
+    submit(system)
+    expect(page.locator("#live-rate-text")).to_contain_text(re.compile(r"[1-9]\d* answered, none failed"))
+    expect(page.locator("#live-rate-chart .live-answered").first).to_be_attached()
+    expect(page.locator("#live-latency-chart .live-dot").first).to_be_attached()
+
+
 def test_a_photo_of_ones_own_is_sent_and_its_timeline_can_be_read(page: Page) -> None:
     page.locator("#photo input[type=file]").set_input_files(
         {"name": "coffee.jpg", "mimeType": "image/jpeg", "buffer": coffee()}
