@@ -74,7 +74,7 @@ def serve(
         address=address,
         port=port,
         interface=Interfaces.RSGI,
-        loop=Loops.asyncio,
+        loop=Loops.auto,
         backpressure=BACKPRESSURE,
         http=HTTPModes.http1,
         websockets=False,
