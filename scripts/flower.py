@@ -42,6 +42,14 @@ def credentials(settings: Settings) -> str:
     return f"{USER}:{path.read_text().strip()}"
 
 
+def login(settings: Settings) -> str:
+    """The login for people; a password is shown only if it was generated for this host."""
+    if settings.flower_basic_auth:
+        return "login: FLOWER_BASIC_AUTH"
+    user, _, password = credentials(settings).partition(":")
+    return f"login: {user}, password {password}"
+
+
 def command(address: str, port: int) -> list[str]:
     """The command line of Flower."""
     words = [sys.executable, "-m", "celery", "-A", "tasks", "flower", f"--address={address}", f"--port={port}"]

@@ -43,11 +43,22 @@ if [ "$locked" != "$(cat "$installed" 2>/dev/null)" ]; then
     /^Installing/ { printf "\r\033[Kinstalling"; fflush() }
     END { printf "\r\033[K" }'; else cat >/dev/null; fi; }
   pip_install() {
-    "$VENV/bin/python" -m pip install --no-compile --progress-bar off --disable-pip-version-check "$@" | show
+    "$VENV/bin/python" -m pip install --no-compile --progress-bar off --disable-pip-version-check "$@" \
+      2> >(awk '!/^WARNING: / || /Retrying/ { print; fflush() }' >&2) | show
   }
   pip_install --require-hashes --no-deps -r "$installed.new"
   # torch and torchvision, whose files differ by platform and index.
   by_version=$(sed -n 's/^# by version: //p' "$installed.new")
   if [ -n "$by_version" ]; then pip_install $by_version; fi
   mv "$installed.new" "$installed"
+fi
+# The command line of this checkout, for any shell.
+if grep -q '^httpx==' <<<"$locked"; then
+  command="PYTHONPATH=$(printf %q "$PWD")\${PYTHONPATH:+:\$PYTHONPATH} exec $(printf %q "$(cd "$VENV/bin" && pwd)/python") -P -m inferlane"
+  command="#!/usr/bin/env bash
+$command \"\$@\""
+  if [ "$command" != "$(cat "$VENV/bin/inferlane" 2>/dev/null)" ]; then
+    printf '%s\n' "$command" >"$VENV/bin/inferlane"
+    chmod +x "$VENV/bin/inferlane"
+  fi
 fi

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.settings import ModelName
-from scripts import probes
+from scripts import flower, probes
 from scripts.programs import ROOT, WORKER, OperationError, kinds, programs, worker_name
 from scripts.run_lock import run_lock
 from scripts.supervision import ProcessRow, Supervisor, wait_for
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 START_TIMEOUT = 180.0
 STOP_TIMEOUT = 150.0  # for the lock, while another command ends what runs
 OPEN_FILES = 1024, 4096  # the least that suffices, and the limit to set: a connection of the API may need two
+NO_WEIGHTS = "no weights for"  # how the reason begins
 CRASHES = 3  # restarts of one program, while starting up, that mean that it cannot start
 
 
@@ -167,7 +168,9 @@ class System:
     def urls(self) -> list[str]:
         """One line per page to open in a browser."""
         names = {row.name for row in self.rows()}
-        lines = [f"{item.name:<10} {item.url}" for item in probes.listeners(self.settings) if item.name in names]
+        logins = {"flower": f"  {flower.login(self.settings)}"}
+        lines = [f"{item.name:<10} {item.url}{logins.get(item.name, '')}"
+                 for item in probes.listeners(self.settings) if item.name in names]  # fmt: skip
         return [*lines, f"{'API docs':<10} {probes.listeners(self.settings)[0].url}/docs"]
 
     def _environ(self, models: Sequence[ModelName]) -> dict[str, str]:
@@ -253,10 +256,12 @@ def ready_models(settings: Settings) -> tuple[ModelName, ...]:
         OperationError: none is ready, or two have the same name.
     """
     outcome = _prepare([entry.spelled for entry in settings.models])
-    for name, reason in outcome["skipped"].items():
-        print(f"skipped {reason.partition('. Ways out')[0] or name}")
-    if outcome["skipped"]:
-        print("docs/models.md says where weights may come from. Requests for skipped models will be refused.")
+    skipped = outcome["skipped"]
+    without_weights = sorted(name for name, reason in skipped.items() if reason.startswith(NO_WEIGHTS))
+    for name in sorted(skipped.keys() - without_weights):
+        print(f"not served: {name}: {skipped[name]}")
+    if without_weights:
+        print(f"not served, no weights: {', '.join(without_weights)}; docs/models.md")
     order = {entry.factory or str(entry): place for place, entry in enumerate(settings.models)}
     found = sorted(map(ModelName, outcome["ready"]), key=lambda entry: order[entry.factory or str(entry)])
     if not found:

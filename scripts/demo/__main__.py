@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+#: What scripts/setup.sh wrote; it needs no active environment.
+COMMAND_LINE = Path(os.path.relpath(Path(sys.prefix) / "bin" / "inferlane"))
+NEXT = """
+Next, in any shell:
+  {inferlane} classify docs/images/coffee.jpg
+  make quick-demo    batches, priorities, a killed worker, a poison image
+  make stop"""
+
+
 def classify(url: str, photo: Path, model: str) -> None:
     """Classify ``photo`` and print the answer.
 
@@ -101,6 +110,7 @@ def main() -> int:
         if names := list(SCENES) if given.quick else given.scene:
             return on_stage(given.url, given.model, lambda shown: [name for name in names if not play(name, shown)])
         classify(given.url, given.photo, given.model)
+        print(NEXT.format(inferlane=COMMAND_LINE if COMMAND_LINE.exists() else "python -m inferlane"))
     except (DemoError, ClientError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

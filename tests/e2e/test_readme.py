@@ -95,9 +95,11 @@ class Copy:
         """What scripts/setup.sh has done already: installing takes minutes, and CI does it."""
         venv = self.folder / ".venv"
         venv.mkdir()
-        for item in Path(sys.prefix).iterdir():
-            if not item.name.endswith(".lock"):
-                (venv / item.name).symlink_to(item)
+        (venv / "bin").mkdir()
+        installed = [*Path(sys.prefix).iterdir(), *(Path(sys.prefix) / "bin").iterdir()]
+        for item in installed:
+            if item.name not in {"bin", "inferlane"} and not item.name.endswith(".lock"):
+                (venv / item.relative_to(sys.prefix)).symlink_to(item)
         for group in ("host", "dev"):
             (venv / f".{group}.lock").write_text(locked(group))
 
@@ -170,6 +172,10 @@ def test_the_commands_of_the_readme_work_in_their_order(copy: Copy) -> None:
     assert "random" not in said["make demo"]
     assert next(text for command, text in said.items() if command.startswith("curl")).count('"succeeded"')
     assert said["python"].strip()
+    assert "login: operator, password" in said["make demo"]
+    last = said["make demo"].partition("Inferlane is up.")[2].splitlines()
+    assert len(last) < 22
+    assert {"  .venv/bin/inferlane classify docs/images/coffee.jpg"} <= set(last)
     assert said["make status"].count("RUNNING") == 7  # three workers beside the others
     assert probes.own_processes(copy.folder / ".run") == []
     assert "demo" in copy.run("make", "help")

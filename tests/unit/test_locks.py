@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
 
+import inferlane
 from scripts.lock import BY_VERSION, GROUPS, LOCK, REQUIREMENTS, ROOT, UNLOCKED
 from tests.support.locks import locked, requirements, versions
 from tests.unit.deploy.files import dockerfile
@@ -66,6 +68,19 @@ def test_setup_installs_a_group_by_its_hashes_and_torch_by_version(group: str, t
     assert (tmp_path / f".{group}.lock").read_text() == locked(group)
     torch = [f"{name}=={by_version[name]}" for name in sorted(BY_VERSION & by_version.keys())]
     assert others == ([f"{options} {' '.join(torch)}"] if torch else [])
+    assert (tmp_path / "bin" / "inferlane").exists() == ("httpx" in by_version)
+
+
+def test_setup_writes_a_command_that_works_in_any_folder_and_shell(tmp_path: Path) -> None:
+    venv = tmp_path / "an environment"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").symlink_to(sys.executable)
+    (venv / ".host.lock").write_text(locked("host"))
+    assert set_up(venv, "host").returncode == 0
+    command = [venv / "bin" / "inferlane", "--version"]
+    packages = {"PATH": os.defpath, "PYTHONPATH": next(path for path in sys.path if path.endswith("site-packages"))}
+    done = subprocess.run(command, cwd=tmp_path, env=packages, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"inferlane {inferlane.__version__}\n"), done.stderr
 
 
 def test_setup_refuses_a_group_that_is_not_there(tmp_path: Path) -> None:
