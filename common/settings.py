@@ -6,6 +6,7 @@ variable, and a test compares.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import math
 import os
@@ -305,6 +306,18 @@ def variables() -> list[str]:
     return [name for item in fields(Settings) for name in _names_of(item)]
 
 
+def environment(file: str | Path = ".env") -> dict[str, str]:
+    """The process environment, on top of the variables in ``file``."""
+    return {key: value or "" for key, value in dotenv_values(file).items()} | dict(os.environ)
+
+
+def misspelt(file: str | Path = ".env") -> list[str]:
+    """One line for each variable in ``file`` that is no setting but spelled much like one."""
+    known = variables()
+    near = {name: difflib.get_close_matches(name, known, 1, 0.8) for name in dotenv_values(file) if name not in known}
+    return [f"{file}: {name} is no setting; is it {found[0]}?" for name, found in near.items() if found]
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from ``environ``; by default from the process environment, which wins over the file ``.env``.
 
@@ -314,7 +327,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         SettingsError: a value is invalid; the message starts with the variable's name.
     """
     if environ is None:
-        environ = {key: value or "" for key, value in dotenv_values(".env").items()} | dict(os.environ)
+        environ = environment()
     values = {item.name: _value(item, environ) for item in fields(Settings)}
     return Settings(**{name: value for name, value in values.items() if value is not None})
 

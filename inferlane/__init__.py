@@ -12,6 +12,8 @@ from inferlane.events import Event
 from inferlane.jobs import AsyncBatch, AsyncJob, Batch, Job
 from inferlane.retries import Retries
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AsyncBatch",
     "AsyncClient",

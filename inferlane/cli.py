@@ -1,4 +1,4 @@
-"""The command line: ``python -m inferlane COMMAND``.
+"""The command line: ``inferlane COMMAND``, which is also ``python -m inferlane COMMAND``.
 
 Exit codes: 0 success, 1 something failed, 2 wrong usage, 3 the API is unreachable, 4 timeout, 130 interrupted.
 """
@@ -10,10 +10,12 @@ import os
 import sys
 from collections.abc import Sequence
 
+from inferlane import __version__, checkout
 from inferlane.address import DEFAULT_URL
 from inferlane.commands import COMMANDS, Command
 from inferlane.console import Context, Exit, UsageError
 from inferlane.errors import ClientError
+from inferlane.waiting import Waiting
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Command = COMMANDS[arguments.command]
     context = Context(arguments, command.retries)
     try:
-        return command.run(context)
+        if not command.remote:
+            return command.run(context)
+        arguments.url, arguments.api_key = checkout.address(arguments.url, arguments.api_key)
+        with Waiting(context):
+            return command.run(context)
     except ClientError as error:
         return context.complain(error)
     except (UsageError, ValueError) as error:
@@ -39,19 +45,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command_line_parser() -> argparse.ArgumentParser:
     """The parser of every command."""
     parser = argparse.ArgumentParser(prog="inferlane", description="The command line of Inferlane's API.")
+    parser.add_argument("--version", action="version", version=f"inferlane {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         one = commands.add_parser(name, help=command.help, description=command.help, epilog=command.epilog)
-        _common(one, command)
+        if command.remote:
+            _call_arguments(one, command)
         command.configure(one)
     return parser
 
 
-def _common(parser: argparse.ArgumentParser, command: Command) -> None:
+def _call_arguments(parser: argparse.ArgumentParser, command: Command) -> None:
     where = parser.add_argument_group("the API")
-    where.add_argument("--url", default=os.environ.get("INFERLANE_URL") or DEFAULT_URL,
-                       help="address (INFERLANE_URL, else %(default)s)")  # fmt: skip
-    where.add_argument("--api-key", default=os.environ.get("INFERLANE_API_KEY"),
+    where.add_argument("--url", help=f"address (INFERLANE_URL, else that of the checkout, else {DEFAULT_URL})")
+    where.add_argument("--api-key",
                        help="better set as INFERLANE_API_KEY, because other users can see command lines")  # fmt: skip
     where.add_argument("--timeout", type=float, default=command.timeout, metavar="SECONDS",
                        help=f"{command.timeout_of} (%(default)g s)")  # fmt: skip

@@ -107,9 +107,20 @@ def table(title: str, *columns: str, rows: Iterable[Iterable[object]]) -> Table:
     return made
 
 
-def output(to_people: bool) -> Console:
+class Printer(Console):
+    """A console that knows whether it has printed anything."""
+
+    printed = False
+
+    def print(self, *objects: Any, **style: Any) -> None:
+        """Print."""
+        self.printed = True
+        super().print(*objects, **style)
+
+
+def output(to_people: bool) -> Printer:
     """Standard output; lines for a program or a file are never broken."""
-    return Console(markup=False, highlight=False, soft_wrap=False, width=None if to_people else WIDE)
+    return Printer(markup=False, highlight=False, soft_wrap=False, width=None if to_people else WIDE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +170,12 @@ class Context:
 
     arguments: argparse.Namespace
     default_retries: Retries
-    out: Console = field(default_factory=lambda: output(sys.stdout.isatty()))
-    log: Console = field(default_factory=lambda: Console(stderr=True, markup=False, highlight=False))
+    out: Printer = field(default_factory=lambda: output(sys.stdout.isatty()))
+    log: Printer = field(default_factory=lambda: Printer(stderr=True, markup=False, highlight=False))
+
+    def printed(self) -> bool:
+        """Whether anything has been printed."""
+        return self.out.printed or self.log.printed
 
     @property
     def json(self) -> bool:

@@ -6,6 +6,7 @@ or ``Idempotency-Key``), under which the API runs it once. An operator's orders 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from inferlane.errors import (
 )
 from inferlane.flow import Call, Flow, Pause
 from inferlane.retries import Retries, retry_after
+
+log = logging.getLogger("inferlane")
 
 ANSWER_TIMEOUT = 15.0  # seconds without a byte, beyond the wait that was asked for, that mean that the API hangs
 #: Refusals that waiting does not change.
@@ -78,6 +81,7 @@ def exchange(
         attempt += 1
         if attempt == limits.retries.attempts:
             raise found
+        log.info("trying again for %g s: %s", limits.retries.patience, found)
         yield Pause(pause)
 
 

@@ -54,9 +54,26 @@ def name(source: Source) -> str:
     return str(getattr(source, "name", ""))
 
 
+def unreadable(path: Path) -> ImageUnreadable | None:
+    """Why the file cannot be read; None when it can."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        return ImageUnreadable(f"{path}: {error.strerror or error}")
+    return None
+
+
 def photos(folder: Path) -> Iterator[Path]:
-    """Every file below ``folder`` whose suffix is that of an image, by name; hidden files and folders are left out."""
-    for path in sorted(folder.iterdir()):
+    """Every file below ``folder`` whose suffix is that of an image, by name; hidden files and folders are left out.
+
+    A folder that cannot be read is given itself, so that it fails alone.
+    """
+    try:
+        found = sorted(folder.iterdir())
+    except PermissionError:
+        found = []
+        yield folder
+    for path in found:
         if path.name.startswith("."):
             continue
         if path.is_dir():

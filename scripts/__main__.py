@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from common.settings import get_settings
+from common.settings import get_settings, misspelt
 from scripts.programs import OperationError
 from scripts.system import System
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def start(system: System, arguments: argparse.Namespace) -> int:
     """Start everything and print the addresses."""
+    sys.stderr.writelines(f"{line}\n" for line in misspelt())
     system.start(arguments.without)
     print("\n".join(["Inferlane is up.", *system.urls(), "Stop it with `make stop`."]))
     return 0
@@ -47,14 +48,10 @@ def status(system: System, _arguments: argparse.Namespace) -> int:
     return 0 if rows and all(row.state == "RUNNING" for row in rows) else 1
 
 
-def client(system: System, arguments: argparse.Namespace) -> int:
-    """Run the command line `inferlane` with this host's address and key: client doctor, client chaos slow --all."""
-    admin = system.settings.admin_key
-    given = {"INFERLANE_URL": system.settings.base_url}
-    if admin and not admin.startswith("sha256:"):  # a hash opens nothing
-        given["INFERLANE_API_KEY"] = admin
+def client(_system: System, arguments: argparse.Namespace) -> int:
+    """Run the command line `inferlane`: client doctor, client chaos slow --all."""
     command = [sys.executable, "-m", "inferlane", *arguments.words]
-    os.execve(sys.executable, command, given | os.environ)  # noqa: S606 - no shell; Ctrl-C reaches the client
+    os.execv(sys.executable, command)  # noqa: S606 - no shell; Ctrl-C reaches the client
 
 
 def crash(system: System, _arguments: argparse.Namespace) -> int:

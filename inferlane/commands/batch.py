@@ -39,15 +39,29 @@ def _run(context: Context) -> int:
             return _show(context, client.batch(given.cancel).cancel())
         if given.results:
             return _outcomes(context, client.batch(given.results).outcomes())
-        photos = list(images.expand(given.images))
-        if not photos:
-            raise UsageError("name photos or folders with photos")
+        failed, photos = _sorted_out(images.expand(given.images))
         sent = [client.submit_batch(part, given.model, **options_of(given)) for part in parts(photos, given.items)]
         if given.detach:
             for batch in sent:
                 context.show({"batch_id": batch.id}, partial(plain, batch.id))
             return Exit.OK
-        return _outcomes(context, list(_wait(context, sent, len(photos))))
+        return _outcomes(context, [*failed, *_wait(context, sent, len(photos))])
+
+
+def _sorted_out(paths: Iterable[Path]) -> tuple[list[Outcome], list[Path]]:
+    """Outcomes for the files that cannot be read, and the others.
+
+    Raises:
+        ClientError: no file can be read.
+        UsageError: there is none.
+    """
+    found = [(path, images.unreadable(path)) for path in paths]
+    failed = [Outcome(0, path, error=error) for path, error in found if error]
+    if not found:
+        raise UsageError("name photos or folders with photos")
+    if len(failed) == len(found):
+        failed[0].unwrap()
+    return failed, [path for path, error in found if not error]
 
 
 def parts(photos: Iterable[Path], items: int, size: int = MAX_BYTES) -> Iterator[list[Path]]:

@@ -12,14 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Group
 
 from inferlane import images
-from inferlane.commands.command import Command, add_options, options_of, positive
+from inferlane.commands.command import BRIEF, Command, add_options, options_of, positive
 from inferlane.commands.requests import footnote, predictions, source
 from inferlane.console import Context, Exit, UsageError, plain, progress
 from inferlane.errors import (
@@ -92,7 +92,9 @@ def _run(context: Context) -> int:
 
 def _one(context: Context, name: str) -> int:
     given = context.arguments
-    with context.client() as client:
+    if name == "-" and sys.stdin.isatty():
+        context.log.print("reading a photo from standard input")
+    with replace(context, default_retries=BRIEF).client() as client:
         result = client.predict(source(name), given.model, **options_of(given))
     context.show(result.raw, lambda: Group(predictions(result, plain(Path(name).name)), footnote(result)))
     return Exit.OK
@@ -112,7 +114,7 @@ def _many(context: Context, paths: list[Path]) -> int:
             _sum_up(context, tally, skipped=len(photos) - len(todo), failed=failed, left=len(todo) - tally.ended)
     if tally.late:
         return Exit.TIMEOUT
-    return Exit.FAILED if tally.failed else Exit.OK
+    return Exit.FAILED if tally.failed or failed else Exit.OK
 
 
 def _sink(context: Context, stack: ExitStack) -> tuple[Collection[str], int, Callable[[Mapping[str, Any]], None]]:

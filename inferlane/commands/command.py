@@ -26,6 +26,7 @@ class Command:
         configure: adds its arguments.
         timeout: seconds it may take, without --timeout; ``timeout_of`` explains it in the help.
         retries: when it tries again, without --patience.
+        remote: whether it asks the API, so that it takes the arguments of a call.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Command:
     timeout_of: str = "total time limit"
     retries: Retries = BRIEF
     epilog: str = ""
+    remote: bool = True
 
 
 def positive(text: str) -> int:

@@ -35,7 +35,12 @@ def _run(context: Context) -> int:
     given = context.arguments
     if given.rate <= 0 or given.duration <= 0:
         raise UsageError("rate and duration must be above 0")
-    uploads = [images.read(path) for path in images.expand(given.images)]
+    uploads = []
+    for path in images.expand(given.images):
+        if error := images.unreadable(path):
+            context.log.print(f"left out: {plain(error)}", soft_wrap=True)
+        else:
+            uploads.append(images.read(path))
     if not uploads:
         raise UsageError("there are no photos in " + ", ".join(map(str, given.images)))
     account = asyncio.run(_drive(context, uploads))

@@ -1,4 +1,4 @@
-"""``status``, ``metrics``, ``queues``, ``workers``, ``monitor``: the system, and orders to it."""
+"""``status``, ``metrics``, ``queues``, ``workers``, ``models``, ``monitor``: the system, and orders to it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from inferlane.errors import ClientError
 from inferlane.retries import ONCE
 
 COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
+MINUTES = 5  # of history
 STAGES = ("queue", "decode", "infer", "total")
 WORDS = {"eta_error": "estimate off by"}
 
@@ -30,16 +31,26 @@ WORDS = {"eta_error": "estimate off by"}
 def _status(context: Context) -> int:
     with context.client() as client:
         health = client.health()
-        metrics = client.metrics() if health["broker"] == "up" else None
-    context.show({"health": health, "metrics": metrics}, lambda: _overview(health, metrics))
+        up = health["broker"] == "up"
+        metrics = client.metrics() if up else None
+        minutes = client.document("/ops/history", params={"minutes": str(MINUTES)})["history"] if up else []
+    document = {"health": health, "metrics": metrics, "minutes": minutes}
+    context.show(document, lambda: sections([verdict(health), table("", "", "#", rows=_facts(health)),
+                                             *([_minute_table(minutes)] if minutes else [])]))  # fmt: skip
     return Exit.FAILED if health["status"] == "unhealthy" else Exit.OK
 
 
-def _overview(health: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> RenderableType:
-    parts: list[RenderableType] = [verdict(health), table("", "", "#", rows=_facts(health))]
-    if metrics is not None and metrics["latencies"]:
-        parts.append(stage_table(metrics["latencies"]))
-    return sections(parts)
+def _minute_table(minutes: Iterable[Mapping[str, Any]]) -> RenderableType:
+    """The requests of the last minutes, from ``/ops/history``."""
+    columns = ("#accepted", "#succeeded", "#failed", "#expired", "#p50", "#p95", "#p99")
+    return table(f"the last {MINUTES} minutes", "!minute", *columns, rows=map(_minute, minutes))
+
+
+def _minute(row: Mapping[str, Any]) -> tuple[object, ...]:
+    counts = (row[name] for name in ("accepted", "succeeded", "failed", "expired"))
+    total = row["total"]
+    times = (seconds(total[share]) if total["count"] else "" for share in ("p50", "p95", "p99"))
+    return (f"{datetime.fromtimestamp(row['at']):%H:%M}", *counts, *times)
 
 
 def verdict(health: Mapping[str, Any]) -> RenderableType:
@@ -70,9 +81,6 @@ def _facts(health: Mapping[str, Any]) -> Iterable[tuple[str, object]]:
     yield "broker", health["broker"]
     yield "workers", f"{workers['total']} ({workers['busy']} busy, {workers['draining']} draining)"
     yield "queued", health["queue_size"]
-    yield "accepted", health["total_requests"]
-    yield "succeeded", health["successful_requests"]
-    yield "failed or expired", health["failed_requests"]
 
 
 def _latency(name: str, stage: Mapping[str, Any]) -> tuple[object, ...]:
@@ -148,6 +156,15 @@ def _worker(worker: Mapping[str, Any]) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def _models(context: Context) -> int:
+    with context.client() as client:
+        models = client.models()
+    rows = ((model["name"], model["live_workers"], model["architecture"], ", ".join(model["weights"]))
+            for model in models)  # fmt: skip
+    context.show({"models": models}, lambda: table("", "!model", "#workers", "network", "~weights", rows=rows))
+    return Exit.OK
+
+
 def _monitor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="refresh interval (%(default)g)")
     parser.add_argument("--times", type=positive, metavar="N", help="exit after N refreshes")
@@ -191,6 +208,7 @@ QUEUES = Command(
 WORKERS = Command(
     name="workers", help="show the live workers; drain and resume them", run=_workers, configure=_worker_arguments
 )
+MODELS = Command(name="models", help="show the models that requests may name", run=_models)
 MONITOR = Command(
     name="monitor", help="watch health, workers, lanes and latencies", run=_monitor, configure=_monitor_arguments,
     retries=ONCE, timeout=5.0, timeout_of="time limit per refresh",

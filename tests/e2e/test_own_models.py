@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,6 +125,29 @@ def test_make_start_runs_them_and_make_scale_knows_their_names(installation: Sta
     scaled = run(SCALE.command, shell)
     assert scaled.returncode == 0, scaled.stdout + scaled.stderr
     assert probes.workers_seen(settings) == {"efficientnet_lite0-1", "flowers-1", "flowers-2", "tulips-1"}
+
+
+def test_serve_starts_the_system_and_serves_a_new_model_under_its_name(installation: Stack) -> None:
+    environ = installation.environ()
+    model = installation.folder / "sunny"
+    command = [sys.executable, "-m", "inferlane"]
+    subprocess.run(
+        [*command, "init", "sunny"], cwd=installation.folder, env=environ | {"PYTHONPATH": str(ROOT)}, check=True
+    )
+    serve = Process([*command, "serve", str(model)], name="serve", folder=installation.folder, environ=environ)
+    settings = installation.settings()
+    try:
+        with httpx.Client(base_url=settings.base_url, timeout=40) as client:
+            wait_until(lambda: probes.workers_seen(settings), 120, what="its worker has a lease")
+            assert classes(client, "sunny") == ("sunny", LIGHT)
+            assert client.get("/health").json()["status"] == "healthy"
+        serve.send(signal.SIGINT)
+        assert serve.wait(30) == 1, serve.log()  # as Celery ends after Ctrl-C
+    finally:
+        serve.stop()
+    stopped = subprocess.run([*command, "stop"], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert (stopped.returncode, stopped.stdout) == (0, "Inferlane is stopped.\n"), stopped.stderr
+    assert not probes.own_processes(installation.folder)
 
 
 def test_two_of_one_name_are_refused_in_one_line(installation: Stack) -> None:

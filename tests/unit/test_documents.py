@@ -75,9 +75,10 @@ def test_every_file_that_is_to_be_run_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_of_our_own_are_understood(page: Path) -> None:
-    for line in commands(page, "python -m inferlane"):
-        if line != "COMMAND":
-            command_line_parser().parse_args(shlex.split(line))
+    text = re.sub(r"(?:\S+/|python -m )inferlane ", "inferlane ", page.read_text())
+    typed = re.findall(r"(?:^|`|^\$ |\| |\$\()inferlane ([a-z][^|;&#\n`)]*)", text, re.MULTILINE)
+    for line in typed:
+        command_line_parser().parse_args(shlex.split(line.replace("init NAME", "init name")))
     assert {line.split()[0] for line in commands(page, "python -m scripts")} <= set(COMMANDS)
 
 

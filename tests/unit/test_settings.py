@@ -11,7 +11,7 @@ from dotenv import dotenv_values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.settings import Settings, SettingsError, load_settings, variables
+from common.settings import Settings, SettingsError, load_settings, misspelt, variables
 from tasks.lanes import STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ FOREIGN = {
     "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
     "SIGTERM", "SIGKILL", "TORCH_HOME", "CI", "PYTHON", "VENV", "WITHOUT", "REPLICA", "MODEL",
     "PYTEST_ARGUMENTS", "INFERLANE_API_KEY", "INFERLANE_URL", "PROTOCOL_EXAMPLES", "SCHEMATHESIS_EXAMPLES",
-    "CHAOS", "REDIS_PASSWORD", "PROFILES", "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "CHAOS", "NAME", "PATH", "REDIS_PASSWORD", "PROFILES", "OTEL_EXPORTER_OTLP_ENDPOINT",
 }  # fmt: skip
 
 
@@ -54,6 +54,19 @@ def test_documents_assign_only_variables_that_exist(page: Path) -> None:
 @pytest.mark.parametrize("name", ["BROKER_URL", "RESULT_BACKEND", "APP"])
 def test_no_variable_has_a_name_that_only_the_celery_command_line_reads(name: str) -> None:
     assert name not in variables()
+
+
+def test_a_misspelt_variable_is_named_and_one_of_another_program_is_not(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    compose = (
+        "REDIS_PASSWORD=a\nGRAFANA_PASSWORD=b\nCUDA_MODEL=c\nAPI_PUBLISH=d\nDASHBOARD_PUBLISH=e\nINFERLANE_URL=f\n"
+    )
+    file.write_text(f"API_PROT=1\nAPI_PORT=2\nMAX_BATCHES=3\n{compose}")
+    assert misspelt(file) == [
+        f"{file}: API_PROT is no setting; is it API_PORT?",
+        f"{file}: MAX_BATCHES is no setting; is it MAX_BATCH?",
+    ]
+    assert misspelt(tmp_path / "none") == []
 
 
 def test_an_empty_or_missing_variable_keeps_its_default() -> None:

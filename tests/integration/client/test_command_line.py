@@ -174,10 +174,55 @@ def test_a_folder_is_written_as_it_ends_and_taken_up_again(toy_api: ApiProcess, 
     assert {row["path"] for row in rows if row["status"] == "failed"} == {str(folder / "broken.png")}
     (folder / "new.gif").write_bytes(image())
     again = run(toy_api.url, "classify", folder, "-m", "toy", "-o", output)
-    assert again.returncode == 0, again.stderr
-    assert "8 were done before" in again.stderr
+    assert again.returncode == 1, again.stderr  # broken.png still has no answer
+    assert "8 were done before, 1 of them in vain" in again.stderr
     assert read_rows(output)[:8] == rows
     assert len(read_rows(output)) == 9
+
+
+def test_a_file_that_cannot_be_read_fails_alone(toy_api: ApiProcess, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "photos", {"a.gif": "ok", "c.gif": "ok"})
+    (folder / "b.gif").symlink_to(folder / "nowhere")
+    for command in (("classify",), ("batch",), ("load", "-d", "0.5")):
+        done = run(toy_api.url, command[0], folder, "-m", "toy", "--json", *command[1:])
+        if command[0] == "load":
+            assert (done.returncode, "left out" in done.stderr) == (0, True), done.stderr
+            continue
+        states = {Path(row["path"]).name: row["error_code"] or "ok" for row in documents(done.stdout)}
+        assert states == {"a.gif": "ok", "b.gif": "image_unreadable", "c.gif": "ok"}
+        assert done.returncode == 1
+    assert run(toy_api.url, "batch", folder / "b.gif").returncode == 2
+
+
+def test_a_finished_folder_with_failures_keeps_its_exit_code(toy_api: ApiProcess, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "photos", {"a.gif": "ok"})
+    (folder / "b.gif").write_bytes(b"no image")
+    sweep = ("classify", folder, "-m", "toy", "-o", tmp_path / "out.csv")
+    assert [run(toy_api.url, *sweep).returncode for _ in range(2)] == [1, 1]
+
+
+def test_it_does_not_wait_in_silence(toy_api: ApiProcess, free_port: int, tmp_path: Path) -> None:
+    folder_of(tmp_path, {"slow.gif": "sleep 3", "next.gif": "ok"})
+    done = run(toy_api.url, "classify", tmp_path / "slow.gif", "-m", "toy", "--json")
+    assert (done.returncode, done.stderr) == (0, f"waiting for {toy_api.url}, 300 s at most (--timeout)\n")
+    nobody = f"http://127.0.0.1:{free_port}"
+    done = run(nobody, "classify", tmp_path / "slow.gif", timeout=10)
+    assert done.returncode == 3
+    first = done.stderr.splitlines()[0]
+    assert first.startswith(f"nothing answers at {nobody}: ")
+    assert "trying again for 3 s" in first
+    assert "INFERLANE_URL" in first
+
+
+def test_status_shows_the_last_minutes(toy_api: ApiProcess, photo: Path) -> None:
+    assert run(toy_api.url, "classify", photo, "-m", "toy").returncode == 0
+    minutes = documents(run(toy_api.url, "status", "--json").stdout)[0]["minutes"]
+    assert len(minutes) == 5
+    assert sum(minute["succeeded"] for minute in minutes) >= 1
+    assert "the last 5 minutes" in run(toy_api.url, "status").stdout
+    assert {model["name"] for model in documents(run(toy_api.url, "models", "--json").stdout)[0]["models"]} == {
+        "toy", "resnet18",
+    }  # fmt: skip
 
 
 def test_a_folder_survives_the_death_of_the_api(stack: Stack, tmp_path: Path) -> None:

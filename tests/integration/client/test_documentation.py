@@ -18,7 +18,7 @@ from tests.support.stack import ApiProcess, Stack
 
 PAGE = (ROOT / "docs" / "client.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-LINES = re.findall(r"^\$ .*?python -m inferlane (.*)$", PAGE, re.MULTILINE)
+LINES = re.findall(r"^\$ (?:.*\| )?inferlane (.*)$", PAGE, re.MULTILINE)
 MODEL = "efficientnet_lite0"
 
 

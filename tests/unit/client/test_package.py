@@ -7,16 +7,18 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
+import inferlane
+from inferlane.commands import COMMANDS
 from tests.support.processes import ROOT
 
 FOREIGN = (
-    "settings",
-    "logs",
+    "common",
     "api",
     "tasks",
     "worker_models",
@@ -68,3 +70,45 @@ def test_pip_installs_the_package_and_its_command_and_nothing_of_the_server(tmp_
     assert {"inferlane/py.typed", "inferlane/commands/classify.py"} <= names
     assert "inferlane = inferlane.cli:main" in text
     assert sorted(re.findall(r"^Requires-Dist: (\w+)", text, re.MULTILINE)) == ["httpx", "rich"]
+
+
+def test_its_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert inferlane.__version__ == project["version"]
+    assert python(ROOT, "-m", "inferlane", "--version") == f"inferlane {project['version']}\n"
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "scale a=1", "demo", "keys bob", "serve ."])
+def test_a_command_of_the_host_needs_a_checkout_and_says_so_in_a_line(copy: Path, command: str) -> None:
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(copy)}
+    words = [sys.executable, "-m", "inferlane", *command.split()]
+    done = subprocess.run(words, cwd=copy, env=environ, capture_output=True, text=True, check=False)
+    name = command.split(maxsplit=1)[0]
+    line = f"inferlane {name}: {name} needs a checkout of Inferlane on this host: run .venv/bin/inferlane in it\n"
+    assert (done.returncode, done.stderr) == (2, line)
+
+
+def test_a_new_model_passes_its_own_test(tmp_path: Path) -> None:
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    for words in (["inferlane", "init", "big-sun"], ["unittest", "discover", "big-sun"]):
+        done = subprocess.run(
+            [sys.executable, "-m", *words], cwd=tmp_path, env=environ, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    for name in ("big-sun", "any", "3d", "a b"):
+        assert subprocess.run([sys.executable, "-m", "inferlane", "init", name], cwd=tmp_path, env=environ, check=False,
+                              capture_output=True).returncode == 2  # fmt: skip
+
+
+def test_bash_completes_commands_options_and_values() -> None:
+    script = python(ROOT, "-m", "inferlane", "completion", "bash")
+    cases = {("cla",): "classify", ("chaos", "sl"): "slow", ("classify", "--pat"): "--patience"}
+    for words, completed in cases.items():
+        typed = f"COMP_WORDS=(inferlane {' '.join(words)}); COMP_CWORD={len(words)}; _inferlane; echo $COMPREPLY"
+        shown = subprocess.run(["bash", "-c", f"{script}\n{typed}"], capture_output=True, text=True, check=True).stdout
+        assert shown == f"{completed}\n"
+
+
+def test_the_scripts_for_zsh_and_fish_name_every_command() -> None:
+    for shell in ("zsh", "fish"):
+        assert set(COMMANDS) <= set(re.findall(r"[a-z-]+", python(ROOT, "-m", "inferlane", "completion", shell)))

@@ -1,0 +1,148 @@
+"""``init``, ``serve``: a model of your own, from a first version with its test to a worker that serves it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from inferlane import checkout
+from inferlane.commands.command import Command
+from inferlane.console import Context, Exit, UsageError, plain
+
+NAME = re.compile(r"(?!(?:any|high|normal|low)$)[A-Za-z][A-Za-z0-9_-]*")
+MODEL = '''\
+"""The model @NAME@; docs/models.md explains its methods."""
+
+import numpy as np
+
+from common.settings import Settings
+from worker_models.limits import Limits
+from worker_models.preprocess import decode
+from worker_models.registry import Transform
+
+CLASSES = ("bright", "dark")
+
+
+class Classifier:
+    """Tells bright photographs from dark ones: put your own rule or network into ``infer``."""
+
+    name = "@NAME@"
+    version = "1"
+    weights = "none"
+    runtime = "numpy"
+    device = "cpu"
+
+    def __init__(self, settings: Settings) -> None:
+        self._limits = Limits.of_worker(settings)
+
+    def decode(self, data: bytes) -> np.ndarray:
+        return decode(data, Transform(resize=32, crop=32), self._limits)
+
+    def infer(self, items: list[np.ndarray]) -> list[np.ndarray]:
+        bright = np.stack(items).mean(axis=(1, 2, 3)) / 255
+        return [np.array([share, 1 - share], np.float32) for share in bright]
+
+    def predictions(self, output: np.ndarray, top_k: int) -> list[dict]:
+        best = np.argsort(-output)[:top_k]
+        return [{"class": CLASSES[i], "index": int(i), "confidence": float(output[i])} for i in best]
+
+    def warm_up(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def factory(settings: Settings) -> Classifier:
+    return Classifier(settings)
+'''
+TEST = '''\
+"""Run it in the checkout: .venv/bin/python -m unittest discover @FOLDER@"""
+
+import io
+import unittest
+
+from @MODULE@ import factory
+from PIL import Image
+
+from common.settings import Settings
+
+
+def photo(colour: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+class ModelTest(unittest.TestCase):
+    def test_it_tells_bright_from_dark(self) -> None:
+        model = factory(Settings())
+        outputs = model.infer([model.decode(photo(colour)) for colour in ("white", "black")])
+        best = [model.predictions(output, top_k=1)[0]["class"] for output in outputs]
+        self.assertEqual(best, ["bright", "dark"])
+
+
+if __name__ == "__main__":
+    unittest.main()
+'''
+
+
+def _init_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="the model's name, which becomes a folder here")
+
+
+def _init(context: Context) -> int:
+    folder = Path(context.arguments.name)
+    module = _module(folder)
+    if folder.exists():
+        raise UsageError(f"{folder} exists already: choose another name, or delete it")
+    folder.mkdir()
+    for name, text in ((f"{module}.py", MODEL), (f"test_{module}.py", TEST)):
+        filled = text.replace("@NAME@", folder.name).replace("@MODULE@", module)
+        (folder / name).write_text(filled.replace("@FOLDER@", str(folder.resolve())))
+    context.print(f"{folder}/{module}.py is the model, test_{module}.py its test.\nNext: inferlane serve ./{folder}")
+    return Exit.OK
+
+
+def _module(folder: Path) -> str:
+    """The name of the module in ``folder``, which is called like its model."""
+    if not NAME.fullmatch(folder.name):
+        raise UsageError(f"{plain(folder.name)!r} cannot name a model: begin with a letter, go on with letters, "
+                         "digits, - and _, and use none of any, high, normal, low")  # fmt: skip
+    return f"{folder.name.replace('-', '_')}_model"
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="the folder that `inferlane init` wrote")
+
+
+def _serve(context: Context) -> int:
+    checkout.require("serve")
+    folder = context.arguments.folder.resolve()
+    module = _module(folder)
+    if not (folder / f"{module}.py").is_file():
+        raise UsageError(f"{folder} has no {module}.py: `inferlane init {folder.name}` writes one")
+    model = f"{folder.name}={module}:factory"
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    start = [sys.executable, "-m", "scripts", "start", "--without", "worker"]
+    environ = os.environ | {"PYTHONPATH": path, "MODELS": model}
+    started = subprocess.run(start, cwd=checkout.ROOT, env=environ, check=False)  # noqa: S603 - our own command
+    if started.returncode:
+        return started.returncode
+    context.print(f"Serving {folder.name} until Ctrl-C. Ask it: inferlane classify PHOTO -m {folder.name}")
+    node = f"{folder.name}-{os.getpid()}@%h"
+    worker = ["celery", "-A", "tasks", "worker", "--model", model, "-n", node, "-P", "threads"]
+    return checkout.become(*worker, PYTHONPATH=path)
+
+
+INIT = Command(
+    name="init", help="write a model of your own with its test", run=_init, configure=_init_arguments, remote=False
+)
+SERVE = Command(
+    name="serve", help="serve a model of your own until Ctrl-C; starts the system if it does not run", run=_serve,
+    configure=_serve_arguments, remote=False,
+)  # fmt: skip
