@@ -52,6 +52,7 @@ def command_line_parser() -> argparse.ArgumentParser:
         if command.remote:
             _call_arguments(one, command)
         command.configure(one)
+        one.set_defaults(parsers=commands.choices)  # for completion
     return parser
 
 

@@ -31,10 +31,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(context: Context) -> int:
-    from inferlane.cli import command_line_parser
-
-    (commands,) = (action.choices for action in command_line_parser()._actions if action.dest == "command")  # noqa: SLF001
-    words = {name: list(_words(parser)) for name, parser in dict(commands or {}).items()}
+    words = {name: list(_words(parser)) for name, parser in context.arguments.parsers.items()}
     if context.arguments.shell == "fish":
         lines = [f"complete -c inferlane -n __fish_use_subcommand -f -a '{' '.join(words)}'"]
         lines += [f"complete -c inferlane -n '__fish_seen_subcommand_from {name}' -a '{' '.join(found)}'"
