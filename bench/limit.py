@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
 from bench.runs import MeasuredRun, closed_loop
 from common.settings import Settings
-from worker_models.batcher import Batcher, Slot
+from worker_models.batcher import Batcher, BatchItem
 from worker_models.model import batcher_shape, load_model
+
+
+@dataclass(slots=True, eq=False)
+class DecodedPhoto(BatchItem):
+    """A photo for the batcher."""
+
+    pixels: Any
 
 
 class Limit:
@@ -18,7 +27,7 @@ class Limit:
     def __init__(self, model: str, settings: Settings) -> None:
         self._model = load_model(model, settings)
         self._model.warm_up()
-        self._batcher = Batcher(self._model.infer, *batcher_shape(self._model, settings))
+        self._batcher = Batcher(self._infer, *batcher_shape(self._model, settings))
         self.name, self.weights = self._model.name, self._model.weights
 
     def run(self, photo: bytes, concurrency: int, seconds: float) -> MeasuredRun:
@@ -32,11 +41,14 @@ class Limit:
 
     def classify(self, photo: bytes) -> str:
         """The likeliest class."""
-        answers: SimpleQueue[Slot[Any, Any]] = SimpleQueue()
-        self._batcher.submit(self._model.decode(photo), answers.put)
-        slot = answers.get()
-        slot.check()
-        return str(self._model.predictions(slot.value, 5)[0]["class"])
+        answers: SimpleQueue[DecodedPhoto] = SimpleQueue()
+        self._batcher.submit(DecodedPhoto(self._model.decode(photo)), answers.put)
+        answer = answers.get()
+        answer.check()
+        return str(self._model.predictions(answer.value, 5)[0]["class"])
+
+    def _infer(self, photos: Sequence[DecodedPhoto]) -> Sequence[Any]:
+        return self._model.infer([photo.pixels for photo in photos])
 
     def close(self) -> None:
         """Give the model back."""

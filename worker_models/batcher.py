@@ -11,40 +11,37 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from worker_models.errors import BatcherClosed, InferenceFailed
 
-T = TypeVar("T")
-R = TypeVar("R")
 
-
-class Slot(Generic[T, R]):
-    """One item in the batcher, then its answer.
+@dataclass(slots=True, eq=False)
+class BatchItem:
+    """What the batcher takes, and what it fills in: derive from it.
 
     Attributes:
-        item: what was submitted.
         since: when it was submitted, by the monotonic clock.
-        began: when its last forward pass began.
+        began: when its last forward pass began; zero before.
         value: what ``infer`` returned for it.
         error: what ``infer`` raised for it alone.
         size: the items of its forward pass.
         seconds: that pass's wall time.
         passes: how many passes ran side by side when that one began, itself included.
+        then: what to call when it is finished.
     """
 
-    __slots__ = ("began", "error", "item", "passes", "seconds", "since", "size", "then", "value")
-
-    def __init__(self, item: T, then: Callable[[Slot[T, R]], object]) -> None:
-        self.item = item
-        self.then = then
-        self.since = self.began = time.monotonic()
-        self.value = cast("R", None)
-        self.error: BaseException | None = None
-        self.size = self.passes = 1
-        self.seconds = 0.0
+    since: float = field(default=0.0, init=False)
+    began: float = field(default=0.0, init=False)
+    value: Any = field(default=None, init=False)
+    error: BaseException | None = field(default=None, init=False)
+    size: int = field(default=1, init=False)
+    seconds: float = field(default=0.0, init=False)
+    passes: int = field(default=1, init=False)
+    then: Callable[[Any], object] = field(default=lambda _: None, init=False)
 
     def check(self) -> None:
         """Raise the item's error if it has one."""
@@ -52,7 +49,10 @@ class Slot(Generic[T, R]):
             raise self.error
 
 
-class Batcher(Generic[T, R]):
+B = TypeVar("B", bound=BatchItem)
+
+
+class Batcher(Generic[B]):
     """Runs ``infer`` in its own threads, which start here.
 
     Args:
@@ -65,7 +65,7 @@ class Batcher(Generic[T, R]):
 
     def __init__(
         self,
-        infer: Callable[[Sequence[T]], Sequence[R]],
+        infer: Callable[[Sequence[B]], Sequence[Any]],
         max_batch: int,
         passes: int = 1,
         gather: float = 0.0,
@@ -78,7 +78,7 @@ class Batcher(Generic[T, R]):
         self._passes = passes
         self._gather = gather
         self._lost = lost
-        self._waiting: list[tuple[int, int, Slot[T, R]]] = []
+        self._waiting: list[tuple[int, int, B]] = []
         self._order = count()
         self._closed = False
         self._changed = threading.Condition(threading.Lock())
@@ -106,26 +106,26 @@ class Batcher(Generic[T, R]):
         """How many items are in no forward pass yet."""
         return len(self._waiting)
 
-    def submit(self, item: T, then: Callable[[Slot[T, R]], object], rank: int = 0) -> None:
+    def submit(self, item: B, then: Callable[[B], object], rank: int = 0) -> None:
         """Queue an item; those with a lower ``rank`` go first, those of equal rank in order of arrival.
 
-        ``then`` is called from an inference thread with the slot of the finished item; it must be quick and not raise.
+        ``then`` is called from an inference thread with the finished item; it must be quick and not raise.
 
         Raises:
             BatcherClosed: the batcher is closed.
         """
-        slot: Slot[T, R] = Slot(item, then)
+        item.since, item.then = time.monotonic(), then
         with self._changed:
             if self._closed:
                 raise BatcherClosed("this worker is stopping and accepts nothing more")
-            heappush(self._waiting, (rank, next(self._order), slot))
+            heappush(self._waiting, (rank, next(self._order), item))
             self._changed.notify()
 
-    def withdraw(self, seconds: float) -> list[Slot[T, R]]:
+    def withdraw(self, seconds: float) -> list[B]:
         """Remove the items that have waited for more than ``seconds``; ``then`` is not called for them."""
         before = time.monotonic() - seconds
         with self._changed:
-            late = [slot for _, _, slot in sorted(self._waiting) if slot.since < before]
+            late = [item for _, _, item in sorted(self._waiting) if item.since < before]
             self._waiting = [waiting for waiting in self._waiting if waiting[-1].since >= before]
             heapify(self._waiting)
         return late
@@ -140,15 +140,15 @@ class Batcher(Generic[T, R]):
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def _serve(self, number: int) -> None:
-        slots: list[Slot[T, R]] = []
+        items: list[B] = []
         try:
-            while slots := self._take(finished=bool(slots)):
-                self._run(number, slots)
+            while items := self._take(finished=bool(items)):
+                self._run(number, items)
         except BaseException:
             self._lost()
             raise
 
-    def _take(self, *, finished: bool) -> list[Slot[T, R]]:
+    def _take(self, *, finished: bool) -> list[B]:
         """The next pass of this thread; empty when closed and nothing is left.
 
         Args:
@@ -162,11 +162,11 @@ class Batcher(Generic[T, R]):
                     self._changed.notify()
                     return []
                 self._changed.wait(pause)
-            slots = self._next()
+            items = self._next()
             self._running += 1
             if self._waiting or self._closed:
                 self._changed.notify()
-            return slots
+            return items
 
     def _pause(self) -> float | None:
         """Seconds until the next pass may start; None until there is an item."""
@@ -174,43 +174,43 @@ class Batcher(Generic[T, R]):
             return None
         if not self._gather or self._closed or len(self._waiting) >= self._max_batch:
             return 0
-        return max(0.0, min(slot.since for _, _, slot in self._waiting) + self._gather - time.monotonic())
+        return max(0.0, min(item.since for _, _, item in self._waiting) + self._gather - time.monotonic())
 
-    def _next(self) -> list[Slot[T, R]]:
+    def _next(self) -> list[B]:
         """This thread's share of the waiting items: they are divided evenly among the free threads."""
         free = self._passes - self._running
         share = min(self._max_batch, -(-len(self._waiting) // free))
         return [heappop(self._waiting)[-1] for _ in range(share)]
 
-    def _run(self, number: int, slots: list[Slot[T, R]]) -> None:
-        """Give every slot its value or its own error."""
+    def _run(self, number: int, items: list[B]) -> None:
+        """Give every item its value or its own error."""
         self._since[number] = started = time.monotonic()
         passes = self._running
         try:
-            values = self._values(slots)
+            values = self._values(items)
         except BaseException as error:  # noqa: BLE001 - a model may raise anything; it goes to its item
             self._since[number] = None
-            self._fail(number, slots, error, started)
+            self._fail(number, items, error, started)
             return
         self._since[number] = None
         seconds = time.monotonic() - started
-        for slot, value in zip(slots, values, strict=True):
-            slot.began, slot.seconds, slot.size, slot.passes = started, seconds, len(slots), passes
-            slot.value = value
-            slot.then(slot)
+        for item, value in zip(items, values, strict=True):
+            item.began, item.seconds, item.size, item.passes = started, seconds, len(items), passes
+            item.value = value
+            item.then(item)
 
-    def _values(self, slots: list[Slot[T, R]]) -> list[R]:
-        values = list(self._infer([slot.item for slot in slots]))
-        if len(values) != len(slots):
-            raise InferenceFailed(f"the model answered {len(values)} results for {len(slots)} items")
+    def _values(self, items: list[B]) -> list[Any]:
+        values = list(self._infer(items))
+        if len(values) != len(items):
+            raise InferenceFailed(f"the model answered {len(values)} results for {len(items)} items")
         return values
 
-    def _fail(self, number: int, slots: list[Slot[T, R]], error: BaseException, began: float) -> None:
-        """Give a lone slot its error, and run the halves of a larger pass again."""
-        if len(slots) == 1:
-            slots[0].error, slots[0].began = error, began
-            slots[0].then(slots[0])
+    def _fail(self, number: int, items: list[B], error: BaseException, began: float) -> None:
+        """Give a lone item its error, and run the halves of a larger pass again."""
+        if len(items) == 1:
+            items[0].error, items[0].began = error, began
+            items[0].then(items[0])
             return
-        middle = len(slots) // 2
-        self._run(number, slots[:middle])
-        self._run(number, slots[middle:])
+        middle = len(items) // 2
+        self._run(number, items[:middle])
+        self._run(number, items[middle:])

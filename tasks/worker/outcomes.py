@@ -12,7 +12,7 @@ from tasks.protocol.requests import LISTED, Attempt, Outcome, State
 from worker_models.errors import InferenceFailed, InvalidInput, ModelError
 
 if TYPE_CHECKING:
-    from worker_models.batcher import Slot
+    from worker_models.batcher import BatchItem
     from worker_models.model import Model
 
 log = logging.getLogger(__name__)
@@ -41,14 +41,14 @@ def of_model(call: Callable[..., T], *args: Any) -> T:
         raise InferenceFailed(_message(error)) from error
 
 
-def succeeded(model: Model, predictions: Sequence[Mapping[str, Any]], decode: float, slot: Slot[Any, Any]) -> Outcome:
+def succeeded(model: Model, predictions: Sequence[Mapping[str, Any]], decode: float, item: BatchItem) -> Outcome:
     """The outcome of a successful attempt.
 
     Args:
         model: the model.
         predictions: its answer.
         decode: seconds that decoding took.
-        slot: what the forward pass answered.
+        item: with the times and sizes of its forward pass.
 
     Raises:
         InferenceFailed: the predictions are not what every form of the answer can carry.
@@ -57,7 +57,7 @@ def succeeded(model: Model, predictions: Sequence[Mapping[str, Any]], decode: fl
         "model": model.name,
         "weights": model.weights,
         "decode": round(decode, 6),
-        "infer": round(slot.seconds, 6),
+        "infer": round(item.seconds, 6),
     }
     written, more = _written(predictions, answer)
     return Outcome(
@@ -65,9 +65,9 @@ def succeeded(model: Model, predictions: Sequence[Mapping[str, Any]], decode: fl
         result=written,
         more=more,
         decode=decode,
-        infer=slot.seconds,
-        batch=slot.size,
-        passes=slot.passes,
+        infer=item.seconds,
+        batch=item.size,
+        passes=item.passes,
     )
 
 

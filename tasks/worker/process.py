@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from common.settings import Settings
+    from tasks.worker.delivery import Delivery
     from tasks.worker.guardian import Pulse
-    from tasks.worker.pipeline import Delivery
     from worker_models.model import Model
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from tasks.protocol import envelope
 from tasks.worker.outcomes import described
 
 if TYPE_CHECKING:
-    from tasks.worker.pipeline import Delivery, Pipeline
+    from tasks.worker.delivery import Delivery
+    from tasks.worker.pipeline import Pipeline
 
 
 class RetriedTask(app.Task):  # type: ignore[name-defined,misc]

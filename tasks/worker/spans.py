@@ -19,7 +19,7 @@ from tasks.protocol import envelope
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
-    from tasks.worker.pipeline import Delivery
+    from tasks.worker.delivery import Delivery
 
 
 def trace_worker() -> Callable[[Delivery], None]:
@@ -42,14 +42,12 @@ def _tell(tracer: Tracer, delivery: Delivery) -> None:
     )
     inside = trace.set_span_in_context(run)
     for entry in delivery.entries:
-        span = tracer.start_span("decode", inside, start_time=_nanoseconds(entry.since + ahead))
-        _end(span, entry.since + entry.decode_seconds + ahead, entry.error)
-        if (slot := entry.slot) is not None:
-            began = slot.began + ahead
-            span = tracer.start_span(
-                "infer", inside, start_time=_nanoseconds(began), attributes={"batch.size": slot.size}
-            )
-            _end(span, began + slot.seconds, slot.error)
+        span = tracer.start_span("decode", inside, start_time=_nanoseconds(entry.decode_began + ahead))
+        _end(span, entry.decode_began + entry.decode_seconds + ahead, None if entry.began else entry.error)
+        if entry.began:
+            start, size = _nanoseconds(entry.began + ahead), entry.size
+            span = tracer.start_span("infer", inside, start_time=start, attributes={"batch.size": size})
+            _end(span, entry.began + entry.seconds + ahead, entry.error)
     _end(run, time.time(), delivery.fault)
 
 

@@ -22,7 +22,7 @@ from common.settings import get_settings
 from tasks.celery import app
 from tasks.errors import TransientFailure
 from tasks.protocol.envelope import TASK
-from tasks.worker.pipeline import Delivery
+from tasks.worker.delivery import Delivery
 from tasks.worker.retries import RetriedTask
 
 if TYPE_CHECKING:

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from api.input.oip import answers
 from tasks.protocol.requests import LISTED
 from tasks.worker.outcomes import MESSAGE, described, of_model, succeeded
-from worker_models.batcher import Slot
+from worker_models.batcher import BatchItem
 from worker_models.errors import InferenceFailed, ModelError, TruncatedImage
 
 MODEL = cast("Any", SimpleNamespace(name="m", weights="none"))
-SLOT: Slot[Any, Any] = Slot(None, print)
+ITEM = BatchItem()
 GOOD = {"class": "cat", "index": 1, "confidence": 0.5}
 
 
 def stored(predictions: object) -> str:
-    return succeeded(MODEL, cast("Any", predictions), 0.1, SLOT).result
+    return succeeded(MODEL, cast("Any", predictions), 0.1, ITEM).result
 
 
 @pytest.mark.parametrize(
@@ -62,10 +62,10 @@ def test_what_is_stored_is_json_and_fits_the_protocols_tensors(label: str, index
 
 def test_predictions_that_a_list_leaves_out_are_stored_apart() -> None:
     many = [GOOD | {"index": index} for index in range(LISTED + 2)]
-    outcome = succeeded(MODEL, many, 0.1, SLOT)
+    outcome = succeeded(MODEL, many, 0.1, ITEM)
     assert json.loads(outcome.result)["predictions"] == many[:LISTED]
     assert json.loads(outcome.more) == many[LISTED:]
-    assert not succeeded(MODEL, many[:LISTED], 0.1, SLOT).more
+    assert not succeeded(MODEL, many[:LISTED], 0.1, ITEM).more
 
 
 class MuteError(ModelError):

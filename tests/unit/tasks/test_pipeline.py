@@ -18,8 +18,9 @@ import pytest
 from tasks.errors import TransientFailure, Unavailable
 from tasks.protocol.records import Records
 from tasks.protocol.requests import Attempt, Outcome, Started
+from tasks.worker.delivery import Delivery
 from tasks.worker.ownership import Ownership
-from tasks.worker.pipeline import SLOW, Delivery, Pipeline
+from tasks.worker.pipeline import SLOW, Pipeline
 from tests.support.waiting import wait_until
 from worker_models.errors import InferenceFailed, InvalidInput
 from worker_models.model import BatcherShape
@@ -174,7 +175,7 @@ def test_a_delivery_that_cannot_be_begun_keeps_no_other_from_it(bench: Bench) ->
 
 def test_a_delivery_is_told_of_when_its_last_request_has_ended_also_without_any(bench: Bench) -> None:
     bench.put("a,no image,gone", "gone", "suspect,b")
-    assert [delivery.left for delivery in bench.done().values()] == [0, 0, 0]
+    assert [delivery.unfinished for delivery in bench.done().values()] == [0, 0, 0]
     assert bench.book.ended == {"a": "succeeded", "b": "succeeded", "no image": "failed", "suspect": "succeeded"}
 
 
@@ -251,7 +252,7 @@ def test_what_waits_behind_a_slow_pass_is_queued_again_where_no_other_worker_is_
 
 def test_a_pipeline_that_loses_a_thread_ends_its_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
-    monkeypatch.setattr("tasks.worker.pipeline.end_process", ended.set)
+    monkeypatch.setattr("tasks.worker.stage.end_process", ended.set)
 
     def fails(_: Delivery) -> None:
         raise SystemExit("a fault of ours")

@@ -5,13 +5,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker_models.batcher import Batcher, Slot
+from worker_models.batcher import Batcher, BatchItem
 from worker_models.errors import BatcherClosed, InferenceFailed, InvalidInput
+
+
+@dataclass(slots=True, eq=False)
+class Number(BatchItem):
+    number: int
+
+
+def batcher_of(infer: Callable[[Sequence[int]], Sequence[int]], *shape: int, **options: Any) -> Batcher[Number]:
+    """A batcher whose ``infer`` gets the numbers."""
+    return Batcher(lambda items: infer([item.number for item in items]), *shape, **options)
 
 
 class Recorder:
@@ -32,7 +44,7 @@ class Recorder:
 
 @contextmanager
 def serving(infer: Callable[[Sequence[int]], Sequence[int]], max_batch: int = 8, passes: int = 1) -> Iterator[Batcher]:
-    batcher: Batcher[int, int] = Batcher(infer, max_batch, passes)
+    batcher = batcher_of(infer, max_batch, passes)
     try:
         yield batcher
     finally:
@@ -46,22 +58,22 @@ def until(condition: Callable[[], bool], seconds: float = 5) -> None:
         time.sleep(0.001)
 
 
-def submit(batcher: Batcher, item: int, rank: int = 0) -> Future[Slot[int, int]]:
-    """The future of an item's slot, or of its error."""
-    future: Future[Slot[int, int]] = Future()
+def submit(batcher: Batcher, number: int, rank: int = 0) -> Future[Number]:
+    """The future of an item, or of its error."""
+    future: Future[Number] = Future()
 
-    def then(slot: Slot[int, int]) -> None:
-        if slot.error is None:
-            future.set_result(slot)
+    def then(item: Number) -> None:
+        if item.error is None:
+            future.set_result(item)
         else:
-            future.set_exception(slot.error)
+            future.set_exception(item.error)
 
-    batcher.submit(item, then, rank)
+    batcher.submit(Number(number), then, rank)
     return future
 
 
-def run(batcher: Batcher, item: int) -> Slot[int, int]:
-    return submit(batcher, item).result(10)
+def run(batcher: Batcher, number: int) -> Number:
+    return submit(batcher, number).result(10)
 
 
 @contextmanager
@@ -110,7 +122,7 @@ def test_what_has_waited_too_long_can_be_withdrawn_in_its_order():
             submit(batcher, item, rank)
         assert batcher.withdraw(60) == []
         assert (batcher.waiting, batcher.room) == (3, 0)
-        assert [slot.item for slot in batcher.withdraw(-1)] == [2, 1, 3]
+        assert [item.number for item in batcher.withdraw(-1)] == [2, 1, 3]
         assert batcher.waiting == 0
         recorder.gate.set()
         assert run(batcher, 4).value == 8
@@ -181,15 +193,15 @@ def test_a_lost_inference_thread_is_reported():
     def fails(_: object) -> None:
         raise RuntimeError("a fault of the caller")
 
-    batcher: Batcher[int, int] = Batcher(list, 1, lost=lost.set)
-    batcher.submit(1, fails)
+    batcher = batcher_of(list, 1, lost=lost.set)
+    batcher.submit(Number(1), fails)
     assert lost.wait(5)
     batcher._threads[0].join(5)
 
 
 def test_closing_loses_no_thread():
     lost = threading.Event()
-    batcher: Batcher[int, int] = Batcher(list, 1, 2, lost=lost.set)
+    batcher = batcher_of(list, 1, 2, lost=lost.set)
     assert run(batcher, 1).value == 1
     batcher.close(5)
     assert not lost.is_set()
@@ -308,13 +320,13 @@ def test_a_pass_waits_for_more_only_as_long_as_it_may() -> None:
         sizes.append(len(items))
         return list(items)
 
-    batcher = Batcher(infer, 3, gather=60.0)
+    batcher = batcher_of(infer, 3, gather=60.0)
     futures = [submit(batcher, number) for number in range(3)]
     assert [future.result(5).value for future in futures] == [0, 1, 2]
     assert sizes == [3]
     late = submit(batcher, 3)
     batcher.close()
     assert late.result(5).value == 3
-    short = Batcher(infer, 3, gather=0.01)
+    short = batcher_of(infer, 3, gather=0.01)
     assert run(short, 4).value == 4
     short.close()
