@@ -23,7 +23,7 @@ def lanes(snapshot: Mapping[str, Any]) -> list[Row]:
     served = {worker["model"] for worker in snapshot["workers"]} | {"any"}
     return [
         {
-            **_picked(lane, "lane", "priority", "depth", "running", "paused"),
+            **_picked(lane, "lane", "priority", "model", "depth", "running", "paused"),
             "oldest": duration(lane["oldest_age"]),
             "rate_in": rate(lane["rate_in"]),
             "rate_out": rate(lane["rate_out"]),

@@ -14,41 +14,49 @@
   const badge = (text, color) => ui("Badge", { color }, text);
   const button = (text, props) => ui("Button", props, text);
 
-  function table(label, heads, lines) {
+  function table(label, heads, lines, kind = "") {
     const head = html("Thead", {}, html("Tr", {}, heads.map((text) => html("Th", { scope: "col" }, text))));
     return html("Div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": label },
-      html("Table", { className: "rows" }, head, html("Tbody", {}, lines)));
+      html("Table", { className: `rows ${kind}` }, head, html("Tbody", {}, lines)));
   }
 
-  // -- lanes
+  // -- lanes: a row per model, a column per priority; what waits or is paused stands out
+
+  const PRIORITIES = ["high", "normal", "low"];
 
   panel((data, { allLanes }) => {
     if (!data.view) return;
-    const shown = data.view.lanes.filter((lane) => allLanes || !lane.quiet);
-    const hidden = data.view.lanes.length - shown.length;
-    if (!changed("lanes", [shown, hidden, live(data), orders().pending()])) return;
-    const heads = ["Lane", "Priority", "Waiting", "Running", "Oldest", "In", "Out", "Expected wait", "State", ""];
-    const note = hidden ? html("Div", { className: "note" },
-      `${hidden} empty lanes of models without workers are not shown.`) : null;
-    show("lanes", [table("Lanes", heads, shown.map((lane) => laneLine(lane, live(data)))), note]);
+    const { lanes } = data.view;
+    const models = [...new Set(lanes.filter((lane) => allLanes || !lane.quiet).map((lane) => lane.model))];
+    const hidden = new Set(lanes.map((lane) => lane.model)).size - models.length;
+    if (!changed("lanes", [lanes.filter((lane) => models.includes(lane.model)), hidden, live(data), orders().pending()])) return;
+    const lines = models.map((model) => html("Tr", {},
+      html("Th", { scope: "row" }, model === "any" ? "any model" : html("Code", {}, model)),
+      PRIORITIES.map((priority) => laneCell(lanes.find((lane) => lane.model === model && lane.priority === priority), live(data)))));
+    const note = hidden ? html("Div", { className: "note" }, `Not shown: ${hidden} ${hidden === 1 ? "model" : "models"} without workers and requests.`) : null;
+    show("lanes", [table("Lanes", ["Model", ...PRIORITIES], lines, "matrix"), note]);
   });
 
-  function laneLine(lane, enabled) {
+  function laneCell(lane, enabled) {
+    if (!lane) return html("Td", {});
     const verb = lane.paused ? "resume" : "pause";
     const waiting = orders().waits(`lane ${lane.lane}`, verb, lane.paused === (verb === "pause"));
-    return html("Tr", { "data-lane-row": lane.lane, className: lane.paused ? "paused-row" : "" },
-      cell(html("Code", {}, lane.lane)), cell(lane.priority), html("Td", { className: "number depth" }, `${lane.depth}`),
-      number(lane.running), number(lane.oldest), number(lane.rate_in), number(lane.rate_out), number(lane.eta),
-      cell(lane.paused ? badge("‖ paused", "yellow") : badge("▶ open", "teal")),
-      cell(html("Div", { className: "buttons" }, button(waiting ? "Requested…" : lane.paused ? "Resume" : "Pause", {
-        "data-act": "order", "data-verb": verb, "data-lane": lane.lane, disabled: !enabled || waiting,
-        "aria-label": `${lane.paused ? "Resume" : "Pause"} lane ${lane.lane}`,
-      }), purgeButton(lane, enabled))));
+    const busy = lane.depth || lane.running;
+    const facts = [lane.running ? `${lane.running} running` : "", lane.depth ? `oldest ${lane.oldest}` : "",
+      busy && !lane.paused ? `wait ${lane.eta}` : "", lane.rate_in === "none" ? "" : `${lane.rate_in} in`, lane.rate_out === "none" ? "" : `${lane.rate_out} out`];
+    return html("Td", { "data-lane-cell": lane.lane, "data-priority": lane.priority, className: lane.paused ? "paused" : busy ? "busy" : "quiet" },
+      html("Div", { className: "line" }, html("Span", {}, html("Span", { className: "depth" }, `${lane.depth}`), " waiting"),
+        lane.paused ? badge("‖ paused", "yellow") : null,
+        html("Div", { className: "buttons" }, button(waiting ? "Requested…" : lane.paused ? "Resume" : "Pause", {
+          "data-act": "order", "data-verb": verb, "data-lane": lane.lane, disabled: !enabled || waiting,
+          "aria-label": `${lane.paused ? "Resume" : "Pause"} lane ${lane.lane}`,
+        }), lane.depth ? purgeButton(lane, enabled) : null)),
+      html("Div", { className: "note" }, facts.filter(Boolean).join(", ")));
   }
 
   const purgeButton = (lane, enabled) => button("Purge", {
-    "data-act": "purge", "data-lane": lane.lane, "data-depth": lane.depth, color: lane.depth ? "red" : undefined, disabled: !enabled || !lane.depth,
-    title: lane.depth ? "Cancel all waiting requests" : "No waiting requests", "aria-label": `Purge lane ${lane.lane}`,
+    "data-act": "purge", "data-lane": lane.lane, "data-depth": lane.depth, color: "red", disabled: !enabled,
+    title: "Cancel all waiting requests", "aria-label": `Purge lane ${lane.lane}`,
   });
 
   // -- workers

@@ -119,7 +119,7 @@ def troubles(browser: Browser, running: system.System) -> None:
         running.api.client.post(f"/admin/lanes/{lane}/pause", headers=running.admin).raise_for_status()
         for _ in range(5):
             submit(running)
-        expect(page.locator(f"[data-lane-row='{lane}'] .depth")).to_have_text("5")
+        expect(page.locator(f"[data-lane-cell='{lane}'] .depth")).to_have_text("5")
         take(page, "degraded", whole=True)
         running.api.kill()
         expect(page.locator("#down-banner")).to_contain_text("API down")

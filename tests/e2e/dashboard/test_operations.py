@@ -101,7 +101,7 @@ def test_a_load_test_runs_live_and_its_numbers_add_up(page: Page, system: System
 def test_requests_are_listed_filtered_and_canceled_from_their_drawer(page: Page, system: System) -> None:
     log_in(page)
     page.get_by_role("button", name=f"Pause lane low.{MODEL}", exact=True).click()
-    expect(page.locator(f"[data-lane-row='low.{MODEL}']")).to_contain_text("paused")
+    expect(page.locator(f"[data-lane-cell='low.{MODEL}']")).to_contain_text("paused")
     waiting = submit(system, priority="low")
     tab(page, "Requests")
     expect(page.locator(f"#grid [row-id='{waiting}']").first).to_contain_text("queued")
@@ -134,7 +134,7 @@ def test_a_purge_asks_for_the_lanes_name_and_cancels_what_waits(page: Page, syst
     log_in(page)
     assert system.api.client.post(f"/admin/lanes/{lane}/pause", headers=system.admin).status_code == 200
     waiting = [submit(system, priority="low") for _ in range(3)]
-    row = page.locator(f"[data-lane-row='{lane}']")
+    row = page.locator(f"[data-lane-cell='{lane}']")
     expect(row.locator(".depth")).to_have_text("3")
     row.get_by_role("button", name="Purge").click()
     page.get_by_label(f"Type {lane} to confirm").fill("low")
