@@ -39,7 +39,7 @@ if [ "$locked" != "$(cat "$installed" 2>/dev/null)" ]; then
   printf '%s\n' "$locked" >"$installed.new"
   # One line that moves, on a terminal. Modules are compiled when they are first imported: half the time.
   show() { if [ -t 1 ]; then awk -v total="$total" '
-    /^(Collecting|Processing|Ignoring)/ { printf "\r\033[K%3d of %d  %s", ++n, total, $2; fflush() }
+    /^(Collecting|Processing|Ignoring)/ { sub(/.*\//, "", $2); printf "\r\033[K%3d of %d  %s", ++n, total, $2; fflush() }
     /^Installing/ { printf "\r\033[Kinstalling"; fflush() }
     END { printf "\r\033[K" }'; else cat >/dev/null; fi; }
   pip_install() {

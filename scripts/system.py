@@ -257,11 +257,12 @@ def ready_models(settings: Settings) -> tuple[ModelName, ...]:
     """
     outcome = _prepare([entry.spelled for entry in settings.models])
     skipped = outcome["skipped"]
-    without_weights = sorted(name for name, reason in skipped.items() if reason.startswith(NO_WEIGHTS))
-    for name in sorted(skipped.keys() - without_weights):
+    brief = sorted(name for name, reason in skipped.items() if outcome["ready"] and reason.startswith(NO_WEIGHTS))
+    for name in sorted(skipped.keys() - brief):
         print(f"not served: {name}: {skipped[name]}")
-    if without_weights:
-        print(f"not served, no weights: {', '.join(without_weights)}; docs/models.md")
+    if brief:
+        folder = f" (WEIGHTS_DIR: {settings.weights_dir})" if settings.weights_dir else ""
+        print(f"not served, no weights: {', '.join(brief)}{folder}; docs/models.md")
     order = {entry.factory or str(entry): place for place, entry in enumerate(settings.models)}
     found = sorted(map(ModelName, outcome["ready"]), key=lambda entry: order[entry.factory or str(entry)])
     if not found:
