@@ -224,6 +224,7 @@ class Settings:
     auth: str = _setting("auto", _one_of("auto", "on", "off"))
     admin_key: str = _setting("")
     api_keys: tuple[str, ...] = _setting((), _names)
+    metrics_open: bool = _setting(False, _switch)
     allowed_hosts: tuple[str, ...] = _setting((), _names)
     trusted_proxies: int = _setting(0, _integer(0, 10))
     rate_limit: tuple[int, float] | None = _setting(None, _rate)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.settings import Settings, SettingsError
+from tasks.protocol.owners import ANONYMOUS
 
 ROLES = ("user", "admin")
 _ENTRY = re.compile(r"(?P<name>[A-Za-z0-9_.@-]{1,64}):(?P<role>user|admin):(?P<digest>[0-9a-f]{64})")
@@ -61,9 +62,10 @@ class KnownKeys:
 
 def _entry(text: str) -> tuple[str, Caller]:
     match = _ENTRY.fullmatch(text)
-    if match is None:
+    if match is None or match["name"] == ANONYMOUS:
         raise SettingsError(
-            "API_KEYS: each entry must be name:role:sha256-hex; `python -m api.http.api_keys` prints one"
+            "API_KEYS: each entry must be name:role:sha256-hex, and no name be anonymous;"
+            " `python -m api.http.api_keys` prints one"
         )
     return match["digest"], Caller(match["name"], match["role"])
 

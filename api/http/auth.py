@@ -2,7 +2,8 @@
 
 Each route declares its role where it is defined; a test walks the table of :func:`roles`. A ``public`` route needs no
 key. A ``user`` route needs one unless the installation runs without (``AUTH``), which is limited to loopback addresses
-and loopback host names. An ``admin`` route always needs an admin's key.
+and loopback host names. A ``metrics`` route is one for users, which ``METRICS_OPEN`` opens to a scraper on loopback. An
+``admin`` route always needs an admin's key.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from werkzeug.exceptions import HTTPException
 
 from api.http.api_keys import KnownKeys
 from api.http.failed_keys import FailedKeyLimiter
+from api.http.ownership import resolve_path
 from api.http.problems import Problem
 from api.http.rate_limit import spend_call
 from common.serving import answers_to, loopback
 from common.settings import Settings, SettingsError
+from tasks.protocol.owners import ANONYMOUS
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="inferlane"'}
 #: Third-party routes (Swagger UI, the document), which declare no role.
@@ -46,7 +49,7 @@ def register(app: Flask, settings: Settings) -> None:
         if not asked and not answers_to(request.headers.get("Host"), settings.api_host, names):
             raise Problem("misdirected", f"This API does not answer to the name {request.host}; see ALLOWED_HOSTS.")
         role = g.role = role_of(request.endpoint)
-        if role == "public":
+        if role == "public" or (role == "metrics" and (not asked or _open_scrape(settings))):
             return
         key = _key_in(request.headers)
         caller = limiter.caller(key, request.remote_addr or "") if key else None
@@ -56,9 +59,16 @@ def register(app: Flask, settings: Settings) -> None:
             raise Problem("forbidden", "This route needs the key of an administrator.")
         g.key_name = caller.name if caller else ""
         g.who = caller.name if caller else request.remote_addr
+        g.owner = caller.name if caller and asked else ANONYMOUS
+        g.sees_all = caller is not None and caller.role == "admin"
         spend_call(caller)
+        resolve_path()
 
     app.before_request(check)
+
+
+def _open_scrape(settings: Settings) -> bool:
+    return settings.metrics_open and loopback(request.remote_addr or "")
 
 
 def admits(app: Flask, settings: Settings) -> Callable[[dict[str, Any]], bool]:

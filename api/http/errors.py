@@ -13,6 +13,7 @@ from api.http.problems import BY_STATUS, PROBLEM_TYPES, Problem, render
 from api.services import app_settings
 from tasks.errors import TaskError, UnsupportedModel
 from tasks.lanes import ANY
+from tasks.protocol.owners import public_id
 from tasks.protocol.requests import Request
 
 
@@ -40,7 +41,11 @@ def from_outcome(record: Request) -> Problem:
     if record.state.value in PROBLEM_TYPES:
         code = record.state.value
     detail = str(error.get("message") or f"The request ended {record.state.value}.")
-    members = {"error": {**error, "code": code}, "state": record.state.value, "instance": f"/inference/{record.id}"}
+    members = {
+        "error": {**error, "code": code},
+        "state": record.state.value,
+        "instance": f"/inference/{public_id(record.id)}",
+    }
     known = code if code in PROBLEM_TYPES else "inference_failed"
     return Problem(known, detail, retryable=bool(error.get("retryable", False)), members=members)
 

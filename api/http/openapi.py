@@ -30,6 +30,7 @@ ACCESS = ("unauthorized", "forbidden", "rate_limited")
 #: Per role, the accepted schemes; the empty one is for installations without keys.
 SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
     "public": [],
+    "metrics": [{"bearer": []}, {"apiKey": []}, {}],
     "user": [{"bearer": []}, {"apiKey": []}, {}],
     "admin": [{"bearer": []}, {"apiKey": []}],
 }
@@ -102,7 +103,7 @@ class Operations(Blueprint):  # type: ignore[misc]
             body: OpenAPI request body object.
             operation_id: the operation's name in generated clients.
             summary: in place of the first line of the route's docstring, for a second operation of one function.
-            role: who may call it: ``public``, ``user`` or ``admin``.
+            role: who may call it: ``public``, ``metrics``, ``user`` or ``admin``.
         """
 
         def decorate(route: ROUTE) -> ROUTE:

@@ -109,7 +109,7 @@ class Draft:
 
     def submission(self, **more: Any) -> Submission:
         """The Submission; ``more`` overrides the caller's values. It has a fingerprint if it has an id."""
-        members = {"model_type": ANY, **self.parameters, **more}
+        members = {"model_type": ANY, "owner": g.owner, **self.parameters, **more}
         if members.get("request_id"):
             members["fingerprint"] = self.fingerprint()
         return Submission(image=self.image, **members)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-from flask import Response, request
+from flask import Response, g, request
 
 from api.features.batches import submission
 from api.features.batches.resources import batch_resource, item_resource
@@ -26,6 +26,7 @@ from api.services import app_settings, service
 from api.views.resources import reply, with_etag
 from tasks.errors import AlreadyFinished, PurgedRequest, TooManyWaiters, Unavailable, UnknownRequest
 from tasks.producer.gateway import Gateway, uuid7
+from tasks.protocol.owners import internal_id, public_id
 from tasks.protocol.requests import Request
 
 blueprint = Operations("batches", __name__, description="Classify many images and follow them together")
@@ -56,7 +57,7 @@ def post_batch() -> Response:
     """
     began = time.monotonic()
     key, wish = idempotency_key(), preference()
-    batch_id = key or str(uuid7())
+    batch_id = internal_id(g.owner, key or str(uuid7()))
     items, callback_url = submission.read()
     known = submission.known(batch_id, items) if key else None
     if callback_url:
@@ -112,7 +113,7 @@ def _known_batch(batch_id: str) -> Batch:
     """The batch; a problem if there is none."""
     found = service(Batches).batch(batch_id)
     if found is None:
-        raise Problem("unknown_batch", f"There is no batch {batch_id}, or it has expired.")
+        raise Problem("unknown_batch", f"There is no batch {public_id(batch_id)}, or it has expired.")
     return found
 
 

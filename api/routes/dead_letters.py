@@ -9,12 +9,14 @@ from flask import Response, request
 
 from api.http import declared
 from api.http.openapi import Answer, Operations, query
+from api.http.ownership import visible_owner
 from api.http.parameters import page_size
 from api.http.problems import Problem
 from api.services import service
 from api.views.resources import reply, request_resource
 from tasks.control.dead_letters import DeadLetters
 from tasks.errors import UnknownRequest
+from tasks.protocol.owners import public_id
 
 blueprint = Operations("dead letters", __name__, description="Requests that were given up, kept for a requeue")
 ONE = ("unknown_dead_letter", *declared.REDIS)
@@ -24,12 +26,12 @@ ONE = ("unknown_dead_letter", *declared.REDIS)
     "GET", "/dead_letters",
     (200, Answer("The newest first", "DeadLetters")),
     problems=("invalid_parameters", *declared.REDIS),
-    parameters=(query("limit", "How many", declared.LIMIT),),
+    parameters=(declared.OWNER, query("limit", "How many", declared.LIMIT)),
     operation_id="listDeadLetters",
 )  # fmt: skip
 def get_dead_letters() -> Response:
     """List the dead letters."""
-    letters = service(DeadLetters).list(page_size(request.args))
+    letters = service(DeadLetters).list(page_size(request.args), visible_owner())
     return reply({"dead_letters": [request_resource(letter) for letter in letters]})
 
 
@@ -72,4 +74,4 @@ def _known(request_id: str) -> Iterator[None]:
     try:
         yield
     except UnknownRequest:
-        raise Problem("unknown_dead_letter", f"{request_id} is not a dead letter.") from None
+        raise Problem("unknown_dead_letter", f"{public_id(request_id)} is not a dead letter.") from None

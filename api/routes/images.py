@@ -13,6 +13,7 @@ from api.http.problems import Problem
 from api.input.images import media_type
 from api.services import service
 from tasks.producer.gateway import Gateway
+from tasks.protocol.owners import public_id
 
 blueprint = Operations("images", __name__, description="The image of a request")
 #: Untrusted content: a browser may show it as a picture or not at all.
@@ -34,5 +35,5 @@ def get_image(request_id: str) -> Response:
     gateway.get(request_id)
     image = gateway.records.image(request_id)
     if not image:
-        raise Problem("purged_request", f"The image of {request_id} is deleted: the request has ended.")
+        raise Problem("purged_request", f"The image of {public_id(request_id)} is deleted: the request has ended.")
     return Response(image, mimetype=media_type(image), headers=HEADERS)

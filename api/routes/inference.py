@@ -17,6 +17,7 @@ from api.http import declared, parameters, sse
 from api.http.correlation import add_headers, traceparent
 from api.http.errors import from_outcome
 from api.http.openapi import Answer, Operations, header, query
+from api.http.ownership import visible_owner
 from api.http.prefer import Preference, preference
 from api.http.problems import wrong_value
 from api.input import intake
@@ -30,6 +31,7 @@ from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
 from tasks.inspect.monitor import Monitor
 from tasks.inspect.search import SearchFilter
 from tasks.producer.gateway import Accepted, Gateway, Submission, uuid7
+from tasks.protocol.owners import internal_id, public_id
 from tasks.protocol.requests import Request, State
 from worker_models.limits import Limits
 
@@ -118,7 +120,7 @@ def submission(draft: Draft) -> Submission:
         more["request_id"] = str(uuid7())
     wanted = draft.submission(**more)
     if wanted.callback_url:
-        registration.register(wanted.callback_url, str(wanted.request_id))
+        registration.register(wanted.callback_url, internal_id(wanted.owner, str(wanted.request_id)))
     return wanted
 
 
@@ -154,7 +156,7 @@ def _pending(body: dict[str, Any], request_id: str, eta: float | None) -> Respon
 
 def _brief(draft: Draft, accepted: Accepted) -> dict[str, Any]:
     return {
-        "request_id": accepted.id,
+        "request_id": public_id(accepted.id),
         "status": accepted.state.value,
         "state": accepted.state.value,
         "model_type": draft.parameters.get("model_type", "any"),
@@ -252,6 +254,7 @@ def request_events(request_id: str) -> Response:
     (200, Answer("A page of requests", "Page")),
     problems=("invalid_parameters", *declared.REDIS),
     parameters=(
+        declared.OWNER,
         query("status", "Only requests in this state", {"enum": STATES}),
         query("model_type", "Only requests that asked for this", {"type": "string"}),
         query("model", "Only requests that this model answered", {"type": "string"}),
@@ -281,7 +284,7 @@ def _wanted(given: Mapping[str, str]) -> SearchFilter:
     texts = {name: given.get(name) or None for name in ("model_type", "model", "worker", "request_id")}
     status = parameters.choice("status", given.get("status"), STATES)
     since, until = (parameters.moment(name, given) for name in ("since", "until"))
-    return SearchFilter(status=status, since=since, until=until, **texts)
+    return SearchFilter(status=status, owner=visible_owner(), since=since, until=until, **texts)
 
 
 def _cursor(text: str | None) -> str | None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from flask import Response, request
+from flask import Response, g, request
 
 from api.features.activity import Activity
 from api.http import declared
@@ -21,7 +21,9 @@ from common.settings import Settings
 from tasks.inspect.health import judge
 from tasks.inspect.history import DAY
 from tasks.inspect.monitor import Monitor
+from tasks.inspect.search import SearchFilter
 from tasks.producer.gateway import Gateway
+from tasks.protocol.owners import ANONYMOUS
 
 blueprint = Operations("dashboard", __name__, description="One answer for a dashboard")
 
@@ -33,20 +35,20 @@ RECENT = 50  # requests
 
 
 class SnapshotCache:
-    """One process's latest snapshot, refreshed by one thread at a time after ``FRESH`` seconds."""
+    """One process's latest snapshot per owner, refreshed by one thread at a time after ``FRESH`` seconds."""
 
     def __init__(self, _settings: Settings) -> None:
         self._lock = threading.Lock()
-        self._read_at = float("-inf")
-        self._body: dict[str, Any] = {}
+        self._bodies: dict[str | None, tuple[float, dict[str, Any]]] = {}
 
-    def body(self, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """A result of ``read`` at most ``FRESH`` seconds old; errors are not cached."""
+    def body(self, owner: str | None, read: Callable[[str | None], dict[str, Any]]) -> dict[str, Any]:
+        """A result of ``read`` for this owner, at most ``FRESH`` seconds old; errors are not cached."""
         with self._lock:
-            if time.monotonic() - self._read_at >= FRESH:
-                self._body = read()
-                self._read_at = time.monotonic()
-            return self._body
+            read_at, body = self._bodies.get(owner, (float("-inf"), {}))
+            if time.monotonic() - read_at >= FRESH:
+                body = read(owner)
+                self._bodies[owner] = time.monotonic(), body
+            return body
 
 
 @blueprint.operation(
@@ -75,11 +77,15 @@ def get_history() -> Response:
     operation_id="snapshot",
 )  # fmt: skip
 def get_snapshot() -> Response:
-    """Get everything a dashboard shows, at most half a second old."""
-    return reply(_read() if request.args.get("fresh") == "1" else service(SnapshotCache).body(_read))
+    """Get everything a dashboard shows, at most half a second old.
+
+    Requests are the caller's own, an admin's call shows everybody's; the orders in ``activity`` are for admins.
+    """
+    owner = None if g.sees_all else str(g.owner)
+    return reply(_read(owner) if request.args.get("fresh") == "1" else service(SnapshotCache).body(owner, _read))
 
 
-def _read() -> dict[str, Any]:
+def _read(owner: str | None) -> dict[str, Any]:
     monitor, settings = service(Monitor), app_settings()
     seen = system.readings(monitor, service(Gateway))
     return {
@@ -94,10 +100,11 @@ def _read() -> dict[str, Any]:
         "paused": monitor.paused(),
         "dead_letters": monitor.dead_letter_count(),
         "models": system.model_rows(settings.models, seen.workers),
-        "activity": _dated(service(Activity).read()),
+        "activity": _dated(service(Activity).read() if owner in (None, ANONYMOUS) else ()),
         "silent": [system.worker_row(worker) for worker in seen.silent],
         "fleet_events": _dated(monitor.fleet_events()),
         **_numbers(monitor),
+        "requests": [request_resource(record) for record in monitor.recent(SearchFilter(owner=owner), limit=RECENT)[0]],
     }
 
 
@@ -111,5 +118,4 @@ def _numbers(monitor: Monitor) -> dict[str, Any]:
         "counters": monitor.counters(),
         "latencies": monitor.latencies(),
         "history": monitor.history(HISTORY),
-        "requests": [request_resource(record) for record in monitor.recent(limit=RECENT)[0]],
     }

@@ -60,7 +60,7 @@ def get_queue() -> Response:
 
 @blueprint.operation(
     "GET", "/metrics", (200, Answer("Counters and latencies", "Metrics")), *EXPOSITIONS,
-    problems=declared.REDIS, operation_id="metrics", role="public",
+    problems=declared.REDIS, operation_id="metrics", role="metrics",
 )  # fmt: skip
 def get_metrics() -> Response:
     """Get counters and latencies: JSON, or Prometheus text for ``Accept: text/plain`` and OpenMetrics."""
@@ -79,7 +79,7 @@ def _wants_text() -> bool:
 
 
 @blueprint.operation(
-    "GET", "/metrics/prometheus", *EXPOSITIONS, problems=declared.REDIS, operation_id="prometheus", role="public"
+    "GET", "/metrics/prometheus", *EXPOSITIONS, problems=declared.REDIS, operation_id="prometheus", role="metrics"
 )
 def get_prometheus() -> Response:
     """Get counters and latencies as Prometheus text."""

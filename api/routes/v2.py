@@ -29,6 +29,7 @@ from tasks.errors import Unavailable
 from tasks.inspect.monitor import Monitor
 from tasks.lanes import ANY
 from tasks.producer.gateway import Gateway, Submission, uuid7
+from tasks.protocol.owners import public_id
 from tasks.protocol.requests import Request, State
 from worker_models.limits import Limits
 
@@ -252,9 +253,8 @@ def _run(submissions: Sequence[Submission]) -> list[Request]:
     records = service(Gateway).submit_all_and_wait(submissions, app_settings().max_wait)
     for record in records:
         if not record.state.terminal:
-            raise Problem(
-                "timeout", "It took too long; look at instance.", members={"instance": f"/inference/{record.id}"}
-            )
+            instance = f"/inference/{public_id(record.id)}"
+            raise Problem("timeout", "It took too long; look at instance.", members={"instance": instance})
         if record.state is not State.SUCCEEDED:
             raise from_outcome(record)
     return records

@@ -16,6 +16,7 @@ ACCEPTED: dict[str, Any] = {
 }
 ANSWERED: dict[str, Any] = {
     **ACCEPTED,
+    "owner": "anonymous",
     "status": "success",
     "state": "succeeded",
     "model": "resnet18",

@@ -17,6 +17,7 @@ from typing import Any
 
 from flask import Response
 
+from tasks.protocol.owners import owner_of, public_id
 from tasks.protocol.requests import Request, State
 
 #: One encoder, because ``json.dumps`` creates one per call for other separators than its default.
@@ -44,7 +45,7 @@ def now() -> str:
 
 def urls(request_id: str) -> dict[str, str]:
     """Links of a request, relative to the API's root."""
-    path = f"/inference/{request_id}"
+    path = f"/inference/{public_id(request_id)}"
     return {"self": path, "cancel": f"{path}/cancel", "events": f"{path}/events"}
 
 
@@ -53,7 +54,8 @@ def request_resource(
 ) -> dict[str, Any]:
     """The request resource; ``seed`` for the statuses of the first version."""
     return {
-        "request_id": record.id,
+        "request_id": public_id(record.id),
+        "owner": owner_of(record.id),
         "status": seed_status(record.state) if seed else record.state.value,
         "state": record.state.value,
         "model_type": record.model_type,

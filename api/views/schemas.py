@@ -16,6 +16,7 @@ STATES = [state.value for state in State]
 PRIORITIES = [*KNOWN_PRIORITIES]
 _BATCH: dict[str, Shape] = {
     "batch_id": string("The id"),
+    "owner": string("Name of the key that made it; anonymous without keys"),
     "status": string("running until every item has ended, then completed", enum=["running", "completed"]),
     "counts": ref("Counts"),
     "created_at": time("When it was accepted"),
@@ -68,7 +69,8 @@ REQUESTS: dict[str, Shape] = {
         events=string("Server-sent events of its state changes"),
     ),
     "Request": shape(
-        request_id=string("Id, unique while the record exists"),
+        request_id=string("Id, unique among its owner's while the record exists"),
+        owner=string("Name of the key that made it; anonymous without keys"),
         status=string("State; success or failed in the synchronous answer to POST", enum=[*STATES, "success"]),
         state=string("State", enum=STATES),
         model_type=string("The requested model, or any"),

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count, islice
+
 from common.settings import Settings
 from tasks.celery import app
 from tasks.errors import PurgedRequest, UnknownRequest
 from tasks.protocol import connections, envelope, scripts
 from tasks.protocol.connections import translated
+from tasks.protocol.owners import owner_of, public_id
 from tasks.protocol.records import Records
 from tasks.protocol.requests import Request
+
+#: Ids of the list that one call reads at a time.
+PAGE = 500
 
 
 class DeadLetters:
@@ -19,16 +26,23 @@ class DeadLetters:
         self._records = Records(self._client, settings)
         self._keys = self._records.keys
 
-    def list(self, limit: int = 100) -> list[Request]:
-        """The newest first; those whose record has expired leave the list here."""
-        with translated():
-            ids = [i.decode() for i in self._client.zrevrange(self._keys.dead_letters, 0, limit - 1)]
+    def list(self, limit: int = 100, owner: str | None = None) -> list[Request]:
+        """The newest first, by default of all owners; those whose record has expired leave the list here."""
+        ids = list(islice(self._ids(owner), limit))
         requests = self._records.briefs(ids)
         gone = set(ids) - {request.id for request in requests}
         if gone:
             with translated():
                 self._client.zrem(self._keys.dead_letters, *gone)
         return requests
+
+    def _ids(self, owner: str | None) -> Iterator[str]:
+        for start in count(0, PAGE):
+            with translated():
+                page = self._client.zrevrange(self._keys.dead_letters, start, start + PAGE - 1)
+            yield from (name for name in map(bytes.decode, page) if owner in (None, owner_of(name)))
+            if len(page) < PAGE:
+                return
 
     def get(self, request_id: str) -> Request:
         """One dead letter; its ``timeline`` has the crashes: worker, time and cause."""
@@ -48,7 +62,7 @@ class DeadLetters:
         with translated():
             done = scripts.run(self._client, "requeue", self._keys.lane_and_bell(request.lane), args)
         if done == -1:
-            raise PurgedRequest(f"the image of {request_id} has expired, it cannot run again")
+            raise PurgedRequest(f"the image of {public_id(request_id)} has expired, it cannot run again")
         if done == 0:
             raise _unknown(request_id)
         return self._records.get(request_id)
@@ -61,4 +75,4 @@ class DeadLetters:
 
 
 def _unknown(request_id: str) -> UnknownRequest:
-    return UnknownRequest(f"{request_id} is no dead letter")
+    return UnknownRequest(f"{public_id(request_id)} is no dead letter")

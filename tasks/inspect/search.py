@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from tasks.protocol.connections import translated
+from tasks.protocol.owners import ANONYMOUS, owner_of, public_id
 from tasks.protocol.records import Records
 from tasks.protocol.requests import Request
 
@@ -28,7 +29,8 @@ class SearchFilter:
         model_type: the model it asked for.
         model: the model that answered it.
         worker: the node name of a worker that started it, at any attempt.
-        request_id: how its id begins.
+        request_id: how its public id begins.
+        owner: whose it is.
         since: accepted at this time or later, epoch seconds.
         until: accepted before this time.
     """
@@ -38,6 +40,7 @@ class SearchFilter:
     model: str | None = None
     worker: str | None = None
     request_id: str | None = None
+    owner: str | None = None
     since: float | None = None
     until: float | None = None
 
@@ -48,7 +51,7 @@ class SearchFilter:
 
     def names(self, request_id: str) -> bool:
         """Whether it allows the id."""
-        return self.request_id is None or request_id.startswith(self.request_id)
+        return self.owner in (None, owner_of(request_id)) and public_id(request_id).startswith(self.request_id or "")
 
     def matches(self, request: Request) -> bool:
         """Whether it allows the record."""
@@ -100,18 +103,22 @@ class Search:
     def _entries(self, criteria: SearchFilter, cursor: str | None) -> Iterator[IndexEntry]:
         """Entries from the cursor on, newest first; requests accepted meanwhile shift nothing."""
         before = _entry(cursor) if cursor else (criteria.until, "") if criteria.until is not None else None
+        index = self._index(criteria.owner)
         passed = 0  # entries of one instant that are not before the cursor
-        while page := self._page(before, criteria.since, passed):
+        while page := self._page(index, before, criteria.since, passed):
             fresh = [entry for entry in page if before is None or entry < before]
             yield from fresh
             before, passed = (fresh[-1], 0) if fresh else (before, passed + len(page))
 
-    def _page(self, before: IndexEntry | None, since: float | None, start: int) -> list[IndexEntry]:
+    def _index(self, owner: str | None) -> str:
+        keys = self._records.keys
+        return keys.recent if owner in (None, ANONYMOUS) else keys.recent_of(str(owner))
+
+    def _page(self, index: str, before: IndexEntry | None, since: float | None, start: int) -> list[IndexEntry]:
         top = "+inf" if before is None else f"{before[0]:.6f}"
         bottom = "-inf" if since is None else f"{since:.6f}"
-        client, key = self._records.client, self._records.keys.recent
         with translated():
-            page = client.zrevrangebyscore(key, top, bottom, start=start, num=PAGE, withscores=True)
+            page = self._records.client.zrevrangebyscore(index, top, bottom, start=start, num=PAGE, withscores=True)
         return [(float(score), request_id.decode()) for request_id, score in page]
 
 

@@ -12,6 +12,7 @@ from tasks.errors import DeadlineHopeless, LaneFull, Refused, Unavailable, Unsup
 from tasks.lanes import ANY, PATIENCE, PRIORITIES, STRATEGIES, lane, room
 from tasks.producer.live_workers import LiveWorkers
 from tasks.protocol.connections import translated
+from tasks.protocol.owners import ANONYMOUS, internal_id
 from tasks.protocol.records import Records
 
 #: Retry-After in seconds while no worker has measured its service time.
@@ -23,9 +24,13 @@ PROBE_TTL = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What a caller asks for. ``deadline`` is seconds from now; ``image`` the bytes of one image file."""
+    """What a caller asks for. ``deadline`` is seconds from now; ``image`` the bytes of one image file.
+
+    ``request_id`` and ``batch_id`` are public ids, the ids of what was accepted internal ones.
+    """
 
     image: bytes
+    owner: str = ANONYMOUS
     model_type: str = ANY
     priority: str = "normal"
     request_id: str | None = None
@@ -73,7 +78,7 @@ class Admission:
         wait = self._live_workers.load().expected_wait(model, submission.priority)
         if wait is not None:
             self._check_wait(wait, submission)
-        request_id = submission.request_id or str(uuid7())
+        request_id = internal_id(submission.owner, submission.request_id or str(uuid7()))
         return Admitted(request_id, lane(submission.priority, model), model, submission, wait)
 
     def _check_wait(self, wait: float, submission: Submission) -> None:
@@ -89,7 +94,8 @@ class Admission:
         else:
             return
         with translated():
-            if submission.request_id and self._client.exists(self._keys.request(submission.request_id)):
+            known = internal_id(submission.owner, submission.request_id or "")
+            if submission.request_id and self._client.exists(self._keys.request(known)):
                 return  # accepted before: accept.lua answers that
             self._client.hincrby(self._keys.counters, "refused")
         raise refusal

@@ -29,6 +29,7 @@ from tasks.lanes import PRIORITIES, lane
 from tasks.producer.admission import Admission, Admitted, Submission
 from tasks.protocol import envelope, scripts
 from tasks.protocol.connections import translated
+from tasks.protocol.owners import public_id
 from tasks.protocol.records import Records
 from tasks.protocol.requests import State
 
@@ -198,7 +199,7 @@ class Publisher:
 
     def _refusal(self, entry: Admitted, code: int) -> TaskError | None:
         if code == ANOTHER_BODY:
-            return IdempotencyConflict(f"request {entry.id} was accepted before with another body")
+            return IdempotencyConflict(f"request {public_id(entry.id)} was accepted before with another body")
         if code in REFUSALS:
             return self._admission.full(entry, of_images=code == NO_ROOM_FOR_IMAGE)
         return None

@@ -27,6 +27,8 @@ class Keys:
         self.lease = named("lease:")
         self.death = named("death:")  # how it ended, written by its guardian
         self.orders = named("orders:")  # an operator's orders
+        # Of an owner, by name.
+        self.recent_of = named("recent:")
         # Of the whole system.
         self.workers = f"{prefix}workers"
         self.worker_events = f"{prefix}worker_events"
@@ -35,6 +37,7 @@ class Keys:
         self.counters = f"{prefix}counters"
         self.latency = f"{prefix}latency"
         self.recent = f"{prefix}recent"
+        self.owners = f"{prefix}owners"
         self.batches = f"{prefix}batches"
         self.dead_letters = f"{prefix}dead_letters"
         self.image_bytes = f"{prefix}image_bytes"

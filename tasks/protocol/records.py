@@ -25,6 +25,7 @@ from tasks.errors import AlreadyFinished, PurgedRequest, TaskError, UnknownReque
 from tasks.protocol import scripts
 from tasks.protocol.connections import Client, PinnedClient, translated
 from tasks.protocol.keys import Keys
+from tasks.protocol.owners import public_id
 from tasks.protocol.requests import BRIEF, Attempt, Outcome, Request, Started, State, brief, parse, texts
 
 #: No request is started more often than this, whatever the reason: nothing loops.
@@ -64,7 +65,7 @@ class Records:
     def _missing(self, request_id: str) -> TaskError:
         """The error for an id without a record; the time in a UUIDv7, or a mark, shows that it was given out."""
         try:
-            parsed = UUID(request_id.partition(".")[0])  # an item's id is its batch's, a dot and a number
+            parsed = UUID(public_id(request_id).partition(".")[0])  # an item's id is its batch's, a dot and a number
         except ValueError:
             parsed = UUID(int=0)
         if parsed.version == 7:
@@ -73,8 +74,8 @@ class Records:
             with translated():
                 purged = bool(self.client.exists(self.keys.gone(request_id)))
         if purged:
-            return PurgedRequest(f"the record of request {request_id} has expired")
-        return UnknownRequest(f"no request {request_id}")
+            return PurgedRequest(f"the record of request {public_id(request_id)} has expired")
+        return UnknownRequest(f"no request {public_id(request_id)}")
 
     def get_many(self, ids: Sequence[str]) -> list[Request]:
         """The records that exist among ``ids``, in order, in one round trip."""
@@ -109,7 +110,7 @@ class Records:
             raise self._missing(request_id)
         state = State(found.decode())
         if state.terminal and state is not State.CANCELED:
-            raise AlreadyFinished(f"request {request_id} has {state}")
+            raise AlreadyFinished(f"request {public_id(request_id)} has {state}")
         return self._get(request_id)
 
     def watch(self, request_id: str, reply: str) -> State | None:

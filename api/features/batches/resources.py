@@ -8,6 +8,7 @@ from typing import Any
 
 from api.features.batches.store import Batch, Member
 from api.views.resources import latency_ms, retries, seed_status, timestamp
+from tasks.protocol.owners import owner_of, public_id
 from tasks.protocol.requests import Request, State
 
 Records = Mapping[str, Request]
@@ -16,9 +17,10 @@ Records = Mapping[str, Request]
 def batch_resource(batch_id: str, batch: Batch, records: Records) -> dict[str, Any]:
     """The batch resource, given the records of its members that still exist."""
     counts = Counter(_word(member, records) for member in batch.members)
-    path = f"/batch_inference/{batch_id}"
+    path = f"/batch_inference/{public_id(batch_id)}"
     return {
-        "batch_id": batch_id,
+        "batch_id": public_id(batch_id),
+        "owner": owner_of(batch_id),
         "status": "running" if counts["queued"] + counts["running"] else "completed",
         "counts": {"total": len(batch.members)}
         | {name: counts[name] for name in (*map(str, State), "rejected", "purged")},
@@ -43,7 +45,7 @@ def item_resource(member: Member, records: Records, *, seed: bool = False) -> di
     found: dict[str, Any] = {
         "index": member.index,
         "custom_id": member.custom_id,
-        "request_id": member.request_id,
+        "request_id": member.request_id and public_id(member.request_id),
         "status": status,
         "error": member.error,
         "predictions": [],

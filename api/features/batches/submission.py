@@ -23,6 +23,7 @@ from api.input.intake import Draft
 from api.services import app_settings, service
 from tasks.errors import TaskError
 from tasks.producer.gateway import Accepted, Gateway
+from tasks.protocol.owners import public_id
 from worker_models.limits import Limits
 
 Item = Draft | Problem
@@ -111,8 +112,9 @@ def known(batch_id: str, items: Sequence[Item]) -> Batch | None:
 
 def submit(batch_id: str, items: Sequence[Item]) -> list[Member]:
     """Submit the valid items; without Redis the whole batch is refused."""
-    more = {"batch_id": batch_id, "traceparent": traceparent(), "callback_url": None}
-    good = [(f"{batch_id}.{index}", item) for index, item in enumerate(items) if isinstance(item, Draft)]
+    public = public_id(batch_id)
+    more = {"batch_id": public, "traceparent": traceparent(), "callback_url": None}
+    good = [(f"{public}.{index}", item) for index, item in enumerate(items) if isinstance(item, Draft)]
     outcomes = iter(service(Gateway).submit_many([draft.submission(request_id=name, **more) for name, draft in good]))
     return [
         _rejected(index, item) if isinstance(item, Problem) else _submitted(index, item, next(outcomes))

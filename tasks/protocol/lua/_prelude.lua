@@ -122,7 +122,7 @@ local function finish(id, key, lane, from, to, at, ttls, keep, model)
   redis.call('PEXPIRE', key, ttl * 1000)
   -- A UUID of version 7 shows its age, so that its record must have expired; another id leaves a mark for as long again,
   -- an hour at least.
-  local name = string.match(id, '^[^.]*')
+  local name = string.match(id, '([^/.]*)[^/]*$')
   if #name ~= 36 or not string.match(name, '^%x+%-%x+%-7%x+%-%x+%-%x+$') then
     redis.call('SET', prefix .. 'gone:' .. id, '', 'PX', (ttl + math.max(ttl, 3600)) * 1000)
   end

@@ -54,7 +54,7 @@ if #fresh > 0 and not asking then
     return first
   end
   credit(lane, 'queued', #fresh)
-  local bytes = 0
+  local bytes, owners = 0, {}
   for place, i in ipairs(fresh) do
     local id, spec, fingerprint, deadline, eta = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
     local key = request_key(id)
@@ -70,11 +70,21 @@ if #fresh > 0 and not asking then
       redis.call('ZADD', prefix .. 'deadlines', ends, id)
     end
     redis.call('ZADD', prefix .. 'recent', stamp(at), id)
+    local owner = string.match(id, '^(.*)/')
+    if owner then
+      owners[owner] = prefix .. 'recent:' .. owner
+      redis.call('ZADD', owners[owner], stamp(at), id)
+    end
     minute(lane, 'accepted', at)
     bytes = bytes + tonumber(ARGV[i + 5])
   end
   redis.call('INCRBY', image_bytes, bytes)
   redis.call('ZREMRANGEBYSCORE', prefix .. 'recent', '-inf', stamp(at - 90000))
+  for owner, recent in pairs(owners) do
+    redis.call('SADD', prefix .. 'owners', owner)
+    redis.call('ZREMRANGEBYSCORE', recent, '-inf', stamp(at - 90000))
+    redis.call('EXPIRE', recent, 90000)
+  end
   send(KEYS[1], KEYS[2], message)
 end
 for _, upload in ipairs(unused) do redis.call('DEL', upload) end

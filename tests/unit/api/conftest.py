@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from api import create_app
 from api.features.batches.store import Batches
 from api.features.cache import SharedAnswers
+from api.http.ownership import Owners
 from api.http.rate_limit import Budgets
 from api.services import EXTENSION, Factories, Services
 from common.settings import Settings, load_settings
@@ -49,6 +50,7 @@ def factories(queue: FakeQueue, controls: FakeControls, dead_letters: FakeDeadLe
         Batches: lambda _: queue,
         Budgets: lambda _: queue,
         SharedAnswers: lambda _: queue,
+        Owners: lambda _: queue,
         Controls: lambda _: controls,
         DeadLetters: lambda _: dead_letters,
     }

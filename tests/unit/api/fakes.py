@@ -29,6 +29,7 @@ from tasks.inspect.redis_info import Vitals
 from tasks.inspect.search import SearchFilter
 from tasks.lanes import lane
 from tasks.producer.gateway import Accepted, Submission
+from tasks.protocol.owners import internal_id, owner_of, public_id
 from tasks.protocol.requests import Request, State
 
 MODELS = ("answers", "fails", "sleeps", "full", "hopeless")
@@ -64,7 +65,7 @@ class FakeQueue:
 
     def submit(self, submission: Submission) -> Accepted:
         self.ping()
-        known = self.kept.get(submission.request_id or "")
+        known = self.kept.get(internal_id(submission.owner, submission.request_id or ""))
         if known is not None:
             if known.fingerprint != submission.fingerprint:
                 raise IdempotencyConflict("the id was used with another body")
@@ -105,8 +106,9 @@ class FakeQueue:
 
     def _record(self, submission: Submission) -> Request:
         now = time.time()
+        public = submission.request_id or f"id-{len(self.kept)}"
         waiting = Request(
-            id=submission.request_id or f"id-{len(self.kept)}", state=State.QUEUED, model_type=submission.model_type,
+            id=internal_id(submission.owner, public), state=State.QUEUED, model_type=submission.model_type,
             priority=submission.priority, lane=lane(submission.priority, submission.model_type), top_k=submission.top_k,
             created_at=now, fingerprint=submission.fingerprint, batch_id=submission.batch_id,
             custom_id=submission.custom_id, traceparent=submission.traceparent,
@@ -179,6 +181,9 @@ class FakeQueue:
     def counters(self) -> dict[str, int]:
         return {"retried": 2, "rescued": 1}
 
+    def fleet_events(self) -> list[dict[str, Any]]:
+        return []
+
     def batch_sizes(self) -> dict[str, dict[int, int]]:
         return {"normal": {1: 3, 4: 1}}
 
@@ -232,7 +237,10 @@ class FakeQueue:
         more = f"{start + limit}.000000:{found[start].id}" if start + limit < len(found) else None
         return found[start : start + limit], more
 
-    # -- Budgets, SharedAnswers, Batches
+    # -- Budgets, SharedAnswers, Owners, Batches
+
+    def with_id(self, _parameter: str, public: str) -> list[str]:
+        return [owner_of(name) for name in (*self.kept, *self.batches) if public_id(name) == public]
 
     def spend(self, who: str, calls: int, seconds: float, cost: int = 1) -> tuple[int, float]:
         left = calls - self.spent.count(who) - cost
@@ -294,8 +302,8 @@ class FakeDeadLetters:
         self.queue = queue
         self.letters: list[str] = []
 
-    def list(self, limit: int = 100) -> list[Request]:
-        return [self.queue.kept[name] for name in self.letters[:limit]]
+    def list(self, limit: int = 100, owner: str | None = None) -> list[Request]:
+        return [self.queue.kept[name] for name in self.letters if owner in (None, owner_of(name))][:limit]
 
     def get(self, request_id: str) -> Request:
         if request_id not in self.letters:

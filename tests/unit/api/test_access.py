@@ -29,10 +29,10 @@ OTHER, OTHER_ENTRY = api_keys.make("bob", "admin")
 #: Every route and the role it asks for. A new route must be entered here.
 TABLE = {
     "public": {
-        "GET /docs", "GET /docs/assets/<path:name>", "GET /health", "GET /livez", "GET /metrics",
-        "GET /metrics/prometheus", "GET /openapi.json", "GET /problems/<code>", "GET /readyz", "GET /v2/health/live",
-        "GET /v2/health/ready",
+        "GET /docs", "GET /docs/assets/<path:name>", "GET /health", "GET /livez", "GET /openapi.json",
+        "GET /problems/<code>", "GET /readyz", "GET /v2/health/live", "GET /v2/health/ready",
     },
+    "metrics": {"GET /metrics", "GET /metrics/prometheus"},
     "user": {
         "POST /batch_inference", "GET /batch_inference/<batch_id>", "POST /batch_inference/<batch_id>/cancel",
         "GET /batch_inference/<batch_id>/events", "GET /batch_inference/<batch_id>/results", "GET /dead_letters",
@@ -86,7 +86,17 @@ def test_each_route_asks_for_its_role(guarded: Flask, factories: Factories, rout
     for headers in ({}, bearer(USER), bearer(ADMIN)):
         with client.open(path, method=method, headers=headers) as answer:
             refusals.append(answer.status_code if answer.status_code in {401, 403} else 0)
-    assert refusals == {"public": [0, 0, 0], "user": [401, 0, 0], "admin": [401, 403, 0]}[role]
+    assert refusals == {"public": [0, 0, 0], "metrics": [401, 0, 0], "user": [401, 0, 0], "admin": [401, 403, 0]}[role]
+
+
+def test_a_scraper_on_loopback_needs_no_key_where_the_setting_says_so(make_app: Make) -> None:
+    client = make_app(API_KEYS=USER_ENTRY, METRICS_OPEN="1").test_client()
+    elsewhere = {"environ_base": {"REMOTE_ADDR": "192.0.2.1"}}
+    for path in ("/metrics", "/metrics/prometheus"):
+        assert client.get(path).status_code == 200
+        refused(client.get(path, **elsewhere), 401, "unauthorized")
+        assert client.get(path, headers=bearer(USER), **elsewhere).status_code == 200
+    refused(client.get("/inference"), 401, "unauthorized")
 
 
 def test_without_keys_users_are_let_in_and_admin_routes_stay_closed(app: Flask) -> None:
@@ -135,6 +145,7 @@ def test_the_admin_key_may_be_kept_hashed(make_app: Make) -> None:
         {"API_HOST": "api.example.org", "AUTH": "auto"},
         {"AUTH": "on"},
         {"API_KEYS": "ann:user:short"},
+        {"API_KEYS": f"anonymous:user:{'0' * 64}"},
         {"API_KEYS": f"ann:root:{'0' * 64}"},
         {"ADMIN_KEY": "sha256:xyz"},
         {"API_HOST": EVERYWHERE, "AUTH": "on", "ADMIN_KEY": "changeme"},

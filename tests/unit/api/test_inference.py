@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from api.http.problems import MEDIA_TYPE
 from tasks.inspect.search import SearchFilter
+from tasks.protocol.owners import ANONYMOUS
 from tasks.protocol.requests import State
 from tests.unit.api import samples
 from tests.unit.api.fakes import FakeQueue, ended
@@ -364,8 +365,8 @@ class TestResource:
         answer = client.get(f"/inference?model=resnet18&worker=w-1@host&request_id=0196&{times}")
         assert answer.status_code == 200
         noon = 1_767_614_400.0
-        wanted = SearchFilter(model="resnet18", worker="w-1@host", request_id="0196", since=noon, until=noon)
-        assert queue.searched == [wanted]
+        words = {"model": "resnet18", "worker": "w-1@host", "request_id": "0196"}
+        assert queue.searched == [SearchFilter(owner=ANONYMOUS, since=noon, until=noon, **words)]
 
     @pytest.mark.parametrize(
         "query",

@@ -1,0 +1,26 @@
+"""Owners: each request and batch belongs to the API key that made it, by name.
+
+Everything is stored under the *internal* id ``owner/id``, so that two owners may choose the same id and neither reaches
+what the other has. Requests made without a key belong to :data:`ANONYMOUS`; their internal id is the public one.
+"""
+
+from __future__ import annotations
+
+ANONYMOUS = "anonymous"
+#: Neither a key's name nor an id may contain it; ``_prelude.lua`` and ``accept.lua`` know it, too.
+SEPARATOR = "/"
+
+
+def internal_id(owner: str, public: str) -> str:
+    """The id under which ``owner``'s request or batch is stored."""
+    return public if owner == ANONYMOUS else f"{owner}{SEPARATOR}{public}"
+
+
+def public_id(internal: str) -> str:
+    """The id as its owner knows it."""
+    return internal.rpartition(SEPARATOR)[2]
+
+
+def owner_of(internal: str) -> str:
+    """Whose request or batch it is."""
+    return internal.rpartition(SEPARATOR)[0] or ANONYMOUS
