@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.http import sse
-from api.http.openapi import Answer, header, query
+from api.http.openapi import Answer, header
 
 REDIS = ("broker_unavailable",)
 ONE_REQUEST = ("unknown_request", "purged_request", *REDIS)
@@ -19,7 +19,6 @@ IMAGE_BODY = (
 PREFER = header("Prefer", "`wait=n` waits up to n seconds for the end, `respond-async` does not wait (RFC 7240)")
 IF_NONE_MATCH = header("If-None-Match", "ETags of cached answers")
 LAST_EVENT_ID = header("Last-Event-ID", "Id of the last event received")
-OWNER = query("owner", "For admins: only what this key's name owns; others always see their own", {"type": "string"})
 LIMIT = {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
 
 ETAG = {"ETag": "Strong"}

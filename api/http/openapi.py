@@ -17,6 +17,7 @@ import flask_swagger_ui
 from flask import Flask, Response, send_from_directory
 from flask_smorest import Api, Blueprint
 
+from api.http.ownership import PATH_IDS
 from api.http.problems import MEDIA_TYPE, PROBLEM_TYPES
 from api.views.schemas import REQUESTS
 from api.views.shapes import ref
@@ -108,10 +109,14 @@ class Operations(Blueprint):  # type: ignore[misc]
 
         def decorate(route: ROUTE) -> ROUTE:
             codes = [*problems, *EVERYWHERE, *(() if role == "public" else ACCESS)]
+            given = [*parameters]
+            if any(f"<{name}>" in path for name in PATH_IDS):
+                codes.append("invalid_parameters")
+                given.append(OWNER)
             document: dict[str, Any] = {
                 "operationId": operation_id,
                 "responses": _merged(_successes(answers), problem_responses(codes)),
-                "parameters": [dict(item) for item in parameters],
+                "parameters": [dict(item) for item in given],
                 "security": SECURITY[role],
             }
             document |= ({"requestBody": body} if body else {}) | ({"summary": summary} if summary else {})
@@ -166,6 +171,9 @@ def query(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, A
 def header(name: str, description: str, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A header parameter object."""
     return query(name, description, schema or {"type": "string"}) | {"in": "header"}
+
+
+OWNER = query("owner", "For admins: whose; others always reach their own only", {"type": "string"})
 
 
 def create(app: Flask, version: str) -> Api:

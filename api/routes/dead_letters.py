@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from flask import Response, request
 
 from api.http import declared
-from api.http.openapi import Answer, Operations, query
+from api.http.openapi import OWNER, Answer, Operations, query
 from api.http.ownership import visible_owner
 from api.http.parameters import page_size
 from api.http.problems import Problem
@@ -26,7 +26,7 @@ ONE = ("unknown_dead_letter", *declared.REDIS)
     "GET", "/dead_letters",
     (200, Answer("The newest first", "DeadLetters")),
     problems=("invalid_parameters", *declared.REDIS),
-    parameters=(declared.OWNER, query("limit", "How many", declared.LIMIT)),
+    parameters=(OWNER, query("limit", "How many", declared.LIMIT)),
     operation_id="listDeadLetters",
 )  # fmt: skip
 def get_dead_letters() -> Response:

@@ -16,7 +16,7 @@ from api.features.webhooks import registration
 from api.http import declared, parameters, sse
 from api.http.correlation import add_headers, traceparent
 from api.http.errors import from_outcome
-from api.http.openapi import Answer, Operations, header, query
+from api.http.openapi import OWNER, Answer, Operations, header, query
 from api.http.ownership import visible_owner
 from api.http.prefer import Preference, preference
 from api.http.problems import wrong_value
@@ -254,7 +254,7 @@ def request_events(request_id: str) -> Response:
     (200, Answer("A page of requests", "Page")),
     problems=("invalid_parameters", *declared.REDIS),
     parameters=(
-        declared.OWNER,
+        OWNER,
         query("status", "Only requests in this state", {"enum": STATES}),
         query("model_type", "Only requests that asked for this", {"type": "string"}),
         query("model", "Only requests that this model answered", {"type": "string"}),
