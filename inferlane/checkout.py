@@ -40,18 +40,19 @@ def address(url: str | None, key: str | None) -> tuple[str, str | None]:
     return settings.base_url, key or (settings.admin_key if readable else None)
 
 
-def require(command: str) -> None:
-    """Refuse ``command`` where there is no checkout.
-
-    Raises:
-        UsageError: this package is installed by itself.
-    """
+def require() -> None:
+    """Raise :class:`UsageError` where this package is installed by itself."""
     if not exists():
-        raise UsageError(f"{command} needs a checkout of Inferlane on this host: run .venv/bin/inferlane in it")
+        raise UsageError("needs a checkout of Inferlane on this host: run .venv/bin/inferlane in it")
 
 
 def become(module: str, *words: str, **environ: str) -> NoReturn:
-    """Turn this process into ``python -m module words``, in the checkout."""
+    """Turn this process into ``python -m module words``, in the checkout.
+
+    Raises:
+        UsageError: there is no checkout.
+    """
+    require()
     sys.stdout.flush()
     os.chdir(ROOT)
     os.execve(sys.executable, [sys.executable, "-m", module, *words], os.environ | environ)  # noqa: S606 - no shell

@@ -121,7 +121,7 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(context: Context) -> int:
-    checkout.require("serve")
+    checkout.require()
     folder = context.arguments.folder.resolve()
     module = _module(folder)
     if not (folder / f"{module}.py").is_file():

@@ -84,7 +84,7 @@ def test_a_command_of_the_host_needs_a_checkout_and_says_so_in_a_line(copy: Path
     words = [sys.executable, "-m", "inferlane", *command.split()]
     done = subprocess.run(words, cwd=copy, env=environ, capture_output=True, text=True, check=False)
     name = command.split(maxsplit=1)[0]
-    line = f"inferlane {name}: {name} needs a checkout of Inferlane on this host: run .venv/bin/inferlane in it\n"
+    line = f"inferlane {name}: needs a checkout of Inferlane on this host: run .venv/bin/inferlane in it\n"
     assert (done.returncode, done.stderr) == (2, line)
 
 
