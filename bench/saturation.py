@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import redis
@@ -33,7 +34,7 @@ from tasks.protocol.requests import Outcome, State
 from tasks.worker.channel import take_call
 from tasks.worker.lease import Lease
 from tasks.worker.ownership import Ownership
-from tasks.worker.rescue import Watchfulness
+from tasks.worker.rescue import GracePeriod
 from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,7 +96,7 @@ class Shift:
         self._attempts.clear()
         for tag, request_id in self._held:
             self._attempts += self.records.begin([request_id], owner.boot, tag, "mobilenet").attempts
-            owner.settle(tag)
+            owner.acknowledge(tag)
 
     def commit(self, number: int) -> None:
         """Answer all of it."""
@@ -106,19 +107,6 @@ class Shift:
         for attempt in self._attempts:
             outcome = Outcome(state=State.SUCCEEDED, result=text, decode=0.005, infer=0.01, batch=1)
             self.records.commit(owner.boot, attempt, outcome)
-
-
-class Nothing:
-    """A pipeline with nothing in it."""
-
-    busy_since: float | None = None
-    slow: bool = False
-
-    def __init__(self, owner: Ownership) -> None:
-        self.owner = owner
-
-    def tick(self, idle: frozenset[str]) -> None:
-        """Nothing to look after."""
 
 
 def idle_lease(settings: Settings, name: str, client: Any) -> Lease:
@@ -133,8 +121,9 @@ def idle_lease(settings: Settings, name: str, client: Any) -> Lease:
     def describe() -> dict[str, Any]:
         return described | {"boot": owner.boot, "started_at": time.time(), "last_heartbeat": time.time()}
 
-    lease = Lease(settings, Nothing(owner), describe=describe, obey=lambda _: None)
-    lease._client = lease._deliveries.client = lease._records.client = client  # noqa: SLF001
+    pipeline: Any = SimpleNamespace(owner=owner, busy_since=None, slow=False, tick=lambda _: None)
+    lease = Lease(settings, pipeline, describe=describe, obey=lambda _: None)
+    lease._client = lease._records.client = lease._registration.client = lease._rescuer.client = client  # noqa: SLF001
     lease._renew(register=True)  # noqa: SLF001
     return lease
 
@@ -183,8 +172,8 @@ def _second_of_leases(client: redis.Redis, leases: Sequence[Lease]) -> float:
 
     client.set(f"{prefix}rescue_turn", "1")
     for lease in leases:
-        lease._watch = Watchfulness(grace=0.0, uptime=1.0)  # noqa: SLF001
-        lease._deliveries.lapsed(ask=True)  # noqa: SLF001 - learns how many they are
+        lease._grace = GracePeriod(0.0, reachable=1.0)  # noqa: SLF001
+        lease._rescuer.lapsed(ask=True)  # noqa: SLF001 - learns how many they are
     found = least(client, live) / (ticks * len(leases)) * 2 / renew
     client.delete(f"{prefix}rescue_turn")
     return found

@@ -68,6 +68,12 @@ def requests_in(message: dict[str, Any]) -> list[str]:
     return [str(request_id) for request_id in args[0]]
 
 
+def unpack(stored: bytes) -> tuple[str, str, list[str]]:
+    """Lane, message and request ids of a stored delivery or retry."""
+    lane, _, message = stored.decode().partition("\n")
+    return lane, message, requests_in(json.loads(message))
+
+
 def size(message: dict[str, Any]) -> int:
     """How many requests are in a stored message (parsed)."""
     return int(message.get("headers", {}).get(SIZE, 1))

@@ -17,7 +17,7 @@ What has to hold, and where it does:
 * *A message is in a lane or in exactly one worker's ``unacked`` hash.* take, rescue and give_back each move it in one
   script; ack removes it from the acker's own hash only.
 * *A taken message that never reached this process is not lost.* Its tag is in the hash but unknown here;
-  :meth:`tasks.worker.rescue.Deliveries.reconcile` gives it back.
+  :meth:`tasks.worker.registration.Registration.reconcile` gives it back.
 * *Closing a channel gives nothing back.* Deliveries belong to the process (:mod:`tasks.worker.ownership`): after a
   broken connection the threads that run them acknowledge through any connection. Stock kombu would run them twice.
 * *An acknowledgement costs nothing and cannot fail.* It is local, and travels with the next take; if it is lost,
@@ -80,8 +80,8 @@ class OwnedQoS(kombu_redis.QoS):
             virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """Settle a delivery; Redis hears of it with the next take."""
-        self._settle(delivery_tag)
+        """Acknowledge a delivery; the next take tells Redis."""
+        self._acknowledge(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Refuse a delivery; with ``requeue`` it goes back to the head of its lane through reconcile."""
@@ -89,25 +89,25 @@ class OwnedQoS(kombu_redis.QoS):
             super().reject(delivery_tag, requeue=requeue)
         elif requeue:
             virtual.QoS.ack(self, delivery_tag)
-            self.owner.abandon(delivery_tag)
+            self.owner.release(delivery_tag)
         else:
-            self._settle(delivery_tag)
+            self._acknowledge(delivery_tag)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
         """No visibility timeout: a delivery is given back when its owner dies, not when it takes long."""
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Closing a channel settles nothing; see the module docstring."""
+        """Closing a channel gives nothing back; see the module docstring."""
         if self.owner is None:
             super().restore_unacked_once(stderr)
 
-    def _settle(self, tag: str) -> None:
+    def _acknowledge(self, tag: str) -> None:
         owner = self.owner
         if owner is None:
             super().ack(tag)
             return
         virtual.QoS.ack(self, tag)
-        owner.settle(tag)
+        owner.acknowledge(tag)
 
 
 class OwnedChannel(kombu_redis.Channel):
@@ -270,7 +270,7 @@ def take_call(
     letters = {name: chr(ord("A") + place) for place, name in enumerate(lanes)}
     words = [wanted, " ".join(tags), " ".join("".join(letters[name] for name in order) for order in orders)]
     places = [keys.lane(name) for name in lanes] + [keys.bell(name) for name in lanes]
-    return places, [keys.prefix, owner.boot, *words, *lanes, *owner.settled()]
+    return places, [keys.prefix, owner.boot, *words, *lanes, *owner.acknowledged()]
 
 
 def _bare(client: Any) -> Any:

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
@@ -24,35 +24,19 @@ from tasks.protocol.keys import Keys
 from tasks.protocol.records import Records
 from tasks.worker.exits import UNAVAILABLE, end_process
 from tasks.worker.guardian import LEFT, SERVING, STOPPING
-from tasks.worker.rescue import Deliveries, Watchfulness, uptime
+from tasks.worker.registration import Registration
+from tasks.worker.rescue import GracePeriod, Rescuer
 from tasks.worker.sweep import Sweep
 
 if TYPE_CHECKING:
     from common.settings import Settings
     from tasks.worker.guardian import Pulse
-    from tasks.worker.ownership import Ownership
+    from tasks.worker.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
 #: Seconds for which a worker that was told to stop waits for a Redis that does not answer.
 STOP_GRACE = 5.0
-
-
-class Watched(Protocol):
-    """What the lease looks after: a :class:`tasks.worker.pipeline.Pipeline`."""
-
-    owner: Ownership
-
-    @property
-    def busy_since(self) -> float | None:
-        """``time.monotonic()`` when the model was given what it has worked on for longest."""
-
-    @property
-    def slow(self) -> bool:
-        """Whether that is long ago, so that requests may wait behind it."""
-
-    def tick(self, idle: frozenset[str]) -> None:
-        """Look after those requests, given the models with an idle worker."""
 
 
 class Lease:
@@ -69,7 +53,7 @@ class Lease:
     def __init__(
         self,
         settings: Settings,
-        pipeline: Watched,
+        pipeline: Pipeline,
         *,
         describe: Callable[[], dict[str, Any]],
         obey: Callable[[dict[str, Any]], None],
@@ -83,10 +67,11 @@ class Lease:
         self._obey = obey
         client = connections.prompt(settings.redis_url)
         self._client = client
-        self._deliveries = Deliveries(client, settings)
+        self._registration = Registration(client, settings)
+        self._rescuer = Rescuer(client, settings)
         self._records = Records(client, settings)
         self._sweep = Sweep(client, Keys(settings.key_prefix))
-        self._watch: Watchfulness | None = None
+        self._grace: GracePeriod | None = None
         self._stop = threading.Event()
         self._stopping: float | None = None
         self._reached = time.monotonic()
@@ -114,8 +99,7 @@ class Lease:
         self._stop.set()
         self._thread.join(timeout=self._settings.lease_ttl)
         try:
-            self._deliveries.give_back_all(self._owner)
-            self._deliveries.forget(self._owner.boot)
+            self._registration.leave(self._owner)
             self._beat(LEFT)
         except RedisError as error:
             log.warning("could not say goodbye, the others will notice: %s", error)
@@ -153,7 +137,7 @@ class Lease:
             self._interrupted("Redis answered late")
 
     def _renew(self, *, register: bool) -> None:
-        orders = self._deliveries.renew(self._owner.boot, json.dumps(self._describe()), register=register)
+        orders = self._registration.renew(self._owner.boot, json.dumps(self._describe()), register=register)
         if orders is None:
             log.warning("this worker was declared dead while it could not renew its lease; it registers again")
             self._renew(register=True)
@@ -168,30 +152,30 @@ class Lease:
 
     def _care(self) -> None:
         """What every worker does for all."""
-        self._deliveries.report(self._owner)
+        self._registration.report(self._owner)
         if self._ticks % 6 == 0:
-            self._deliveries.reconcile(self._owner)
-        if self._watch is None:
-            grace = 2 * self._settings.lease_ttl
-            self._watch = Watchfulness(grace, uptime(self._client.info("server")))
-        self._look_around(declare_dead=self._watch.settled)
+            self._registration.reconcile(self._owner)
+        if self._grace is None:
+            uptime = float(self._client.info("server")["uptime_in_seconds"])
+            self._grace = GracePeriod(2 * self._settings.lease_ttl, uptime)
+        self._look_around(declare_dead=self._grace.over)
 
     def _look_around(self, *, declare_dead: bool) -> None:
         """Rescue the dead, end what is too late and queue the retries that are due, if it is this worker's turn."""
-        lapsed = self._deliveries.lapsed(ask=self._ticks % 3 == 0)
+        lapsed = self._rescuer.lapsed(ask=self._ticks % 3 == 0)
         if lapsed is None:
             return
         if declare_dead:
             for boot in lapsed:
-                self._deliveries.rescue(boot)
+                self._rescuer.rescue(boot)
         self._records.expire()
         self._records.promote()
         self._sweep.run()
 
     def _interrupted(self, why: str) -> None:
         log.warning("lease not renewed in time: %s", why)
-        if self._watch is not None:
-            self._watch.interrupted()
+        if self._grace is not None:
+            self._grace.restart()
 
     def _check_watchdog(self) -> None:
         since = self._pipeline.busy_since

@@ -1,8 +1,8 @@
-"""Which deliveries this process holds: the one place that the transport, the lease and the rescue agree on.
+"""Which deliveries this process holds: what its channel, its pipeline and its lease agree on.
 
 A worker process is known by its *boot id*, ``node name/random``: a restarted worker of the same name is another owner.
 Deliveries belong to the process, not to a channel: after a broken connection its threads go on and acknowledge later,
-so nothing runs twice. This module talks to no server; :mod:`tasks.worker.rescue` does.
+so nothing runs twice. This module talks to no server; :mod:`tasks.worker.registration` does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid import uuid4
 
 
 class Ownership:
-    """The tags of the deliveries that this process has taken and not yet settled. Thread-safe."""
+    """The tags of the deliveries that this process has taken and not acknowledged. Thread-safe."""
 
     def __init__(self, node: str) -> None:
         self.boot = f"{re.sub(r'[^A-Za-z0-9@._-]', '_', node)}/{uuid4().hex[:8]}"
@@ -27,7 +27,7 @@ class Ownership:
         """How many requests are worth having in hand: those of a batch that runs and of one ahead of it."""
         self.on_room: Callable[[], object] = lambda: None
         """Called from any thread when a part of a delivery has ended and another may be taken because of it."""
-        self._settled: deque[str] = deque()
+        self._acknowledged: deque[str] = deque()
         self._full = False
         self._numbers = count(1)
         self._lock = threading.Lock()
@@ -67,32 +67,31 @@ class Ownership:
             self._full = False
             self.on_room()
 
-    def settle(self, tag: str) -> None:
-        """The delivery has been dealt with; Redis hears of it with the next take or the next renewal of the lease.
+    def acknowledge(self, tag: str) -> None:
+        """The delivery has ended; the next take or renewal of the lease tells Redis.
 
-        Should the process die before that, the delivery is given back and the next taker sees that its requests have
-        ended.
+        If the process dies before that, the delivery is given back, and its next holder finds that nothing is to do.
         """
         with self._lock:
             self._held.pop(tag, None)
-            self._settled.append(tag)
+            self._acknowledged.append(tag)
 
-    def abandon(self, tag: str) -> None:
-        """This process will not deal with the delivery after all; reconcile gives it back."""
+    def release(self, tag: str) -> None:
+        """Hold the delivery no longer, without acknowledging it: reconcile gives it back."""
         with self._lock:
             self._held.pop(tag, None)
 
-    def settled(self) -> list[str]:
-        """The tags settled since the last call. Losing this answer is harmless, see :meth:`settle`."""
+    def acknowledged(self) -> list[str]:
+        """The tags acknowledged since the last call. Losing them is harmless, see :meth:`acknowledge`."""
         with self._lock:
-            tags = list(self._settled)
-            self._settled.clear()
+            tags = list(self._acknowledged)
+            self._acknowledged.clear()
         return tags
 
     def known(self) -> frozenset[str]:
-        """The tags this process still answers for: held, or settled and not yet reported."""
+        """The tags that are held, or acknowledged and not yet reported."""
         with self._lock:
-            return frozenset((*self._held, *self._settled))
+            return frozenset((*self._held, *self._acknowledged))
 
     def __len__(self) -> int:
         return len(self._held)

@@ -1,7 +1,7 @@
-"""What becomes of deliveries that nobody will finish: given back by a living worker, rescued from a dead one.
+"""Where a worker is declared dead: its lease has run out, or its guardian has seen it end. Its deliveries go back.
 
-Every worker runs a :class:`Deliveries` from its lease thread. All of it is safe to run anywhere, any number of times:
-the scripts let exactly one caller move a delivery.
+Every worker does this for all others, from its lease thread. Any number of them may do it at once: the scripts let
+exactly one caller move a delivery.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import json
 import logging
 import random
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-from common.settings import Settings
 from tasks.protocol import envelope, scripts
-from tasks.protocol.connections import Client
 from tasks.protocol.keys import Keys
 from tasks.protocol.records import ttls
-from tasks.worker.ownership import Ownership
+
+if TYPE_CHECKING:
+    from common.settings import Settings
+    from tasks.protocol.connections import Client
 
 log = logging.getLogger(__name__)
 
@@ -26,67 +26,16 @@ log = logging.getLogger(__name__)
 ASKING = 4
 
 
-class Deliveries:
-    """Moves deliveries back to their lanes."""
+class Rescuer:
+    """Finds dead workers and returns their deliveries to the lanes."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self.client = client
-        self.keys = Keys(settings.key_prefix)
+        self._keys = Keys(settings.key_prefix)
         self._settings = settings
-        self._unknown: frozenset[str] = frozenset()
         self._fleet = 1
         self._looked: tuple[float, float] | None = None
         """Redis' clock and this host's steady one at the last look for the dead."""
-
-    # -- a living worker's own
-
-    def report(self, owner: Ownership) -> None:
-        """Tell Redis of deliveries settled since the last take."""
-        if tags := owner.settled():
-            self.client.hdel(self.keys.unacked(owner.boot), *tags)
-
-    def reconcile(self, owner: Ownership) -> int:
-        """Give back what Redis thinks this process holds and the process does not know; how many.
-
-        A tag counts only when it was unknown at the last call too: the reply that brings it may be on its way.
-        """
-        written = {tag.decode() for tag in self.client.hkeys(self.keys.unacked(owner.boot))}
-        unknown = frozenset(written - owner.known())
-        orphans, self._unknown = unknown & self._unknown, unknown
-        return sum(self._give_back(owner.boot, tag) for tag in sorted(orphans, key=int))
-
-    def give_back_all(self, owner: Ownership) -> int:
-        """Return everything this process still holds, latest first, so that the lane's head keeps its order."""
-        self.report(owner)
-        tags = sorted(self.client.hkeys(self.keys.unacked(owner.boot)), key=int, reverse=True)
-        return sum(self._give_back(owner.boot, tag.decode()) for tag in tags)
-
-    def _give_back(self, boot: str, tag: str) -> bool:
-        held = self.client.hget(self.keys.unacked(boot), tag)
-        if held is None:
-            return False
-        lane, text, _, ids = _open(held)
-        return bool(self._run("give_back", lane, [boot, tag, text, "0", *ids]))
-
-    def renew(self, boot: str, description: str = "", *, register: bool = False) -> dict[str, Any] | None:
-        """Prove that a worker lives; the orders that a person left for it, None when it is not registered.
-
-        Args:
-            boot: its boot id.
-            description: what others may know of it, as JSON; empty keeps what they know.
-            register: whether to register it.
-        """
-        ttl = int(self._settings.lease_ttl * 1000)
-        alive, *orders = self._run("renew", None, [boot, ttl, description, int(register)])
-        if not alive:
-            return None
-        return {name.decode(): json.loads(value) for name, value in zip(orders[::2], orders[1::2], strict=True)}
-
-    # -- a dead worker's
-
-    def bury(self, boot: str, verdict: str) -> int:
-        """As :meth:`rescue` for a worker that its guardian has seen end, whatever its lease says."""
-        return self.rescue(boot) if self._run("died", None, [boot, verdict]) else 0
 
     def lapsed(self, *, ask: bool) -> list[str] | None:
         """Boot ids of registered workers whose lease has run out; None when it is not this caller's turn to look.
@@ -97,55 +46,45 @@ class Deliveries:
         if not ask and random.random() * self._fleet > ASKING:  # noqa: S311 - spreads load
             return None
         turn = max(1, int(self._settings.lease_renew * 400))
-        mine, self._fleet, *found = scripts.run(self.client, "lapsed", (), [self.keys.prefix, turn])
+        mine, self._fleet, *found = scripts.run(self.client, "lapsed", (), [self._keys.prefix, turn])
         if not mine or self._stepped(float(found[0])):
             return None
         return [boot.decode() for boot in found[1:]]
 
-    def _stepped(self, clock: float) -> bool:
-        """Whether Redis' clock was set since the last look, or whether this is the first; then nobody may be judged."""
-        monotonic = steady()
-        before, self._looked = self._looked, (clock, monotonic)
-        if before is None:
-            return True
-        expected = before[0] + monotonic - before[1]
-        if abs(clock - expected) < self._settings.lease_ttl / 2:
-            return False
-        step = float(self._run("step", None, [expected, self._settings.lease_ttl / 2]))
-        log.warning("the clock of Redis' host was set by %.1f s: leases begin anew, deadlines move along", step)
-        self._looked = None
-        return True
-
     def rescue(self, boot: str) -> int:
-        """Give a dead worker's deliveries back and take it off the register; how many requests run again."""
-        held = self.client.hgetall(self.keys.unacked(boot))
+        """Return a dead worker's deliveries and unregister it; how many requests run again."""
+        held = self.client.hgetall(self._keys.unacked(boot))
         rescued = sum(self._rescue(boot, tag.decode(), held[tag]) for tag in sorted(held, key=int, reverse=True))
-        if self._run("forget", None, [boot, "0"]):
+        if scripts.run(self.client, "forget", (), [self._keys.prefix, boot, "0"]):
             log.warning("worker %s died: %d of its requests run again", boot, rescued)
         return rescued
 
+    def bury(self, boot: str, verdict: str) -> int:
+        """As :meth:`rescue`, for a worker that its guardian has seen end, whatever its lease says."""
+        return self.rescue(boot) if scripts.run(self.client, "died", (), [self._keys.prefix, boot, verdict]) else 0
+
     def _rescue(self, boot: str, tag: str, held: bytes) -> int:
-        lane, _, message, ids = _open(held)
-        args = [boot, tag, envelope.mark_redelivered(message), self._settings.max_deliveries]
-        open_requests, dead = self._run("rescue", lane, [*args, ttls(self._settings), *ids])
+        lane, text, ids = envelope.unpack(held)
+        message = envelope.mark_redelivered(json.loads(text))
+        args = [self._keys.prefix, boot, tag, message, self._settings.max_deliveries, ttls(self._settings), *ids]
+        open_requests, dead = scripts.run(self.client, "rescue", self._keys.lane_and_bell(lane), args)
         if dead:
             log.error("%d request(s) of %s became dead letters", dead, boot)
         return max(0, int(open_requests))
 
-    def forget(self, boot: str) -> bool:
-        """Say goodbye: off the register at once, nothing to wait for."""
-        return bool(self._run("forget", None, [boot, "1"]))
-
-    def _run(self, name: str, lane: str | None, args: list[Any]) -> Any:
-        keys = self.keys.lane_and_bell(lane) if lane else ()
-        return scripts.run(self.client, name, keys, [self.keys.prefix, *args])
-
-
-def _open(held: bytes) -> tuple[str, str, dict[str, Any], list[str]]:
-    """A held delivery as lane, message text, message and the request ids in it."""
-    lane, _, text = held.decode().partition("\n")
-    message = json.loads(text)
-    return lane, text, message, envelope.requests_in(message)
+    def _stepped(self, clock: float) -> bool:
+        """Whether Redis' clock was set since the last look, or this is the first look; then no lease can be judged."""
+        monotonic, tolerance = steady(), self._settings.lease_ttl / 2
+        before, self._looked = self._looked, (clock, monotonic)
+        if before is None:
+            return True
+        expected = before[0] + monotonic - before[1]
+        if abs(clock - expected) < tolerance:
+            return False
+        step = float(scripts.run(self.client, "step", (), [self._keys.prefix, expected, tolerance]))
+        log.warning("the clock of Redis' host was set by %.1f s: leases, deadlines and retries move along", step)
+        self._looked = None
+        return True
 
 
 def steady() -> float:
@@ -153,27 +92,25 @@ def steady() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
-class Watchfulness:
-    """When a worker may be declared dead: not while, nor soon after, this process itself could not reach Redis.
+class GracePeriod:
+    """No worker is declared dead while, nor soon after, Redis was out of reach.
 
-    After an outage every lease has run out though nobody died; two TTLs let the living renew first.
+    After an outage every lease has run out though nobody died; in two TTLs the living renew them.
+
+    Args:
+        seconds: how long it lasts.
+        reachable: for how long Redis has been within reach, in seconds.
     """
 
-    def __init__(self, grace: float, uptime: float) -> None:
-        """``uptime`` is how long Redis has been up, in seconds."""
-        self._grace = grace
-        self._since = time.monotonic() - uptime
+    def __init__(self, seconds: float, reachable: float) -> None:
+        self._seconds = seconds
+        self._since = time.monotonic() - reachable
 
-    def interrupted(self) -> None:
+    def restart(self) -> None:
         """Redis did not answer, or answered late."""
         self._since = time.monotonic()
 
     @property
-    def settled(self) -> bool:
+    def over(self) -> bool:
         """Whether Redis has been within reach for long enough."""
-        return time.monotonic() - self._since >= self._grace
-
-
-def uptime(info: Mapping[str, Any]) -> float:
-    """Seconds since Redis started, from ``INFO server``."""
-    return float(info["uptime_in_seconds"])
+        return time.monotonic() - self._since >= self._seconds

@@ -107,14 +107,14 @@ class Sweep:
                 pipe.hvals(self._keys.unacked(boot))
             for values in pipe.execute():
                 for value in values:
-                    lane, _, message = value.decode().partition("\n")
-                    yield lane, _ids([message])
+                    lane, _, ids = envelope.unpack(value)
+                    yield lane, ids
 
     def _retries(self) -> Iterator[tuple[str, list[str]]]:
         """Lane and request ids of each retry that is not due."""
         for value, _ in self._client.zscan_iter(self._keys.retries, count=PAGE):
-            lane, _, message = value.decode().partition("\n")
-            yield lane, _ids([message])
+            lane, _, ids = envelope.unpack(value)
+            yield lane, ids
 
     def _queued(self) -> Iterator[tuple[str, str, float]]:
         """Id, lane and time of creation of every queued request."""

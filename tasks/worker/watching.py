@@ -11,7 +11,9 @@ from common import logs
 from common.settings import Settings, get_settings
 from tasks.errors import Unavailable
 from tasks.protocol import connections
-from tasks.worker.rescue import Deliveries
+from tasks.protocol.connections import Client
+from tasks.worker.registration import Registration
+from tasks.worker.rescue import Rescuer
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +21,7 @@ log = logging.getLogger(__name__)
 def renew(boot: str) -> None:
     """Renew the lease for the worker."""
     try:
-        _deliveries().renew(boot)
+        Registration(*_redis()).renew(boot)
     except (RedisError, Unavailable, OSError) as error:
         log.warning("the lease of %s could not be renewed: %s", boot, error)
 
@@ -28,7 +30,7 @@ def bury(boot: str, verdict: str, how: str) -> None:
     """Record how the worker ended, and return its requests."""
     say(f"worker {boot} ended: {how}")
     try:
-        _deliveries().bury(boot, verdict)
+        Rescuer(*_redis()).bury(boot, verdict)
     except (RedisError, Unavailable, OSError) as error:
         log.warning("the others will notice that %s is dead: %s", boot, error)
 
@@ -47,6 +49,6 @@ def _settings() -> Settings:
 
 
 @cache
-def _deliveries() -> Deliveries:
+def _redis() -> tuple[Client, Settings]:
     settings = _settings()
-    return Deliveries(connections.prompt(settings.redis_url), settings)
+    return connections.prompt(settings.redis_url), settings

@@ -33,7 +33,8 @@ from tasks.protocol.keys import Keys
 from tasks.protocol.records import Records
 from tasks.protocol.requests import Attempt, Outcome, State
 from tasks.worker.ownership import Ownership
-from tasks.worker.rescue import Deliveries
+from tasks.worker.registration import Registration
+from tasks.worker.rescue import Rescuer
 from tests.support.oracle import ENDED, OPEN
 from tests.support.redis_server import RedisServer
 
@@ -67,7 +68,8 @@ class Protocol(RuleBasedStateMachine):
         self.keys = Keys(f"p{next(_prefixes)}:")
         self.settings = Settings(key_prefix=self.keys.prefix, max_deliveries=MOST_CRASHES)
         self.records = Records(self.client, self.settings)
-        self.deliveries = Deliveries(self.client, self.settings)
+        self.registration = Registration(self.client, self.settings)
+        self.rescuer = Rescuer(self.client, self.settings)
         self.workers = [Worker(number) for number in range(WORKERS)]
         self.ids: list[str] = []
         self.ended: dict[str, tuple[str, str]] = {}
@@ -98,7 +100,7 @@ class Protocol(RuleBasedStateMachine):
         names = [owner.new_tag() for _ in range(most)]
         words = [wanted, " ".join(names), " ".join("A" * most)]
         answer: list[Any] = self.run_script(  # type: ignore[assignment]
-            "take", self.keys.lane_and_bell(LANE), owner.boot, *words, LANE, *owner.settled()
+            "take", self.keys.lane_and_bell(LANE), owner.boot, *words, LANE, *owner.acknowledged()
         )
         found = []
         for tag, text in zip(names, answer[1::2], strict=False):
@@ -143,7 +145,7 @@ class Protocol(RuleBasedStateMachine):
         delay = data.draw(st.sampled_from([0, 3600]))
         waiting = self.records.retry(worker.owner.boot, tag, LANE, message, delay, failures)
         assert self.records.retry(worker.owner.boot, tag, LANE, message, delay, failures) == waiting
-        worker.owner.settle(tag)
+        worker.owner.acknowledge(tag)
 
     @rule(number=st.integers(0, WORKERS - 1), data=st.data(), stays=st.booleans())
     def set_aside(self, number: int, data: st.DataObject, stays: bool) -> None:
@@ -175,11 +177,11 @@ class Protocol(RuleBasedStateMachine):
         number, tag, _ = delivery
         worker = self.workers[number]
         if tag in worker.looked and all(busy != tag for busy, _ in (*worker.begun, *worker.paused)):
-            worker.owner.settle(tag)
+            worker.owner.acknowledge(tag)
 
     @rule(number=st.integers(0, WORKERS - 1))
     def report(self, number: int) -> None:
-        self.deliveries.report(self.workers[number].owner)
+        self.registration.report(self.workers[number].owner)
 
     @rule(number=st.integers(0, WORKERS - 1))
     def renew(self, number: int) -> None:
@@ -205,7 +207,7 @@ class Protocol(RuleBasedStateMachine):
         waiting = self.client.llen(self.keys.lane(LANE))
         for _ in range(2):
             for tag, value in held.items():
-                self.deliveries._rescue(boot, tag.decode(), value)
+                self.rescuer._rescue(boot, tag.decode(), value)
             self.run_script("forget", (), boot, "0")
         if lives:
             assert self.client.hgetall(self.keys.unacked(boot)) == held
@@ -216,7 +218,7 @@ class Protocol(RuleBasedStateMachine):
         """Declared dead, back again and served the same delivery: the old attempt's answer must not count."""
         boot = self.workers[number].owner.boot
         self.client.delete(self.keys.lease(boot))
-        self.deliveries.rescue(boot)
+        self.rescuer.rescue(boot)
         self._renew(number)
         return self._take(number)
 
@@ -225,9 +227,9 @@ class Protocol(RuleBasedStateMachine):
         """take ran, its answer got lost with the connection; reconcile finds it."""
         owner = self.workers[number].owner
         self.run_script("take", self.keys.lane_and_bell(LANE), owner.boot, 1, owner.new_tag(), "A", LANE)
-        self.deliveries._unknown = frozenset()
-        self.deliveries.reconcile(owner)
-        self.deliveries.reconcile(owner)
+        self.registration._unknown = frozenset()
+        self.registration.reconcile(owner)
+        self.registration.reconcile(owner)
 
     @rule()
     def promote(self) -> None:
@@ -282,8 +284,8 @@ class Protocol(RuleBasedStateMachine):
             return
         for worker in self.workers:
             self.client.delete(self.keys.lease(worker.owner.boot))
-            self.deliveries.report(worker.owner)
-            self.deliveries.rescue(worker.owner.boot)
+            self.registration.report(worker.owner)
+            self.rescuer.rescue(worker.owner.boot)
         for retry in self.client.zrange(self.keys.retries, 0, -1):
             self.client.zadd(self.keys.retries, {retry: 0})
         while self.records.promote():

@@ -241,9 +241,9 @@ def test_faults_are_refused_unless_chaos_is_enabled(toy: Toy, stack: Stack) -> N
 
 @pytest.mark.parametrize("settled", [False, True])
 def test_nobody_is_declared_dead_right_after_redis_was_out_of_reach(settled: bool) -> None:
-    from tasks.worker.rescue import Watchfulness
+    from tasks.worker.rescue import GracePeriod
 
-    watch = Watchfulness(grace=4.0, uptime=10.0 if settled else 1.0)
-    assert watch.settled is settled
-    watch.interrupted()
-    assert not watch.settled
+    grace = GracePeriod(4.0, reachable=10.0 if settled else 1.0)
+    assert grace.over is settled
+    grace.restart()
+    assert not grace.over

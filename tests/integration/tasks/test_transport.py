@@ -15,7 +15,7 @@ from tasks.protocol import envelope, scripts
 from tasks.protocol.keys import Keys
 from tasks.worker import ownership
 from tasks.worker.channel import Transport
-from tasks.worker.rescue import Deliveries
+from tasks.worker.registration import Registration
 from tests.support.stack import Stack
 
 PREFIX = "t:"
@@ -211,8 +211,8 @@ def test_a_rejected_delivery_goes_back_to_the_head_of_its_lane(
     drain(connection, messages, 1)
     messages[0].reject(requeue=True)
     owner.taking = False
-    deliveries = Deliveries(client, stack.settings(KEY_PREFIX=PREFIX))
-    assert [deliveries.reconcile(owner) for _ in range(2)] == [0, 1]
+    registration = Registration(client, stack.settings(KEY_PREFIX=PREFIX))
+    assert [registration.reconcile(owner) for _ in range(2)] == [0, 1]
     owner.taking = True
     drain(connection, messages, 2)
     assert [message.payload for message in messages] == ["first", "first"]
