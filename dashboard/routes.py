@@ -41,7 +41,7 @@ HARMLESS = frozenset({"ui.login", "ui.logout"})
 MAX_ORDER = 64 * 1024
 KEY = re.compile("[ -~]{1,512}")
 #: The query of a listing, and of a request to classify.
-FILTERS = ("status", "model_type", "model", "worker", "request_id", "since", "until", "limit", "cursor")
+FILTERS = ("status", "model_type", "model", "worker", "contains", "since", "until", "limit", "cursor")
 OPTIONS = ("model_type", "priority", "top_k")
 GONE = 410
 

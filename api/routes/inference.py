@@ -260,6 +260,7 @@ def request_events(request_id: str) -> Response:
         query("model", "Only requests that this model answered", {"type": "string"}),
         query("worker", "Only requests that this worker started, at any attempt", {"type": "string"}),
         query("request_id", "Only requests whose id begins like this", {"type": "string"}),
+        query("contains", "Only requests whose id or custom_id contains this", {"type": "string"}),
         query("since", "Only requests accepted at this time or later", TIME),
         query("until", "Only requests accepted before this time", TIME),
         query("limit", "How many", declared.LIMIT),
@@ -281,7 +282,7 @@ def list_inference() -> Response:
 
 
 def _wanted(given: Mapping[str, str]) -> SearchFilter:
-    texts = {name: given.get(name) or None for name in ("model_type", "model", "worker", "request_id")}
+    texts = {name: given.get(name) or None for name in ("model_type", "model", "worker", "request_id", "contains")}
     status = parameters.choice("status", given.get("status"), STATES)
     since, until = (parameters.moment(name, given) for name in ("since", "until"))
     return SearchFilter(status=status, owner=visible_owner(), since=since, until=until, **texts)

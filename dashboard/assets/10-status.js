@@ -103,11 +103,34 @@
 
   const pace = (rate) => (rate === "5" ? 5000 : 1000);
 
-  function choose(allLanes, minutes, tab, status, model, worker, time, id) {
-    state.choices = { allLanes, minutes, tab, search: { status, model_type: model, worker, time, request_id: (id || "").trim() } };
+  // What the address keeps: its name there -> the component. A link to the page opens it as it was.
+  const KEPT = { tab: "tabs", window: "window", state: "filter-state", model: "filter-model", worker: "filter-worker", time: "filter-time", find: "find-id" };
+  const USUAL = { tab: "overview", window: "15" };
+  const kept = () => new URLSearchParams(window.location.hash.slice(1));
+  let restored = false;
+
+  function restore() {
+    restored = true;
+    const wanted = kept();
+    for (const [name, id] of Object.entries(KEPT)) if (wanted.has(name)) set(id, { value: wanted.get(name) });
+    if (wanted.has("request")) window.inferlane.openRequest(wanted.get("request"));
+  }
+
+  function choose(allLanes, minutes, tab, status, model, worker, time, find, drawer) {
+    const contains = (find || "").trim();
+    state.choices = { allLanes, minutes, tab, search: { status, model_type: model, worker, time, contains } };
+    if (!restored) restore();
+    else {
+      const request = drawer ? window.inferlane.openedRequest() : null;
+      const chosen = Object.entries({ tab, window: minutes, state: status, model, worker, time, find: contains, request });
+      const told = new URLSearchParams(chosen.filter(([name, value]) => value && value !== USUAL[name])).toString();
+      window.history.replaceState(null, "", told ? `#${told}` : window.location.pathname);
+    }
     draw();
     return window.dash_clientside.no_update;
   }
+
+  window.addEventListener("hashchange", restore);
 
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) set("tick", { n_intervals: Date.now() });

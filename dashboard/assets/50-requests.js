@@ -1,7 +1,7 @@
 // The grid of requests, and the drawer with everything about one of them.
 (function () {
   "use strict";
-  const { html, ui, show, ask, clock, duration, live, state, panel, changed, on, set } = window.inferlane;
+  const { html, ui, show, ask, clock, duration, live, state, panel, changed, on, set, notify } = window.inferlane;
   const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
   const EVERY = 3000;
   const MOST = 2000;
@@ -48,6 +48,7 @@
     const answer = await ask("GET", `requests?${query(search, { limit: 100 })}`).catch(() => null);
     if (!answer) return;
     keep(mine, answer.rows);
+    mine.cursor = mine.cursor || answer.next_cursor;
     if (!answer.next_cursor) mine.end = true;
   }
 
@@ -95,7 +96,10 @@
 
   function detail(request) {
     const error = request.error ? ui("Alert", { color: "red", title: request.error.code }, request.error.message) : null;
-    return html("Div", { id: "request-detail" }, ui("Badge", { large: true, color: request.state === "failed" ? "red" : "blue" }, request.state), error,
+    const link = `${window.location.origin}${window.location.pathname}#request=${encodeURIComponent(request.request_id)}`;
+    const copy = (text, what) => ui("Button", { "data-act": "copy", "data-text": text }, what);
+    return html("Div", { id: "request-detail" },
+      html("Div", { className: "line" }, copy(request.request_id, "Copy id"), copy(link, "Copy link")), ui("Badge", { large: true, color: request.state === "failed" ? "red" : "blue" }, request.state), error,
       picture(request), guesses(request), facts(request), html("H3", {}, "Timeline"), timeline(request), buttons(request));
   }
 
@@ -117,7 +121,7 @@
       ["Requested", request.model_type], ["Answered by", request.model || "–"], ["Weights", request.weights || "–"],
       ["Lane", request.lane], ["Worker", request.worker_id || "–"], ["Attempts", `${request.attempts}`],
       ...Object.entries(request.timings).map(([name, value]) => [`${name[0].toUpperCase()}${name.slice(1)}`, duration(value)]),
-      ["Trace", request.trace_id || "–"],
+      ["custom_id", request.custom_id || "–"], ["Trace", request.trace_id || "–"],
     ];
     return html("Dl", { className: "facts" }, pairs.map(([name, value]) => html("Div", {}, html("Dt", {}, name), html("Dd", {}, value))));
   }
@@ -197,7 +201,7 @@
     const act = (verb, text, more) => ui("Button", { "data-act": "order", "data-verb": verb, disabled: !live(state.data || {}),
       "data-id": row.request_id, "aria-label": `${text} ${row.request_id}`, ...more }, text);
     return html("Tr", { "data-letter-row": row.request_id },
-      html("Td", {}, ui("Button", { quiet: true, "data-act": "open-request", "data-id": row.request_id }, row.request_id.slice(-12))),
+      html("Td", {}, ui("Button", { quiet: true, "data-act": "open-request", "data-id": row.request_id }, row.request_id)),
       html("Td", { className: "wrap" }, (row.error || {}).message || "–"), html("Td", {}, row.model_type),
       html("Td", { className: "number" }, `${row.attempts}`), html("Td", {}, clock(Date.parse(row.timestamp) / 1000)),
       html("Td", {}, html("Div", { className: "buttons" }, act("requeue", "Requeue"),
@@ -210,6 +214,8 @@
 
   on("all-letters", (order) => (order.verb === "requeue" ? allLetters(order) : window.inferlane.orders.confirm(
     `This removes all ${order.ids.split(",").length} dead letters of ${order.code} for good.`, () => allLetters(order))));
+  on("copy", ({ text }) => (navigator.clipboard ? navigator.clipboard.writeText(text) : Promise.reject()).then(
+    () => notify("Copied", text, "teal"), () => notify("Not copied: the browser allows it on https and localhost only", text, "red")));
   on("older-requests", older);
   on("open-request", ({ id }) => open(id));
   on("find-request", () => {
@@ -220,6 +226,7 @@
     if (event.key === "Enter" && event.target.id === "find-id" && event.target.value.trim()) open(event.target.value.trim());
   });
 
+  Object.assign(window.inferlane, { openRequest: open, openedRequest: () => opened && opened.id });
   const pressed = ({ event, data }) => { if (event.key === " " || event.key === "Enter") open(data.id); };
   window.dashAgGridFunctions = { ...(window.dashAgGridFunctions || {}), inferlaneClock: (epoch) => clock(epoch),
     inferlaneDuration: (value) => (value === null ? "" : duration(value / 1000)),

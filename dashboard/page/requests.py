@@ -17,25 +17,25 @@ GRID_THEME = (
     " foregroundColor: 'var(--mantine-color-text)',"
     " borderColor: 'var(--mantine-color-default-border)', headerBackgroundColor: 'var(--mantine-color-default-hover)',"
     " oddRowBackgroundColor: 'var(--mantine-color-body)', browserColorScheme: 'inherit', fontFamily: 'inherit',"
+    " fontSize: 13, spacing: 6,"
     " accentColor: 'var(--mantine-primary-color-filled)'})"
 )
 NUMBER = {"type": "rightAligned"}
-FLEXIBLE = {"flex": 1, "minWidth": 180}
+FLEXIBLE = {"flex": 1, "minWidth": 120}
 CLOCK = {"valueFormatter": {"function": "inferlaneClock(params.value)"}}
 TIME = {**NUMBER, "valueFormatter": {"function": "inferlaneDuration(params.value)"}}
 #: Field, title, width and further properties of each column.
 COLUMNS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
-    ("at", "Accepted", 110, CLOCK),
-    ("shown", "State", 140, {}),
-    ("answer", "Answer or error", 180, FLEXIBLE),
-    ("model", "Model", 170, {}),
-    ("priority", "Priority", 100, {}),
-    ("worker", "Worker", 170, {}),
-    ("attempts", "Attempts", 100, NUMBER),
-    ("queue", "Waited", 90, TIME),
-    ("infer", "Inference", 100, TIME),
-    ("total", "Total", 90, TIME),
-    ("id", "Id", 320, {}),
+    ("at", "Accepted", 90, CLOCK),
+    ("shown", "State", 115, {}),
+    ("answer", "Answer or error", 120, FLEXIBLE),
+    ("model", "Model", 140, {}),
+    ("priority", "Priority", 80, {}),
+    ("worker", "Worker", 110, {}),
+    ("attempts", "Attempts", 85, NUMBER),
+    ("queue", "Waited", 80, TIME),
+    ("total", "Total", 80, TIME),
+    ("id", "Id", 285, {"cellStyle": {"fontFamily": "var(--mantine-font-family-monospace)", "fontSize": 12}}),
 )
 TIMES = [
     {"value": str(minutes), "label": f"in the last {text}"}
@@ -57,7 +57,9 @@ def _filters() -> Any:
         _filter("model", "Requested model", w=180),
         _filter("worker", "Worker", w=230, searchable=True),
         _filter("time", "Accepted", TIMES, "any time", w=150),
-        dmc.TextInput(id="find-id", label="Id begins with", placeholder="press Enter to open it", w=290, debounce=400),
+        dmc.TextInput(
+            id="find-id", label="Id or custom_id contains", placeholder="Enter opens a whole id", w=290, debounce=400
+        ),
         act("Open", "find-request", variant="default"),
         mb="sm",
     )
@@ -82,6 +84,7 @@ def _grid() -> Any:
             "theme": {"function": GRID_THEME},
             "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
             "animateRows": False,
+            "suppressNoRowsOverlay": True,  # the text above the grid says it
         },
         # Not its selection: rows that change during the click undo that, and a selected row could not be opened again.
         eventListeners={"cellClicked": ["inferlaneOpen(params)"], "cellKeyDown": ["inferlaneKey(params)"]},

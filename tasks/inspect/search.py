@@ -31,6 +31,7 @@ class SearchFilter:
         worker: the node name of a worker that started it, at any attempt.
         request_id: how its public id begins.
         owner: whose it is.
+        contains: a part of its public id or of its custom_id.
         since: accepted at this time or later, epoch seconds.
         until: accepted before this time.
     """
@@ -41,13 +42,14 @@ class SearchFilter:
     worker: str | None = None
     request_id: str | None = None
     owner: str | None = None
+    contains: str | None = None
     since: float | None = None
     until: float | None = None
 
     @property
     def narrow(self) -> bool:
         """Whether it depends on the records, not only on ids and times."""
-        return any((self.status, self.model_type, self.model, self.worker))
+        return any((self.status, self.model_type, self.model, self.worker, self.contains))
 
     def names(self, request_id: str) -> bool:
         """Whether it allows the id."""
@@ -60,6 +62,10 @@ class SearchFilter:
             and self.model_type in (None, request.model_type)
             and self.model in (None, request.model)
             and (self.worker is None or self.worker in request.workers)
+            and (
+                self.contains is None
+                or any(self.contains in each for each in (public_id(request.id), request.custom_id or ""))
+            )
         )
 
 

@@ -123,3 +123,11 @@ def test_a_call_reads_no_more_than_it_may_and_the_next_goes_on(
     assert len(few) < len(oldest)
     rest, _ = monitor.recent(wanted, limit=10, cursor=cursor)
     assert [request.id for request in few + rest] == oldest[::-1]
+
+
+def test_a_part_of_the_id_or_of_the_custom_id_is_enough(gateway: Gateway, monitor: Monitor) -> None:
+    for number, name in enumerate(("left door", "right door", None)):
+        gateway.submit(Submission(image=b"x", model_type="resnet18", request_id=f"r.{number}", custom_id=name))
+    assert pages(monitor, SearchFilter(contains="door"), 10) == ["r.1", "r.0"]
+    assert pages(monitor, SearchFilter(contains=".2"), 10) == ["r.2"]
+    assert pages(monitor, SearchFilter(contains="window"), 10) == []
