@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +18,21 @@ from api.http import api_keys, auth
 from common.settings import load_settings
 from tasks.protocol.keys import Keys
 from tests.integration.api.conftest import MODELS, TOY, image
+from tests.integration.api.test_webhooks import serving
 from tests.support.redis_server import RedisServer
 from tests.support.stack import ApiProcess, Stack
 from tests.support.waiting import wait_until
 
+SECRET = "whsec_" + b64encode(bytes(32)).decode()
 ADMIN = "il_the-key-of-the-administrator"
-SETTINGS: dict[str, Any] = {"MODELS": MODELS, "MAX_WAIT": 20, "MAX_RETRIES": 0, "CACHE_TTL": 60}
+SETTINGS: dict[str, Any] = {
+    "MODELS": MODELS,
+    "MAX_WAIT": 20,
+    "MAX_RETRIES": 0,
+    "CACHE_TTL": 60,
+    "WEBHOOK_HOSTS": "127.0.0.1",
+    "WEBHOOK_SECRET": SECRET,
+}
 #: What only its owner may see of a request.
 CUSTOM_ID = "anns-own-name-for-it"
 
@@ -215,6 +226,19 @@ def test_requests_of_the_open_inference_protocol_are_the_callers(callers: Caller
     assert len(fresh) == 2
     assert not fresh & listed(callers.ann)
     assert fresh <= listed(callers.admin)
+
+
+def test_webhooks_of_two_owners_with_the_same_ids_are_both_sent(callers: Callers) -> None:
+    with serving() as receiver:
+        for name, client in users(callers):
+            post(client, f"{name}s", request_id="told", callback_url=receiver.url)
+            items = [{"data": base64("ok"), "model_type": "toy"}]
+            body = {"requests": items, "callback_url": receiver.url}
+            assert client.post("/batch_inference", json=body, headers={"Idempotency-Key": "told"}).status_code == 200
+        wait_until(lambda: len(receiver.got) >= 4, 20, what="all webhooks")
+    ids = {headers["webhook-id"] for headers, _ in receiver.got}
+    told = Counter(json.loads(body)["data"]["owner"] for _, body in receiver.got)
+    assert (len(ids), told) == (4, {"ann": 2, "bob": 2})
 
 
 def test_a_user_pages_through_their_own_among_many_of_others(

@@ -125,6 +125,16 @@ def test_a_wrong_key_is_refused_even_where_none_is_needed(app: Flask) -> None:
     refused(app.test_client().get("/inference", headers=bearer("wrong")), 401, "unauthorized")
 
 
+@pytest.mark.parametrize(("asked", "owner"), [("off", "anonymous"), ("on", "bob")])
+def test_where_no_key_is_needed_requests_have_no_owner(
+    make_app: Make, queue: FakeQueue, asked: str, owner: str
+) -> None:
+    client = make_app(API_KEYS=OTHER_ENTRY, AUTH=asked).test_client()
+    answer = client.post("/inference", json={"data": BASE64, "model_type": "answers"}, headers=bearer(OTHER))
+    assert answer.get_json()["owner"] == owner
+    assert [name.rpartition("/")[0] for name in queue.kept] == ["bob" if asked == "on" else ""]
+
+
 def test_an_admin_of_the_list_is_as_good_as_the_admin_key(make_app: Make) -> None:
     client = make_app(API_KEYS=OTHER_ENTRY).test_client()
     assert client.post("/admin/lanes/normal/pause", headers=bearer(OTHER)).status_code == 200
