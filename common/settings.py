@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from dotenv import dotenv_values
 
-Parser = Callable[[str], Any]
-Number = TypeVar("Number", int, float)
+from common.parsers import Parser, integer, integers, names, one_of, port, rate, seconds, seconds_or_zero, switch
 
 #: The exit code of every process with an invalid setting.
 MISUSED = 2
@@ -34,69 +32,6 @@ RESERVED = frozenset({"any", "high", "normal", "low"})
 
 class SettingsError(ValueError):
     """A variable has an invalid value; the message names the variable and says why."""
-
-
-def _number(text: str, kind: Callable[[str], Number], expected: str) -> Number:
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"must be {expected}") from None
-
-
-def _integer(least: int = 0, most: int | None = None) -> Parser:
-    def parse(text: str) -> int:
-        value = _number(text, int, "a whole number")
-        if value < least or (most is not None and value > most):
-            raise ValueError(f"must be at least {least}" + (f" and at most {most}" if most is not None else ""))
-        return value
-
-    return parse
-
-
-_port = _integer(1, 65535)
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    return tuple(_number(part, int, "whole numbers with commas between them") for part in text.split(","))
-
-
-def _seconds(text: str) -> float:
-    value = _number(text, float, "a number of seconds")
-    if not 0 < value < math.inf:
-        raise ValueError("must be a positive number of seconds")
-    return value
-
-
-def _seconds_or_zero(text: str) -> float:
-    return 0.0 if _number(text, float, "a number of seconds") == 0 else _seconds(text)
-
-
-def _rate(text: str) -> tuple[int, float]:
-    calls, _, seconds = text.partition("/")
-    if _integer(1)(calls) and not seconds:
-        raise ValueError("must be calls/seconds, for example 100/60")
-    return int(calls), _seconds(seconds)
-
-
-def _switch(text: str) -> bool:
-    value = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    if text.lower() not in value:
-        raise ValueError("must be 1 or 0")
-    return value[text.lower()]
-
-
-def _one_of(*choices: str) -> Parser:
-    def parse(text: str) -> str:
-        for choice in choices:
-            if text.lower() == choice.lower():
-                return choice
-        raise ValueError("must be one of " + ", ".join(choices))
-
-    return parse
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 class ModelName(str):
@@ -131,7 +66,7 @@ class ModelName(str):
 
 
 def _models(text: str) -> tuple[ModelName, ...]:
-    found = tuple(map(ModelName, _names(text)))
+    found = tuple(map(ModelName, names(text)))
     if twice := sorted({name for name in found if found.count(name) > 1}):
         raise ValueError(f"two models are called {twice[0]}: name one of them, as in OTHER=package.module:factory")
     return found
@@ -151,24 +86,24 @@ class Settings:
     sentinel_master: str = _setting("mymaster")
     key_prefix: str = _setting("inferlane:")
     api_host: str = _setting("127.0.0.1")
-    api_port: int = _setting(8000, _port)
-    api_processes: int = _setting(2, _integer(1))
-    access_log: bool = _setting(False, _switch)
+    api_port: int = _setting(8000, port)
+    api_processes: int = _setting(2, integer(1))
+    access_log: bool = _setting(False, switch)
     api_url: str = _setting("")
     dashboard_host: str = _setting("127.0.0.1")
-    dashboard_port: int = _setting(8050, _port)
-    dashboard_read_only: bool = _setting(False, _switch)
+    dashboard_port: int = _setting(8050, port)
+    dashboard_read_only: bool = _setting(False, switch)
     dashboard_api_url: str = _setting("")
     dashboard_flower_url: str = _setting("")
     dashboard_grafana_url: str = _setting("")
-    flower_port: int = _setting(5555, _port)
+    flower_port: int = _setting(5555, port)
     flower_basic_auth: str = _setting("")
     redis_server: str = _setting("")
-    redis_maxmemory: int = _setting(0, _integer(0))
+    redis_maxmemory: int = _setting(0, integer(0))
     run_dir: str = _setting(".run")
-    log_level: str = _setting("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
-    log_format: str = _setting("console", _one_of("console", "json"))
-    otel_enabled: bool = _setting(False, _switch)
+    log_level: str = _setting("INFO", one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+    log_format: str = _setting("console", one_of("console", "json"))
+    otel_enabled: bool = _setting(False, switch)
 
     # -- models
     models: tuple[ModelName, ...] = _setting(
@@ -176,61 +111,61 @@ class Settings:
     )
     weights_dir: str = _setting("")
     model_cache_dir: str = _setting(".cache/models")
-    allow_random_weights: bool = _setting(False, _switch)
-    weights_timeout: float = _setting(60.0, _seconds)
-    runtime: str = _setting("auto", _one_of("auto", "onnxruntime", "torch"))
-    intra_op_threads: int = _setting(0, _integer(0))
-    workers_on_host: int = _setting(1, _integer(1))
-    max_batch: int = _setting(16, _integer(1, 1024), alias="BATCH_SIZE")
-    batch_timeout: float = _setting(0.0, _seconds_or_zero)
+    allow_random_weights: bool = _setting(False, switch)
+    weights_timeout: float = _setting(60.0, seconds)
+    runtime: str = _setting("auto", one_of("auto", "onnxruntime", "torch"))
+    intra_op_threads: int = _setting(0, integer(0))
+    workers_on_host: int = _setting(1, integer(1))
+    max_batch: int = _setting(16, integer(1, 1024), alias="BATCH_SIZE")
+    batch_timeout: float = _setting(0.0, seconds_or_zero)
 
     # -- images
-    max_image_bytes: int = _setting(10 * 1024 * 1024, _integer(1))
-    max_image_pixels: int = _setting(50_000_000, _integer(1))
-    max_image_side: int = _setting(65_535, _integer(1))
-    decode_memory: int = _setting(384 * 1024 * 1024, _integer(1024 * 1024))
+    max_image_bytes: int = _setting(10 * 1024 * 1024, integer(1))
+    max_image_pixels: int = _setting(50_000_000, integer(1))
+    max_image_side: int = _setting(65_535, integer(1))
+    decode_memory: int = _setting(384 * 1024 * 1024, integer(1024 * 1024))
 
     # -- requests
-    max_body_bytes: int = _setting(32 * 1024 * 1024, _integer(1))
-    body_memory: int = _setting(0, _integer(0))
-    max_batch_items: int = _setting(256, _integer(1))
-    batch_chunk: int = _setting(16, _integer(1))
-    max_wait: float = _setting(30.0, _seconds)
-    max_waiters: int = _setting(96, _integer(1))
-    result_ttl: int = _setting(3600, _integer(1))
-    failure_ttl: int = _setting(86_400, _integer(1))
-    max_queue: int = _setting(10_000, _integer(1), alias="QUEUE_SIZE")
-    max_queue_bytes: int = _setting(0, _integer(0))
-    max_queue_wait: float = _setting(600.0, _seconds_or_zero)
-    metrics_window: float = _setting(300.0, _seconds)
+    max_body_bytes: int = _setting(32 * 1024 * 1024, integer(1))
+    body_memory: int = _setting(0, integer(0))
+    max_batch_items: int = _setting(256, integer(1))
+    batch_chunk: int = _setting(16, integer(1))
+    max_wait: float = _setting(30.0, seconds)
+    max_waiters: int = _setting(96, integer(1))
+    result_ttl: int = _setting(3600, integer(1))
+    failure_ttl: int = _setting(86_400, integer(1))
+    max_queue: int = _setting(10_000, integer(1), alias="QUEUE_SIZE")
+    max_queue_bytes: int = _setting(0, integer(0))
+    max_queue_wait: float = _setting(600.0, seconds_or_zero)
+    metrics_window: float = _setting(300.0, seconds)
     any_strategy: str = _setting(
-        "least_loaded", _one_of("least_loaded", "round_robin", "random"), alias="LOAD_BALANCE_STRATEGY"
+        "least_loaded", one_of("least_loaded", "round_robin", "random"), alias="LOAD_BALANCE_STRATEGY"
     )
-    lane_order: str = _setting("weighted", _one_of("weighted", "strict"))
-    lane_weights: tuple[int, ...] = _setting((6, 3, 1), _integers)
+    lane_order: str = _setting("weighted", one_of("weighted", "strict"))
+    lane_weights: tuple[int, ...] = _setting((6, 3, 1), integers)
 
     # -- reliability
-    lease_ttl: float = _setting(2.0, _seconds, alias="WORKER_TIMEOUT")
-    lease_renew: float = _setting(0.5, _seconds, alias="HEALTH_CHECK_INTERVAL")
-    max_retries: int = _setting(3, _integer(0))
-    retry_backoff: int = _setting(1, _integer(1), alias="RETRY_DELAY")
-    retry_backoff_max: int = _setting(60, _integer(1))
-    retry_jitter: bool = _setting(True, _switch)
-    max_deliveries: int = _setting(3, _integer(1))
-    hard_timeout: float = _setting(120.0, _seconds)
-    chaos_enabled: bool = _setting(False, _switch)
+    lease_ttl: float = _setting(2.0, seconds, alias="WORKER_TIMEOUT")
+    lease_renew: float = _setting(0.5, seconds, alias="HEALTH_CHECK_INTERVAL")
+    max_retries: int = _setting(3, integer(0))
+    retry_backoff: int = _setting(1, integer(1), alias="RETRY_DELAY")
+    retry_backoff_max: int = _setting(60, integer(1))
+    retry_jitter: bool = _setting(True, switch)
+    max_deliveries: int = _setting(3, integer(1))
+    hard_timeout: float = _setting(120.0, seconds)
+    chaos_enabled: bool = _setting(False, switch)
 
     # -- access
-    auth: str = _setting("auto", _one_of("auto", "on", "off"))
+    auth: str = _setting("auto", one_of("auto", "on", "off"))
     admin_key: str = _setting("")
-    api_keys: tuple[str, ...] = _setting((), _names)
-    metrics_open: bool = _setting(False, _switch)
-    allowed_hosts: tuple[str, ...] = _setting((), _names)
-    trusted_proxies: int = _setting(0, _integer(0, 10))
-    rate_limit: tuple[int, float] | None = _setting(None, _rate)
-    cache_ttl: int = _setting(0, _integer(0))
+    api_keys: tuple[str, ...] = _setting((), names)
+    metrics_open: bool = _setting(False, switch)
+    allowed_hosts: tuple[str, ...] = _setting((), names)
+    trusted_proxies: int = _setting(0, integer(0, 10))
+    rate_limit: tuple[int, float] | None = _setting(None, rate)
+    cache_ttl: int = _setting(0, integer(0))
     webhook_secret: str = _setting("")
-    webhook_hosts: tuple[str, ...] = _setting((), _names)
+    webhook_hosts: tuple[str, ...] = _setting((), names)
 
     def __post_init__(self) -> None:
         if not self.redis_url:

@@ -10,11 +10,8 @@ from tests.support.processes import ROOT
 
 #: What workers and the API need to run.
 SOURCES = (
-    "common/settings.py",
     "celeryconfig.py",
-    "common/logs.py",
-    "common/serving.py",
-    "common/front.py",
+    "common",
     "tasks",
     "worker_models",
     "api",
