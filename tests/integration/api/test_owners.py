@@ -258,6 +258,23 @@ def test_a_user_pages_through_their_own_among_many_of_others(
         assert 0 < client.zcard(index.recent_of("bob")) < client.zcard(index.recent)
 
 
+def test_an_id_that_has_expired_is_gone_for_its_owner_and_unknown_to_others(
+    callers: Callers, module_stack: Stack, keys: dict[str, tuple[str, str]]
+) -> None:
+    entries = ",".join(entry for _, entry in keys.values())
+    forgetful = module_stack.start_api(API_KEYS=entries, **SETTINGS | {"RESULT_TTL": 1})
+    post(callers.ann, request_id="short", model_type="resnet18")
+    ann, bob = ({"X-API-Key": key} for key, _ in keys.values())
+    assert forgetful.client.delete("/inference/short", headers=ann).status_code == 200
+
+    def status(headers: dict[str, str]) -> int:
+        return forgetful.client.get("/inference/short", headers=headers).status_code
+
+    wait_until(lambda: status(ann) == 410, 10, what="the end of the record")
+    assert status(bob) == 404
+    assert callers.admin.get("/inference/short").status_code == 410
+
+
 def test_without_a_key_there_are_no_metrics_but_where_they_are_open(
     callers: Callers, guarded: ApiProcess, module_stack: Stack, keys: dict[str, tuple[str, str]]
 ) -> None:
