@@ -6,6 +6,8 @@ died or vanished and other workers took over its requests.
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from dashboard.formatting import count, epoch
@@ -19,6 +21,40 @@ SHOWN = 600.0
 MINUTE = 60
 #: Event of a worker -> its sign in the charts and its level.
 SIGNS: Mapping[str, tuple[str, str]] = {"joined": ("+", "ok"), "left": ("\u2212", "none"), "lost": ("✕", "bad")}
+#: What an operator called -> what that did; a fault has its own words.
+ORDERS: Mapping[str, str] = {
+    r"POST /admin/lanes/(.+)/pause": "paused lane {}",
+    r"POST /admin/lanes/(.+)/resume": "resumed lane {}",
+    r"POST /admin/lanes/(.+)/purge": "purged lane {}",
+    r"POST /admin/workers/(.+)/drain": "drained {}",
+    r"POST /admin/workers/(.+)/resume": "resumed {}",
+    r"POST /admin/workers/(.+)/restart": "restarted {}",
+    r"POST /dead_letters/(.+)/requeue": "requeued dead letter {}",
+    r"DELETE /dead_letters/(.+)": "deleted dead letter {}",
+}
+FAULT = re.compile(r"POST /admin/workers/(.+)/chaos")
+FAULTS: Mapping[str, tuple[str, str]] = {
+    "slow": ("slowed {}", " by "),
+    "freeze": ("froze {}", " for "),
+    "crash": ("killed {}", ""),
+    "exit": ("ended {} in its next forward pass", ""),
+    "hang": ("made the next forward pass of {} hang", ""),
+    "error": ("made every forward pass of {} fail", ""),
+    "drop": ("cut the connections of {} to Redis", ""),
+    "off": ("ended the faults of {}", ""),
+}
+#: The counters that say how the system fared, in this order.
+COUNTERS = (
+    "succeeded",
+    "failed",
+    "expired",
+    "canceled",
+    "refused",
+    "retried",
+    "redelivered",
+    "dead_lettered",
+    "requeued",
+)
 LEVELS = ("none", "ok", "warn", "bad")
 
 
@@ -57,12 +93,46 @@ def text_of(event: Mapping[str, Any]) -> str:
 
 def activity(snapshot: Mapping[str, Any]) -> list[Row]:
     """Orders of operators and events of workers as one log, newest first, each with the sign and level of its mark."""
-    lines = [{**line, "at": epoch(line["at"]) or 0.0, "sign": "!", "level": "warn"} for line in snapshot["activity"]]
+    lines = [
+        {"at": epoch(line["at"]) or 0.0, "what": _order(line), "sign": "!", "level": "warn"}
+        for line in snapshot["activity"]
+    ]
     for event in snapshot["fleet_events"]:
         sign, level = SIGNS[event["event"]]
         what = f"worker {event['worker']} ({event['model']}) {text_of(event)}"
-        lines.append({"at": epoch(event["at"]) or 0.0, "what": what, "who": "", "sign": sign, "level": level})
+        lines.append({"at": epoch(event["at"]) or 0.0, "what": what, "sign": sign, "level": level})
     return sorted(lines, key=lambda line: -line["at"])
+
+
+def _order(line: Mapping[str, Any]) -> str:
+    """Who did what, as a sentence; a call without words of its own is quoted."""
+    call, _, members = line["what"].partition(" {")
+    who = line["who"] or "somebody"
+    for pattern, words in ORDERS.items():
+        if found := re.fullmatch(pattern, call):
+            return f"{who} {words.format(found[1])}"
+    if found := FAULT.fullmatch(call):
+        return f"{who} {_fault(found[1], members)}"
+    return f"{who} called {line['what']}"
+
+
+def _fault(worker: str, members: str) -> str:
+    try:
+        order = json.loads("{" + members)
+    except ValueError:  # the log cuts long lines off
+        order = {}
+    words, joint = FAULTS.get(order.get("mode"), ("injected a fault into {}", ""))
+    seconds = order.get("seconds")
+    return words.format(worker) + (f"{joint}{seconds:g} s" if joint and isinstance(seconds, int | float) else "")
+
+
+def counters(snapshot: Mapping[str, Any]) -> str:
+    """How the system fared since its records began, without what never happened."""
+    numbers = {**snapshot["ledger"], **snapshot["counters"]}
+    told = [f"{numbers[name]:,} {name.replace('_', ' ')}" for name in COUNTERS if numbers.get(name)]
+    if lost := numbers.get("workers_lost"):
+        told.append(f"{count(lost, 'worker')} lost")
+    return f"Since the records began: {', '.join(told)}." if told else "No request has ended yet."
 
 
 def marks(snapshot: Mapping[str, Any], history: Sequence[Mapping[str, Any]], step: int = 1) -> list[Row]:

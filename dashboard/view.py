@@ -41,8 +41,9 @@ def view(snapshot: Mapping[str, Any], *, late_after: float) -> dict[str, Any]:
             for lane, pause in sorted(snapshot["paused"].items())
         ],
         "activity": events.activity(snapshot),
+        "counters": events.counters(snapshot),
         "departed": events.departed(snapshot),
-        **{name: snapshot[name] for name in ("dead_letters", "counters", "ledger", "chaos_enabled")},
+        **{name: snapshot[name] for name in ("dead_letters", "ledger", "chaos_enabled")},
     }
 
 

@@ -67,7 +67,7 @@
     if (!changed("workers", [rows, departed, chaos, data.state, orders().pending(), rows.length || data.view.ledger.queued])) return;
     const heads = ["Worker", "Model", "State", "Heartbeat", "In flight", "Done", "Failed", "Per image", "Memory", "Runtime and weights", ""];
     const lines = rows.map((worker) => workerLine(worker, live(data), chaos, data.state));
-    show("workers", [rows.length ? table("Workers", heads, lines) : noWorkers(data), departed.map(goneLine)]);
+    show("workers", [rows.length ? table("Workers", heads, lines, "workers") : noWorkers(data), departed.map(goneLine)]);
   });
 
   const goneLine = (gone) => html("Div", { className: "note gone", "data-gone-row": gone.id }, badge(...GONE[gone.state]),
@@ -130,17 +130,11 @@
 
   panel(({ view }) => {
     if (!view || !changed("activity", view.activity)) return;
-    const lines = view.activity.map((line) => html("Tr", {},
-      cell(clock(line.at)), cell(line.who ? html("Code", {}, line.what) : line.what), cell(line.who || "–")));
-    show("activity", lines.length ? table("Activity", ["When", "What", "From"], lines)
-      : html("Div", { className: "note" }, "No activity yet."));
+    const lines = view.activity.map((line) => html("Tr", {}, cell(clock(line.at)), cell(line.what, { className: "wrap" })));
+    show("activity", lines.length ? table("Activity", ["When", "What"], lines) : html("Div", { className: "note" }, "No activity yet."));
   });
 
-  panel(({ view }) => {
-    if (!view || !changed("counters", [view.counters, view.ledger])) return;
-    show("counters", Object.entries({ ...view.ledger, ...view.counters }).map(([name, value]) =>
-      badge(`${name.replaceAll("_", " ")}: ${Number(value).toLocaleString("en")}`, value ? "blue" : "gray")));
-  });
+  panel(({ view }) => { if (view && changed("counters", view.counters)) show("counters", view.counters); });
 
   window.inferlane.table = table;
 })();

@@ -117,8 +117,8 @@ def _tabs(settings: Settings) -> Any:
 def _activity() -> Any:
     return card(
         "Activity",
-        note("Orders of operators and events of workers, newest first; counters since the records began."),
-        html.Div(id="counters", className="line"),
+        note("What operators ordered and what happened to workers, newest first."),
+        html.Div(id="counters", className="note"),
         html.Div(id="activity"),
     )
 

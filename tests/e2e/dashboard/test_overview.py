@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.dashboard.conftest import MODEL, System, log_in, tab
+from tests.e2e.dashboard.conftest import MODEL, System, log_in, opened, tab
 from tests.e2e.dashboard.photos import coffee, state, submit
 from tests.support.waiting import wait_until
 
@@ -89,7 +89,7 @@ def test_a_paused_lane_grows_and_drains_when_resumed(page: Page, system: System)
     expect(row).not_to_contain_text("paused")
     wait_until(lambda: {state(system, each) for each in ids} == {"succeeded"}, 30, what="all three answered")
     tab(page, "Activity")
-    expect(page.locator("#activity")).to_contain_text(f"POST /admin/lanes/{LANE}/pause")
+    expect(page.locator("#activity")).to_contain_text(f"admin paused lane {LANE}")
 
 
 def test_an_order_without_login_asks_for_one(refused_page: Page, system: System) -> None:
@@ -130,3 +130,14 @@ def test_updates_can_be_paused_and_the_page_says_so(page: Page) -> None:
     page.on("request", lambda request: "/ui/snapshot" in request.url and asked.append(request.url))
     page.wait_for_timeout(2500)  # the time itself is what is tested
     assert asked == []
+
+
+def test_on_a_phone_workers_and_lanes_need_no_sideways_scrolling(browser: Browser, system: System) -> None:
+    with opened(browser, system.url, width=390, height=844) as page:
+        page.locator("[data-worker-row]").first.wait_for()
+        for region in page.locator("#workers .scroll, #lanes .scroll").all():
+            assert region.evaluate("each => each.scrollWidth <= each.clientWidth")
+        for name in ("Drain ", "Pause lane "):
+            expect(page.get_by_role("button", name=name).first).to_be_visible()
+        expect(page.locator("[data-worker-row]").first).to_contain_text("idle")
+        expect(page.locator(".depth").first).to_be_visible()

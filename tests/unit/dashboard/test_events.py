@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from dashboard import events
 from tests.unit.dashboard.samples import START, snapshot, worker
 
@@ -44,7 +46,31 @@ def test_the_gone_are_hidden_after_ten_minutes() -> None:
 
 def test_the_log_has_orders_and_events_of_workers_newest_first() -> None:
     lines = events.activity(snapshot(fleet_events=[event("joined", "a", 58)]))
-    assert [line["what"] for line in lines] == ["POST /admin/lanes/normal/pause", "worker a (toy) joined"]
+    assert [line["what"] for line in lines] == ["admin paused lane normal", "worker a (toy) joined"]
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ('POST /admin/lanes/low.toy/purge {"confirm": "low.toy"}', "admin purged lane low.toy"),
+        ("POST /admin/workers/toy-1@host/restart", "admin restarted toy-1@host"),
+        ('POST /admin/workers/toy-1@host/chaos {"mode": "slow", "seconds": 2.0}', "admin slowed toy-1@host by 2 s"),
+        ('POST /admin/workers/toy-1@host/chaos {"mode": "crash"}', "admin killed toy-1@host"),
+        ('POST /admin/workers/toy-1@host/chaos {"mode": "cut o', "admin injected a fault into toy-1@host"),
+        ("DELETE /dead_letters/id-1", "admin deleted dead letter id-1"),
+        ("POST /admin/something/new", "admin called POST /admin/something/new"),
+    ],
+)
+def test_an_order_is_told_as_a_sentence(what: str, told: str) -> None:
+    body = snapshot(activity=[{"at": "2027-01-15T08:59:00.000Z", "what": what, "who": "admin"}])
+    assert [line["what"] for line in events.activity(body)] == [told]
+
+
+def test_only_counters_that_count_something_are_told() -> None:
+    counters = {"redelivered": 2, "retried": 0, "fenced": 3, "workers_lost": 1}
+    told = events.counters(snapshot(ledger={"succeeded": 1200, "failed": 0, "queued": 3}, counters=counters))
+    assert told == "Since the records began: 1,200 succeeded, 2 redelivered, 1 worker lost."
+    assert events.counters(snapshot(ledger={}, counters={})) == "No request has ended yet."
 
 
 def test_a_mark_stands_at_its_minute_and_shows_the_worst_of_it() -> None:
