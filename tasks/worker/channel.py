@@ -6,22 +6,18 @@ same step.
 
 The protocol, on the one connection that stock kombu uses for BRPOP:
 
-1. Credit is free: send ``take`` with as many fresh tags. Messages are delivered at once, and step 1 repeats.
-2. Fewer came than were wanted, so every lane is empty: send ``BRPOP`` on the lanes' doorbells. Producers ring a bell
-   with each message. Whatever comes back, a bell or nothing after a second, step 1 follows; so a lost bell costs a
-   second and never a message.
-3. The worker is not registered (it was declared dead): nothing is handed out until its lease thread has registered it.
+1. While there is credit, send ``take`` with as many fresh tags. Messages are delivered at once, and step 1 repeats.
+2. If fewer came than were wanted, every lane is empty: send ``BRPOP`` on the lanes' doorbells; producers ring them.
+   After a bell, or a second without one, step 1 follows: a lost bell costs a second, never a message.
+3. A worker that is not registered (it was declared dead) gets nothing until its lease thread has registered it.
 
-What has to hold, and where it does:
-
-* *A message is in a lane or in exactly one worker's ``unacked`` hash.* take, rescue and give_back each move it in one
-  script; ack removes it from the acker's own hash only.
-* *A taken message that never reached this process is not lost.* Its tag is in the hash but unknown here;
+* *A message is in a lane, in one worker's ``unacked`` hash or among the retries.* Each script moves it in one step.
+* *A taken message that never reached this process is not lost.* Its tag is in the hash but unknown here, and
   :meth:`tasks.worker.registration.Registration.reconcile` gives it back.
 * *Closing a channel gives nothing back.* Deliveries belong to the process (:mod:`tasks.worker.ownership`): after a
-  broken connection the threads that run them acknowledge through any connection. Stock kombu would run them twice.
-* *An acknowledgement costs nothing and cannot fail.* It is local, and travels with the next take; if it is lost,
-  reconcile or a rescuer finds the delivery and the next taker sees that its requests have ended.
+  broken connection its threads acknowledge through the next one. Stock kombu would run the deliveries twice.
+* *An acknowledgement costs nothing and cannot fail.* It is local and travels with the next take. If it is lost, the
+  delivery is given back, and its next holder finds that its requests have ended.
 
 Producers, and consumers that need no acknowledgement (``mingle``, reply queues), get stock behaviour. Limits: one
 priority step (lanes are the priorities), no batched publishing.
@@ -32,8 +28,10 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty
 from time import monotonic
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import redis as kombu_redis
@@ -81,17 +79,23 @@ class OwnedQoS(kombu_redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge a delivery; the next take tells Redis."""
-        self._acknowledge(delivery_tag)
+        owner = self.owner
+        if owner is None:
+            super().ack(delivery_tag)
+            return
+        virtual.QoS.ack(self, delivery_tag)
+        owner.acknowledge(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Refuse a delivery; with ``requeue`` it goes back to the head of its lane through reconcile."""
-        if self.owner is None:
+        owner = self.owner
+        if owner is None:
             super().reject(delivery_tag, requeue=requeue)
         elif requeue:
             virtual.QoS.ack(self, delivery_tag)
-            self.owner.release(delivery_tag)
+            owner.release(delivery_tag)
         else:
-            self._acknowledge(delivery_tag)
+            self.ack(delivery_tag)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
         """No visibility timeout: a delivery is given back when its owner dies, not when it takes long."""
@@ -100,14 +104,6 @@ class OwnedQoS(kombu_redis.QoS):
         """Closing a channel gives nothing back; see the module docstring."""
         if self.owner is None:
             super().restore_unacked_once(stderr)
-
-    def _acknowledge(self, tag: str) -> None:
-        owner = self.owner
-        if owner is None:
-            super().ack(tag)
-            return
-        virtual.QoS.ack(self, tag)
-        owner.acknowledge(tag)
 
 
 class OwnedChannel(kombu_redis.Channel):
@@ -257,7 +253,7 @@ def take_call(
     orders: Sequence[Sequence[str]],
     wanted: int,
 ) -> tuple[list[str], list[Any]]:
-    """Keys and arguments of ``take.lua``; what the owner has settled travels with them.
+    """Keys and arguments of ``take.lua``, with the owner's acknowledgements.
 
     Args:
         keys: how keys are named.
@@ -275,15 +271,9 @@ def take_call(
 
 def _bare(client: Any) -> Any:
     """The client without kombu's key prefixing: scripts get whole keys."""
-    return _Unprefixed(client) if isinstance(client, kombu_redis.PrefixedStrictRedis) else client
-
-
-class _Unprefixed:
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        return kombu_redis.redis.Redis.execute_command(self._client, *args, **options)
+    if not isinstance(client, kombu_redis.PrefixedStrictRedis):
+        return client
+    return SimpleNamespace(execute_command=partial(kombu_redis.redis.Redis.execute_command, client))
 
 
 class Transport(kombu_redis.Transport):

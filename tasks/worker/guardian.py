@@ -41,17 +41,15 @@ LOOK = 0.2
 VARIABLE = "INFERLANE_GUARDIAN"
 
 #: Signals that are passed on to the worker.
-PASSED_ON = frozenset(
-    {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
-)  # fmt: skip
+PASSED_ON = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 
 #: Signals that stop a worker.
-STOPS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 #: Signals of faults of the process itself.
-OWN_FAULT = frozenset(
-    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
-)  # fmt: skip
+OWN_FAULT = {
+    signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP,
+}  # fmt: skip
 
 #: Recorded causes of a death.
 BY_ITSELF, OTHERWISE = "itself", "otherwise"

@@ -1,9 +1,7 @@
 """The lease: a worker's proof of life, renewed from its own thread, so that no inference can delay it.
 
-The same thread does what every worker owes the others and nobody owns alone: rescuing the dead, ending requests whose
-deadline has passed, giving back deliveries that got lost on the way. It also watches its own process: a decoding, a
-forward pass or anything else that a model is asked for ends it after HARD_TIMEOUT, and the rescue and poison rules do
-the rest; so does a stop that waits for a Redis that is gone.
+The same thread does every worker's share of the common chores: rescue, deadlines, due retries, lost messages. It also
+ends its own process when a call of the model takes longer than HARD_TIMEOUT, or a stop waits for a Redis that is gone.
 """
 
 from __future__ import annotations
@@ -44,10 +42,10 @@ class Lease:
 
     Args:
         settings: of this process.
-        pipeline: what the worker does.
-        describe: what others may know of it.
-        obey: gets its orders.
-        pulse: through which its guardian sees that it moves.
+        pipeline: of the worker.
+        describe: returns its row in the register.
+        obey: called with the operators' orders for it.
+        pulse: shared with its guardian.
     """
 
     def __init__(
@@ -90,22 +88,22 @@ class Lease:
         self._thread.start()
 
     def stopping(self) -> None:
-        """The worker was told to stop; from now on it does not wait for Redis for ever."""
+        """The worker is stopping; from now on it waits for Redis no longer than STOP_GRACE."""
         self._stopping = self._stopping or time.monotonic()
         self._beat(STOPPING)
 
     def stop(self) -> None:
-        """Give back what is left and say goodbye, so that nobody has to wait for the lease to run out."""
+        """Give the deliveries back and end the lease."""
         self._stop.set()
         self._thread.join(timeout=self._settings.lease_ttl)
         try:
             self._registration.leave(self._owner)
             self._beat(LEFT)
         except RedisError as error:
-            log.warning("could not say goodbye, the others will notice: %s", error)
+            log.warning("this worker could not unregister; its lease will run out: %s", error)
 
     def _live(self) -> None:
-        """Renew every second time: looking after the others twice as often finds the dead sooner."""
+        """Renew every second time: the dead are found sooner by looking twice as often."""
         try:
             while not self._stop.wait(self._settings.lease_renew / 2):
                 self._beat()
@@ -145,29 +143,24 @@ class Lease:
         self._obey(orders)
 
     def _idle(self) -> frozenset[str]:
-        """Models with another worker that has nothing to do."""
+        """Models with another worker that is idle."""
         workers = read_workers(self._client, Keys(self._settings.key_prefix))
         others = [worker for worker in workers if worker["boot"] != self._owner.boot]
         return frozenset(worker["model"] for worker in others if worker["state"] == "idle")
 
     def _care(self) -> None:
-        """What every worker does for all."""
+        """Report deliveries, and do the chores if it is this worker's turn."""
         self._registration.report(self._owner)
         if self._ticks % 6 == 0:
             self._registration.reconcile(self._owner)
         if self._grace is None:
             uptime = float(self._client.info("server")["uptime_in_seconds"])
             self._grace = GracePeriod(2 * self._settings.lease_ttl, uptime)
-        self._look_around(declare_dead=self._grace.over)
-
-    def _look_around(self, *, declare_dead: bool) -> None:
-        """Rescue the dead, end what is too late and queue the retries that are due, if it is this worker's turn."""
         lapsed = self._rescuer.lapsed(ask=self._ticks % 3 == 0)
         if lapsed is None:
             return
-        if declare_dead:
-            for boot in lapsed:
-                self._rescuer.rescue(boot)
+        for boot in lapsed if self._grace.over else ():
+            self._rescuer.rescue(boot)
         self._records.expire()
         self._records.promote()
         self._sweep.run()

@@ -51,24 +51,22 @@ def succeeded(model: Model, predictions: Sequence[Mapping[str, Any]], decode: fl
         item: with the times and sizes of its forward pass.
 
     Raises:
-        InferenceFailed: the predictions are not what every form of the answer can carry.
+        InferenceFailed: the predictions do not fit every form of the answer.
     """
-    answer = {
-        "model": model.name,
-        "weights": model.weights,
-        "decode": round(decode, 6),
-        "infer": round(item.seconds, 6),
-    }
-    written, more = _written(predictions, answer)
+    told = {"model": model.name, "weights": model.weights, "decode": round(decode, 6), "infer": round(item.seconds, 6)}
+    try:
+        for prediction in predictions:
+            _check(prediction)
+        first, others = predictions[:LISTED], predictions[LISTED:]
+        result, more = _json({"predictions": first, **told}), _json(others) if others else ""
+    except InferenceFailed:
+        raise
+    except Exception as error:
+        raise InferenceFailed(f"the predictions of {model.name} cannot be written: {_message(error)}") from error
     return Outcome(
-        state=State.SUCCEEDED,
-        result=written,
-        more=more,
-        decode=decode,
-        infer=item.seconds,
-        batch=item.size,
+        state=State.SUCCEEDED, result=result, more=more, decode=decode, infer=item.seconds, batch=item.size,
         passes=item.passes,
-    )
+    )  # fmt: skip
 
 
 def _message(error: BaseException, *, named: bool = True) -> str:
@@ -76,19 +74,6 @@ def _message(error: BaseException, *, named: bool = True) -> str:
         return (f"{type(error).__name__}: {error}" if named else str(error))[:MESSAGE]
     except Exception:  # noqa: BLE001 - a model's error may fail to say what it is
         return type(error).__name__
-
-
-def _written(predictions: Sequence[Mapping[str, Any]], answer: Mapping[str, Any]) -> tuple[str, str]:
-    """The answer with the first LISTED predictions, and the others, as JSON; empty where there are no others."""
-    try:
-        for prediction in predictions:
-            _check(prediction)
-        first, others = predictions[:LISTED], predictions[LISTED:]
-        return _json({"predictions": first, **answer}), _json(others) if others else ""
-    except InferenceFailed:
-        raise
-    except Exception as error:
-        raise InferenceFailed(f"the predictions of {answer['model']} cannot be written: {_message(error)}") from error
 
 
 _json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

@@ -22,11 +22,11 @@ class Ownership:
         self.boot = f"{re.sub(r'[^A-Za-z0-9@._-]', '_', node)}/{uuid4().hex[:8]}"
         self._held: dict[str, int] = {}
         self.batch = 1
-        """How many requests run at a time; the model decides."""
+        """How many requests run at a time."""
         self.most: Callable[[], int] = lambda: 2 * self.batch
-        """How many requests are worth having in hand: those of a batch that runs and of one ahead of it."""
+        """How many requests to hold: a pass that runs and one ahead of it."""
         self.on_room: Callable[[], object] = lambda: None
-        """Called from any thread when a part of a delivery has ended and another may be taken because of it."""
+        """Called from any thread when another delivery may be taken."""
         self._acknowledged: deque[str] = deque()
         self._full = False
         self._numbers = count(1)
@@ -43,16 +43,12 @@ class Ownership:
             self._held[tag] = requests
 
     def room(self) -> int:
-        """How many more requests are worth taking.
-
-        What counts is the requests that have not ended. With more in hand, what is urgent would wait behind it, and
-        nothing would be answered sooner.
-        """
+        """How many more requests are worth taking: with more in hand, an urgent one would wait behind them."""
         with self._lock:
             return max(0, self.most() - sum(self._held.values()))
 
     def has_room(self, places: int) -> bool:
-        """Whether one more delivery may be taken when there are to be ``places`` of them at most."""
+        """Whether one more delivery may be taken, of at most ``places``."""
         room = self.room()
         self._full = room == 0
         return len(self._held) < places and room > 0
@@ -96,19 +92,12 @@ class Ownership:
     def __len__(self) -> int:
         return len(self._held)
 
-    def __contains__(self, tag: str) -> bool:
-        return tag in self._held
-
 
 _current: Ownership | None = None
 
 
 def claim(node: str) -> Ownership:
-    """Make this process an owner; called once, before it opens any broker connection.
-
-    Args:
-        node: the worker's node name.
-    """
+    """Make this process the worker of this node name, before it opens any broker connection."""
     global _current  # noqa: PLW0603 - a process has one identity
     _current = Ownership(node)
     return _current

@@ -1,7 +1,7 @@
 """The worker process: one model, pinned by ``--model``; Celery bootsteps bring it up and take it down.
 
-Start: claim an identity, choose the lanes, load and warm the model, register the lease; only then consume.
-Stop: Celery finishes what runs, the lease thread gives back the rest and says goodbye.
+Start: claim an identity, choose the lanes, load and warm the model, register; only then consume.
+Stop: Celery finishes what runs; then the other deliveries go back and the lease ends.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -47,15 +48,16 @@ if TYPE_CHECKING:
     from common.settings import Settings
     from tasks.worker.delivery import Delivery
     from tasks.worker.guardian import Pulse
+    from tasks.worker.ownership import Ownership
     from worker_models.model import Model
 
 log = logging.getLogger(__name__)
 
 
-#: Stands in the lanes of a model whose factory has not said its name yet; nothing is taken from them.
+#: The name of a model before its factory is called; nothing is taken from its lanes.
 UNNAMED = "unnamed"
 
-#: Through which this worker's guardian sees that it moves; None before it has one, or where there is none.
+#: Shared with this worker's guardian; None before it has one, or where there is none.
 _pulse: Pulse | None = None
 
 
@@ -119,15 +121,15 @@ class PinnedModel(bootsteps.StartStopStep):
         owner.batch = shape.max_batch * shape.passes
         records = Records(connections.patient(settings.redis_url), settings)
         pipeline = Pipeline(model, infer, shape, records, owner, decoders=usable_cores(), trace=_trace(settings))
-        owner.most, owner.on_room = pipeline.most, lambda: parent.hub.call_soon(_look_again)
+        owner.most = pipeline.most
+        owner.on_room = lambda: parent.hub.call_soon(lambda: None)  # once awake, the loop takes another delivery
         parent.pool.pipeline = pipeline
         parent.chaos = chaos if settings.chaos_enabled else None
-        # What is there now stays: the collector need not look at it again and again, nor count it, see serving.settle.
+        # What exists now stays: the collector need not visit it (common.serving).
         gc.collect()
         gc.freeze()
         gc.collect()
-        if UNNAMED in map(_model_of, parent.app.amqp.queues.consume_from):
-            _consume(parent.app, model.name)
+        _consume(parent.app.amqp.queues, model.name)
         self.lease = lease = _lease(pipeline, model.name, parent)
         signals.worker_shutting_down.connect(lambda **_: lease.stopping(), weak=False)
         _register(self.lease)
@@ -149,20 +151,12 @@ def _trace(settings: Settings) -> Callable[[Delivery], None] | None:
     return trace_worker()
 
 
-def _model_of(lane_name: str) -> str:
-    return Lane.parse(lane_name).model
-
-
-def _consume(application: Any, model: str) -> None:
-    """Take from the lanes of this model, whose name may not have been known before it was loaded."""
-    queues = application.amqp.queues
-    queues.deselect(list(queues.consume_from))
-    for queue in _queues(model):
-        queues.select_add(queue)
-
-
-def _look_again() -> None:
-    """Nothing: an event loop that has been woken looks whether it may take another delivery."""
+def _consume(queues: Any, model: str) -> None:
+    """Take from the lanes of this model, if its name was not known before it was loaded."""
+    if any(Lane.parse(name).model == UNNAMED for name in queues.consume_from):
+        queues.deselect(list(queues.consume_from))
+        for queue in _queues(model):
+            queues.select_add(queue)
 
 
 def _load(name: str) -> Model:
@@ -173,12 +167,8 @@ def _load(name: str) -> Model:
     model.warm_up()
     log.info(
         "model %s ready after %.1f s: %s on %s, weights %s",
-        model.name,
-        time.perf_counter() - began,
-        model.runtime,
-        model.device,
-        model.weights,
-    )
+        model.name, time.perf_counter() - began, model.runtime, model.device, model.weights,
+    )  # fmt: skip
     return model
 
 
@@ -200,60 +190,56 @@ def _register(lease: Lease) -> None:
         pause = min(2 * pause, 5.0)
 
 
-def _lease(pipeline: Pipeline, lane_name: str, parent: Any) -> Lease:
-    process = psutil.Process()
-    model, owner = pipeline.model, pipeline.owner
+def _lease(pipeline: Pipeline, model: str, parent: Any) -> Lease:
     settings = get_settings()
-    fixed = {
-        "id": parent.hostname,
-        "boot": owner.boot,
-        "model": lane_name,
-        "version": model.version,
-        "weights": model.weights,
-        "runtime": model.runtime,
-        "device": model.device,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "concurrency": parent.concurrency,
-        "started_at": time.time(),
-        "max_batch": owner.batch,
-        **_setup(settings),
+    fixed = _identity(pipeline, model, parent) | _setup(settings)
+    process, ordered = psutil.Process(), threading.Event()
+    return Lease(
+        settings,
+        pipeline,
+        describe=lambda: fixed | _state(pipeline, process, parent.chaos),
+        obey=partial(_obey, pipeline.owner, parent.chaos, ordered),
+        pulse=_pulse,
+    )
+
+
+def _identity(pipeline: Pipeline, name: str, parent: Any) -> dict[str, Any]:
+    model, owner = pipeline.model, pipeline.owner
+    return {
+        "id": parent.hostname, "boot": owner.boot, "host": socket.gethostname(), "pid": os.getpid(),
+        "model": name, "version": model.version, "weights": model.weights, "runtime": model.runtime,
+        "device": model.device, "concurrency": parent.concurrency, "max_batch": owner.batch, "started_at": time.time(),
+    }  # fmt: skip
+
+
+def _state(pipeline: Pipeline, process: psutil.Process, chaos: Chaos | None) -> dict[str, Any]:
+    tally, in_flight, cpu = pipeline.tally, pipeline.in_flight, process.cpu_times()
+    return {
+        "state": ("busy" if in_flight else "idle") if pipeline.owner.taking else "draining",
+        "in_flight": in_flight,
+        "processed": tally.processed,
+        "failed": tally.failed,
+        "service_seconds": round(tally.service_seconds, 6),
+        "rss_bytes": process.memory_info().rss,
+        "cpu_seconds": round(cpu.user + cpu.system, 2),
+        "chaos": chaos.mode if chaos else None,
+        "last_heartbeat": time.time(),
     }
 
-    def describe() -> dict[str, Any]:
-        tally, in_flight = pipeline.tally, pipeline.in_flight
-        taking = owner.taking
-        state = ("busy" if in_flight else "idle") if taking else "draining"
-        cpu = process.cpu_times()
-        return fixed | {
-            "state": state,
-            "in_flight": in_flight,
-            "processed": tally.processed,
-            "failed": tally.failed,
-            "service_seconds": round(tally.service_seconds, 6),
-            "rss_bytes": process.memory_info().rss,
-            "cpu_seconds": round(cpu.user + cpu.system, 2),
-            "chaos": parent.chaos.mode if parent.chaos else None,
-            "last_heartbeat": time.time(),
-        }
 
-    ending = threading.Event()
-
-    def obey(orders: dict[str, Any]) -> None:
-        owner.taking = not orders.get("drain", False)
-        if parent.chaos:
-            parent.chaos.order(orders.get("chaos"))
-        meant = orders.get("restart", {}).get("boot") == owner.boot
-        if meant and not ending.is_set():
-            ending.set()  # Celery would take a second signal for impatience
-            log.warning("ordered to restart: this worker finishes what it has and ends")
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    return Lease(settings, pipeline, describe=describe, obey=obey, pulse=_pulse)
+def _obey(owner: Ownership, chaos: Chaos | None, ordered: threading.Event, orders: dict[str, Any]) -> None:
+    """Carry out an operator's orders; ``ordered`` is set by the order to restart."""
+    owner.taking = not orders.get("drain", False)
+    if chaos:
+        chaos.order(orders.get("chaos"))
+    if orders.get("restart", {}).get("boot") == owner.boot and not ordered.is_set():
+        ordered.set()  # Celery would take a second signal for impatience
+        log.warning("ordered to restart: this worker finishes what it has and ends")
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _setup(settings: Settings) -> dict[str, Any]:
-    """How this process is set up, for somebody who looks for mistakes (``GET /admin/doctor``)."""
+    """How this process is set up, for ``GET /admin/doctor``."""
     return {
         "intra_op_threads": intra_op_threads(settings),
         "cpu_count": usable_cores(),
@@ -265,11 +251,9 @@ def _setup(settings: Settings) -> dict[str, Any]:
 
 @signals.worker_shutdown.connect
 def _goodbye(sender: Any, **_: Any) -> None:
-    """After the pool has finished: what was taken and not started goes back, and the lease ends."""
+    """After the pool has finished: give the other deliveries back and end the lease."""
     pinned: PinnedModel | None = getattr(sender, "pinned", None)
-    if pinned is None:
-        return
-    if pinned.lease is not None:
+    if pinned is not None and pinned.lease is not None:
         pinned.lease.stop()
 
 

@@ -1,8 +1,7 @@
 """The one Celery task, a delivery of one or more requests, and the pool that performs it.
 
-Celery runs a task from its beginning to its end in one place. Here :mod:`tasks.worker.pipeline` performs a delivery
-before its task runs, and the task only says how that went. So all that Celery does around a task stays its own: events,
-the number of tries, retries, acknowledgements. What became of a request is in its record, so the task has no result.
+The pool hands a delivery to :mod:`tasks.worker.pipeline`; its task runs afterwards and only reports how that went. So
+events, retries and acknowledgements stay Celery's. The outcome of a request is in its record: the task has no result.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +47,7 @@ Callback = Callable[..., Any]
     retry_jitter=_settings.retry_jitter,
 )
 def infer(self: Any, ids: list[str]) -> None:
-    """Say how the delivery went that :class:`TaskPool` has performed.
-
-    Raises:
-        TransientFailure: some requests want another attempt; Celery's autoretry decides when.
-        Reject: something outside the requests went wrong, Redis for too long or a bug; the delivery is given back.
-    """
+    """Report how a delivery went that :class:`TaskPool` has performed; a fault gives it back."""
     try:
         self.request.delivery.check()
     except TransientFailure:
@@ -78,11 +72,20 @@ class TaskPool(thread.TaskPool):
         began = time.monotonic()
         if accept_callback is not None:
             accept_callback(os.getpid(), began)
-        self.pipeline.put(_delivery(args[2], partial(self._run, target, args, callback, began)))
+        request = args[2]
+        delivery = Delivery(
+            ids=request["args"][0],
+            tag=request["properties"]["delivery_tag"],
+            lane=request["delivery_info"]["routing_key"],
+            retries=request["retries"],
+            last_try=request["retries"] >= infer.max_retries,
+            ended=partial(self._run, target, args, callback, began),
+        )
+        self.pipeline.put(delivery)
         return None
 
     def on_stop(self) -> None:
-        """What has been taken ends before the worker does."""
+        """Finish the deliveries that were taken."""
         if self.pipeline is not None:
             self.pipeline.close()
         super().on_stop()
@@ -90,7 +93,7 @@ class TaskPool(thread.TaskPool):
     def _run(
         self, target: Callback, args: tuple[Any, ...], callback: Callback, began: float, delivery: Delivery
     ) -> None:
-        """Let Celery run the task of a delivery that has been performed; its time counts from when it was taken."""
+        """Let Celery run the task of a performed delivery; its run time begins with the take."""
 
         def ended(result: tuple[int, Any, float]) -> None:
             failed, value, _ = result
@@ -102,16 +105,3 @@ class TaskPool(thread.TaskPool):
             apply_target(target, (name, task_id, performed, *body), callback=ended)
         except Exception:
             log.exception("Celery could not end the task of a delivery")
-
-
-def _delivery(request: Mapping[str, Any], ended: Callable[[Delivery], object]) -> Delivery:
-    """The delivery that a task is about, from what Celery knows of the message."""
-    retries = request["retries"]
-    return Delivery(
-        ids=request["args"][0],
-        tag=request["properties"]["delivery_tag"],
-        lane=request["delivery_info"]["routing_key"],
-        retries=retries,
-        last_try=retries >= infer.max_retries,
-        ended=ended,
-    )
