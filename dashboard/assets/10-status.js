@@ -11,6 +11,7 @@
   let asking = false;
 
   async function tick(ticks, rate) {
+    state.rate = rate;
     if (!asking && !document.hidden && rate !== "paused") await poll();
     clockwork(rate);
     return window.dash_clientside.no_update;

@@ -19,6 +19,15 @@ THEME: dict[str, Any] = {
     "fontFamilyMonospace": "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace",
     "respectReducedMotion": True,
 }
+#: Key -> what it does (70-keys.js).
+KEYS = (
+    ("1 \u2026 7", "open a tab"),
+    ("/", "find a request"),
+    ("p", "pause or resume updates"),
+    ("l", "log in"),
+    ("Esc", "close what is open"),
+    ("?", "show this sheet"),
+)
 #: Where callbacks without an output write, and what the scripts keep in the page.
 STORES = ("pasted", "chosen", "sink-tick", "sink-choices", "sink-submit", "sink-fault")
 RATES = [
@@ -46,6 +55,7 @@ def layout(settings: Settings) -> Any:
             frame,
             _login_dialog(),
             _confirm_dialog(),
+            _keys_dialog(),
             dmc.Drawer(id="drawer", title="Request", position="right", size="lg"),
         ],
     )
@@ -62,6 +72,7 @@ def _header(settings: Settings) -> Any:
             dmc.Select(
                 id="rate", data=RATES, value="1", allowDeselect=False, w=150, size="xs", attributes=rate_label
             ),
+            act("?", "open-keys", id="keys-button", size="xs", variant="default", **aria(label="Keyboard shortcuts")),
             act("Log in", "open-login", id="login-button", size="xs", variant="default"),
             act("Log out", "logout", id="logout-button", size="xs", variant="default"),
             dmc.ColorSchemeToggle(
@@ -148,3 +159,8 @@ def _confirm_dialog() -> Any:
             dmc.Group(buttons, justify="flex-end", mt="md"),
         ],
     )
+
+
+def _keys_dialog() -> Any:
+    lines = [html.Div([dmc.Kbd(key), html.Span(text)], className="line") for key, text in KEYS]
+    return dmc.Modal(id="keys-modal", title="Keyboard shortcuts", children=lines)

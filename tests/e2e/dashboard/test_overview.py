@@ -64,6 +64,23 @@ def test_the_keyboard_alone_is_enough_to_classify(page: Page) -> None:
     expect(page.locator(".guess.best .guess-class")).to_have_text(CATS)
 
 
+def test_shortcuts_open_tabs_the_search_and_their_own_sheet(page: Page) -> None:
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("find a request")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("7")
+    expect(page.get_by_role("tab", name="Activity")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("/")
+    expect(page.locator("#find-id")).to_be_focused()
+    page.keyboard.type("7?p")
+    expect(page.locator("#find-id")).to_have_value("7?p")
+    page.locator("#as-of").click()
+    page.locator("#find-id").blur()
+    page.keyboard.press("p")
+    expect(page.locator("#as-of")).to_contain_text("updates are paused")
+
+
 def test_the_numbers_on_the_page_are_those_of_the_api(page: Page, system: System) -> None:
     ledger = system.api.client.get("/ops/snapshot?fresh=1").json()["ledger"]
     expect(page.locator("#outcomes-text")).to_contain_text(f"{ledger['succeeded']:,} succeeded")
