@@ -42,7 +42,7 @@ def test_every_locked_package_has_a_file_for_it(python: str, group: str, platfor
 @pytest.mark.parametrize("platform", [LINUX, MAC])
 def test_what_a_group_brings_there_is_locked(python: str, platform: str, tmp_path: Path) -> None:
     """With torch, which is locked by version only."""
-    group = "dev" if platform == LINUX else "host"
+    group = "dev" if platform == LINUX else "all"
     constraints = tmp_path / "constraints.txt"
     constraints.write_text(locked(group))
     found = versions(uv("compile", "--no-header", "--python-version", python, "--python-platform", platform,
