@@ -66,7 +66,7 @@ class Entry(BatchItem):
         decode_began: when decoding began, by the monotonic clock.
         decode_seconds: how long it took.
         returned: whether it goes back to its lane because it has not run.
-        aside: whether it waits behind something slow and is to be paused.
+        aside: whether it is behind a slow call and is to be paused.
         paused: whether it is queued again while it waits here, and has to begin once more.
     """
 

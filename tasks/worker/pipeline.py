@@ -4,13 +4,12 @@
 
     put -> [starter: begin] -> [decoders] -> [batcher: infer] -> [finisher: predictions, commit] -> ended
 
-A thread for each delivery would wait for Redis twice and for the forward pass once, and every wait passes Python's
-interpreter to another thread and back: that costs more than the work. Here a stage acts on everything that has arrived:
-all these deliveries are begun in one round trip, and a forward pass is committed in one.
+A thread per delivery would wait three times, and switching threads costs more than the work. A stage acts on everything
+that has arrived: deliveries are begun in one round trip, and a forward pass is committed in one.
 
-Whatever a model raises ends only its request. A request that a worker has died with runs while nothing else does, so
-that the next death can be blamed on it. What waits behind something slow does not count as running, and goes to an idle
-worker if there is one (:meth:`Pipeline.tick`). It knows nothing of Celery.
+An exception of the model ends only its request. A request that a worker has died with runs alone, so that the next
+death can be blamed on it. The backlog behind a slow call does not count as running and goes to an idle worker, if there
+is one (:meth:`Pipeline.tick`). The pipeline knows nothing of Celery.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from tasks.worker.ownership import Ownership
     from worker_models.model import BatcherShape, Model
 
-#: Seconds after which a decoding or a forward pass is slow, and a request that waits behind it is queued again.
+#: Seconds after which a call of the model is slow, and the requests behind it are queued again.
 SLOW = 0.5
 
 
@@ -112,7 +111,7 @@ class Pipeline:
 
     @property
     def slow(self) -> bool:
-        """Whether a call of the model has run for so long that nothing should wait behind it."""
+        """Whether a call of the model has run for longer than SLOW."""
         since = self.busy_since
         return since is not None and time.monotonic() - since > SLOW
 
@@ -124,10 +123,10 @@ class Pipeline:
         return max(0, running) + min(self._decoders - len(self._decoding), self.batcher.room)
 
     def tick(self, idle: frozenset[str]) -> None:
-        """Move what waits behind something slow; call it a few times a second.
+        """Move the backlog of a slow call; call it a few times a second.
 
-        It goes back to its lane if another worker is idle. Otherwise it keeps its place here but is queued again, so
-        that its deadline holds and it does not show as running. Either way its attempt does not count.
+        A request goes back to its lane if another worker is idle. Otherwise it keeps its place here but is queued
+        again, so that its deadline holds and it does not show as running. Either way its attempt does not count.
 
         Args:
             idle: models with another worker that is idle; used only while :attr:`slow`.

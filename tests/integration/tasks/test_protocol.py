@@ -1,4 +1,4 @@
-"""The protocol of take, begin, commit, settle, renew, lapse, rescue and resume, against a model of it.
+"""The protocol of take, begin, commit, retry, acknowledge, renew, lapse and rescue, against a model of it.
 
 Hypothesis drives the real scripts on a real Redis through interleavings that no test would think of: workers that are
 declared dead at any step and go on as if nothing had happened. ``PROTOCOL_EXAMPLES`` sets how many.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+from hashlib import sha1
 from itertools import count
 from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -172,7 +173,7 @@ class Protocol(RuleBasedStateMachine):
             worker.paused += [(tag, name) for name in started.suspects]
 
     @rule(delivery=consumes(tags))
-    def settle(self, delivery: tuple[int, str, list[str]]) -> None:
+    def acknowledge(self, delivery: tuple[int, str, list[str]]) -> None:
         """Celery acknowledges when the task has returned: it asked to begin, and nothing of it is being run."""
         number, tag, _ = delivery
         worker = self.workers[number]
@@ -308,18 +309,42 @@ class Protocol(RuleBasedStateMachine):
             self.client.delete(*keys)
 
 
-def test_no_interleaving_loses_doubles_or_miscounts_a_request(redis_server: RedisServer) -> None:
-    with redis.Redis.from_url(redis_server.url) as client:
+def run_machine(url: str, **options: Any) -> None:
+    with redis.Redis.from_url(url) as client:
         machine = type("ProtocolOnRedis", (Protocol,), {"client": client})
-        run_state_machine_as_test(
-            machine,
-            settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=40,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
+        chosen = settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            **options,
         )
+        run_state_machine_as_test(machine, settings=chosen)
+
+
+def test_no_interleaving_loses_doubles_or_miscounts_a_request(redis_server: RedisServer) -> None:
+    run_machine(redis_server.url)
+
+
+@pytest.mark.parametrize(
+    ("script", "text"), [("retry", "redis.call('ZADD', retries"), ("promote", "send(prefix .. lane")]
+)
+def test_it_notices_a_retry_that_gets_lost(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, script: str, text: str
+) -> None:
+    source = scripts._source
+
+    def mutated(name: str) -> tuple[str, str]:
+        found, digest = source(name)
+        if name != script:
+            return found, digest
+        assert found.count(text) == 1
+        found = found.replace(text, f"-- {text}")
+        return found, sha1(found.encode(), usedforsecurity=False).hexdigest()
+
+    monkeypatch.setattr(scripts, "_source", mutated)
+    with pytest.raises((AssertionError, ExceptionGroup)):
+        run_machine(redis_server.url, phases=[Phase.generate], derandomize=True, database=None)
 
 
 @pytest.mark.parametrize("script", ["take", "rescue", "commit"])
