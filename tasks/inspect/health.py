@@ -139,7 +139,7 @@ def _lanes(seen: Readings) -> Iterator[Finding]:
     for lane in seen.lanes:
         name = lane["lane"]
         if lane["paused"]:
-            yield Finding("paused", Severity.WARNING, f"lane {name} is paused", f"resume it: queues --resume {name}")
+            yield Finding("paused", Severity.WARNING, f"lane {name} is paused", f"inferlane queues --resume {name}")
         elif (lane["oldest_age"] or 0) > BEHIND:
             detail = f"lane {name} is {lane['oldest_age']:.0f} s behind"
             yield Finding("behind", Severity.WARNING, detail, "start workers that serve it")
