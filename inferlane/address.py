@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from inferlane.exchange import Limits
+from inferlane.exchange import CallLimits
 from inferlane.retries import Retries
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -58,6 +58,6 @@ class Address:
         trust_env = self.url.startswith("https:") or not is_loopback(self.url)
         return {"base_url": self.url, "headers": headers, "limits": limits, "trust_env": trust_env}
 
-    def limits(self, timeout: float | None = None) -> Limits:
+    def limits(self, timeout: float | None = None) -> CallLimits:
         """The limits of a call that begins now."""
-        return Limits.within(self.timeout if timeout is None else timeout, self.retries)
+        return CallLimits.within(self.timeout if timeout is None else timeout, self.retries)

@@ -71,7 +71,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """What a check found, and what to do about it."""
 
     name: str
@@ -80,58 +80,58 @@ class Finding:
     remedy: str = ""
 
 
-Findings = Iterator[Finding]
+Findings = Iterator[Diagnosis]
 
 
 def answers(facts: Facts) -> Findings:
     """The API answers quickly."""
     detail = f"{facts.url} answers in {facts.round_trip * 1000:.0f} ms"
     if facts.round_trip <= SLOW_ANSWER:
-        yield Finding("API", Verdict.OK, detail)
+        yield Diagnosis("API", Verdict.OK, detail)
     else:
-        yield Finding("API", Verdict.WARNING, detail, "is its host overloaded, or far away?")
+        yield Diagnosis("API", Verdict.WARNING, detail, "is its host overloaded, or far away?")
     for name, error in facts.errors.items():
         if name == INSIDE and isinstance(error, AccessDenied | NotFound):
             continue  # no fault of the installation; ``inside`` says what was missed
         verdict = Verdict.UNKNOWN if isinstance(error, AccessDenied) else Verdict.PROBLEM
-        yield Finding("API", verdict, f"{PATHS[name]}: {error}")
+        yield Diagnosis("API", verdict, f"{PATHS[name]}: {error}")
 
 
 def clock(facts: Facts) -> Findings:
     """Clocks agree: deadlines and expiry are computed from them."""
     if facts.ahead is None:
-        yield Finding("clock", Verdict.UNKNOWN, "the API sends no Date")
+        yield Diagnosis("clock", Verdict.UNKNOWN, "the API sends no Date")
     elif abs(facts.ahead) <= CLOCK_TOLERANCE:
-        yield Finding("clock", Verdict.OK, "the API's clock agrees with this one")
+        yield Diagnosis("clock", Verdict.OK, "the API's clock agrees with this one")
     else:
-        yield Finding("clock", Verdict.PROBLEM, f"the API's clock is {facts.ahead:+.0f} s off this one", "use NTP")
+        yield Diagnosis("clock", Verdict.PROBLEM, f"the API's clock is {facts.ahead:+.0f} s off this one", "use NTP")
 
 
 def readiness(facts: Facts) -> Findings:
     """The API is ready."""
     for check in facts.documents.get("readiness", {}).get("checks", ()):
         verdict = Verdict.OK if check["ok"] else Verdict.PROBLEM
-        yield Finding(f"ready: {check['name']}", verdict, check["detail"])
+        yield Diagnosis(f"ready: {check['name']}", verdict, check["detail"])
 
 
 def health(facts: Facts) -> Findings:
     """The API's own findings."""
     for found in facts.documents.get("health", {}).get("findings", ()):
-        yield Finding(f"health: {found['code']}", Verdict(found["severity"]), found["detail"], found["remedy"])
+        yield Diagnosis(f"health: {found['code']}", Verdict(found["severity"]), found["detail"], found["remedy"])
 
 
 def access(facts: Facts) -> Findings:
     """Others need a key, and no key travels in the clear."""
     open_to_all = not facts.has_key and "workers" in facts.documents
     if facts.local:
-        yield Finding("access", Verdict.OK, "this address is reachable from its own host only")
+        yield Diagnosis("access", Verdict.OK, "this address is reachable from its own host only")
     elif open_to_all:
-        yield Finding("access", Verdict.PROBLEM, "no API key is required on an address that others can reach",
+        yield Diagnosis("access", Verdict.PROBLEM, "no API key is required on an address that others can reach",
                       "set API_KEYS and AUTH=on")  # fmt: skip
     elif facts.has_key and facts.url.startswith("http:"):
-        yield Finding("access", Verdict.WARNING, "the API key travels unencrypted", "put TLS in front, use https")
+        yield Diagnosis("access", Verdict.WARNING, "the API key travels unencrypted", "put TLS in front, use https")
     else:
-        yield Finding("access", Verdict.OK, "a key is required")
+        yield Diagnosis("access", Verdict.OK, "a key is required")
 
 
 def weights(facts: Facts) -> Findings:
@@ -139,10 +139,10 @@ def weights(facts: Facts) -> Findings:
     rows = _workers(facts)
     guessing = [row["id"] for row in rows if row.get("weights") == "random"]
     if guessing:
-        yield Finding("weights", Verdict.PROBLEM, f"random weights, the answers mean nothing: {', '.join(guessing)}",
+        yield Diagnosis("weights", Verdict.PROBLEM, f"random weights, the answers mean nothing: {', '.join(guessing)}",
                       "give them weights and unset ALLOW_RANDOM_WEIGHTS")  # fmt: skip
     elif rows:
-        yield Finding("weights", Verdict.OK, "every worker has weights")
+        yield Diagnosis("weights", Verdict.OK, "every worker has weights")
 
 
 def heartbeats(facts: Facts) -> Findings:
@@ -151,22 +151,24 @@ def heartbeats(facts: Facts) -> Findings:
         age = (_time(facts.documents["workers"]["timestamp"]) - _time(row["last_heartbeat"])).total_seconds()
         if row.get("state") != "silent" and not -CLOCK_TOLERANCE <= age <= HEARTBEAT:
             where = "behind" if age > 0 else "ahead of"
-            yield Finding("heartbeat", Verdict.PROBLEM, f"{row['id']} is {abs(age):.0f} s {where} the API", "use NTP")
+            yield Diagnosis("heartbeat", Verdict.PROBLEM, f"{row['id']} is {abs(age):.0f} s {where} the API", "use NTP")
 
 
 def faults(facts: Facts) -> Findings:
     """No fault is injected."""
     for row in _workers(facts):
         if row.get("chaos") not in {None, "off"}:
-            yield Finding("chaos", Verdict.WARNING, f"{row['id']} injects the fault {row['chaos']}", "chaos off --all")
+            yield Diagnosis(
+                "chaos", Verdict.WARNING, f"{row['id']} injects the fault {row['chaos']}", "chaos off --all"
+            )
         elif row.get("chaos") == "off" and not facts.local:
-            yield Finding("chaos", Verdict.WARNING, f"{row['id']} runs with CHAOS_ENABLED", "not in production")
+            yield Diagnosis("chaos", Verdict.WARNING, f"{row['id']} runs with CHAOS_ENABLED", "not in production")
 
 
 def dead_letters(facts: Facts) -> Findings:
     """No request was given up."""
     if letters := facts.documents.get("dead_letters", {}).get("dead_letters"):
-        yield Finding("dead letters", Verdict.WARNING, f"{len(letters)} requests were given up", "dead-letters")
+        yield Diagnosis("dead letters", Verdict.WARNING, f"{len(letters)} requests were given up", "dead-letters")
 
 
 def inside(facts: Facts) -> Findings:
@@ -174,13 +176,13 @@ def inside(facts: Facts) -> Findings:
     for check in facts.documents.get(INSIDE, {}).get("checks", ()):
         verdict = {True: Verdict.OK, False: Verdict.PROBLEM}.get(check["ok"], Verdict.UNKNOWN)
         remedy = "" if verdict is Verdict.OK else check.get("remedy") or ""
-        yield Finding(f"inside: {check['name']}", verdict, check["detail"], remedy)
+        yield Diagnosis(f"inside: {check['name']}", verdict, check["detail"], remedy)
     error = facts.errors.get(INSIDE)
     if isinstance(error, AccessDenied):
-        yield Finding("inside", Verdict.UNKNOWN, f"not checked: {UNSEEN}; only administrators may read it",
+        yield Diagnosis("inside", Verdict.UNKNOWN, f"not checked: {UNSEEN}; only administrators may read it",
                       access_advice(error, has_key=facts.has_key))  # fmt: skip
     elif isinstance(error, NotFound):
-        yield Finding("inside", Verdict.UNKNOWN, f"not checked: {UNSEEN}; this API is too old for it", "update it")
+        yield Diagnosis("inside", Verdict.UNKNOWN, f"not checked: {UNSEEN}; this API is too old for it", "update it")
 
 
 CHECKS: Sequence[Callable[[Facts], Findings]] = (
@@ -188,7 +190,7 @@ CHECKS: Sequence[Callable[[Facts], Findings]] = (
 )  # fmt: skip
 
 
-def examine(facts: Facts) -> list[Finding]:
+def examine(facts: Facts) -> list[Diagnosis]:
     """Every finding of every check."""
     return [finding for check in CHECKS for finding in check(facts)]
 

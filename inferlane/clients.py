@@ -21,7 +21,7 @@ from inferlane.images import Source
 from inferlane.jobs import AsyncBatch, AsyncJob, Batch, Job
 from inferlane.operations import Options, Parameters
 from inferlane.retries import Retries
-from inferlane.transport import AsyncTransport, BaseTransport, Transport, operation, stream
+from inferlane.transport import AsyncTransport, BaseTransport, SyncTransport, operation, stream
 
 JOB = TypeVar("JOB")
 BATCH = TypeVar("BATCH")
@@ -154,14 +154,14 @@ class Client(_Calls[Job, Batch]):
         ValueError: ``base_url`` is no URL.
     """
 
-    transport: Transport
+    transport: SyncTransport
 
     def __init__(
         self, base_url: str = DEFAULT_URL, api_key: str | None = None, *, timeout: float = 60.0,
         retries: Retries | None = None, transport: httpx.BaseTransport | None = None,
     ) -> None:  # fmt: skip
         address = Address(url=base_url, api_key=api_key, timeout=timeout, retries=retries or Retries())
-        self.transport = Transport(address, httpx.Client(transport=transport, **address.arguments()))
+        self.transport = SyncTransport(address, httpx.Client(transport=transport, **address.arguments()))
 
     def job(self, request_id: str) -> Job:
         """The handle of a request; any client may have submitted it."""

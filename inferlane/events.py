@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from inferlane.errors import Timeout, UnexpectedAnswer
-from inferlane.exchange import FINAL, Limits, exchange
+from inferlane.exchange import FINAL, CallLimits, exchange
 from inferlane.flow import Call, Item, Pause, Read, Stream
 from inferlane.operations import REQUEST, Kind, about
 
@@ -102,7 +102,7 @@ class Parser:
             raise UnexpectedAnswer(f"an event that is no JSON: {text[:200]!r}") from None
 
 
-def follow(kind: Kind[Any], resource_id: str, limits: Limits) -> Stream[Event]:
+def follow(kind: Kind[Any], resource_id: str, limits: CallLimits) -> Stream[Event]:
     """The events of a request or a batch up to the last, over as many connections as it takes.
 
     Args:
@@ -140,7 +140,9 @@ def _opening(path: str, last: str) -> Call:
     return Call(method="GET", path=path, headers=headers | resume, stream=True)
 
 
-def _read(parser: Parser, name: str, limits: Limits) -> Generator[Read | Item[Event], bytes | None, tuple[bool, bool]]:
+def _read(
+    parser: Parser, name: str, limits: CallLimits
+) -> Generator[Read | Item[Event], bytes | None, tuple[bool, bool]]:
     """Yield the events of one connection; whether it had any bytes, and whether the last event was among them."""
     got_bytes = False
     while True:

@@ -37,14 +37,14 @@ _NO_PROBLEM = frozenset({502, 503, 504})  # what a proxy says when the API behin
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CallLimits:
     """How long a call may go on: until ``until`` (``time.monotonic`` seconds), retrying as ``retries`` says."""
 
     until: float
     retries: Retries
 
     @classmethod
-    def within(cls, seconds: float, retries: Retries) -> Limits:
+    def within(cls, seconds: float, retries: Retries) -> CallLimits:
         """Limits that end ``seconds`` from now."""
         return cls(time.monotonic() + seconds, retries)
 
@@ -54,7 +54,7 @@ class Limits:
 
 
 def exchange(
-    make: Callable[[], Call], limits: Limits, accept: Collection[int] = (), final: Collection[str] = FINAL
+    make: Callable[[], Call], limits: CallLimits, accept: Collection[int] = (), final: Collection[str] = FINAL
 ) -> Flow[httpx.Response]:
     """The API's response to the call that ``make`` builds, anew for each attempt.
 
@@ -85,7 +85,7 @@ def exchange(
         yield Pause(pause)
 
 
-def _attempt(call: Call, limits: Limits, accept: Collection[int]) -> Flow[httpx.Response | ClientError]:
+def _attempt(call: Call, limits: CallLimits, accept: Collection[int]) -> Flow[httpx.Response | ClientError]:
     """Send once."""
     try:
         answer = yield replace(call, timeout=min(call.wait + ANSWER_TIMEOUT, limits.left()))
@@ -95,7 +95,7 @@ def _attempt(call: Call, limits: Limits, accept: Collection[int]) -> Flow[httpx.
     return answer if answer.status_code in accept else judge(answer) or answer
 
 
-def _again(error: ClientError, outage_began: float | None, pause: float, limits: Limits) -> bool:
+def _again(error: ClientError, outage_began: float | None, pause: float, limits: CallLimits) -> bool:
     """Whether another attempt makes sense and there is time for it."""
     worth_it = isinstance(error, TryLater | Unreachable) and error.retryable
     if not worth_it or pause >= limits.left():
@@ -110,7 +110,7 @@ def _outage(error: ClientError, began: float | None) -> float | None:
     return time.monotonic() if began is None else began
 
 
-def _lost(lost: httpx.RequestError, limits: Limits) -> ClientError:
+def _lost(lost: httpx.RequestError, limits: CallLimits) -> ClientError:
     """The error for a call that got no whole answer."""
     if isinstance(lost, httpx.TimeoutException) and not isinstance(lost, httpx.ConnectTimeout) and not limits.left():
         return Timeout("no answer in time")

@@ -15,7 +15,7 @@ from inferlane.answers import BatchSnapshot, Outcome, Result, Snapshot, item_out
 from inferlane.events import Event
 from inferlane.flow import Flow, Stream
 from inferlane.operations import BATCH, REQUEST
-from inferlane.transport import AsyncTransport, BaseTransport, Transport, operation, stream
+from inferlane.transport import AsyncTransport, BaseTransport, SyncTransport, operation, stream
 
 
 class _Request:
@@ -107,7 +107,7 @@ class _Batch:
 class Job(_Request):
     """One request of a :class:`~inferlane.Client`."""
 
-    transport: Transport = field(repr=False, compare=False)
+    transport: SyncTransport = field(repr=False, compare=False)
     id: str
 
 
@@ -126,7 +126,7 @@ class AsyncJob(_Request):
 class Batch(_Batch):
     """Many requests submitted together; ``sources`` are the images, where this process submitted them."""
 
-    transport: Transport = field(repr=False, compare=False)
+    transport: SyncTransport = field(repr=False, compare=False)
     id: str
     sources: Sequence[Any] = field(default=(), repr=False)
 

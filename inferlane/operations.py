@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from inferlane.answers import BatchSnapshot, Result, Snapshot
 from inferlane.errors import ClientError, Gone, NotFound, Timeout, UnexpectedAnswer
-from inferlane.exchange import Limits, document_of, exchange
+from inferlane.exchange import CallLimits, document_of, exchange
 from inferlane.flow import Call, Flow, Item, Load, Pause, Stream
 from inferlane.images import Source, Upload
 
@@ -140,14 +140,14 @@ def prefer(wait: int) -> str:
     return f"wait={wait}" if wait else "respond-async"
 
 
-def submit(submission: Submission, limits: Limits) -> Flow[Snapshot]:
+def submit(submission: Submission, limits: CallLimits) -> Flow[Snapshot]:
     """Submit without waiting."""
     with about(submission.request_id):
         answer = yield from exchange(lambda: submission.call(0), limits)
         return REQUEST.read(document_of(answer))
 
 
-def predict(submission: Submission, limits: Limits) -> Flow[Result]:
+def predict(submission: Submission, limits: CallLimits) -> Flow[Result]:
     """Submit and wait for the answer; submit again if the API has lost the request.
 
     Raises:
@@ -168,33 +168,33 @@ def predict(submission: Submission, limits: Limits) -> Flow[Result]:
                 yield Pause(limits.retries.pause(0))
 
 
-def result(request_id: str, limits: Limits) -> Flow[Result]:
+def result(request_id: str, limits: CallLimits) -> Flow[Result]:
     """The answer of a request, once there is one; raises as :func:`predict` does."""
     snapshot = yield from finished(REQUEST, request_id, limits)
     return snapshot.result()
 
 
-def look(kind: Kind[S], resource_id: str, limits: Limits, wait: int = 0) -> Flow[S]:
+def look(kind: Kind[S], resource_id: str, limits: CallLimits, wait: int = 0) -> Flow[S]:
     """A resource as it is; with ``wait``, once it has ended or that many seconds have passed."""
     headers = {"Prefer": prefer(wait)} if wait else {}
     call = Call(method="GET", path=kind.path(resource_id), headers=headers, wait=wait)
     return (yield from _resource(kind, resource_id, call, limits))
 
 
-def cancel(kind: Kind[S], resource_id: str, limits: Limits) -> Flow[S]:
+def cancel(kind: Kind[S], resource_id: str, limits: CallLimits) -> Flow[S]:
     """Cancel; a running request stays running until its worker notices."""
     return (
         yield from _resource(kind, resource_id, Call(method="POST", path=kind.path(resource_id, "/cancel")), limits)
     )
 
 
-def _resource(kind: Kind[S], resource_id: str, call: Call, limits: Limits) -> Flow[S]:
+def _resource(kind: Kind[S], resource_id: str, call: Call, limits: CallLimits) -> Flow[S]:
     with about(resource_id if kind is REQUEST else None):
         answer = yield from exchange(lambda: call, limits)
         return kind.read(document_of(answer))
 
 
-def finished(kind: Kind[S], resource_id: str, limits: Limits) -> Flow[S]:
+def finished(kind: Kind[S], resource_id: str, limits: CallLimits) -> Flow[S]:
     """A resource once it has ended.
 
     Raises:
@@ -213,13 +213,13 @@ def finished(kind: Kind[S], resource_id: str, limits: Limits) -> Flow[S]:
         raise Timeout(f"{kind.name} {resource_id} has not ended in time; it goes on")
 
 
-def wait_of(limits: Limits) -> int:
+def wait_of(limits: CallLimits) -> int:
     """Whole seconds to ask the API to wait."""
     return max(1, math.ceil(min(limits.left(), LONGEST_WAIT)))
 
 
 def submit_batch(
-    sources: Sequence[Source], limits: Limits, model: str, **options: Unpack[Options]
+    sources: Sequence[Source], limits: CallLimits, model: str, **options: Unpack[Options]
 ) -> Flow[BatchSnapshot]:
     """Submit many images in one call, under a key that keeps a retry from running them twice.
 
@@ -242,7 +242,7 @@ def _custom_id(name: str) -> str:
     return name.encode("utf-8", "replace").decode()[-MAX_CUSTOM_ID:]
 
 
-def items(batch_id: str, limits: Limits) -> Flow[list[dict[str, Any]]]:
+def items(batch_id: str, limits: CallLimits) -> Flow[list[dict[str, Any]]]:
     """Every item of a batch, in the order sent."""
     call = Call(method="GET", path=BATCH.path(batch_id, "/results"))
     answer = yield from exchange(lambda: call, limits)
@@ -253,7 +253,7 @@ def items(batch_id: str, limits: Limits) -> Flow[list[dict[str, Any]]]:
 
 
 def requests(
-    limits: Callable[[], Limits], status: str | None, model_type: str | None, page_size: int
+    limits: Callable[[], CallLimits], status: str | None, model_type: str | None, page_size: int
 ) -> Stream[Snapshot]:
     """The recent requests, newest first, page by page; ``limits`` makes those of each page."""
     given = {"status": status, "model_type": model_type, "limit": str(page_size)}
@@ -271,7 +271,7 @@ def requests(
 
 
 def document(
-    path: str, limits: Limits, *, method: str = "GET", accept: Collection[int] = (),
+    path: str, limits: CallLimits, *, method: str = "GET", accept: Collection[int] = (),
     params: Mapping[str, str] | None = None, body: Any = None,
 ) -> Flow[dict[str, Any]]:  # fmt: skip
     """The JSON object at ``path``."""

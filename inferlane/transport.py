@@ -1,4 +1,4 @@
-"""Runs flows, with an ``httpx.Client`` in :class:`Transport` and an ``httpx.AsyncClient`` in :class:`AsyncTransport`.
+"""Runs flows: :class:`SyncTransport` with an ``httpx.Client``, :class:`AsyncTransport` with an ``httpx.AsyncClient``.
 
 ``@operation`` and ``@stream`` make a method that builds a flow into one that also runs it, so the clients and their
 handles write each operation once.
@@ -17,7 +17,7 @@ import httpx
 
 from inferlane.address import Address
 from inferlane.errors import ClientError
-from inferlane.exchange import Limits
+from inferlane.exchange import CallLimits
 from inferlane.flow import Call, Flow, Item, Load, Pause, Read, Stream
 from inferlane.images import read
 
@@ -58,13 +58,13 @@ class BaseTransport:
 
     address: Address
 
-    def limits(self, timeout: float | None = None) -> Limits:
+    def limits(self, timeout: float | None = None) -> CallLimits:
         """The limits of a call that begins now."""
         return self.address.limits(timeout)
 
 
 @dataclass(frozen=True, slots=True)
-class Transport(BaseTransport):
+class SyncTransport(BaseTransport):
     """Runs flows with an ``httpx.Client``."""
 
     http: httpx.Client
@@ -130,14 +130,14 @@ class AsyncTransport(BaseTransport):
     http: httpx.AsyncClient
 
     async def run(self, flow: Flow[T]) -> T:
-        """As :meth:`Transport.run`."""
+        """As :meth:`SyncTransport.run`."""
         run = Run(flow)
         while run.step is not None:
             await self._advance(run)
         return run.value
 
     async def stream(self, flow: Stream[T]) -> AsyncGenerator[T, None]:
-        """As :meth:`Transport.stream`."""
+        """As :meth:`SyncTransport.stream`."""
         run = Run(flow)
         try:
             while run.step is not None:
@@ -187,7 +187,7 @@ class Blocking(Protocol):
     """What returns when its flows are done."""
 
     @property
-    def transport(self) -> Transport:
+    def transport(self) -> SyncTransport:
         """Runs its flows."""
 
 

@@ -40,7 +40,7 @@ EPILOG = "After an interruption, run the same command again: it skips the photos
 
 
 @dataclass(slots=True)
-class Tally:
+class Progress:
     """Counts of the photos so far."""
 
     succeeded: int = 0
@@ -104,7 +104,7 @@ def _many(context: Context, paths: list[Path]) -> int:
     photos = list(images.expand(paths))
     if not photos:
         raise UsageError("there are no photos in " + ", ".join(map(str, paths)))
-    tally = Tally()
+    tally = Progress()
     with ExitStack() as stack:
         done, failed, write = _sink(context, stack)
         todo = [path for path in photos if str(path) not in done]
@@ -139,7 +139,7 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 async def _classify(
-    context: Context, photos: list[Path], write: Callable[[Mapping[str, Any]], None], tally: Tally
+    context: Context, photos: list[Path], write: Callable[[Mapping[str, Any]], None], tally: Progress
 ) -> None:
     given = context.arguments
     with progress(context.log) as bar:
@@ -157,7 +157,7 @@ async def _classify(
                     bar.update(task, advance=1, description=f"{tally.failed} failed" if tally.failed else "")
 
 
-def _sum_up(context: Context, tally: Tally, *, skipped: int, failed: int, left: int) -> None:
+def _sum_up(context: Context, tally: Progress, *, skipped: int, failed: int, left: int) -> None:
     words = [str(tally)]
     if skipped:
         words.append(f"{skipped} were done before" + (f", {failed} of them in vain" if failed else ""))

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from inferlane.checks import Finding, Verdict, examine, gather
+from inferlane.checks import Diagnosis, Verdict, examine, gather
 from inferlane.clients import Client
 from inferlane.commands.command import Command
 from inferlane.console import Context, Exit, plain, seconds, table
@@ -33,16 +33,16 @@ def _run(context: Context) -> int:
     return Exit.FAILED if any(finding.verdict is Verdict.PROBLEM for finding in findings) else Exit.OK
 
 
-def _end_to_end(client: Client, photo: Path) -> Finding:
+def _end_to_end(client: Client, photo: Path) -> Diagnosis:
     try:
         result = client.predict(photo)
     except ClientError as error:
-        return Finding("a request", Verdict.PROBLEM, f"{error.code}: {error}")
+        return Diagnosis("a request", Verdict.PROBLEM, f"{error.code}: {error}")
     taken = seconds(result.processing_time)
-    return Finding("a request", Verdict.OK, f"{result.model} says {result.best.label} after {taken}")
+    return Diagnosis("a request", Verdict.OK, f"{result.model} says {result.best.label} after {taken}")
 
 
-def _report(findings: Sequence[Finding]) -> RenderableType:
+def _report(findings: Sequence[Diagnosis]) -> RenderableType:
     made = table("", "", "!what", "finding, with its remedy", rows=())
     for finding in findings:
         verdict = Text(finding.verdict, style=COLOURS[finding.verdict])

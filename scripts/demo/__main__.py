@@ -21,7 +21,7 @@ from inferlane import Client, ClientError
 from inferlane.errors import Unreachable
 from scripts.demo.photos import CAT, problem, show
 from scripts.demo.scenes import SCENES
-from scripts.demo.stage import MODEL, DemoError, Stage, expect, stage
+from scripts.demo.stage import MODEL, DemoError, DemoStage, expect, stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ def title(name: str) -> str:
     return str(SCENES[name].__doc__).rstrip(".")
 
 
-def play(name: str, shown: Stage) -> bool:
+def play(name: str, shown: DemoStage) -> bool:
     """Play one scene; whether the system kept its promise."""
     shown.console.print(Rule(title(name), align="left"))
     try:
@@ -69,7 +69,7 @@ def play(name: str, shown: Stage) -> bool:
     return True
 
 
-def on_stage(url: str, model: str, show_all: Callable[[Stage], list[str]]) -> int:
+def on_stage(url: str, model: str, show_all: Callable[[DemoStage], list[str]]) -> int:
     """Let ``show_all`` play scenes; it returns the names of those that failed."""
     console = Console(highlight=False)
     with stage(console, url, model) as shown:
@@ -78,7 +78,7 @@ def on_stage(url: str, model: str, show_all: Callable[[Stage], list[str]]) -> in
     return 1 if failed else 0
 
 
-def menu(shown: Stage) -> list[str]:
+def menu(shown: DemoStage) -> list[str]:
     """Let the user choose scenes until they quit; the names of those that failed."""
     names = list(SCENES)
     failed: list[str] = []

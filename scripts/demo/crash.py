@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from inferlane import Job
-    from scripts.demo.stage import Stage
+    from scripts.demo.stage import DemoStage
 
 QUEUED = 96
 TRIES = 3
 RETURN = 60.0  # seconds for the supervisor to restart a worker, and for the worker to load its model
 
 
-def crash(stage: Stage) -> None:
+def crash(stage: DemoStage) -> None:
     """A worker dies: SIGKILL while it works, and its requests end elsewhere."""
     for _ in range(TRIES):
         killed, answers = _kill_under_load(stage)
@@ -42,7 +42,7 @@ def crash(stage: Stage) -> None:
     show_timeline(stage, rescued[0])
 
 
-def _kill_under_load(stage: Stage) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+def _kill_under_load(stage: DemoStage) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
     """Submit requests, kill a worker that runs some; that worker, and all requests once they have ended."""
     batch = stage.client.submit_batch([COFFEE] * QUEUED, stage.model)
     jobs = [stage.client.job(f"{batch.id}.{index}") for index in range(QUEUED)]
@@ -67,7 +67,7 @@ def _holder(jobs: Sequence[Job]) -> str:
     return str(found[0])
 
 
-def _local_worker(stage: Stage, name: str) -> Mapping[str, Any]:
+def _local_worker(stage: DemoStage, name: str) -> Mapping[str, Any]:
     found = next((worker for worker in stage.client.workers() if worker["id"] == name), None)
     expect(found and found["host"] == socket.gethostname(), f"{name} does not run on this host, so it cannot be killed")
     return found or {}
@@ -84,14 +84,14 @@ def _was_rescued(answer: Mapping[str, Any], killed: Mapping[str, Any]) -> bool:
     return any(e["event"] == "worker_died" and e["worker"] == killed["id"] for e in answer["timeline"])
 
 
-def show_timeline(stage: Stage, answer: Mapping[str, Any]) -> None:
+def show_timeline(stage: DemoStage, answer: Mapping[str, Any]) -> None:
     """Print the history of one request."""
     events: Sequence[Mapping[str, Any]] = answer["timeline"]
     rows = ((event["at"], event["event"], event.get("worker"), event.get("attempt")) for event in events)
     stage.console.print(table(f"request {answer['request_id']}", "at", "event", "worker", "#attempt", rows=rows))
 
 
-def _wait_for_return(stage: Stage, killed: Mapping[str, Any]) -> None:
+def _wait_for_return(stage: DemoStage, killed: Mapping[str, Any]) -> None:
     began = time.monotonic()
 
     def back() -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from scripts.demo.stage import Stage
+    from scripts.demo.stage import DemoStage
 
 MODEL = "fragile"
 FACTORY = f"{MODEL}=scripts.demo.fragile:{MODEL}"
@@ -29,7 +29,7 @@ DEATHS = WORKERS = 4
 BATCH = [CAT, COFFEE] * 3 + [ROCKET] + [CAT, COFFEE] * 3
 
 
-def poison(stage: Stage) -> None:
+def poison(stage: DemoStage) -> None:
     """Poison: a picture that kills its workers is dead-lettered, its companions are answered."""
     stage.console.print(f"{WORKERS} workers of a model that dies of {ROCKET.name}, on a temporary system.")
     with temporary_system(get_settings(), FACTORY, WORKERS) as url, Client(url) as client:
@@ -42,7 +42,7 @@ def poison(stage: Stage) -> None:
     judge(guilty, innocent, [letter["request_id"] for letter in letters])
 
 
-def _show(stage: Stage, guilty: Mapping[str, Any], innocent: Sequence[Mapping[str, Any]]) -> None:
+def _show(stage: DemoStage, guilty: Mapping[str, Any], innocent: Sequence[Mapping[str, Any]]) -> None:
     dragged = sum(_deaths(answer) > 0 for answer in innocent)
     rows = [
         (ROCKET.name, 1, guilty["state"], (guilty["error"] or {}).get("code", "")),

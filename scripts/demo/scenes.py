@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from inferlane import Job
     from inferlane.traffic import Account
-    from scripts.demo.stage import Stage
+    from scripts.demo.stage import DemoStage
 
 MANY = 40
 QUEUED = 160  # more than two workers take at once, or there would be no line to overtake
 LINE = 0.1  # seconds of waiting that show a line; without one the workers are faster than this submits
 
 
-def health(stage: Stage) -> None:
+def health(stage: DemoStage) -> None:
     """Health: the system in one word, and its workers."""
     found = stage.client.health()
     stage.console.print(f"{found['status']}; broker {found['broker']}, {found['queue_size']} waiting")
@@ -41,7 +41,7 @@ def health(stage: Stage) -> None:
     expect(found["status"] != "unhealthy", "the system is unhealthy")
 
 
-def single(stage: Stage) -> None:
+def single(stage: DemoStage) -> None:
     """Single photos: the five best classes of each."""
     for photo in PHOTOS:
         result = stage.client.predict(photo, stage.model, top_k=5)
@@ -50,7 +50,7 @@ def single(stage: Stage) -> None:
         expect(not problem(photo, result), problem(photo, result))
 
 
-def batch(stage: Stage) -> None:
+def batch(stage: DemoStage) -> None:
     """Batch: many photos in one call, a bad one among them."""
     good = list(islice(cycle(PHOTOS), 11))
     began = time.monotonic()
@@ -63,7 +63,7 @@ def batch(stage: Stage) -> None:
     expect([outcome.index for outcome in failed] == [len(good)], "not only the bad item failed")
 
 
-def balance(stage: Stage) -> None:
+def balance(stage: DemoStage) -> None:
     """Load balancing: idle workers take, so the work spreads by itself."""
     outcomes = stage.client.as_completed(repeat(CAT, MANY), model=stage.model, concurrency=8)
     workers = Counter(outcome.unwrap().worker_id for outcome in outcomes)
@@ -72,7 +72,7 @@ def balance(stage: Stage) -> None:
     expect(live < 2 or len(workers) > 1, f"{live} workers, and one did everything")
 
 
-def priorities(stage: Stage) -> None:
+def priorities(stage: DemoStage) -> None:
     """Priorities: high overtakes the backlog, low still moves."""
     with ThreadPoolExecutor(8) as pool:
         low = list(pool.map(lambda _: _submit(stage, "low"), range(QUEUED)))
@@ -85,11 +85,11 @@ def priorities(stage: Stage) -> None:
     expect(not line or median(waited["high"]) < median(waited["low"]), "high did not overtake low")
 
 
-def _submit(stage: Stage, priority: str) -> Job:
+def _submit(stage: DemoStage, priority: str) -> Job:
     return stage.client.submit(COFFEE, stage.model, priority=priority)
 
 
-def invalid(stage: Stage) -> None:
+def invalid(stage: DemoStage) -> None:
     """Bad input: refused with a reason, and good requests are answered."""
     cat = read(CAT).data
     cases: Mapping[str, tuple[bytes, str]] = {
@@ -104,7 +104,7 @@ def invalid(stage: Stage) -> None:
     expect(not problem(CAT, stage.client.predict(CAT, stage.model)), "the next good photo got a wrong answer")
 
 
-def _code(stage: Stage, image: bytes, model: str) -> str:
+def _code(stage: DemoStage, image: bytes, model: str) -> str:
     try:
         stage.client.predict(image, model)
     except ClientError as error:
@@ -112,7 +112,7 @@ def _code(stage: Stage, image: bytes, model: str) -> str:
     return ""
 
 
-def benchmark(stage: Stage) -> None:
+def benchmark(stage: DemoStage) -> None:
     """A small benchmark: eight users at once on this machine, now."""
     account = asyncio.run(_users(stage, number=8, requests=120))
     rate = len(account.latencies) / account.elapsed
@@ -125,12 +125,12 @@ def benchmark(stage: Stage) -> None:
     expect(not account.errors, f"errors: {dict(account.errors)}")
 
 
-async def _users(stage: Stage, number: int, requests: int) -> Account:
+async def _users(stage: DemoStage, number: int, requests: int) -> Account:
     shot = Shot(read(CAT), {"model": stage.model}, lambda result: "wrong_answer" if problem(CAT, result) else "")
     async with AsyncClient(stage.url, os.environ.get("INFERLANE_API_KEY")) as client:
         return await traffic.drive(client, repeat(shot), traffic.users(requests), in_flight=number)
 
 
-SCENES: dict[str, Callable[[Stage], None]] = {
+SCENES: dict[str, Callable[[DemoStage], None]] = {
     scene.__name__: scene for scene in (health, single, batch, balance, priorities, crash, poison, invalid, benchmark)
 }

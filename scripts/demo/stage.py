@@ -38,7 +38,7 @@ def expect(holds: object, otherwise: str) -> None:
 
 
 @dataclass(frozen=True)
-class Stage:
+class DemoStage:
     """What a scene needs: a client for the system, its address, the model to ask, and where to print."""
 
     client: Client
@@ -48,7 +48,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(console: Console, url: str, model: str = MODEL) -> Iterator[Stage]:
+def stage(console: Console, url: str, model: str = MODEL) -> Iterator[DemoStage]:
     """The system at ``url`` if it answers, else a temporary one that ends with this block.
 
     Raises:
@@ -61,7 +61,7 @@ def stage(console: Console, url: str, model: str = MODEL) -> Iterator[Stage]:
             console.print(f"Nothing answers at {url}: starting {WORKERS} workers and an API for this demonstration.")
             url = stack.enter_context(temporary_system(get_settings(), model))
         client = stack.enter_context(Client(url, os.environ.get("INFERLANE_API_KEY")))
-        yield Stage(client, url, model, console)
+        yield DemoStage(client, url, model, console)
 
 
 def answers(url: str) -> bool:

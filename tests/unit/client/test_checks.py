@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from inferlane.checks import CHECKS, Facts, Finding, Verdict, examine
+from inferlane.checks import CHECKS, Diagnosis, Facts, Verdict, examine
 from inferlane.errors import AccessDenied, ClientError, NotFound
 
 NOW = "2026-01-02T03:04:05.000Z"
@@ -26,7 +26,7 @@ def facts(url: str = "http://127.0.0.1:8000", **more: Any) -> Facts:
     return Facts(**{"url": url, "ahead": 0.3, "documents": documents()} | more)
 
 
-def complaints(found: Facts) -> list[Finding]:
+def complaints(found: Facts) -> list[Diagnosis]:
     return [finding for finding in examine(found) if finding.verdict in {Verdict.WARNING, Verdict.PROBLEM}]
 
 
@@ -68,7 +68,7 @@ def test_what_the_api_finds_inside_is_a_problem_or_unknown_with_its_remedy() -> 
     ]
     found = examine(facts(documents=documents(inside={"checks": checks})))
     bad = {finding.name: finding for finding in found if finding.verdict is not Verdict.OK}
-    assert bad["inside: eviction"] == Finding("inside: eviction", Verdict.PROBLEM, "allkeys-lru", "noeviction")
+    assert bad["inside: eviction"] == Diagnosis("inside: eviction", Verdict.PROBLEM, "allkeys-lru", "noeviction")
     assert bad["inside: threads"].verdict is Verdict.UNKNOWN
 
 

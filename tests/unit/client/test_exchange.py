@@ -17,7 +17,7 @@ from inferlane.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
-from inferlane.exchange import ANSWER_TIMEOUT, Limits, exchange
+from inferlane.exchange import ANSWER_TIMEOUT, CallLimits, exchange
 from inferlane.flow import Call, Flow, Pause
 from inferlane.retries import Retries
 
@@ -49,8 +49,8 @@ def play(flow: Flow[httpx.Response], *events: httpx.Response | httpx.RequestErro
         return end.value, pauses
 
 
-def limits(seconds: float = 60.0, patience: float = 10.0) -> Limits:
-    return Limits.within(seconds, Retries(patience=patience))
+def limits(seconds: float = 60.0, patience: float = 10.0) -> CallLimits:
+    return CallLimits.within(seconds, Retries(patience=patience))
 
 
 def lost() -> httpx.ConnectError:
