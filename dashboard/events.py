@@ -105,7 +105,7 @@ def activity(snapshot: Mapping[str, Any]) -> list[Row]:
 
 
 def _order(line: Mapping[str, Any]) -> str:
-    """Who did what, as a sentence; a call without words of its own is quoted."""
+    """Who did what, as a sentence; an unknown call is quoted."""
     call, _, members = line["what"].partition(" {")
     who = line["who"] or "somebody"
     for pattern, words in ORDERS.items():

@@ -1,6 +1,6 @@
 """Lock the dependency groups of pyproject.toml: ``make lock``; arguments such as ``--upgrade`` go to uv.
 
-``scripts/requirements.lock`` has every package that a group needs on any platform, with the hashes of all its files,
+``scripts/requirements.lock`` pins every package of every group, on any platform, with the hashes of its files,
 under headings that name the groups; ``scripts/setup.sh`` installs one group from it. ``requirements.txt`` has the
 versions of the group ``all``, for pip alone.
 

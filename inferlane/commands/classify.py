@@ -118,7 +118,7 @@ def _many(context: Context, paths: list[Path]) -> int:
 
 
 def _sink(context: Context, stack: ExitStack) -> tuple[Collection[str], int, Callable[[Mapping[str, Any]], None]]:
-    """The paths that are done, how many of them failed for good, and where rows go."""
+    """The finished paths, the number of final failures, and the writer of rows."""
     given = context.arguments
     if given.output is None:
         return frozenset(), 0, context.print_json if context.json else lambda row: context.print(_line(row))

@@ -76,12 +76,12 @@ class Admission:
             raise ValueError(f"priority must be one of {', '.join(PRIORITIES)}, not {submission.priority!r}")
         model = self._model_for(submission.model_type)
         wait = self._live_workers.load().expected_wait(model, submission.priority)
-        if wait is not None:
-            self._check_wait(wait, submission)
         request_id = internal_id(submission.owner, submission.request_id or str(uuid7()))
+        if wait is not None:
+            self._check_wait(wait, submission, request_id)
         return Admitted(request_id, lane(submission.priority, model), model, submission, wait)
 
-    def _check_wait(self, wait: float, submission: Submission) -> None:
+    def _check_wait(self, wait: float, submission: Submission, request_id: str) -> None:
         most, deadline = self._settings.max_queue_wait * PATIENCE[submission.priority], submission.deadline
         if deadline is not None and wait > deadline:
             refusal: Refused = DeadlineHopeless(
@@ -94,8 +94,7 @@ class Admission:
         else:
             return
         with translated():
-            known = internal_id(submission.owner, submission.request_id or "")
-            if submission.request_id and self._client.exists(self._keys.request(known)):
+            if submission.request_id and self._client.exists(self._keys.request(request_id)):
                 return  # accepted before: accept.lua answers that
             self._client.hincrby(self._keys.counters, "refused")
         raise refusal

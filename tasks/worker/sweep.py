@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from redis.exceptions import OutOfMemoryError
 
 from tasks.celery import app
+from tasks.producer.live_workers import read_queued
 from tasks.protocol import envelope, scripts
 
 if TYPE_CHECKING:
@@ -82,9 +83,7 @@ class Sweep:
 
     def _short_lanes(self) -> dict[str, int]:
         """Lanes with fewer messages than queued requests, and how many are queued; workers may hold the others."""
-        ledger = self._client.hgetall(self._keys.ledger)
-        fields = [(*name.decode().rsplit(":", 1), int(count)) for name, count in ledger.items()]
-        queued = {lane: count for lane, state, count in fields if state == "queued" and count > 0}
+        queued = {lane: count for lane, count in read_queued(self._client, self._keys).items() if count > 0}
         with self._client.pipeline(transaction=False) as pipe:
             for lane in queued:
                 pipe.llen(self._keys.lane(lane))
@@ -95,7 +94,7 @@ class Sweep:
         """Ids of the requests in the messages of a lane. Workers take from its end, so no page skips a message."""
         key, ids, start = self._keys.lane(lane), set[str](), 0
         while page := self._client.lrange(key, start, start + PAGE - 1):
-            ids.update(_ids(page))
+            ids.update(request_id for text in page for request_id in envelope.requests_in(json.loads(text)))
             start += PAGE
         return ids
 
@@ -133,7 +132,3 @@ class Sweep:
         message = envelope.seal(app, lane, [request_id], fresh=True)
         keys = self._keys.lane_and_bell(lane)
         return int(scripts.run(self._client, "republish", keys, [self._keys.prefix, request_id, message]))
-
-
-def _ids(messages: Iterable[str | bytes]) -> list[str]:
-    return [request_id for text in messages for request_id in envelope.requests_in(json.loads(text))]

@@ -1,4 +1,4 @@
-"""Stale, left and lost workers are told apart, and each is reported once."""
+"""Stale workers, workers that left and lost ones are different events, each reported once."""
 
 from __future__ import annotations
 
