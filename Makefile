@@ -31,10 +31,10 @@ quick-demo: setup ## Show everything in a minute or two, on a temporary system i
 demo-menu: setup ## The same, one scene at a time
 	@$(PYTHON) -m scripts.demo --menu
 
-# Test files run in parallel, the longest first (tests/conftest.py). A failed test runs once more and is reported as a rerun:
+# Test files run in parallel, the longest first (tests/conftest.py). A failed test runs up to twice more and is reported as a rerun:
 # deadlines can pass on a busy machine. Hundreds of processes start, so compiled modules are kept; `make clean` deletes them.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile \
-  --no-loadscope-reorder --reruns 1
+  --no-loadscope-reorder --reruns 2
 # Tests of the broker, which also run on servers other than the bundled Valkey.
 BROKER_TESTS := tests/integration/tasks tests/integration/test_broker.py tests/integration/test_unsupported_servers.py \
   tests/integration/test_several_systems.py $(addprefix tests/integration/api/test_,doctor.py keys.py outages.py store.py)

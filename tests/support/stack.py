@@ -23,6 +23,8 @@ from tests.support.ports import free_port
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
 
+_PYTHON = os.path.realpath(sys.executable)
+
 
 class WorkerProcess(Process):
     """A Celery worker; ``node`` is its full name, as the lease and the responses give it.
@@ -38,7 +40,9 @@ class WorkerProcess(Process):
     def pid(self) -> int:
         if not self._worker:
             with contextlib.suppress(psutil.NoSuchProcess):
-                self._worker = next((child.pid for child in psutil.Process(self.guardian).children()), 0)
+                children = psutil.Process(self.guardian).children()
+                # On another host a shell runs first, and has children of its own.
+                self._worker = next((child.pid for child in children if child.exe() == _PYTHON), 0)
         return self._worker or self.guardian
 
     @property
@@ -113,7 +117,12 @@ class Stack:
             process.check_alive()
             return next((dict(row) for row in monitor.workers() if row["pid"] == process.pid), None)
 
-        return wait_until(row, timeout, what=f"lease of {process.name}") or {}
+        try:
+            return wait_until(row, timeout) or {}
+        except TimeoutError as late:
+            raise TimeoutError(
+                f"no lease of {process.name}, pid {process.pid}: {monitor.workers()}\n{process.log()}"
+            ) from late
 
     def start_api(self, *, workers: int | None = 1, timeout: float = 30.0, **environ: object) -> ApiProcess:
         """Start the API on a free port and wait until ``/livez`` answers 200.
