@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.prompt import Prompt
@@ -18,14 +18,10 @@ from rich.rule import Rule
 
 from common.settings import get_settings
 from inferlane import Client, ClientError
+from inferlane.console import KEY
 from inferlane.errors import Unreachable
-from scripts.demo.photos import CAT, problem, show
 from scripts.demo.scenes import SCENES
-from scripts.demo.stage import MODEL, DemoError, DemoStage, expect, stage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
+from scripts.demo.stage import CAT, MODEL, DemoError, DemoStage, stage
 
 #: What scripts/setup.sh wrote; it needs no active environment.
 COMMAND_LINE = Path(os.path.relpath(Path(sys.prefix) / "bin" / "inferlane"))
@@ -36,21 +32,19 @@ Next, in any shell:
   make stop"""
 
 
-def classify(url: str, photo: Path, model: str) -> None:
-    """Classify ``photo`` and print the answer.
+def classify(console: Console, url: str, photo: Path, model: str) -> None:
+    """Classify ``photo`` and print the answer and what to do next.
 
     Raises:
         DemoError: nothing answers, or the answer is not a real one.
         ClientError: the API refuses.
     """
-    with Client(url, os.environ.get("INFERLANE_API_KEY")) as client:
+    with Client(url, os.environ.get(KEY)) as client:
         try:
-            result = client.predict(photo, model)
+            DemoStage(client, model, console).classify(photo)
         except Unreachable as error:
             raise DemoError(f"{error}: `make start` first") from error
-    expect(not problem(photo, result), problem(photo, result))
-    print()
-    show(Console(highlight=False), photo, result)
+    print(NEXT.format(inferlane=COMMAND_LINE if COMMAND_LINE.exists() else "python -m inferlane"))
 
 
 def title(name: str) -> str:
@@ -69,28 +63,24 @@ def play(name: str, shown: DemoStage) -> bool:
     return True
 
 
-def on_stage(url: str, model: str, show_all: Callable[[DemoStage], list[str]]) -> int:
-    """Let ``show_all`` play scenes; it returns the names of those that failed."""
-    console = Console(highlight=False)
+def chosen(console: Console) -> Iterator[str]:
+    """The scenes that the user chooses, until they quit."""
+    names = {str(number): name for number, name in enumerate(SCENES, 1)}
+    while True:
+        for number, name in names.items():
+            console.print(f"{number}  {title(name)}")
+        choice = Prompt.ask("q  quit; your choice", choices=[*names, "q"], show_choices=False)
+        if choice == "q":
+            return
+        yield names[choice]
+
+
+def tour(console: Console, url: str, model: str, names: Iterable[str]) -> int:
+    """Play the scenes ``names``; 1 when one failed."""
     with stage(console, url, model) as shown:
-        failed = show_all(shown)
+        failed = [name for name in names if not play(name, shown)]
     console.print(f"Failed: {', '.join(failed)}" if failed else "All of it worked.", style="red" if failed else "green")
     return 1 if failed else 0
-
-
-def menu(shown: DemoStage) -> list[str]:
-    """Let the user choose scenes until they quit; the names of those that failed."""
-    names = list(SCENES)
-    failed: list[str] = []
-    while True:
-        for number, name in enumerate(names, 1):
-            shown.console.print(f"{number}  {title(name)}")
-        numbers = [str(number) for number in range(1, len(names) + 1)]
-        choice = Prompt.ask("q  quit; your choice", choices=[*numbers, "q"], show_choices=False)
-        if choice == "q":
-            return failed
-        if not play(names[int(choice) - 1], shown):
-            failed.append(names[int(choice) - 1])
 
 
 def main() -> int:
@@ -100,17 +90,15 @@ def main() -> int:
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--url", default=get_settings().base_url)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--quick", action="store_true", help="play all scenes")
+    which.add_argument("--quick", action="store_const", dest="scene", const=list(SCENES), help="play all scenes")
     which.add_argument("--menu", action="store_true", help="choose scenes")
     which.add_argument("--scene", action="append", choices=list(SCENES), help="play this one; may be repeated")
     given = parser.parse_args()
+    console = Console(highlight=False)
     try:
-        if given.menu:
-            return on_stage(given.url, given.model, menu)
-        if names := list(SCENES) if given.quick else given.scene:
-            return on_stage(given.url, given.model, lambda shown: [name for name in names if not play(name, shown)])
-        classify(given.url, given.photo, given.model)
-        print(NEXT.format(inferlane=COMMAND_LINE if COMMAND_LINE.exists() else "python -m inferlane"))
+        if given.menu or given.scene:
+            return tour(console, given.url, given.model, given.scene or chosen(console))
+        classify(console, given.url, given.photo, given.model)
     except (DemoError, ClientError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -6,35 +6,28 @@ The scene ``poison`` loads it; see :class:`worker_models.model.Model` for the in
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from scripts.demo.photos import ROCKET
-from scripts.demo.stage import MODEL
-from worker_models.model import load_model
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from common.settings import Settings
-    from worker_models.model import Model
-    from worker_models.runtimes import Pixels, Probabilities
+from common.settings import Settings
+from scripts.demo.stage import MODEL, ROCKET
+from worker_models.model import Model, load_model
+from worker_models.runtimes import Pixels, Probabilities
 
 
 class Fragile:
     """Answers as ``inner`` does, and aborts on the fatal picture."""
 
     name = "fragile"
+    max_batch, passes = 16, 1  # large passes, so that the picture has companions
 
     def __init__(self, inner: Model, fatal: Pixels) -> None:
-        self.version, self.weights, self.runtime, self.device = (
-            inner.version, inner.weights, inner.runtime, inner.device,
-        )  # fmt: skip
-        self.decode, self.predictions, self.warm_up, self.close = (
-            inner.decode, inner.predictions, inner.warm_up, inner.close,
-        )  # fmt: skip
         self._inner, self._fatal = inner, fatal
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._inner, attribute)
 
     def infer(self, batch: Sequence[Pixels]) -> Sequence[Probabilities]:
         """Abort this process, and every request of the pass with it, when the fatal picture is among them."""

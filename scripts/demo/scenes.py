@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import os
+import signal
+import socket
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice, repeat
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import Any
 
-from inferlane import AsyncClient, ClientError, traffic
+from inferlane import Client, ClientError, Job
 from inferlane.commands.system import worker_table
 from inferlane.console import seconds, table
+from inferlane.errors import RequestEnded
 from inferlane.images import read
-from inferlane.traffic import Shot
-from scripts.demo.crash import crash
-from scripts.demo.photos import CAT, COFFEE, PHOTOS, problem, show
-from scripts.demo.poison import poison
-from scripts.demo.stage import expect
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from inferlane import Job
-    from inferlane.traffic import Account
-    from scripts.demo.stage import DemoStage
+from scripts.demo.stage import CAT, COFFEE, PHOTOS, ROCKET, DemoStage, expect, problem, temporary_system
+from scripts.supervision import wait_for
 
 MANY = 40
 QUEUED = 160  # more than two workers take at once, or there would be no line to overtake
 LINE = 0.1  # seconds of waiting that show a line; without one the workers are faster than this submits
+HELD = 96  # requests in the batch whose worker is killed
+TRIES = 3
+FRAGILE = "fragile"  # the model of the scene poison
+#: One death beside others, which proves nothing, then MAX_DELIVERIES alone; one worker for each, so that no restart is
+#: waited for.
+DEATHS = WORKERS = 4
+#: One batch, so that the innocent pictures share a pass with the one that kills.
+BATCH = [CAT, COFFEE] * 3 + [ROCKET] + [CAT, COFFEE] * 3
+RETURN = 60.0  # seconds for the supervisor to restart a worker, and for the worker to load its model
 
 
 def health(stage: DemoStage) -> None:
@@ -44,10 +48,7 @@ def health(stage: DemoStage) -> None:
 def single(stage: DemoStage) -> None:
     """Single photos: the five best classes of each."""
     for photo in PHOTOS:
-        result = stage.client.predict(photo, stage.model, top_k=5)
-        stage.console.print()
-        show(stage.console, photo, result)
-        expect(not problem(photo, result), problem(photo, result))
+        stage.classify(photo)
 
 
 def batch(stage: DemoStage) -> None:
@@ -56,11 +57,11 @@ def batch(stage: DemoStage) -> None:
     began = time.monotonic()
     outcomes = list(stage.client.submit_batch([*good, read(CAT).data[:5000]], stage.model).results())
     stage.console.print(f"{len(outcomes)} items in {seconds(time.monotonic() - began)}:")
-    failed = [outcome for outcome in outcomes if outcome.error]
-    answers = Counter(outcome.result.best.label for outcome in outcomes if outcome.result)
-    rows = [*answers.items(), *((outcome.error.code, 1) for outcome in failed if outcome.error)]
-    stage.console.print(table("", "best class or error", "#items", rows=rows))
-    expect([outcome.index for outcome in failed] == [len(good)], "not only the bad item failed")
+    answers = Counter(
+        item.result.best.label if item.result else str(item.error and item.error.code) for item in outcomes
+    )
+    stage.console.print(table("", "best class or error", "#items", rows=answers.items()))
+    expect([item.index for item in outcomes if item.error] == [len(good)], "not only the bad item failed")
 
 
 def balance(stage: DemoStage) -> None:
@@ -74,9 +75,13 @@ def balance(stage: DemoStage) -> None:
 
 def priorities(stage: DemoStage) -> None:
     """Priorities: high overtakes the backlog, low still moves."""
+
+    def submit(priority: str) -> Job:
+        return stage.client.submit(COFFEE, stage.model, priority=priority)
+
     with ThreadPoolExecutor(8) as pool:
-        low = list(pool.map(lambda _: _submit(stage, "low"), range(QUEUED)))
-    waits = {"low": low, "high": [_submit(stage, "high") for _ in range(5)]}
+        low = list(pool.map(submit, repeat("low", QUEUED)))
+    waits = {"low": low, "high": [submit("high") for _ in range(5)]}
     waited = {name: [float(job.result(120).timings["queue"]) for job in jobs] for name, jobs in waits.items()}
     rows = ((name, len(found), seconds(median(found)), seconds(max(found))) for name, found in waited.items())
     stage.console.print(table("waited in line", "priority", "#requests", "#half of them up to", "#longest", rows=rows))
@@ -85,52 +90,137 @@ def priorities(stage: DemoStage) -> None:
     expect(not line or median(waited["high"]) < median(waited["low"]), "high did not overtake low")
 
 
-def _submit(stage: DemoStage, priority: str) -> Job:
-    return stage.client.submit(COFFEE, stage.model, priority=priority)
-
-
 def invalid(stage: DemoStage) -> None:
     """Bad input: refused with a reason, and good requests are answered."""
     cat = read(CAT).data
-    cases: Mapping[str, tuple[bytes, str]] = {
+    cases = {
         "a photo cut off in the middle": (cat[:5000], stage.model),
         "text without a media type": (b"Meow.", stage.model),
         "nothing at all": (b"", stage.model),
         "an unknown model": (cat, "clairvoyant"),
     }
-    codes = {what: _code(stage, image, model) for what, (image, model) in cases.items()}
+    codes = dict.fromkeys(cases, "")
+    for what, (image, model) in cases.items():
+        try:
+            stage.client.predict(image, model)
+        except ClientError as error:
+            codes[what] = error.code
     stage.console.print(table("", "sent", "answered", rows=codes.items()))
     expect(all(codes.values()), "something bad was accepted")
     expect(not problem(CAT, stage.client.predict(CAT, stage.model)), "the next good photo got a wrong answer")
 
 
-def _code(stage: DemoStage, image: bytes, model: str) -> str:
-    try:
-        stage.client.predict(image, model)
-    except ClientError as error:
-        return error.code
-    return ""
+def crash(stage: DemoStage) -> None:
+    """A worker dies: SIGKILL while it works, and its requests end elsewhere."""
+    for _ in range(TRIES):
+        killed, answers = _kill_under_load(stage)
+        expect(all(answer["state"] == "succeeded" for answer in answers), "a request was lost with its worker")
+        _wait_for_return(stage, killed)
+        if rescued := [answer for answer in answers if deaths(answer, killed["id"])]:
+            break
+    expect(rescued, f"{TRIES} workers were killed, and none held a request")
+    stage.console.print(
+        f"All {len(answers)} requests were answered. The killed worker held {len(rescued)} of them, such as:"
+    )
+    show_timeline(stage, rescued[0])
 
 
-def benchmark(stage: DemoStage) -> None:
-    """A small benchmark: eight users at once on this machine, now."""
-    account = asyncio.run(_users(stage, number=8, requests=120))
-    rate = len(account.latencies) / account.elapsed
-    stage.console.print(f"{rate:.0f} right answers per second; latency:")
-    ordered = sorted(account.latencies)
-    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-    rows = [[seconds(traffic.percentile(ordered, share)) for share in shares.values()]]
-    stage.console.print(table("", *(f"#{name}" for name in shares), rows=rows))
-    stage.console.print("tests/load_test.py measures more, also at a fixed rate.")
-    expect(not account.errors, f"errors: {dict(account.errors)}")
+def _kill_under_load(stage: DemoStage) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+    """Submit requests, kill a worker that runs some; that worker, and all requests once they have ended."""
+    batch = stage.client.submit_batch([COFFEE] * HELD, stage.model)
+    jobs = [stage.client.job(f"{batch.id}.{index}") for index in range(HELD)]
+    stage.console.print(f"Sent a batch of {HELD} photos.")
+    name = _holder(jobs)
+    victim = next((worker for worker in stage.client.workers() if worker["id"] == name), {"host": ""})
+    expect(victim["host"] == socket.gethostname(), f"{name} does not run on this host, so it cannot be killed")
+    os.kill(int(victim["pid"]), signal.SIGKILL)
+    stage.console.print(f"Killed {victim['id']} (pid {victim['pid']}) with SIGKILL while it held requests.")
+    return victim, [ended(job) for job in jobs]
 
 
-async def _users(stage: DemoStage, number: int, requests: int) -> Account:
-    shot = Shot(read(CAT), {"model": stage.model}, lambda result: "wrong_answer" if problem(CAT, result) else "")
-    async with AsyncClient(stage.url, os.environ.get("INFERLANE_API_KEY")) as client:
-        return await traffic.drive(client, repeat(shot), traffic.users(requests), in_flight=number)
+def _holder(jobs: Sequence[Job]) -> str:
+    """The worker that runs one of the last of ``jobs``: a worker that has just begun holds the most requests."""
+    found: list[str] = []
+
+    def running() -> bool:
+        states = [job.status() for job in jobs[:: HELD // 8]]
+        found.extend(str(one.worker_id) for one in reversed(states) if one.state == "running")
+        return bool(found) or all(one.ended for one in states)
+
+    wait_for(running, timeout=20, interval=0.001)
+    expect(found, "the requests ended before any was seen running")
+    return found[0]
+
+
+def _wait_for_return(stage: DemoStage, killed: Mapping[str, Any]) -> None:
+    began = time.monotonic()
+
+    def back() -> bool:
+        return any(w["id"] == killed["id"] and w["pid"] != killed["pid"] for w in stage.client.workers())
+
+    if wait_for(back, RETURN):
+        stage.console.print(f"{killed['id']} is back, {seconds(time.monotonic() - began)} after the last answer.")
+    else:
+        stage.console.print(f"{killed['id']} has not come back: is it supervised?")
+
+
+def ended(job: Job) -> Mapping[str, Any]:
+    """The request resource once the request has ended, with or without an answer."""
+    with contextlib.suppress(RequestEnded):  # its state says so
+        job.result(timeout=60)
+    return job.status().raw
+
+
+def deaths(answer: Mapping[str, Any], worker: str = "") -> int:
+    """How many workers, or how often the one named, died while they held the request."""
+    return sum(e["event"] == "worker_died" and worker in {"", e.get("worker")} for e in answer["timeline"])
+
+
+def show_timeline(stage: DemoStage, answer: Mapping[str, Any]) -> None:
+    """Print the history of one request."""
+    events: Sequence[Mapping[str, Any]] = answer["timeline"]
+    rows = ((event["at"], event["event"], event.get("worker"), event.get("attempt")) for event in events)
+    stage.console.print(table(f"request {answer['request_id']}", "at", "event", "worker", "#attempt", rows=rows))
+
+
+def poison(stage: DemoStage) -> None:
+    """Poison: a picture that kills its workers is dead-lettered, its companions are answered."""
+    # A temporary system: no user's system has such a model, and none of the user's workers shall die for it.
+    stage.console.print(f"{WORKERS} workers of a model that dies of {ROCKET.name}, on a temporary system.")
+    with temporary_system(f"{FRAGILE}=scripts.demo.fragile:{FRAGILE}", WORKERS) as url, Client(url) as client:
+        batch = client.submit_batch(BATCH, FRAGILE)
+        found = [ended(client.job(f"{batch.id}.{index}")) for index in range(len(BATCH))]
+        letters = client.document("/dead_letters")["dead_letters"]
+    guilty = found.pop(BATCH.index(ROCKET))
+    rows = [
+        (ROCKET.name, 1, guilty["state"], (guilty["error"] or {}).get("code", "")),
+        ("its companions", len(found), ", ".join(sorted({answer["state"] for answer in found})), ""),
+    ]
+    stage.console.print(table("", "what", "#requests", "state", "error", rows=rows))
+    dragged = sum(deaths(answer) > 0 for answer in found)
+    stage.console.print(f"{dragged} of the companions were running beside it when a worker died.")
+    show_timeline(stage, guilty)
+    companions = [photo for photo in BATCH if photo != ROCKET]
+    judge(guilty, list(zip(companions, found, strict=True)), [letter["request_id"] for letter in letters])
+
+
+def judge(
+    guilty: Mapping[str, Any], innocent: Sequence[tuple[Path, Mapping[str, Any]]], letters: Sequence[str]
+) -> None:
+    """Raise :class:`~scripts.demo.stage.DemoError` unless only the guilty request was given up, after its deaths."""
+    code = (guilty["error"] or {}).get("code")
+    expect(guilty["state"] == "failed" and code == "poison", f"the picture that kills is {guilty['state']} ({code})")
+    expect(deaths(guilty) == DEATHS, f"{deaths(guilty)} workers died of it, not {DEATHS}")
+    expect(letters == [guilty["request_id"]], f"the dead letters are {letters}")
+    wrong = [answer["request_id"] for photo, answer in innocent if not _right(photo, answer)]
+    expect(not wrong, f"no right answer for {', '.join(wrong)}, which did nothing wrong")
+    expect(any(deaths(answer) for _, answer in innocent), "no companion was beside it, so nothing was shown")
+
+
+def _right(photo: Path, answer: Mapping[str, Any]) -> bool:
+    return answer["state"] == "succeeded" and answer["predictions"][0]["index"] in PHOTOS[photo]
 
 
 SCENES: dict[str, Callable[[DemoStage], None]] = {
-    scene.__name__: scene for scene in (health, single, batch, balance, priorities, crash, poison, invalid, benchmark)
+    scene.__name__: scene for scene in (health, single, batch, balance, priorities, crash, poison, invalid)
 }

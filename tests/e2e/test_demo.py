@@ -11,10 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from scripts.demo.photos import CAT
-from scripts.demo.poison import DEATHS, judge
-from scripts.demo.scenes import SCENES
-from scripts.demo.stage import DemoError
+from scripts.demo.scenes import DEATHS, SCENES, judge
+from scripts.demo.stage import CAT, DemoError
 from scripts.probes import MARK
 from tests.support.ports import free_port
 from tests.support.processes import ROOT

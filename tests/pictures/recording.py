@@ -14,7 +14,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from scripts.demo.crash import crash
+from scripts.demo.scenes import crash
 from scripts.demo.stage import MODEL, DemoStage, stage
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "images" / "crash.svg"
@@ -63,7 +63,7 @@ def main() -> None:
         output = Timed()
         console = Console(file=output, record=True, width=WIDTH, force_terminal=True, highlight=False)
         console.print("[b]$ make demo-menu[/b]  [dim]a worker is killed while it holds requests[/dim]")
-        crash(DemoStage(found.client, found.url, found.model, console))
+        crash(DemoStage(found.client, found.model, console))
     picture = console.export_svg(title="Inferlane", theme=MONOKAI, code_format=FORMAT)
     FILE.write_text(animated(picture, output.times))
     print(f"{FILE.name}: {FILE.stat().st_size // 1024} KiB, {len(output.times)} lines in {output.times[-1]:.1f} s")
