@@ -13,7 +13,7 @@ from common import logs
 from common.front import Front
 from common.serving import serve, settle
 from common.settings import SettingsError, get_settings
-from worker_models.memory import return_large_buffers, share_one_arena
+from worker_models.machine import return_large_buffers, share_one_arena
 
 #: Bodies from this size on, those of batches, return their memory to the system after use; bytes.
 LARGE_BODY = 1024 * 1024

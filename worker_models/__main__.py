@@ -1,17 +1,78 @@
-"""``python -m worker_models prepare``: fetch, export and cache models. ``skeletons``: after a change of a network."""
+"""``python -m worker_models prepare``: fetch, export and cache models. ``skeletons``: after a change of a network.
+
+A model that is in the cache costs next to nothing, so ``prepare`` can run at every start. Nothing here imports torch;
+exports run in child processes, as many at a time as there are cores.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 
-from common.settings import get_settings
-from worker_models.export import write_skeleton
-from worker_models.prepare import prepare
-from worker_models.registry import REGISTRY
-from worker_models.weights import WAYS_OUT
+from common.settings import ModelName, Settings, SettingsError, get_settings
+from worker_models.errors import ModelError
+from worker_models.graphs import obtain_graph, write_skeleton
+from worker_models.machine import usable_cores
+from worker_models.model import load_model
+from worker_models.registry import REGISTRY, describe
+from worker_models.runtimes import choose
+from worker_models.weights import WAYS_OUT, Weights, first_usable
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What became of one model: the source of its weights, or the reason it was skipped."""
+
+    name: str
+    weights: str | None = None
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}: " + (
+            f"skipped, {self.reason}" if self.weights is None else f"ready, weights {self.weights}"
+        )
+
+
+def prepare(names: Sequence[str], settings: Settings) -> Iterator[Preparation]:
+    """Prepare each model named, in parallel; yields each as soon as it is done.
+
+    A model of your own is loaded to learn its name: its preparation is that of ``NAME=package.module:factory``.
+    """
+    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
+        for done in as_completed([pool.submit(_prepare, name, settings) for name in names]):
+            yield done.result()
+
+
+def _prepare(name: str, settings: Settings) -> Preparation:
+    def fill_cache(weights: Weights) -> str:
+        if choose(settings) == "onnxruntime":
+            obtain_graph(weights, settings)
+        else:
+            weights.obtain()
+        return weights.source
+
+    try:
+        wanted = settings.model(name)
+        if wanted.factory:
+            return _load(wanted, settings)
+        return Preparation(wanted, weights=first_usable(describe(wanted), settings, fill_cache))
+    except (ModelError, SettingsError) as error:
+        return Preparation(name, reason=str(error).removesuffix(WAYS_OUT))
+
+
+def _load(wanted: ModelName, settings: Settings) -> Preparation:
+    try:
+        model = load_model(wanted.spelled, settings)
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's code: what it raises is the reason
+        return Preparation(wanted.spelled, reason=f"{wanted.factory} failed: {type(error).__name__}: {error}")
+    model.close()
+    return Preparation(f"{model.name}={wanted.factory}", weights=model.weights)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,10 +6,10 @@ A builder takes ``num_classes`` and returns a ``torch.nn.Module``.
 from __future__ import annotations
 
 import importlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from worker_models.errors import UnknownModel
-from worker_models.torch_ops import allow_torchvision
 
 if TYPE_CHECKING:
     import torch
@@ -36,3 +36,25 @@ def import_object(name: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise UnknownModel(f"{name} cannot be imported: {error}") from error
+
+
+_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+
+
+@lru_cache(maxsize=1)
+def allow_torchvision() -> None:
+    """Import torchvision, with stand-ins for its operators where they are missing.
+
+    Raises:
+        ImportError: torch or torchvision is not installed.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        torch = importlib.import_module("torch")
+        for name in ("nms", "qnms"):
+            if not hasattr(torch.ops.torchvision, name):
+                torch.library.define(f"torchvision::{name}", _SCHEMA)
+        importlib.import_module("torchvision")

@@ -9,8 +9,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 from urllib.parse import urlsplit
@@ -19,7 +17,6 @@ from urllib.request import urlopen
 #: Where the weights are that torchvision names; a test compares it with torchvision.
 PUBLISHED = "https://download.pytorch.org/models/"
 CONNECT_TIMEOUT = 5.0
-_CHUNK = 1 << 18
 _one_at_a_time = threading.Lock()
 _unreachable: dict[str, str] = {}
 
@@ -47,9 +44,17 @@ def fetch(address: str, target: Path, timeout: float) -> None:
     with _one_at_a_time:
         deadline = time.monotonic() + timeout
         response = _connect(address, min(CONNECT_TIMEOUT, timeout))
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with response, _replacing(target) as out:
-                _check(_copy(response, out, target.name, deadline), target.name)
+            with response, tempfile.TemporaryDirectory(dir=target.parent) as folder:
+                part = Path(folder) / target.name
+                with part.open("wb") as out:
+                    digest = _copy(response, out, target.name, deadline)
+                expected = target.stem.rpartition("-")[2]
+                if not digest.startswith(expected):
+                    found = digest[: len(expected)]
+                    raise DownloadFailed(f"{target.name} arrived damaged: its SHA-256 begins with {found}")
+                part.replace(target)
         except (OSError, http.client.HTTPException) as error:
             raise DownloadFailed(f"{target.name} could not be downloaded: {error}") from error
 
@@ -64,47 +69,20 @@ def _connect(address: str, timeout: float) -> http.client.HTTPResponse:
     raise DownloadFailed(_unreachable[host])
 
 
-@contextmanager
-def _replacing(target: Path) -> Iterator[IO[bytes]]:
-    """A temporary file that replaces ``target`` when the block succeeds, and is deleted when it fails."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=target.name, delete=False) as out:
-        part = Path(out.name)
-        try:
-            yield out
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-
-
 def _copy(response: http.client.HTTPResponse, out: IO[bytes], name: str, deadline: float) -> str:
     """Copy the body; returns its SHA-256 in hex."""
     digest = hashlib.sha256()
     total = int(response.headers.get("Content-Length") or 0)
     done = 0
-    while chunk := response.read1(_CHUNK):
+    while chunk := response.read1(1 << 18):
         if time.monotonic() > deadline:
             raise DownloadFailed(f"{name} did not arrive in time (WEIGHTS_TIMEOUT); {done} of {total} bytes came")
         out.write(chunk)
         digest.update(chunk)
         done += len(chunk)
-        _progress(name, done, total)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{name} {done / 1e6:6.1f} of {total / 1e6:.1f} MB" + "\n" * (done == total))
+            sys.stderr.flush()
     if done < total:
         raise DownloadFailed(f"{name} arrived incomplete: {done} of {total} bytes")
-    out.flush()
     return digest.hexdigest()
-
-
-def _progress(name: str, done: int, total: int) -> None:
-    if not sys.stderr.isatty():
-        return
-    share = f"{done * 100 // total:3d} %" if total else ""
-    end = "\n" if done == total else ""
-    sys.stderr.write(f"\r{name} {share} {done / 1e6:6.1f} MB{end}")
-    sys.stderr.flush()
-
-
-def _check(digest: str, name: str) -> None:
-    expected = Path(name).stem.rpartition("-")[2]
-    if not digest.startswith(expected):
-        raise DownloadFailed(f"{name} arrived damaged: its SHA-256 begins with {digest[: len(expected)]}")

@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 from common.settings import ModelName, Settings
 from worker_models.builders import import_object
 from worker_models.errors import InferenceFailed, UnknownModel, WeightsUnavailable
-from worker_models.graphs import drop_graph, graph_key, obtain_graph
-from worker_models.labels import imagenet_labels
+from worker_models.graphs import graph_key, graph_path, obtain_graph
 from worker_models.limits import Limits
-from worker_models.onnx_runtime import GraphUnusable, OnnxRuntime
 from worker_models.preprocess import decode
-from worker_models.registry import ModelCard, describe
-from worker_models.runtimes import Pixels, Probabilities, Runtime, choose
+from worker_models.registry import ModelCard, describe, imagenet_labels
+from worker_models.runtimes import GraphUnusable, OnnxRuntime, Pixels, Probabilities, Runtime, choose
 from worker_models.weights import Weights, first_usable
 
 
@@ -185,7 +183,7 @@ def _load_graph(weights: Weights, settings: Settings) -> Runtime:
     try:
         return OnnxRuntime(obtain_graph(weights, settings), settings)
     except GraphUnusable:
-        drop_graph(weights, settings)
+        graph_path(weights, settings).unlink(missing_ok=True)
     try:
         return OnnxRuntime(obtain_graph(weights, settings), settings)
     except GraphUnusable as error:
@@ -194,8 +192,7 @@ def _load_graph(weights: Weights, settings: Settings) -> Runtime:
 
 def _load_torch(weights: Weights, settings: Settings) -> Runtime:
     try:
-        from worker_models.network import build
-        from worker_models.torch_runtime import TorchRuntime
+        from worker_models.torch_runtime import TorchRuntime, build
     except ImportError as error:
         raise WeightsUnavailable(f"RUNTIME=torch needs {error.name}, which is not installed") from error
     return TorchRuntime(build(weights.card, weights.obtain()), settings)

@@ -11,19 +11,20 @@ from __future__ import annotations
 import io
 import math
 import struct
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import simplejpeg
 from PIL import Image
 
-from worker_models.budget import MemoryBudget
 from worker_models.errors import TruncatedImage
-from worker_models.geometry import TURNS, Box, crop_box
 from worker_models.headers import Header, without_metadata
 from worker_models.limits import Limits, decode_bytes
 from worker_models.registry import Transform
 from worker_models.runtimes import Pixels
-from worker_models.scaling import scale_image, scale_pixels
+from worker_models.scaling import TURNS, Box, crop_box, scale_image, scale_pixels
 
 # What Pillow's decoders raise on bytes that are not what they claim to be.
 _DAMAGE = (
@@ -40,6 +41,29 @@ places. A phone's 3024 pixels still fall to a quarter, which is a third of the w
 
 # worker_models.limits replaces Pillow's own limit, which is a warning at one size and an error at twice that.
 Image.MAX_IMAGE_PIXELS = None
+
+
+class MemoryBudget:
+    """Admits decoders in their order while the memory they need fits, so that a large one is never starved."""
+
+    def __init__(self) -> None:
+        self.used = 0
+        self._turn = threading.Lock()
+        self._freed = threading.Condition()
+
+    @contextmanager
+    def hold(self, needed: int, total: int) -> Iterator[None]:
+        """Wait until ``needed`` bytes of ``total`` are free, and keep them for one ``with`` block."""
+        with self._turn, self._freed:
+            self._freed.wait_for(lambda: not self.used or self.used + needed <= total)
+            self.used += needed
+        try:
+            yield
+        finally:
+            with self._freed:
+                self.used -= needed
+                self._freed.notify_all()
+
 
 _memory = MemoryBudget()
 

@@ -18,8 +18,7 @@ from typing import TypeVar
 from common.settings import Settings
 from worker_models.download import PUBLISHED, DownloadFailed, fetch, hub_directory
 from worker_models.errors import WeightsUnavailable
-from worker_models.labels import labels_from
-from worker_models.registry import HubWeights, ModelCard, PackagedWeights
+from worker_models.registry import HubWeights, ModelCard, PackagedWeights, labels_from
 
 RANDOM = "random"
 RANDOM_SEED = 0

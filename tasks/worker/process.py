@@ -39,8 +39,7 @@ from tasks.worker.guardian import guard
 from tasks.worker.lease import Lease
 from tasks.worker.pipeline import Pipeline
 from worker_models.errors import ModelError
-from worker_models.machine import intra_op_threads, usable_cores
-from worker_models.memory import return_large_buffers
+from worker_models.machine import intra_op_threads, return_large_buffers, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

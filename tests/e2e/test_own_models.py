@@ -20,8 +20,8 @@ from tests.support.ports import free_port
 from tests.support.processes import ROOT, Process
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
-from worker_models.network import build
 from worker_models.registry import describe
+from worker_models.torch_runtime import build
 
 pytestmark = pytest.mark.slow
 

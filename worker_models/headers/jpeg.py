@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from worker_models.errors import TruncatedImage, UnsupportedImage
-from worker_models.headers import exif
-from worker_models.headers.header import UPRIGHT, Header
+from worker_models.headers.header import UPRIGHT, Header, orientation
 
 MAX_SEGMENTS = 4096
 COUNTED_SCANS = 1000
@@ -49,7 +48,7 @@ def read(data: bytes) -> Header:
     scans, whole = 0, False
     for marker, start, end in _segments(data):
         if marker == _EXIF and turned is None and data.startswith(b"Exif\0\0", start):
-            turned = exif.orientation(data[start:end])
+            turned = orientation(data[start:end])
         elif marker in _FRAMES and frame is None:
             frame = _frame(data, marker, start)
         elif marker == _SCAN and frame is not None:

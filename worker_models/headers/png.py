@@ -7,8 +7,7 @@ import zlib
 from collections.abc import Iterator
 
 from worker_models.errors import UnsupportedImage
-from worker_models.headers import exif
-from worker_models.headers.header import MAX_PARTS, UPRIGHT, Header
+from worker_models.headers.header import MAX_PARTS, UPRIGHT, Header, orientation
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _BITS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
@@ -40,7 +39,7 @@ def without_metadata(data: bytes) -> bytes:
 def _orientation(data: bytes) -> int:
     for kind, start, end in _chunks(data):
         if kind == b"eXIf":
-            return exif.orientation(data[start + 8 : end - 4]) if _is_intact(data[start:end]) else UPRIGHT
+            return orientation(data[start + 8 : end - 4]) if _is_intact(data[start:end]) else UPRIGHT
     return UPRIGHT
 
 

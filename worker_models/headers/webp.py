@@ -5,8 +5,7 @@ from __future__ import annotations
 import struct
 
 from worker_models.errors import TruncatedImage, UnsupportedImage
-from worker_models.headers import exif
-from worker_models.headers.header import MAX_PARTS, UPRIGHT, Header
+from worker_models.headers.header import MAX_PARTS, UPRIGHT, Header, orientation
 
 _EXTENDED = 30
 """Where the first chunk after the one that says the canvas begins."""
@@ -44,6 +43,6 @@ def _orientation(data: bytes) -> int:
             break
         kind, length = struct.unpack_from("<4sI", data, at)
         if kind == b"EXIF":
-            return exif.orientation(data[at + 8 : at + 8 + length])
+            return orientation(data[at + 8 : at + 8 + length])
         at += 8 + length + (length & 1)
     return UPRIGHT

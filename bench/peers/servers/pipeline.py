@@ -56,8 +56,8 @@ class Eager:
     def __init__(self, model: str, settings: Settings) -> None:
         import torch
 
-        from worker_models.network import build
         from worker_models.registry import describe
+        from worker_models.torch_runtime import build
         from worker_models.weights import first_usable
 
         self._torch = torch
@@ -87,13 +87,13 @@ class Eager:
 
 
 def _labels(card: Any) -> Sequence[str]:
-    from worker_models.labels import imagenet_labels
+    from worker_models.registry import imagenet_labels
 
     return card.labels or imagenet_labels()
 
 
 def _transforms(transform: Any) -> Any:
-    from worker_models.torch_ops import allow_torchvision
+    from worker_models.builders import allow_torchvision
 
     allow_torchvision()
     from torchvision import transforms

@@ -98,10 +98,10 @@ if "tasks.celery" in sys.argv:
         (
             "worker",
             "worker",
-            ["worker_models.onnx_runtime", "scripts.alive", "scripts.flower", "flower", "tasks.celery"],
+            ["worker_models.runtimes", "scripts.alive", "scripts.flower", "flower", "tasks.celery"],
         ),
-        ("worker-cuda", "torch", ["worker_models.torch_runtime", "worker_models.export", "tasks.celery"]),
-        ("models", "worker", ["worker_models.prepare", "worker_models.export"]),
+        ("worker-cuda", "torch", ["worker_models.torch_runtime", "worker_models.graphs", "tasks.celery"]),
+        ("models", "worker", ["worker_models.__main__", "worker_models.graphs"]),
     ],
 )
 def test_an_image_has_all_that_its_processes_import(image: str, group: str, modules: list[str], tmp_path: Path) -> None:

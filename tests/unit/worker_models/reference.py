@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from worker_models.builders import allow_torchvision
 from worker_models.registry import Transform
-from worker_models.torch_ops import allow_torchvision
 
 allow_torchvision()
 

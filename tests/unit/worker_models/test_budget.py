@@ -11,7 +11,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from tests.support.waiting import wait_until
-from worker_models.budget import MemoryBudget
+from worker_models.preprocess import MemoryBudget
 
 
 @examples(max_examples=25)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from worker_models.geometry import TURNS, crop_box
 from worker_models.registry import Transform
+from worker_models.scaling import TURNS, crop_box
 
 
 def test_the_box_of_a_square_is_its_middle():

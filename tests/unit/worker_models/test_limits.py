@@ -17,7 +17,7 @@ from worker_models import limits as module
 from worker_models.errors import DecodeTooLarge, InvalidInput, SideTooLong, TooManyPixels, TooManyScans
 from worker_models.headers import Header
 from worker_models.limits import MIB, Limits, decode_bytes
-from worker_models.memory import return_large_buffers
+from worker_models.machine import return_large_buffers
 from worker_models.preprocess import decode, jpeg_scale
 from worker_models.registry import Transform
 

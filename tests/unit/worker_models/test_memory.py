@@ -14,7 +14,7 @@ from tests.support.processes import ROOT
 CODE = """
 import random, sys, psutil
 from concurrent.futures import ThreadPoolExecutor
-from worker_models.memory import return_large_buffers
+from worker_models.machine import return_large_buffers
 if sys.argv[1] == "fixed":
     assert return_large_buffers()
 kept, process = [], psutil.Process()
@@ -39,7 +39,7 @@ def growth(how: str) -> int:
 
 ARENAS = """
 import ctypes, sys, threading
-from worker_models.memory import share_one_arena
+from worker_models.machine import share_one_arena
 if sys.argv[1] == "one":
     assert share_one_arena()
 threads = threading.Barrier(8)
@@ -72,7 +72,7 @@ FAULTS = """
 import resource
 from tests.support.bombs import encoded, photo
 from worker_models.limits import Limits
-from worker_models.memory import return_large_buffers
+from worker_models.machine import return_large_buffers
 from worker_models.preprocess import decode
 from worker_models.registry import Transform
 assert return_large_buffers()

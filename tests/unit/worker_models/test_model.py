@@ -13,9 +13,8 @@ import torch
 
 from worker_models.errors import InferenceFailed, InvalidInput, UnknownModel, WeightsUnavailable
 from worker_models.graphs import graph_path
-from worker_models.labels import imagenet_labels
 from worker_models.model import Classifier, load_card, load_model
-from worker_models.registry import ModelCard, describe
+from worker_models.registry import ModelCard, describe, imagenet_labels
 from worker_models.weights import candidates
 
 TINY = """

@@ -6,8 +6,7 @@ import sys
 import pytest
 
 from worker_models.errors import UnknownModel, WeightsUnavailable
-from worker_models.labels import imagenet_labels, labels_from
-from worker_models.registry import REGISTRY, describe
+from worker_models.registry import REGISTRY, describe, imagenet_labels, labels_from
 
 
 def test_the_registry_has_the_five_models_in_order():
@@ -25,7 +24,7 @@ def test_a_card_says_what_the_api_shows():
 
 
 def test_cards_equal_what_torchvision_says_about_its_weights():
-    from worker_models.torch_ops import allow_torchvision
+    from worker_models.builders import allow_torchvision
 
     allow_torchvision()
     from torchvision.models import get_model_weights

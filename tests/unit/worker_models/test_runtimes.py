@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +11,10 @@ import torch
 
 from worker_models import runtimes
 from worker_models.errors import InferenceFailed
-from worker_models.export import export, write_graph
-from worker_models.network import Folded, build
-from worker_models.onnx_runtime import GraphUnusable, OnnxRuntime
+from worker_models.graphs import write_graph
 from worker_models.registry import REGISTRY, Transform
-from worker_models.runtimes import choose
-from worker_models.torch_runtime import TorchRuntime
+from worker_models.runtimes import GraphUnusable, OnnxRuntime, choose
+from worker_models.torch_runtime import Folded, TorchRuntime, build
 
 
 @pytest.fixture(scope="session")
@@ -91,15 +87,6 @@ def test_folding_equals_the_reference_arithmetic():
     normalized = (pixels.permute(0, 3, 1, 2) / 255 - mean) / std
     expected = torch.softmax(normalized.flatten(1), dim=1)
     torch.testing.assert_close(Folded(Flat(), Transform())(pixels), expected)
-
-
-def test_the_note_beside_a_graph_says_what_it_is(tmp_path: Path):
-    card, graph = REGISTRY["squeezenet"], tmp_path / "net.onnx"
-    with warnings.catch_warnings(action="ignore"):
-        export({"card": asdict(card), "weights": "random", "identity": "r", "path": None, "graph": str(graph)})
-    note = json.loads(graph.with_suffix(".json").read_text())
-    assert (note["model"], note["weights"], note["versions"]["torch"]) == ("squeezenet", "random", torch.__version__)
-    assert {path.suffix for path in tmp_path.iterdir()} == {".onnx", ".json"}
 
 
 def test_a_file_that_is_no_graph_is_unusable(settings_with, tmp_path: Path):

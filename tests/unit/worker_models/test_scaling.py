@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from worker_models import scaling
-from worker_models.geometry import Box, crop_box
 from worker_models.registry import Transform
-from worker_models.scaling import scale_image, scale_pixels
+from worker_models.scaling import Box, crop_box, scale_image, scale_pixels
 
 SIDES = st.integers(1, 700)
 
