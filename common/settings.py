@@ -197,12 +197,8 @@ class Settings:
 
     @property
     def broker_socket(self) -> Path:
-        """The bundled broker's socket: in that folder, or where the path is short enough for the operating system."""
-        socket = self.broker_folder / "redis.sock"
-        if len(os.fsencode(socket)) <= SOCKET_PATH_LIMIT:
-            return socket
-        name = hashlib.sha256(os.fsencode(self.broker_folder)).hexdigest()[:16]
-        return Path(f"/tmp/inferlane-{os.geteuid()}-{name}/{socket.name}")  # noqa: S108 # nosec B108 # a folder is private
+        """The bundled broker's socket."""
+        return socket_path(self.broker_folder, "redis.sock")
 
     @property
     def embeds_broker(self) -> bool:
@@ -230,6 +226,14 @@ def local_url(host: str, port: int) -> str:
     """The address, for clients on this host, of a server that listens on ``host``."""
     name = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 # nosec B104 # no bind
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def socket_path(folder: Path, name: str) -> Path:
+    """The Unix socket ``name`` of ``folder``: in it, or where the path is short enough for the operating system."""
+    if len(os.fsencode(folder / name)) <= SOCKET_PATH_LIMIT:
+        return folder / name
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return Path(f"/tmp/inferlane-{os.geteuid()}-{digest}/{name}")  # noqa: S108 # nosec B108 # a folder is private
 
 
 def _socket_url(socket: Path) -> str:

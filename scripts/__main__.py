@@ -7,14 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from common.settings import get_settings, misspelt
-from scripts.programs import OperationError
+from scripts.broker import BrokerError
+from scripts.supervision import OperationError
 from scripts.system import System
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 
 def start(system: System, arguments: argparse.Namespace) -> int:
@@ -46,12 +44,6 @@ def status(system: System, _arguments: argparse.Namespace) -> int:
     if not rows:
         print("Inferlane is not running.")
     return 0 if rows and all(row.state == "RUNNING" for row in rows) else 1
-
-
-def client(_system: System, arguments: argparse.Namespace) -> int:
-    """Run the command line `inferlane`: client doctor, client chaos slow --all."""
-    command = [sys.executable, "-m", "inferlane", *arguments.words]
-    os.execv(sys.executable, command)  # noqa: S606 - no shell; Ctrl-C reaches the client
 
 
 def crash(system: System, _arguments: argparse.Namespace) -> int:
@@ -90,7 +82,7 @@ def reset(system: System, _arguments: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, Callable[[System, argparse.Namespace], int]] = {
-    command.__name__: command for command in (start, stop, restart, status, client, scale, crash, logs, reset)
+    command.__name__: command for command in (start, stop, restart, status, scale, crash, logs, reset)
 }
 #: Signals that end a command with nothing half done.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -119,8 +111,6 @@ def _parser() -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=command.__doc__)
         if name in {"start", "restart"}:
             one.add_argument("--without", action="append", default=[], help="a Procfile line to leave out")
-        if name == "client":
-            one.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
         if name == "scale":
             one.add_argument("replicas", nargs="*", type=_replicas, metavar="MODEL=NUMBER")
     return parser
@@ -135,8 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = _parser().parse_args(arguments)
         return COMMANDS[parsed.command](System(get_settings()), parsed)
-    except OperationError as error:
-        print(f"{error}", file=sys.stderr)
+    except (OperationError, BrokerError) as error:
+        print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

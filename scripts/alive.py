@@ -10,16 +10,11 @@ import argparse
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from common.settings import get_settings
+from common.settings import Settings, get_settings
 from tasks.errors import Unavailable
 from tasks.inspect.monitor import Monitor
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from common.settings import Settings
 
 ALIVE, DEAD = 0, 1
 
@@ -27,7 +22,6 @@ ALIVE, DEAD = 0, 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print one line; 0 when a worker of this host holds a lease, 1 when none does, 2 for a wrong setting."""
     parser = argparse.ArgumentParser(prog="python -m scripts.alive", description=__doc__)
-    parser.add_argument("--model", default="", help="look for a worker of this model only")
     parser.add_argument(
         "--patient",
         action="store_true",
@@ -35,27 +29,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        status, line = look(get_settings(), options.model)
+        status, line = look(get_settings())
     except Unavailable as error:
         status, line = ALIVE if options.patient else DEAD, str(error)
     print(line)
     return status
 
 
-def look(settings: Settings, model: str = "") -> tuple[int, str]:
+def look(settings: Settings) -> tuple[int, str]:
     """Exit status and one line about the leases of this host's workers.
-
-    Args:
-        settings: where Redis is.
-        model: only workers of this one count; empty counts all.
 
     Raises:
         Unavailable: Redis does not answer.
     """
     host = socket.gethostname()
-    rows = [row for row in Monitor(settings).workers() if row["host"] == host and model in ("", row["model"])]
+    rows = [row for row in Monitor(settings).workers() if row["host"] == host]
     if not rows:
-        return DEAD, f"no worker{f' of {model}' if model else ''} on {host} holds a lease"
+        return DEAD, f"no worker on {host} holds a lease"
     now = time.time()
     return ALIVE, ", ".join(f"{row['id']}: lease renewed {now - row['last_heartbeat']:.1f} s ago" for row in rows)
 

@@ -91,26 +91,22 @@ def _refusal(program: str) -> str:
 
 def answers(url: str) -> bool:
     """Whether a Redis at ``url`` (or the master its Sentinels name) answers PING within a second."""
-    client = connections.prompt(url)
-    try:
-        return bool(client.ping())
-    except (redis.RedisError, OSError):
-        return False
-    finally:
-        client.close()
+    with connections.prompt(url) as client:
+        try:
+            return bool(client.ping())
+        except (redis.RedisError, OSError):
+            return False
 
 
 def refused(url: str) -> str:
     """Why the Redis that answers at ``url`` cannot be used; empty when it can."""
-    client = connections.prompt(url)
-    try:
-        servers.check(client)
-    except UnsupportedServer as error:
-        return str(error)
-    except (redis.RedisError, OSError) as error:
-        return connections.why(error)
-    finally:
-        client.close()
+    with connections.prompt(url) as client:
+        try:
+            servers.check(client)
+        except UnsupportedServer as error:
+            return str(error)
+        except (redis.RedisError, OSError) as error:
+            return connections.why(error)
     return ""
 
 
@@ -129,8 +125,8 @@ def become(settings: Settings) -> NoReturn:
         BrokerError: there is no program for it, or its folder belongs to another user.
     """
     program = executable(settings.redis_server)
-    folder = _private(settings.broker_folder)
-    socket = _private(settings.broker_socket.parent) / settings.broker_socket.name
+    folder = private(settings.broker_folder)
+    socket = private(settings.broker_socket.parent) / settings.broker_socket.name
     _lock(folder)
     maxmemory = settings.redis_maxmemory or memory_bytes() // SHARE
     log.info("starting %s at %s, data in %s, at most %d MB", program, socket, folder, maxmemory // 10**6)
@@ -138,7 +134,7 @@ def become(settings: Settings) -> NoReturn:
     os.execv(program, command(program, folder, socket, maxmemory))  # noqa: S606
 
 
-def _private(folder: Path) -> Path:
+def private(folder: Path) -> Path:
     """The folder, made if need be, which its owner alone may enter."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.lstat().st_uid != os.geteuid():
@@ -161,19 +157,6 @@ def _lock(folder: Path) -> None:
     except OSError:
         raise BrokerError(f"another server holds {folder} and does not answer: end it first") from None
     os.set_inheritable(descriptor, True)
-
-
-def run(settings: Settings) -> int:
-    """Watch the Redis that answers already, or become one.
-
-    Raises:
-        BrokerError: neither is possible.
-    """
-    if problem := obstacle(settings):
-        raise BrokerError(problem)
-    if answers(settings.redis_url):
-        return watch(settings.redis_url)
-    become(settings)
 
 
 def obstacle(settings: Settings) -> str:
@@ -206,19 +189,14 @@ def watch(url: str) -> int:
     while silent < UNREACHABLE_LIMIT:
         if stop.wait(WATCH_INTERVAL):
             return 0
-        silent = _note(answers(url), silent)
+        answered = answers(url)
+        if answered and silent:
+            log.info("Redis answers again after %.0f s", silent)
+        elif not answered and not silent:
+            log.warning("Redis does not answer")
+        silent = 0.0 if answered else silent + WATCH_INTERVAL
     log.error("no answer for %.0f s, giving up", silent)
     return 1
-
-
-def _note(answered: bool, silent: float) -> float:
-    if answered:
-        if silent:
-            log.info("Redis answers again after %.0f s", silent)
-        return 0.0
-    if not silent:
-        log.warning("Redis does not answer")
-    return silent + WATCH_INTERVAL
 
 
 def _without_password(url: str) -> str:
@@ -227,15 +205,18 @@ def _without_password(url: str) -> str:
 
 
 def main() -> int:
-    """Run the broker of this host."""
+    """Watch the Redis that answers already, or become one; 1 when neither is possible."""
     os.umask(0o077)
     settings = get_settings()
     logs.configure(settings, "broker")
+    problem = obstacle(settings)
     try:
-        return run(settings)
+        if not problem:
+            return watch(settings.redis_url) if answers(settings.redis_url) else become(settings)
     except BrokerError as error:
-        log.error("%s", error)  # noqa: TRY400 - the message is complete, a traceback would hide it
-        return 1
+        problem = str(error)
+    log.error("%s", problem)
+    return 1
 
 
 if __name__ == "__main__":

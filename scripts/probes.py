@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import httpx
 import psutil
 
-from common.settings import local_url
+from common.settings import Settings, local_url
 from scripts import broker
 from tasks.errors import Unavailable
 from tasks.inspect.monitor import Monitor
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from common.settings import Settings
 
 # Every process of `make start` inherits this variable; its value is the run directory.
 MARK = "INFERLANE_RUN_DIR"
@@ -53,6 +48,16 @@ class Listener:
             return f"{self.name} at {self.url}: {error}"
         return "" if response.status_code == 200 else f"{self.name} at {self.url}{self.path}: {response.text[:300]}"
 
+    def is_taken(self) -> bool:
+        """Whether its port is in use."""
+        with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.host, self.port))
+            except OSError:
+                return True
+        return False
+
 
 def listeners(settings: Settings) -> list[Listener]:
     """The HTTP services of this host; names are those of the Procfile."""
@@ -68,31 +73,20 @@ def taken_ports(settings: Settings, names: set[str]) -> list[str]:
     lines = [
         f"port {item.port} is taken: free it, or set {item.variable}"
         for item in listeners(settings)
-        if item.name in names and _taken(item.host, item.port)
+        if item.name in names and item.is_taken()
     ]
     if "broker" in names and (obstacle := broker.obstacle(settings)):
         lines.append(obstacle)
     return lines
 
 
-def _taken(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-    return False
-
-
 def workers_seen(settings: Settings) -> set[str]:
     """The names, without the host, of this host's workers that hold a lease."""
     host = f"@{socket.gethostname()}"
-    try:
+    with suppress(Unavailable):
         rows = Monitor(settings).workers()
-    except Unavailable:
-        return set()
-    return {row["id"].removesuffix(host) for row in rows if row["id"].endswith(host)}
+        return {row["id"].removesuffix(host) for row in rows if row["id"].endswith(host)}
+    return set()
 
 
 def own_processes(folder: Path) -> list[psutil.Process]:
@@ -111,10 +105,9 @@ def _belongs(process: psutil.Process, folder: Path) -> bool:
 
 
 def _is_server(process: psutil.Process) -> bool:
-    try:
+    with suppress(psutil.Error):
         return SERVERS.search(process.name()) is not None
-    except psutil.Error:
-        return False
+    return False
 
 
 def end_own_processes(folder: Path, grace: float = 5.0) -> int:
@@ -128,17 +121,12 @@ def end_own_processes(folder: Path, grace: float = 5.0) -> int:
 def _end(find: Callable[[], list[psutil.Process]], grace: float) -> None:
     found = find()
     for process in found:
-        _send(process, signal.SIGTERM)
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
     psutil.wait_procs(found, timeout=grace)
     # Looked up again each time: a shell may have started its next command meanwhile.
     while left := find():
         for process in left:
-            _send(process, signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(left, timeout=1)
-
-
-def _send(process: psutil.Process, number: int) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return

@@ -1,35 +1,35 @@
-"""supervisord: its configuration, made from the Procfile's programs, and the calls to a running one.
+"""supervisord: its configuration, made from the Procfile, and the calls to a running one.
 
-supervisord starts the programs, restarts those that die, and ends each with all its children.
+supervisord starts the programs, restarts those that die, and ends each with all its children. The Procfile's line
+``worker`` stands for a program per replica of each model.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
+import re
 import shlex
 import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xmlrpc.client import Fault, ServerProxy  # nosec B411 # our own supervisord
 
+from honcho.environ import parse_procfile
 from supervisor.xmlrpc import SupervisorTransport
 
-from scripts.programs import ROOT, OperationError, Program
+from common.settings import socket_path
+from scripts import broker
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-SOCKET_PATH_LIMIT = 100  # the kernel's is 107 bytes with the terminator
-START_ORDER = {"broker": 1, "worker": 2, "api": 3}
-# supervisord counts failed starts and waits a second longer after each; it must never stop trying.
-ENDLESS = 1_000_000
-
+ROOT = Path(__file__).resolve().parent.parent
+WORKER = "worker"
+START_ORDER = {"broker": 1, WORKER: 2, "api": 3}
+# Seconds to end after SIGTERM, for what may be busy then.
+STOP_SECONDS = {"api": 45, WORKER: 60, "broker": 30, "flower": 3}
 #: The variable that tells supervisord where the code is.
 CODE = "INFERLANE_ROOT"
 
@@ -38,7 +38,6 @@ CODE = "INFERLANE_ROOT"
 HEADER = """\
 ; Written by `make start` from the Procfile; changes here are lost.
 [supervisord]
-nodaemon=false
 umask=077
 silent=true
 logfile=logs/supervisord.log
@@ -55,20 +54,17 @@ chmod=0700
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
-
+# supervisord counts failed starts and waits a second longer after each; it must never stop trying.
 SECTION = """
 [program:{name}]
 command=/bin/sh -c {command}
 directory=%(ENV_{root})s
 environment={environ}
 priority={priority}
-autostart=true
 autorestart=true
 startsecs=2
-startretries={endless}
-stopsignal=TERM
+startretries=1000000
 stopwaitsecs={stop_seconds}
-stopasgroup=false
 killasgroup=true
 redirect_stderr=true
 stdout_logfile=logs/{name}.log
@@ -77,24 +73,67 @@ stdout_logfile_backups=3
 """
 
 
+class OperationError(RuntimeError):
+    """A command cannot be carried out; the message says why and ends it."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process to keep running: its name, its line of the Procfile, its shell command line, its own variables."""
+
+    name: str
+    kind: str
+    command: str
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+def kinds() -> dict[str, str]:
+    """The lines of the Procfile: kind of process -> command."""
+    lines: dict[str, str] = parse_procfile((ROOT / "Procfile").read_text()).processes
+    return lines
+
+
+def programs(replicas: Mapping[str, int], *, without: Sequence[str] = ()) -> list[Program]:
+    """Every program of this host. Workers know how many share the host, so that together they use its cores once.
+
+    Args:
+        replicas: how many workers each model gets.
+        without: Procfile names to leave out, for example ``dashboard``.
+    """
+    found: list[Program] = []
+    total = str(sum(replicas.values()))
+    for kind, command in kinds().items():
+        if kind != WORKER:
+            found.append(Program(kind, kind, command))
+            continue
+        for model, count in replicas.items():
+            for number in range(1, count + 1):
+                environ = {"MODEL": model, "REPLICA": str(number), "WORKERS_ON_HOST": total}
+                found.append(Program(worker_name(model, number), kind, command, environ))
+    return [program for program in found if program.kind not in without]
+
+
+def worker_name(model: str, number: int | str) -> str:
+    """The program name of one worker; characters that mean something to supervisord become dashes."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", f"{WORKER}-{model}-{number}")
+
+
 def configuration(programs: Iterable[Program], folder: Path) -> str:
     """The text of a supervisord configuration that runs ``programs`` with their files in ``folder``."""
     user = "user=root\n" if os.geteuid() == 0 else ""  # explicit, or supervisord warns about it
     path = _socket(folder)
-    socket = path.name if path.parent == folder else _escaped(str(path))
+    socket = path.name if path.parent == folder else str(path)
     return HEADER.format(socket=socket, user=user) + "".join(map(_section, programs))
 
 
 def _section(program: Program) -> str:
-    environ = ",".join(f'{key}="{_escaped(value)}"' for key, value in program.environ.items())
     return SECTION.format(
         name=program.name,
         # exec: the signal must reach the program, not a shell around it.
         command=_escaped(shlex.quote(f"exec {program.command}")),
-        environ=environ,
+        environ=",".join(f'{key}="{_escaped(value)}"' for key, value in program.environ.items()),
         priority=START_ORDER.get(program.kind, 9),
-        endless=ENDLESS,
-        stop_seconds=program.stop_seconds,
+        stop_seconds=STOP_SECONDS.get(program.kind, 10),
         root=CODE,
     )
 
@@ -104,12 +143,7 @@ def _escaped(text: str) -> str:
 
 
 def _socket(folder: Path) -> Path:
-    """Where supervisord listens: in its folder, or in one whose path is short enough for the kernel."""
-    name = f"inferlane-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}.sock"
-    for path in (folder / "supervisor.sock", Path(tempfile.gettempdir()) / name):
-        if len(str(path)) < SOCKET_PATH_LIMIT:
-            return path
-    return Path("/tmp") / name  # noqa: S108 # nosec B108 # TMPDIR is too long as well; the name is this folder's alone
+    return socket_path(folder, "supervisor.sock")
 
 
 @dataclass(frozen=True)
@@ -133,9 +167,11 @@ class Supervisor:
     def write(self, programs: Iterable[Program]) -> None:
         """Write the configuration that :meth:`launch` and :meth:`update` read."""
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        if (folder := _socket(self.folder).parent) != self.folder:
+            broker.private(folder)
         self._file.write_text(configuration(programs, self.folder))
 
-    def launch(self, environ: dict[str, str]) -> None:
+    def launch(self, environ: Mapping[str, str]) -> None:
         """Start supervisord in the background; it starts all programs.
 
         Raises:
@@ -169,8 +205,8 @@ class Supervisor:
             The names of the started and of the ended programs.
         """
         added, _changed, removed = self._call("reloadConfig")[0]
+        self.stop(removed)
         for name in removed:
-            self.stop([name])
             self._call("removeProcessGroup", name)
         for name in added:
             self._call("addProcessGroup", name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -12,26 +13,32 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TextIO
 
-from common.settings import ModelName
+from common.settings import ModelName, Settings
 from scripts import flower, probes
-from scripts.programs import ROOT, WORKER, OperationError, kinds, programs, worker_name
-from scripts.run_lock import run_lock
-from scripts.supervision import ProcessRow, Supervisor, wait_for
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from common.settings import Settings
+from scripts.supervision import (
+    ROOT,
+    WORKER,
+    OperationError,
+    ProcessRow,
+    Supervisor,
+    kinds,
+    programs,
+    wait_for,
+    worker_name,
+)  # fmt: skip
 
 START_TIMEOUT = 180.0
 STOP_TIMEOUT = 150.0  # for the lock, while another command ends what runs
 OPEN_FILES = 1024, 4096  # the least that suffices, and the limit to set: a connection of the API may need two
 NO_WEIGHTS = "no weights for"  # how the reason begins
 CRASHES = 3  # restarts of one program, while starting up, that mean that it cannot start
+#: Commands that end the processes: they end any other command that holds the lock, and wait for each other.
+ENDING = {"stop", "reset"}
 
 
 class System:
@@ -49,7 +56,7 @@ class System:
         Raises:
             OperationError: a port is taken, no model is ready, or a program does not come up; nothing is left running.
         """
-        with self._lock("start"):
+        with run_lock(self.folder, "start"):
             if self.supervisor.running():
                 print("Already running.")
                 self._wait_until_up([row.name for row in self.rows()])
@@ -82,7 +89,7 @@ class System:
             OperationError: another command still holds the lock.
         """
         if self.folder.exists():
-            with self._lock("stop", STOP_TIMEOUT):
+            with run_lock(self.folder, "stop", STOP_TIMEOUT):
                 self._stop()
 
     def erase(self) -> None:
@@ -95,7 +102,7 @@ class System:
             raise OperationError(f"nothing deleted: RUN_DIR is {self.folder}, which holds other things")
         if not self.folder.exists():
             return
-        with self._lock("reset", STOP_TIMEOUT):
+        with run_lock(self.folder, "reset", STOP_TIMEOUT):
             self._stop()
             if left := probes.own_processes(self.folder):
                 names = ", ".join(f"process {process.pid}" for process in left)
@@ -105,18 +112,12 @@ class System:
             except OSError as error:
                 raise OperationError(f"not all of {self.folder} could be deleted: {error}") from error
 
-    @contextmanager
-    def _lock(self, command: str, timeout: float = 0.0) -> Iterator[None]:
-        try:
-            with run_lock(self.folder, command, timeout):
-                yield
-        except OSError as error:
-            raise OperationError(f"RUN_DIR: {error}") from error
-
     def _stop(self) -> None:
         if self.supervisor.running():
-            for names in self._stop_order():
-                self.supervisor.stop(names)
+            names = [row.name for row in self.rows()]
+            workers = _workers(names)
+            self.supervisor.stop([name for name in names if name not in {*workers, "broker"}])
+            self.supervisor.stop(workers)
             self.supervisor.shutdown()
             wait_for(lambda: not probes.own_processes(self.folder), timeout=15)
         self._end_leftovers()
@@ -127,22 +128,20 @@ class System:
         Raises:
             OperationError: an unknown model, or the system does not run.
         """
-        with self._lock("scale"):
-            self._scale(wanted)
-
-    def _scale(self, wanted: Mapping[str, int]) -> None:
-        if not self.supervisor.running():
-            raise OperationError("not running: `make start` first")
-        current = self._replicas()
-        if unknown := set(wanted) - set(current):
-            raise OperationError(f"no such model here: {', '.join(sorted(unknown))}; ready: {', '.join(current)}")
-        replicas = {**current, **wanted}
-        self._replicas_file.write_text(json.dumps(replicas))
-        self.supervisor.write(programs(replicas, without=self._absent()))
-        added, removed = self.supervisor.update()
-        for verb, names in (("started", added), ("stopped", removed)):
-            print(f"{verb}: {', '.join(names) or 'none'}")
-        self._wait_until_up(added)
+        with run_lock(self.folder, "scale"):
+            if not self.supervisor.running():
+                raise OperationError("not running: `make start` first")
+            current = self._replicas()
+            if unknown := set(wanted) - set(current):
+                raise OperationError(f"no such model here: {', '.join(sorted(unknown))}; ready: {', '.join(current)}")
+            replicas = {**current, **wanted}
+            self._replicas_file.write_text(json.dumps(replicas))
+            running = {WORKER, *(row.name for row in self.rows())}
+            self.supervisor.write(programs(replicas, without=[kind for kind in kinds() if kind not in running]))
+            added, removed = self.supervisor.update()
+            for verb, names in (("started", added), ("stopped", removed)):
+                print(f"{verb}: {', '.join(names) or 'none'}")
+            self._wait_until_up(added)
         print("Workers that ran before keep their thread count until `make restart`.")
 
     def crash(self) -> tuple[str, float]:
@@ -151,15 +150,15 @@ class System:
         Raises:
             OperationError: no worker runs, or it did not come back.
         """
-        running = [row for row in self.rows() if row.name.startswith(f"{WORKER}-") and row.pid]
-        if not running:
+        running = {row.name: row.pid for row in self.rows() if row.pid}
+        if not (workers := _workers(running)):
             raise OperationError("no worker runs: `make start` first")
-        victim = random.choice(running)  # noqa: S311 - any of them
-        os.kill(victim.pid, signal.SIGKILL)
+        victim = random.choice(workers)  # noqa: S311 - any of them
+        os.kill(running[victim], signal.SIGKILL)
         killed = time.monotonic()
-        wait_for(lambda: victim.name not in self._seen(), START_TIMEOUT)
-        self._wait_until_up([victim.name])
-        return victim.name, time.monotonic() - killed
+        wait_for(lambda: victim not in self._seen(), START_TIMEOUT)
+        self._wait_until_up([victim])
+        return victim, time.monotonic() - killed
 
     def rows(self) -> list[ProcessRow]:
         """Every program and its state; empty when nothing runs."""
@@ -183,7 +182,7 @@ class System:
     def _wait_until_up(self, names: Sequence[str]) -> None:
         """Wait until every listener among the programs ``names`` answers and every worker has a lease."""
         listeners = [item for item in probes.listeners(self.settings) if item.name in names]
-        workers = [name for name in names if name.startswith(f"{WORKER}-")]
+        workers = _workers(names)
         starts: defaultdict[str, set[int]] = defaultdict(set)
 
         def problem() -> tuple[str, str] | None:
@@ -206,26 +205,22 @@ class System:
                 raise OperationError(f"{row.name} does not stay up ({row.state}); its last lines:\n{tail}")
 
     def _seen(self) -> set[str]:
-        """The programs of the workers that have a lease."""
-        return {f"{WORKER}-{name}" for name in map(_as_program, probes.workers_seen(self.settings))}
-
-    def _stop_order(self) -> list[list[str]]:
-        names = [row.name for row in self.supervisor.rows()]
-        workers = [name for name in names if name.startswith(f"{WORKER}-")]
-        return [[name for name in names if name not in {*workers, "broker"}], workers]
+        """The programs of the workers that have a lease, whose names end in the number of the replica."""
+        seen = (name.rpartition("-") for name in probes.workers_seen(self.settings))
+        return {worker_name(model, number) for model, _, number in seen}
 
     def _replicas(self) -> dict[str, int]:
         """How many workers each model has, or had when it last ran: `make scale` outlives a restart."""
         found: dict[str, int] = json.loads(self._replicas_file.read_text()) if self._replicas_file.exists() else {}
         return found
 
-    def _absent(self) -> list[str]:
-        names = {row.name for row in self.supervisor.rows()}
-        return [kind for kind in kinds() if kind not in {*names, WORKER}]
-
     def _end_leftovers(self) -> None:
         if number := probes.end_own_processes(self.folder):
             print(f"Ended {number} processes left over from an earlier run.")
+
+
+def _workers(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(f"{WORKER}-")]
 
 
 def _allow_open_files() -> None:
@@ -241,10 +236,6 @@ def _allow_open_files() -> None:
         raise OperationError(f"a process may open {highest} files here, {least} are needed: raise `ulimit -Hn`")
     if soft != resource.RLIM_INFINITY and soft < highest:
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
-
-
-def _as_program(worker: str) -> str:
-    return worker_name(worker, 0).removeprefix(f"{WORKER}-").removesuffix("-0")
 
 
 def ready_models(settings: Settings) -> tuple[ModelName, ...]:
@@ -278,3 +269,46 @@ def _prepare(names: Sequence[str]) -> dict[str, dict[str, str]]:
     except ValueError:
         raise OperationError("`python -m worker_models prepare` failed, see above") from None
     return outcome
+
+
+@contextmanager
+def run_lock(folder: Path, command: str, timeout: float = 0.0) -> Iterator[None]:
+    """One command at a time starts, changes or ends the processes of ``folder``: hold its lock for the block.
+
+    With a timeout, a start or a change under way gets SIGTERM, and its end is awaited. The kernel releases the lock
+    when its holder ends, so there is no stale lock.
+
+    Raises:
+        OperationError: another command still holds it after ``timeout`` seconds, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("a+") as file:
+            _lock(file, timeout)
+            file.truncate(0)
+            file.write(f"{os.getpid()} {command}")
+            file.flush()
+            yield
+    except OSError as error:
+        raise OperationError(f"RUN_DIR: {error}") from error
+
+
+def _lock(file: TextIO, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    signaled = 0
+    while True:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        file.seek(0)
+        holder, _, command = file.read().partition(" ")
+        pid = int(holder or 0)  # 0 before it has written
+        if time.monotonic() >= deadline:
+            raise OperationError(
+                f"`make {command or 'start'}` is under way here (process {pid}): wait until it ends, or `make stop`"
+            )
+        if command not in ENDING and pid not in (0, signaled):
+            signaled = pid
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        time.sleep(0.1)

@@ -9,7 +9,6 @@ import ctypes
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from common.settings import Settings
@@ -24,20 +23,21 @@ _M_ARENA_MAX = -8
 
 def usable_cores(proc: Path = _PROC) -> int:
     """Cores this process may run on: its CPU affinity, or its control groups' quota if that is less; at least one."""
-    quotas = [quota for group in _groups("cpu", proc) if (quota := _quota(group)) is not None]
-    return max(1, min([len(os.sched_getaffinity(0)), *map(math.ceil, quotas)]))
+    found = _limits("cpu", proc, "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
+    quotas = [math.ceil(numbers[0] / numbers[1]) for numbers in found if len(numbers) == 2]
+    return max(1, min([len(os.sched_getaffinity(0)), *quotas]))
 
 
 def memory_bytes(proc: Path = _PROC) -> int:
     """Memory this process may use: the machine's, or its control groups' limit if that is less."""
-    limits = [limit for group in _groups("memory", proc) if (limit := _memory_limit(group)) is not None]
+    limits = [numbers[0] for numbers in _limits("memory", proc, "memory.max", "memory.limit_in_bytes") if numbers]
     return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits])
 
 
 def memory_kills(proc: Path = _PROC) -> int:
     """How many processes the kernel killed for memory, in this control group or the nearest above that counts them."""
-    for group in _groups("memory", proc):
-        lines = _lines(group.folder / ("memory.events" if group.unified else "memory.oom_control"))
+    for folder, unified in _groups("memory", proc):
+        lines = _lines(folder / ("memory.events" if unified else "memory.oom_control"))
         counts = dict(words for line in lines if len(words := line.split()) == 2)
         if counts.get("oom_kill", "").isdigit():
             return int(counts["oom_kill"])
@@ -52,51 +52,22 @@ def intra_op_threads(settings: Settings) -> int:
     return settings.intra_op_threads or max(1, usable_cores() // settings.workers_on_host)
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """The folder of a control group, and whether the interface is that of version 2."""
-
-    folder: Path
-    unified: bool
-
-    def integers(self, name: str) -> list[int | None]:
-        """The numbers in one of its files, None for ``max``; empty for a missing or malformed file."""
-        try:
-            words = (self.folder / name).read_text(encoding="ascii").split()
-            return [None if word == "max" else int(word) for word in words]
-        except (OSError, ValueError):
-            return []
+def _limits(controller: str, proc: Path, unified_file: str, *files: str) -> Iterator[list[int]]:
+    """The positive numbers that each group has in these files, of version 2 or 1; ``max`` and -1 mean no limit."""
+    for folder, unified in _groups(controller, proc):
+        lines = [line for name in ([unified_file] if unified else files) for line in _lines(folder / name)]
+        yield [int(word) for word in " ".join(lines).split() if word.isdigit() and int(word)]
 
 
-def _quota(group: _Group) -> float | None:
-    """Cores a group may use; None without a limit."""
-    if group.unified:
-        numbers = group.integers("cpu.max")
-    else:
-        numbers = group.integers("cpu.cfs_quota_us") + group.integers("cpu.cfs_period_us")
-    match numbers:
-        case [int(allowed), int(period)] if allowed > 0 and period > 0:
-            return allowed / period
-    return None
-
-
-def _memory_limit(group: _Group) -> int | None:
-    """Bytes a group may use; None without a limit."""
-    match group.integers("memory.max" if group.unified else "memory.limit_in_bytes"):
-        case [int(limit)] if limit > 0:
-            return limit
-    return None
-
-
-def _groups(controller: str, proc: Path) -> Iterator[_Group]:
-    """This process's control groups that may limit ``controller``, and those above them."""
+def _groups(controller: str, proc: Path) -> Iterator[tuple[Path, bool]]:
+    """Folders of the control groups that may limit this process, those above included, and if they are of version 2."""
     memberships = _memberships(proc)
     for root, mount, unified, controllers in _mounts(proc):
         name = "" if unified else controller
         if name not in memberships or (not unified and controller not in controllers):
             continue
         folder = mount / _below(memberships[name], root)
-        yield from (_Group(each, unified) for each in (folder, *folder.parents) if each.is_relative_to(mount))
+        yield from ((each, unified) for each in (folder, *folder.parents) if each.is_relative_to(mount))
 
 
 def _memberships(proc: Path) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Scales a part of an image to a square, with antialiasing.
+"""Cuts the network's input out of an image and scales it to a square, with antialiasing.
+
+The reference resizes the shorter side, then cuts out the middle. Scaling only that part gives the same pixels (to one
+step in 255) for half the work, and a long sliver of an image never becomes a huge one.
 
 Decoded JPEGs are scaled by fast_image_resize, with vector instructions in a quarter of Pillow's time. It rounds to
 eight bits between the two directions, as torchvision does for tensors: a fifth of the pixels differ from Pillow's by
@@ -62,14 +65,8 @@ class Turn:
 
 
 TURNS = {
-    1: Turn(transpose=False, mirror=False, flip=False),
-    2: Turn(transpose=False, mirror=True, flip=False),
-    3: Turn(transpose=False, mirror=True, flip=True),
-    4: Turn(transpose=False, mirror=False, flip=True),
-    5: Turn(transpose=True, mirror=False, flip=False),
-    6: Turn(transpose=True, mirror=True, flip=False),
-    7: Turn(transpose=True, mirror=True, flip=True),
-    8: Turn(transpose=True, mirror=False, flip=True),
+    number: Turn(transpose=number >= 5, mirror=number in {2, 3, 6, 7}, flip=number in {3, 4, 7, 8})
+    for number in range(1, 9)
 }
 """How to turn an image upright, by its Exif orientation."""
 

@@ -11,9 +11,8 @@ import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,17 +49,14 @@ def read_state_dict(path: Path) -> dict[str, Array]:
         raise UnreadableStateDict(f"no state dict of plain tensors: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Storage:
+class _Storage(NamedTuple):
     """A block of numbers, which tensors are views of."""
 
     dtype: str
     key: str
-    length: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Tensor:
+class _Tensor(NamedTuple):
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
@@ -72,7 +68,7 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, strides, *_: _Tensor(storage, offset, shape, strides)
+            return lambda *arguments: _Tensor(*arguments[:4])
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *_: tensor
         if module == "torch" and name in DTYPES:
@@ -80,8 +76,8 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it refers to {module}.{name}")
 
     def persistent_load(self, pid: Any) -> _Storage:
-        _, dtype, key, _, length, *_ = pid
-        return _Storage(dtype, key, length)
+        _, dtype, key, *_ = pid
+        return _Storage(dtype, key)
 
 
 def _read_zip(path: Path) -> tuple[Mapping[str, Any], Callable[[str], bytes]]:

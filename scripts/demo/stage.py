@@ -20,7 +20,7 @@ from common.settings import ModelName, get_settings, variables
 from inferlane import Client, Result
 from inferlane.console import KEY, plain, seconds
 from inferlane.errors import ClientError
-from scripts.programs import ROOT
+from scripts.supervision import ROOT
 
 MODEL = "efficientnet_lite0"  # a package brings its weights, so every machine has it
 WORKERS = 2

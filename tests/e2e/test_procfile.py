@@ -70,7 +70,7 @@ def test_start_returns_when_every_page_answers(inferlane: Installation) -> None:
     for listener in probes.listeners(inferlane.settings):
         if listener.name in running:
             assert listener.problem() == ""
-    inferlane.run("-m", "scripts", "client", "status")
+    inferlane.run("-m", "inferlane", "status")
 
 
 def test_the_photo_of_a_cat_is_a_cat(inferlane: Installation) -> None:

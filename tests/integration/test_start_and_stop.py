@@ -16,8 +16,7 @@ import psutil
 import pytest
 
 from scripts import probes
-from scripts.run_lock import run_lock
-from scripts.system import System
+from scripts.system import System, run_lock
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, Process
 from tests.support.stack import Stack
@@ -38,10 +37,10 @@ class Installation:
         self.folder = folder
 
     def run(
-        self, *words: str, before: Callable[[], object] | None = None
-    ) -> subprocess.CompletedProcess[str]:  # fmt: skip
+        self, *words: str, module: str = "scripts", before: Callable[[], object] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "scripts", *words], cwd=ROOT, env=self.environ, capture_output=True, text=True,
+            [sys.executable, "-m", module, *words], cwd=ROOT, env=self.environ, capture_output=True, text=True,
             timeout=120, check=False, preexec_fn=before,
         )  # fmt: skip
 
@@ -105,7 +104,7 @@ def test_stop_ends_a_start_that_is_under_way(installation: Installation) -> None
 
 
 def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
-    imports = "import os, pathlib; from scripts.run_lock import run_lock"
+    imports = "import os, pathlib; from scripts.system import run_lock"
     script = f"{imports}\nwith run_lock(pathlib.Path({str(tmp_path)!r}), 'start'): os._exit(9)"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
     with run_lock(tmp_path, "start"):
@@ -212,7 +211,7 @@ def test_it_starts_and_is_found_at_other_names_of_loopback(host: str, tmp_path: 
         assert done.returncode == 0, done.stderr
         assert f"http://{written}:{settings.api_port}" in done.stdout
         assert f"http://{written}:{settings.dashboard_port}" in done.stdout
-        assert installation.run("client", "status").returncode == 0
+        assert installation.run("status", module="inferlane").returncode == 0
         page = httpx.get(f"http://{written}:{settings.dashboard_port}/")
         assert page.status_code == 200
     finally:
@@ -223,4 +222,4 @@ def test_a_proxy_for_the_internet_does_not_come_between(installation: Installati
     installation.environ |= {"http_proxy": f"http://127.0.0.1:{free_port()}", "no_proxy": ""}
     done = installation.run("start", *LIGHT)
     assert done.returncode == 0, done.stderr
-    assert installation.run("client", "status").returncode == 0
+    assert installation.run("status", module="inferlane").returncode == 0

@@ -14,8 +14,7 @@ import psutil
 import pytest
 
 from scripts import probes
-from scripts.programs import Program
-from scripts.supervision import ProcessRow, Supervisor
+from scripts.supervision import ProcessRow, Program, Supervisor
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
 from tests.support.stack import Stack

@@ -47,11 +47,6 @@ def test_a_worker_with_a_lease_is_alive(lease: Lease, settings: Settings) -> Non
     assert "lease renewed" in line
 
 
-def test_a_worker_of_another_model_does_not_count(lease: Lease, settings: Settings) -> None:
-    assert alive.look(settings, "resnet18")[0] == alive.ALIVE
-    assert alive.look(settings, "mobilenet")[0] == alive.DEAD
-
-
 def test_a_worker_that_said_goodbye_is_dead(lease: Lease, settings: Settings) -> None:
     lease.stop()
     assert alive.look(settings)[0] == alive.DEAD

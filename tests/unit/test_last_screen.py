@@ -8,7 +8,7 @@ import pytest
 
 from common.settings import load_settings
 from scripts import flower, system
-from scripts.programs import OperationError
+from scripts.supervision import OperationError
 
 NONE = "no weights for {}: WEIGHTS_DIR (/w) has no {}.pth; torchvision:IMAGENET1K_V1: cannot be reached"
 SETTINGS = load_settings({"MODELS": "mobilenet,resnet18,efficientnet_lite0", "WEIGHTS_DIR": "/w"})

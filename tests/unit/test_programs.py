@@ -6,8 +6,8 @@ import shlex
 from configparser import RawConfigParser
 from pathlib import Path
 
-from scripts.programs import Program, programs, worker_name
-from scripts.supervision import SOCKET_PATH_LIMIT, _socket, configuration
+from common.settings import SOCKET_PATH_LIMIT
+from scripts.supervision import Program, _socket, configuration, programs, worker_name
 
 
 def section(program: Program, folder: Path = Path("/run/x")) -> dict[str, str]:
@@ -39,7 +39,7 @@ def test_a_model_of_ones_own_has_a_program_name_without_dots_and_colons() -> Non
 
 def test_a_program_is_started_again_forever_and_ended_with_its_children() -> None:
     found = section(Program("api", "api", "serve"))
-    assert (found["autorestart"], found["killasgroup"], found["stopsignal"]) == ("true", "true", "TERM")
+    assert (found["autorestart"], found["killasgroup"]) == ("true", "true")
     assert int(found["startretries"]) > 100_000
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from scripts.programs import STOP_SECONDS
+from scripts.supervision import STOP_SECONDS
 from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.redis_server import redis_executable
