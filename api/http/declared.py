@@ -5,9 +5,8 @@ from __future__ import annotations
 from api.http import sse
 from api.http.openapi import Answer, header
 
-REDIS = ("broker_unavailable",)
-ONE_REQUEST = ("unknown_request", "purged_request", *REDIS)
-REFUSALS = ("lane_full", "deadline_hopeless", *REDIS)
+ONE_REQUEST = ("unknown_request", "purged_request")
+REFUSALS = ("lane_full", "deadline_hopeless")
 JSON_BODY = ("empty_body", "invalid_json", "body_too_large", "unsupported_media_type", "invalid_parameters")
 IMAGE_BODY = (
     "invalid_json", "invalid_base64", "invalid_multipart", "bad_request", "empty_body", "body_too_large",
@@ -22,8 +21,8 @@ LAST_EVENT_ID = header("Last-Event-ID", "Id of the last event received")
 LIMIT = {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
 
 ETAG = {"ETag": "Strong"}
-NOT_MODIFIED = (304, Answer("It is still what If-None-Match names", headers=ETAG))
+NOT_MODIFIED = Answer("It is still what If-None-Match names", headers=ETAG, status=304)
 EVENTS = (
-    (200, Answer("Server-sent events", sse.SCHEMA, media_type=sse.MEDIA_TYPE)),
-    (204, Answer("It is over, and the reader has had every event")),
+    Answer("Server-sent events", sse.SCHEMA, media_type=sse.MEDIA_TYPE),
+    Answer("It is over, and the reader has had every event", status=204),
 )

@@ -27,7 +27,8 @@ ROUTE = TypeVar("ROUTE", bound=Callable[..., Any])
 ASSETS = Path(flask_swagger_ui.__file__).parent / "dist"
 ASSETS_PATH = "/docs/assets/"
 EVERYWHERE = ("misdirected", "internal_error")
-ACCESS = ("unauthorized", "forbidden", "rate_limited")
+#: Of routes that are not public: keys and budgets are looked up in Redis.
+ACCESS = ("unauthorized", "forbidden", "rate_limited", "broker_unavailable")
 #: Per role, the accepted schemes; the empty one is for installations without keys.
 SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
     "public": [],
@@ -54,14 +55,13 @@ class Answer:
     Attributes:
         schema: a JSON Schema of the body or the name of a component; None for no body.
         headers: name to description.
-        example: a whole body.
     """
 
     description: str
     schema: str | Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     media_type: str = "application/json"
-    example: Any = None
+    status: int = 200
 
     def document(self) -> dict[str, Any]:
         """The response object."""
@@ -72,9 +72,7 @@ class Answer:
             }
         if self.schema is not None:
             schema = ref(self.schema) if isinstance(self.schema, str) else self.schema
-            found["content"] = {
-                self.media_type: {"schema": schema} | ({"example": self.example} if self.example else {})
-            }
+            found["content"] = {self.media_type: {"schema": schema}}
         return found
 
 
@@ -85,11 +83,11 @@ class Operations(Blueprint):  # type: ignore[misc]
         self,
         method: str,
         path: str,
-        *answers: tuple[int, Answer],
+        *answers: Answer,
         problems: Iterable[str] = (),
         parameters: Iterable[Mapping[str, Any]] = (),
         body: Mapping[str, Any] | None = None,
-        operation_id: str,
+        operation_id: str = "",
         summary: str = "",
         role: str = "user",
     ) -> Callable[[ROUTE], ROUTE]:
@@ -98,11 +96,11 @@ class Operations(Blueprint):  # type: ignore[misc]
         Args:
             method: the HTTP method.
             path: the path below the API's root.
-            answers: ``(status, Answer)``; two answers of one status differ in their media type.
+            answers: its successes; two of one status differ in their media type.
             problems: codes of the errors it may send, besides those every route may send.
             parameters: OpenAPI parameter objects, the path's own excepted.
             body: OpenAPI request body object.
-            operation_id: the operation's name in generated clients.
+            operation_id: the operation's name in generated clients; by default the function's in camel case.
             summary: in place of the first line of the route's docstring, for a second operation of one function.
             role: who may call it: ``public``, ``metrics``, ``user`` or ``admin``.
         """
@@ -114,7 +112,7 @@ class Operations(Blueprint):  # type: ignore[misc]
                 codes.append("invalid_parameters")
                 given.append(OWNER)
             document: dict[str, Any] = {
-                "operationId": operation_id,
+                "operationId": operation_id or _camel(route.__name__),
                 "responses": _merged(_successes(answers), problem_responses(codes)),
                 "parameters": [dict(item) for item in given],
                 "security": SECURITY[role],
@@ -128,6 +126,11 @@ class Operations(Blueprint):  # type: ignore[misc]
         return decorate
 
 
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Both merged; a status in both has the media types of either."""
     found = {**second, **first}
@@ -137,11 +140,11 @@ def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _successes(answers: Iterable[tuple[int, Answer]]) -> dict[str, Any]:
+def _successes(answers: Iterable[Answer]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for status, answer in answers:
+    for answer in answers:
         document = answer.document()
-        known = found.setdefault(str(status), document)
+        known = found.setdefault(str(answer.status), document)
         if known is not document:
             known.setdefault("content", {}).update(document.get("content", {}))
     return found

@@ -5,18 +5,18 @@ All need an administrator's key. Orders for unknown lanes and workers are refuse
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Response, g, request
 
-from api.features import doctor
-from api.features.doctor.installation import inspect
+from api.features.doctor import examine, inspect
 from api.http import declared
 from api.http.api_keys import KnownKeys
 from api.http.auth import needs_key
-from api.http.openapi import Answer, Operations
+from api.http.openapi import ROUTE, Answer, Operations
 from api.http.problems import Problem, wrong_value
 from api.input.intake import load_json
 from api.services import app_settings, service
@@ -28,14 +28,18 @@ from tasks.worker.chaos import MODES
 blueprint = Operations("administration", __name__, description="Orders of operators")
 MAX_SECONDS = 3600.0
 
-_LANE = ("unknown_lane", *declared.REDIS)
-_WORKER = ("unknown_worker", *declared.REDIS)
-_ORDERED = (200, Answer("The order was given", "Order"))
+_ORDERED = Answer("The order was given", "Order")
 
 
 def _body(required: str, example: dict[str, Any], **properties: Any) -> dict[str, Any]:
     schema = {"type": "object", "required": [required], "properties": properties}
     return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
+
+
+def _order(path: str, answer: Answer = _ORDERED, body: Mapping[str, Any] | None = None) -> Callable[[ROUTE], ROUTE]:
+    """Declare a route of an order."""
+    problems = ["unknown_lane" if "<lane>" in path else "unknown_worker", *(declared.JSON_BODY if body else ())]
+    return blueprint.operation("POST", path, answer, problems=problems, body=body, role="admin")
 
 
 CHAOS_BODY = _body(
@@ -49,15 +53,12 @@ PURGE_BODY = _body(
 )  # fmt: skip
 
 
-@blueprint.operation(
-    "GET", "/admin/doctor", (200, Answer("What was found", "Diagnoses")),
-    problems=declared.REDIS, operation_id="doctor", role="admin",
-)  # fmt: skip
-def get_doctor() -> Response:
+@blueprint.operation("GET", "/admin/doctor", Answer("What was found", "Diagnoses"), role="admin")
+def doctor() -> Response:
     """Check the installation; answers even without Redis."""
     settings = app_settings()
     found = inspect(settings, asks_for_keys=needs_key(settings, KnownKeys.of(settings)), proxied_from=_proxied_from())
-    return reply({"checks": [asdict(check) for check in doctor.examine(found)], "timestamp": now()})
+    return reply({"checks": [asdict(check) for check in examine(found)], "timestamp": now()})
 
 
 def _proxied_from() -> str:
@@ -68,9 +69,7 @@ def _proxied_from() -> str:
     return urlsplit(f"//{host}").hostname or host
 
 
-@blueprint.operation(
-    "POST", "/admin/lanes/<lane>/pause", _ORDERED, problems=_LANE, operation_id="pauseLane", role="admin"
-)
+@_order("/admin/lanes/<lane>/pause")
 def pause_lane(lane: str) -> Response:
     """Pause a lane: workers take nothing from it; it still accepts requests."""
     _check_lane(lane)
@@ -78,9 +77,7 @@ def pause_lane(lane: str) -> Response:
     return _ordered(lane, "paused")
 
 
-@blueprint.operation(
-    "POST", "/admin/lanes/<lane>/resume", _ORDERED, problems=_LANE, operation_id="resumeLane", role="admin"
-)
+@_order("/admin/lanes/<lane>/resume")
 def resume_lane(lane: str) -> Response:
     """Resume a paused lane."""
     _check_lane(lane)
@@ -88,11 +85,7 @@ def resume_lane(lane: str) -> Response:
     return _ordered(lane, "resumed")
 
 
-@blueprint.operation(
-    "POST", "/admin/lanes/<lane>/purge",
-    (200, Answer("What waited there is canceled", "Purge")),
-    problems=(*_LANE, *declared.JSON_BODY), body=PURGE_BODY, operation_id="purgeLane", role="admin",
-)  # fmt: skip
+@_order("/admin/lanes/<lane>/purge", Answer("What waited there is canceled", "Purge"), PURGE_BODY)
 def purge_lane(lane: str) -> Response:
     """Cancel a lane's queued requests; the body repeats the lane's name as a confirmation.
 
@@ -104,9 +97,7 @@ def purge_lane(lane: str) -> Response:
     return reply({"target": lane, "order": "purge", "canceled": service(Controls).purge(lane, str(g.who))})
 
 
-@blueprint.operation(
-    "POST", "/admin/workers/<worker_id>/restart", _ORDERED, problems=_WORKER, operation_id="restartWorker", role="admin"
-)
+@_order("/admin/workers/<worker_id>/restart")
 def restart_worker(worker_id: str) -> Response:
     """Restart a worker: it finishes what it has and exits; its supervisor starts it again."""
     for worker in _live_workers(worker_id):
@@ -114,9 +105,7 @@ def restart_worker(worker_id: str) -> Response:
     return _ordered(worker_id, "restart")
 
 
-@blueprint.operation(
-    "POST", "/admin/workers/<worker_id>/drain", _ORDERED, problems=_WORKER, operation_id="drainWorker", role="admin"
-)
+@_order("/admin/workers/<worker_id>/drain")
 def drain_worker(worker_id: str) -> Response:
     """Drain a worker: it finishes what it has and takes nothing more."""
     _live_workers(worker_id)
@@ -124,9 +113,7 @@ def drain_worker(worker_id: str) -> Response:
     return _ordered(worker_id, "drain")
 
 
-@blueprint.operation(
-    "POST", "/admin/workers/<worker_id>/resume", _ORDERED, problems=_WORKER, operation_id="resumeWorker", role="admin"
-)
+@_order("/admin/workers/<worker_id>/resume")
 def resume_worker(worker_id: str) -> Response:
     """Resume a draining worker."""
     _live_workers(worker_id)
@@ -134,10 +121,7 @@ def resume_worker(worker_id: str) -> Response:
     return _ordered(worker_id, "resume")
 
 
-@blueprint.operation(
-    "POST", "/admin/workers/<worker_id>/chaos", _ORDERED,
-    problems=(*_WORKER, *declared.JSON_BODY), body=CHAOS_BODY, operation_id="setChaos", role="admin",
-)  # fmt: skip
+@_order("/admin/workers/<worker_id>/chaos", body=CHAOS_BODY)
 def set_chaos(worker_id: str) -> Response:
     """Inject a fault into a worker; only with CHAOS_ENABLED."""
     if not app_settings().chaos_enabled:

@@ -34,7 +34,7 @@ blueprint = Operations("batches", __name__, description="Classify many images an
 NDJSON = "application/x-ndjson"
 #: Items whose answers are in memory at a time: each may have a thousand predictions.
 PART = 16
-ONE = ("unknown_batch", *declared.REDIS)
+ONE = ("unknown_batch",)
 HEADERS = {
     "Preference-Applied": "Which preference was honoured",
     "Idempotent-Replayed": "true when this key had been accepted before",
@@ -43,13 +43,13 @@ HEADERS = {
 
 @blueprint.operation(
     "POST", "/batch_inference",
-    (200, Answer("Every item has ended", "BatchAnswer", HEADERS)),
-    (202, Answer("Accepted, not all ended yet", "Batch",
-                 {"Location": "The batch", "Retry-After": "Seconds", **HEADERS})),
-    problems=(*declared.IMAGE_BODY, *declared.REDIS), body=BATCH_BODY, operation_id="inferBatch",
+    Answer("Every item has ended", "BatchAnswer", HEADERS),
+    Answer("Accepted, not all ended yet", "Batch", {"Location": "The batch", "Retry-After": "Seconds", **HEADERS},
+           status=202),
+    problems=declared.IMAGE_BODY, body=BATCH_BODY,
     parameters=(declared.PREFER, header("Idempotency-Key", "The same key with the same items gives the same batch")),
 )  # fmt: skip
-def post_batch() -> Response:
+def infer_batch() -> Response:
     """Classify many images.
 
     Waits for all of them by default, up to MAX_WAIT seconds, and answers with every item; otherwise answers 202 and the
@@ -119,8 +119,8 @@ def _known_batch(batch_id: str) -> Batch:
 
 @blueprint.operation(
     "GET", "/batch_inference/<batch_id>",
-    (200, Answer("The batch resource", "Batch", declared.ETAG)), declared.NOT_MODIFIED,
-    problems=ONE, parameters=(declared.PREFER, declared.IF_NONE_MATCH), operation_id="getBatch",
+    Answer("The batch resource", "Batch", declared.ETAG), declared.NOT_MODIFIED,
+    problems=ONE, parameters=(declared.PREFER, declared.IF_NONE_MATCH),
 )  # fmt: skip
 def get_batch(batch_id: str) -> Response:
     """Get a batch: its items by state.
@@ -137,19 +137,17 @@ def get_batch(batch_id: str) -> Response:
 
 @blueprint.operation(
     "GET", "/batch_inference/<batch_id>/results",
-    (200, Answer("One JSON object per line, in the order sent", "BatchItem", media_type=NDJSON)),
-    problems=ONE, operation_id="getBatchResults",
+    Answer("One JSON object per line, in the order sent", "BatchItem", media_type=NDJSON), problems=ONE,
 )  # fmt: skip
-def get_results(batch_id: str) -> Response:
+def get_batch_results(batch_id: str) -> Response:
     """Get every item of a batch as NDJSON; open ones are queued or running."""
     parts = _results(_known_batch(batch_id).members)
     return Response(("\n".join(part) + "\n" for part in parts), mimetype=NDJSON)
 
 
 @blueprint.operation(
-    "POST", "/batch_inference/<batch_id>/cancel", (200, Answer("The batch resource afterwards", "Batch")),
-    problems=ONE, operation_id="cancelBatch",
-)  # fmt: skip
+    "POST", "/batch_inference/<batch_id>/cancel", Answer("The batch resource afterwards", "Batch"), problems=ONE
+)
 def cancel_batch(batch_id: str) -> Response:
     """Cancel every item that has not ended."""
     batch, gateway = _known_batch(batch_id), service(Gateway)
@@ -162,8 +160,7 @@ def cancel_batch(batch_id: str) -> Response:
 
 @blueprint.operation(
     "GET", "/batch_inference/<batch_id>/events", *declared.EVENTS,
-    problems=("unknown_batch", "too_many_waiters", *declared.REDIS), parameters=(declared.LAST_EVENT_ID,),
-    operation_id="batchEvents",
+    problems=("unknown_batch", "too_many_waiters"), parameters=(declared.LAST_EVENT_ID,),
 )  # fmt: skip
 def batch_events(batch_id: str) -> Response:
     """Follow a batch.

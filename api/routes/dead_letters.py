@@ -19,27 +19,22 @@ from tasks.errors import UnknownRequest
 from tasks.protocol.owners import public_id
 
 blueprint = Operations("dead letters", __name__, description="Requests that were given up, kept for a requeue")
-ONE = ("unknown_dead_letter", *declared.REDIS)
+ONE = ("unknown_dead_letter",)
 
 
 @blueprint.operation(
-    "GET", "/dead_letters",
-    (200, Answer("The newest first", "DeadLetters")),
-    problems=("invalid_parameters", *declared.REDIS),
-    parameters=(OWNER, query("limit", "How many", declared.LIMIT)),
-    operation_id="listDeadLetters",
+    "GET", "/dead_letters", Answer("The newest first", "DeadLetters"),
+    problems=["invalid_parameters"], parameters=[OWNER, query("limit", "How many", declared.LIMIT)],
 )  # fmt: skip
-def get_dead_letters() -> Response:
+def list_dead_letters() -> Response:
     """List the dead letters."""
     letters = service(DeadLetters).list(page_size(request.args), visible_owner())
     return reply({"dead_letters": [request_resource(letter) for letter in letters]})
 
 
 @blueprint.operation(
-    "GET", "/dead_letters/<request_id>",
-    (200, Answer("The request; its timeline says what happened", "Request")),
-    problems=ONE, operation_id="getDeadLetter",
-)  # fmt: skip
+    "GET", "/dead_letters/<request_id>", Answer("The request; its timeline says what happened", "Request"), problems=ONE
+)
 def get_dead_letter(request_id: str) -> Response:
     """Get one dead letter."""
     with _known(request_id):
@@ -47,9 +42,8 @@ def get_dead_letter(request_id: str) -> Response:
 
 
 @blueprint.operation(
-    "POST", "/dead_letters/<request_id>/requeue",
-    (200, Answer("It waits again", "Request")),
-    problems=(*ONE, "purged_request"), operation_id="requeueDeadLetter", role="admin",
+    "POST", "/dead_letters/<request_id>/requeue", Answer("It waits again", "Request"),
+    problems=(*ONE, "purged_request"), role="admin",
 )  # fmt: skip
 def requeue_dead_letter(request_id: str) -> Response:
     """Requeue a dead letter; 410 when its image has expired."""
@@ -58,10 +52,8 @@ def requeue_dead_letter(request_id: str) -> Response:
 
 
 @blueprint.operation(
-    "DELETE", "/dead_letters/<request_id>",
-    (204, Answer("It is off the list")),
-    problems=ONE, operation_id="deleteDeadLetter", role="admin",
-)  # fmt: skip
+    "DELETE", "/dead_letters/<request_id>", Answer("It is off the list", status=204), problems=ONE, role="admin"
+)
 def delete_dead_letter(request_id: str) -> Response:
     """Delete a dead letter; the request stays failed."""
     with _known(request_id):

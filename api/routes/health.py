@@ -24,22 +24,19 @@ from tasks.producer.gateway import Gateway
 blueprint = Operations("health", __name__, description="Health checks")
 
 
-@blueprint.operation(
-    "GET", "/livez", (200, Answer("The process answers", "Liveness")), operation_id="livez", role="public"
-)
-def get_livez() -> Response:
+@blueprint.operation("GET", "/livez", Answer("The process answers", "Liveness"), role="public")
+def livez() -> Response:
     """Check that this process answers."""
     return reply({"status": "alive"})
 
 
 @blueprint.operation(
-    "GET", "/readyz", (200, Answer("Ready", "Readiness")), (503, Answer("Not ready", "Readiness")),
-    operation_id="readyz", role="public",
-)  # fmt: skip
-def get_readyz() -> Response:
+    "GET", "/readyz", Answer("Ready", "Readiness"), Answer("Not ready", "Readiness", status=503), role="public"
+)
+def readyz() -> Response:
     """Check whether requests can be accepted, with a reason for each condition.
 
-    Workers are not a condition: requests are kept until there are some, and :func:`get_health` reports it.
+    Workers are not a condition: requests are kept until there are some, and ``/health`` reports it.
     """
     try:
         service(Monitor).ping()
@@ -50,10 +47,9 @@ def get_readyz() -> Response:
 
 
 @blueprint.operation(
-    "GET", "/health", (200, Answer("healthy or degraded", "Health")), (503, Answer("unhealthy", "Health")),
-    operation_id="health", role="public",
-)  # fmt: skip
-def get_health() -> Response:
+    "GET", "/health", Answer("healthy or degraded", "Health"), Answer("unhealthy", "Health", status=503), role="public"
+)
+def health() -> Response:
     """Get the system's health.
 
     ``unhealthy``: Redis does not answer, accepts no writes, or is unsupported. ``degraded``: there are other findings

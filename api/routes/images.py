@@ -26,8 +26,8 @@ HEADERS = {
 
 @blueprint.operation(
     "GET", "/inference/<request_id>/image",
-    (200, Answer("The image as it was sent", {"type": "string"}, media_type="image/*")),
-    problems=declared.ONE_REQUEST, operation_id="getImage", role="admin",
+    Answer("The image as it was sent", {"type": "string"}, media_type="image/*"),
+    problems=declared.ONE_REQUEST, role="admin",
 )  # fmt: skip
 def get_image(request_id: str) -> Response:
     """Get the image of an open request or a dead letter; others are deleted: 410."""

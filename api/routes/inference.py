@@ -24,7 +24,6 @@ from api.input import intake
 from api.input.bodies import INFERENCE_BODY
 from api.input.intake import Draft
 from api.services import app_settings, service
-from api.views.examples import ACCEPTED, ANSWERED
 from api.views.resources import now, reply, request_resource, timing_headers, urls, with_etag
 from api.views.schemas import STATES
 from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
@@ -53,6 +52,10 @@ ANSWER_HEADERS = {
     "Idempotent-Replayed": "true when this key had been accepted before",
     "Server-Timing": "queue, decode, infer in milliseconds",
 }
+CANCELED = (
+    Answer("Canceled", "Request"),
+    Answer("Will be canceled when its worker notices", "Request", status=202),
+)
 #: The monitor's cursor: acceptance time and id of the last request of the previous page.
 _CURSOR = re.compile(r"[0-9]{1,12}\.[0-9]{6}:[!-~]{1,300}")
 TIME = {"type": "string", "format": "date-time"}
@@ -60,16 +63,16 @@ TIME = {"type": "string", "format": "date-time"}
 
 @blueprint.operation(
     "POST", "/inference",
-    (200, Answer("The answer", "Request", ANSWER_HEADERS, example=ANSWERED)),
-    (202, Answer("Accepted, not ended yet", "Accepted",
-                 {"Location": "The request resource", "Retry-After": "Seconds", **ANSWER_HEADERS}, example=ACCEPTED)),
+    Answer("The answer", "Request", ANSWER_HEADERS),
+    Answer("Accepted, not ended yet", "Accepted",
+           {"Location": "The request resource", "Retry-After": "Seconds", **ANSWER_HEADERS}, status=202),
     problems=(
         *declared.IMAGE_BODY, *declared.REFUSALS, "canceled", "already_finished", "inference_failed", "poison",
         "expired",
     ),
-    parameters=PARAMETERS, body=INFERENCE_BODY, operation_id="infer",
+    parameters=PARAMETERS, body=INFERENCE_BODY,
 )  # fmt: skip
-def post_inference() -> Response:
+def infer() -> Response:
     """Classify one image.
 
     Waits for the answer by default, up to MAX_WAIT seconds; then the answer is 202 and the request goes on.
@@ -175,11 +178,10 @@ def _resource(record: Request) -> dict[str, Any]:
 
 @blueprint.operation(
     "GET", "/inference/<request_id>",
-    (200, Answer("The request resource", "Request", declared.ETAG | ANSWER_HEADERS)),
-    declared.NOT_MODIFIED,
-    problems=declared.ONE_REQUEST, parameters=(declared.PREFER, declared.IF_NONE_MATCH), operation_id="getRequest",
+    Answer("The request resource", "Request", declared.ETAG | ANSWER_HEADERS), declared.NOT_MODIFIED,
+    problems=declared.ONE_REQUEST, parameters=(declared.PREFER, declared.IF_NONE_MATCH),
 )  # fmt: skip
-def get_inference(request_id: str) -> Response:
+def get_request(request_id: str) -> Response:
     """Get a request.
 
     ``Prefer: wait=n`` waits up to n seconds for its end before answering.
@@ -190,31 +192,18 @@ def get_inference(request_id: str) -> Response:
 
 
 @blueprint.operation(
-    "DELETE", "/inference/<request_id>",
-    (200, Answer("Canceled", "Request")),
-    (202, Answer("Will be canceled when its worker notices", "Request")),
+    "DELETE", "/inference/<request_id>", *CANCELED,
     problems=(*declared.ONE_REQUEST, "already_finished"), operation_id="deleteRequest",
 )  # fmt: skip
-def delete_inference(request_id: str) -> Response:
+@blueprint.operation(
+    "POST", "/inference/<request_id>/cancel", *CANCELED,
+    problems=(*declared.ONE_REQUEST, "already_finished"), summary="Cancel a request (for callers without DELETE).",
+)  # fmt: skip
+def cancel_request(request_id: str) -> Response:
     """Cancel a request.
 
     While queued it never runs; while running its answer is discarded. Canceling twice is no error.
     """
-    return _cancel(request_id)
-
-
-@blueprint.operation(
-    "POST", "/inference/<request_id>/cancel",
-    (200, Answer("Canceled", "Request")),
-    (202, Answer("Will be canceled when its worker notices", "Request")),
-    problems=(*declared.ONE_REQUEST, "already_finished"), operation_id="cancelRequest",
-)  # fmt: skip
-def cancel_inference(request_id: str) -> Response:
-    """Cancel a request (for callers without DELETE)."""
-    return _cancel(request_id)
-
-
-def _cancel(request_id: str) -> Response:
     try:
         record = service(Gateway).cancel(request_id)
     except AlreadyFinished:
@@ -227,7 +216,6 @@ def _cancel(request_id: str) -> Response:
 @blueprint.operation(
     "GET", "/inference/<request_id>/events", *declared.EVENTS,
     problems=(*declared.ONE_REQUEST, "too_many_waiters"), parameters=(declared.LAST_EVENT_ID,),
-    operation_id="requestEvents",
 )  # fmt: skip
 def request_events(request_id: str) -> Response:
     """Follow a request.
@@ -250,9 +238,8 @@ def request_events(request_id: str) -> Response:
 
 
 @blueprint.operation(
-    "GET", "/inference",
-    (200, Answer("A page of requests", "Page")),
-    problems=("invalid_parameters", *declared.REDIS),
+    "GET", "/inference", Answer("A page of requests", "Page"),
+    problems=["invalid_parameters"],
     parameters=(
         OWNER,
         query("status", "Only requests in this state", {"enum": STATES}),
@@ -266,9 +253,8 @@ def request_events(request_id: str) -> Response:
         query("limit", "How many", declared.LIMIT),
         query("cursor", "next_cursor of the page before", {"type": "string"}),
     ),
-    operation_id="listRequests",
 )  # fmt: skip
-def list_inference() -> Response:
+def list_requests() -> Response:
     """List the requests of the last day still on record, newest first.
 
     A call scans at most 2,000 records, so a page of a narrow search may be short or empty and still have a next_cursor

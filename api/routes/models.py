@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Response
 
-from api.http import declared
 from api.http.openapi import Answer, Operations
 from api.services import app_settings, service
 from api.views.resources import reply
@@ -14,9 +13,7 @@ from tasks.inspect.monitor import Monitor
 blueprint = Operations("models", __name__, description="Available models")
 
 
-@blueprint.operation(
-    "GET", "/models", (200, Answer("All models", "Models")), problems=declared.REDIS, operation_id="listModels"
-)  # fmt: skip
-def get_models() -> Response:
+@blueprint.operation("GET", "/models", Answer("All models", "Models"))
+def list_models() -> Response:
     """List the configured models and those of live workers."""
     return reply({"models": model_rows(app_settings().models, service(Monitor).workers())})

@@ -10,7 +10,6 @@ from typing import Any
 from flask import Response, g, request
 
 from api.features.activity import Activity
-from api.http import declared
 from api.http.openapi import Answer, Operations, query
 from api.http.parameters import whole
 from api.services import app_settings, service
@@ -53,16 +52,15 @@ class SnapshotCache:
 
 @blueprint.operation(
     "GET", "/ops/history",
-    (200, Answer("What was counted in the last minutes, up to a day", "History")),
-    problems=("invalid_parameters", *declared.REDIS),
+    Answer("What was counted in the last minutes, up to a day", "History"),
+    problems=["invalid_parameters"],
     parameters=(
         query("minutes", "How far back", {"type": "integer", "minimum": 1, "maximum": DAY, "default": HISTORY}),
         query("step", "Minutes per row; the first row begins at a multiple of it",
               {"type": "integer", "minimum": 1, "maximum": LONGEST_STEP, "default": 1}),
     ),
-    operation_id="history",
 )  # fmt: skip
-def get_history() -> Response:
+def history() -> Response:
     """Get the history: requests accepted and ended, and their latency, per minute or longer step."""
     minutes = whole("minutes", request.args, HISTORY, DAY)
     step = whole("step", request.args, 1, LONGEST_STEP)
@@ -70,13 +68,10 @@ def get_history() -> Response:
 
 
 @blueprint.operation(
-    "GET", "/ops/snapshot",
-    (200, Answer("The system now", "Snapshot")),
-    problems=declared.REDIS,
-    parameters=(query("fresh", "1 does not accept a read of half a second ago", {"type": "string"}),),
-    operation_id="snapshot",
+    "GET", "/ops/snapshot", Answer("The system now", "Snapshot"),
+    parameters=[query("fresh", "1 does not accept a read of half a second ago", {"type": "string"})],
 )  # fmt: skip
-def get_snapshot() -> Response:
+def snapshot() -> Response:
     """Get everything a dashboard shows, at most half a second old.
 
     Requests are the caller's own, an admin's call shows everybody's; the orders in ``activity`` are for admins.

@@ -12,10 +12,8 @@ blueprint = Operations("problems", __name__, description="Explanations of proble
 
 
 @blueprint.operation(
-    "GET", "/problems/<code>",
-    (200, Answer("The problem type", "ProblemType")),
-    problems=("not_found",), operation_id="getProblemType", role="public",
-)  # fmt: skip
+    "GET", "/problems/<code>", Answer("The problem type", "ProblemType"), problems=["not_found"], role="public"
+)
 def get_problem_type(code: str) -> Response:
     """Explain a problem type."""
     kind = PROBLEM_TYPES.get(code)

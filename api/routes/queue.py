@@ -7,10 +7,9 @@ from typing import Any
 
 from flask import Response, request
 
-from api.http import declared
 from api.http.openapi import Answer, Operations
 from api.services import app_settings, service
-from api.views import metrics
+from api.views.metrics import render
 from api.views.resources import now, reply
 from api.views.system import stats, totals, uptime, worker_row
 from tasks.inspect.monitor import Monitor
@@ -19,16 +18,13 @@ from tasks.lanes import PRIORITIES
 blueprint = Operations("operations", __name__, description="Workers, lanes and metrics")
 
 EXPOSITIONS = (
-    (200, Answer("Prometheus exposition", {"type": "string"}, media_type="text/plain")),
-    (200, Answer("OpenMetrics exposition", {"type": "string"}, media_type="application/openmetrics-text")),
+    Answer("Prometheus exposition", {"type": "string"}, media_type="text/plain"),
+    Answer("OpenMetrics exposition", {"type": "string"}, media_type="application/openmetrics-text"),
 )
 
 
-@blueprint.operation(
-    "GET", "/workers/status", (200, Answer("All live workers", "Workers")),
-    problems=declared.REDIS, operation_id="workersStatus",
-)  # fmt: skip
-def get_workers() -> Response:
+@blueprint.operation("GET", "/workers/status", Answer("All live workers", "Workers"))
+def workers_status() -> Response:
     """List the live workers, from their leases."""
     live, silent = service(Monitor).workers(), service(Monitor).silent()
     rows = [worker_row(worker) for worker in live] + [worker_row(worker, silent=True) for worker in silent]
@@ -42,10 +38,8 @@ def get_workers() -> Response:
     })  # fmt: skip
 
 
-@blueprint.operation(
-    "GET", "/queue/status", (200, Answer("The queue", "Queue")), problems=declared.REDIS, operation_id="queueStatus"
-)
-def get_queue() -> Response:
+@blueprint.operation("GET", "/queue/status", Answer("The queue", "Queue"))
+def queue_status() -> Response:
     """Get the backlog, by priority and by lane."""
     lanes = service(Monitor).lanes()
     depths = {name: sum(lane["depth"] for lane in lanes if lane["priority"] == name) for name in PRIORITIES}
@@ -58,13 +52,10 @@ def get_queue() -> Response:
     })  # fmt: skip
 
 
-@blueprint.operation(
-    "GET", "/metrics", (200, Answer("Counters and latencies", "Metrics")), *EXPOSITIONS,
-    problems=declared.REDIS, operation_id="metrics", role="metrics",
-)  # fmt: skip
-def get_metrics() -> Response:
+@blueprint.operation("GET", "/metrics", Answer("Counters and latencies", "Metrics"), *EXPOSITIONS, role="metrics")
+def metrics() -> Response:
     """Get counters and latencies: JSON, or Prometheus text for ``Accept: text/plain`` and OpenMetrics."""
-    return get_prometheus() if _wants_text() else reply(_metrics(service(Monitor)))
+    return prometheus() if _wants_text() else reply(_metrics(service(Monitor)))
 
 
 def _wants_text() -> bool:
@@ -78,12 +69,10 @@ def _wants_text() -> bool:
     return False
 
 
-@blueprint.operation(
-    "GET", "/metrics/prometheus", *EXPOSITIONS, problems=declared.REDIS, operation_id="prometheus", role="metrics"
-)
-def get_prometheus() -> Response:
+@blueprint.operation("GET", "/metrics/prometheus", *EXPOSITIONS, role="metrics")
+def prometheus() -> Response:
     """Get counters and latencies as Prometheus text."""
-    text, content_type = metrics.render(service(Monitor), request.headers.get("Accept", ""))
+    text, content_type = render(service(Monitor), request.headers.get("Accept", ""))
     return Response(text, content_type=content_type)
 
 

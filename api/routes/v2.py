@@ -40,7 +40,7 @@ PRIORITIES = {0: "normal", 1: "high", 2: "normal", 3: "low"}  # Triton counts fr
 LONGEST_TIMEOUT = 10**15  # microseconds; far beyond what a deadline may be
 #: Inputs in the metadata. Clients send every listed input, so the alternative ``pixels`` is not listed.
 INPUT = {"name": "image", "datatype": "BYTES", "shape": [-1]}
-UNKNOWN = ("model_not_found", *declared.REDIS)
+UNKNOWN = ("model_not_found",)
 TENSOR: dict[str, Any] = {
     "type": "object",
     "required": ["name", "datatype", "shape"],
@@ -73,42 +73,36 @@ INFER_BODY = {
     },
 }
 INFER_ANSWERS = (
-    (200, Answer("The outputs", "V2Answer")),
-    (200, Answer("The outputs, binary data behind the JSON", {"type": "string"}, {LENGTH_HEADER: "Where the JSON ends"},
-                 media_type="application/octet-stream")),
+    Answer("The outputs", "V2Answer"),
+    Answer("The outputs, binary data behind the JSON", {"type": "string"}, {LENGTH_HEADER: "Where the JSON ends"},
+           media_type="application/octet-stream"),
 )  # fmt: skip
 INFER_PARAMETERS = (header(LENGTH_HEADER, "Where the JSON ends, when binary data follows", {"type": "integer"}),)
-METADATA = (200, Answer("The model", "V2Model"))
-READINESS = (
-    (200, Answer("A worker serves it", "V2ModelReady")),
-    (503, Answer("Nobody serves it", "V2ModelReady")),
-)
+METADATA = Answer("The model", "V2Model")
+READINESS = (Answer("A worker serves it", "V2ModelReady"), Answer("Nobody serves it", "V2ModelReady", status=503))
 INFER_PROBLEMS = (
     "model_not_found", *declared.IMAGE_BODY, *declared.REFUSALS, "timeout", "too_many_waiters", "canceled",
     "inference_failed", "poison", "expired",
 )  # fmt: skip
 
 
-@blueprint.operation("GET", "/v2", (200, Answer("The server", "V2Server")), operation_id="v2Server")
-def get_server() -> Response:
+@blueprint.operation("GET", "/v2", Answer("The server", "V2Server"))
+def v2_server() -> Response:
     """Describe the server."""
     return reply({"name": "inferlane", "version": VERSION, "extensions": ["binary_tensor_data", "classification"]})
 
 
-@blueprint.operation(
-    "GET", "/v2/health/live", (200, Answer("It answers", "V2Health")), operation_id="v2Live", role="public"
-)
-def get_live() -> Response:
+@blueprint.operation("GET", "/v2/health/live", Answer("It answers", "V2Health"), role="public")
+def v2_live() -> Response:
     """Check that this process answers."""
     return reply({"live": True})
 
 
 @blueprint.operation(
     "GET", "/v2/health/ready",
-    (200, Answer("A worker takes work", "V2Health")), (503, Answer("Not ready", "V2Health")),
-    operation_id="v2Ready", role="public",
+    Answer("A worker takes work", "V2Health"), Answer("Not ready", "V2Health", status=503), role="public",
 )  # fmt: skip
-def get_ready() -> Response:
+def v2_ready() -> Response:
     """Check whether inference requests are answered."""
     try:
         ready = bool(_live_models())
@@ -121,14 +115,12 @@ def _live_models() -> set[str]:
     return {worker["model"] for worker in service(Monitor).workers() if worker["state"] != "draining"}
 
 
-@blueprint.operation(
-    "GET", "/v2/models/<model>", METADATA, problems=UNKNOWN, operation_id="v2Model"
-)  # fmt: skip
+@blueprint.operation("GET", "/v2/models/<model>", METADATA, problems=UNKNOWN)
 @blueprint.operation(
     "GET", "/v2/models/<model>/versions/<version>", METADATA,
     problems=UNKNOWN, operation_id="v2ModelVersion", summary="Describe a version of a model.",
 )  # fmt: skip
-def get_model(model: str, version: str | None = None) -> Response:
+def v2_model(model: str, version: str | None = None) -> Response:
     """Describe a model's inputs and outputs."""
     row = _known(model, version)
     outputs = [{"name": name, "datatype": item.datatype, "shape": [-1, -1]} for name, item in answers.OUTPUTS.items()]
@@ -138,12 +130,12 @@ def get_model(model: str, version: str | None = None) -> Response:
     )
 
 
-@blueprint.operation("GET", "/v2/models/<model>/ready", *READINESS, problems=UNKNOWN, operation_id="v2ModelReady")
+@blueprint.operation("GET", "/v2/models/<model>/ready", *READINESS, problems=UNKNOWN)
 @blueprint.operation(
     "GET", "/v2/models/<model>/versions/<version>/ready", *READINESS,
     problems=UNKNOWN, operation_id="v2ModelVersionReady", summary="Check whether a worker serves a version of a model.",
 )  # fmt: skip
-def get_model_ready(model: str, version: str | None = None) -> Response:
+def v2_model_ready(model: str, version: str | None = None) -> Response:
     """Check whether a worker serves a model."""
     ready = _known(model, version)["available"]
     return reply({"name": model, "ready": ready}, 200 if ready else 503)
@@ -151,14 +143,14 @@ def get_model_ready(model: str, version: str | None = None) -> Response:
 
 @blueprint.operation(
     "POST", "/v2/models/<model>/infer", *INFER_ANSWERS,
-    problems=INFER_PROBLEMS, body=INFER_BODY, parameters=INFER_PARAMETERS, operation_id="v2Infer",
+    problems=INFER_PROBLEMS, body=INFER_BODY, parameters=INFER_PARAMETERS,
 )  # fmt: skip
 @blueprint.operation(
     "POST", "/v2/models/<model>/versions/<version>/infer", *INFER_ANSWERS,
     problems=INFER_PROBLEMS, body=INFER_BODY, parameters=INFER_PARAMETERS, operation_id="v2InferVersion",
     summary="Classify the images of a tensor with a version of a model.",
 )  # fmt: skip
-def post_infer(model: str, version: str | None = None) -> Response:
+def v2_infer(model: str, version: str | None = None) -> Response:
     """Classify the images of a tensor."""
     row = _known(model, version)
     wanted = tensors.parse(intake.body(request), _header_length())

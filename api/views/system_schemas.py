@@ -42,6 +42,27 @@ _WORKER: dict[str, Shape] = {
     "configured": mapping("Settings in which it must agree with the API"),
 }
 
+#: The numbers of the first version of this API.
+_STATS: dict[str, Shape] = {
+    "workers_active": count("Live workers"),
+    "requests_total": count("Requests accepted"),
+    "requests_success": count("Requests answered"),
+    "requests_failed": count("Requests that failed or expired"),
+    "avg_latency": maybe_number("Mean seconds from acceptance to the end over METRICS_WINDOW; null before the first"),
+}
+_TOTALS: dict[str, Shape] = {
+    "total_requests": count("Requests accepted"),
+    "successful_requests": count("Requests answered"),
+    "failed_requests": count("Requests that failed or expired"),
+}
+_STATUS: dict[str, Shape] = {
+    "status": string("healthy, degraded or unhealthy", enum=["healthy", "degraded", "unhealthy"]),
+    "reasons": strings("Details of the findings"),
+    "findings": many("Finding", "The same for programs, with what to do"),
+    "version": string("Version of Inferlane"),
+    "uptime": number("Seconds this API process has run"),
+}
+
 #: Component name -> shape.
 SYSTEM: dict[str, Shape] = {
     "Model": shape(
@@ -87,19 +108,12 @@ SYSTEM: dict[str, Shape] = {
         timestamp=time("Time of this snapshot"),
     ),
     "Metrics": shape(
-        total_requests=count("Requests accepted"),
-        successful_requests=count("Requests answered"),
-        failed_requests=count("Requests that failed or expired"),
+        _STATS | _TOTALS,
         success_rate=maybe_number("successful / (successful + failed); null before the first"),
         average_processing_time=maybe_number("Mean or median seconds from acceptance to the end"),
         requests_per_second=maybe_number("Requests ended per second, recently"),
         queue_size=count("Requests waiting"),
         active_workers=count("Live workers"),
-        requests_total=count("As total_requests"),
-        requests_success=count("As successful_requests"),
-        requests_failed=count("As failed_requests"),
-        workers_active=count("As active_workers"),
-        avg_latency=maybe_number("Mean seconds from acceptance to the end over METRICS_WINDOW; null before the first"),
         latency_p50=maybe_number("Median of these seconds"),
         latency_p95=maybe_number("95th percentile of these seconds"),
         latency_p99=maybe_number("99th percentile of these seconds"),
@@ -123,26 +137,13 @@ SYSTEM: dict[str, Shape] = {
         detail=string("What it is"),
         remedy=string("What to do"),
     ),
-    "Stats": shape(
-        workers_active=count("Live workers"),
-        requests_total=count("Requests accepted"),
-        requests_success=count("Requests answered"),
-        requests_failed=count("Requests that failed or expired"),
-        avg_latency=maybe_number("Mean seconds from acceptance to the end over METRICS_WINDOW; null before the first"),
-    ),
+    "Stats": shape(_STATS),
     "Health": shape(
-        status=string("healthy, degraded or unhealthy", enum=["healthy", "degraded", "unhealthy"]),
-        reasons=strings("Details of the findings"),
-        findings=many("Finding", "The same for programs, with what to do"),
+        _STATUS | _TOTALS,
         timestamp=time("Time of this snapshot"),
-        version=string("Version of Inferlane"),
-        uptime=number("Seconds this API process has run"),
         broker=string("up or down", enum=["up", "down"]),
         workers=mapping("total, idle, busy, draining and per model"),
         queue_size=count("Requests waiting"),
-        total_requests=count("Requests accepted since the records began"),
-        successful_requests=count("Requests answered"),
-        failed_requests=count("Requests that failed or expired"),
         stats=ref("Stats"),
     ),
     "Diagnosis": shape(
@@ -167,11 +168,6 @@ SYSTEM: dict[str, Shape] = {
         history=array(mapping(), "A row per step, oldest first"),
         closed=True,
     ),
-    "WorkerNow": shape(
-        _WORKER,
-        chaos=maybe_string("The injected fault"),
-        optional=("chaos", *_OPTIONAL),
-    ),
     "Activity": shape(
         at=string("When; RFC 3339, UTC", format="date-time"),
         what=string("The called route"),
@@ -187,15 +183,11 @@ SYSTEM: dict[str, Shape] = {
         closed=True,
     ),
     "Snapshot": shape(
+        _STATUS,
         as_of=string("Time of this snapshot", format="date-time"),
-        version=string(),
-        uptime=number(),
-        status=string(enum=["healthy", "degraded", "unhealthy"]),
-        reasons=strings(),
-        findings=many("Finding"),
         chaos_enabled=boolean(),
         max_queue=integer(),
-        workers=many("WorkerNow"),
+        workers=many("Worker"),
         lanes=many("Lane"),
         paused=mapping("lane -> who paused it and when"),
         ledger=mapping(values=integer()),
@@ -206,7 +198,7 @@ SYSTEM: dict[str, Shape] = {
         dead_letters=integer(),
         models=many("Model"),
         activity=many("Activity"),
-        silent=many("WorkerNow", "Workers whose lease has run out and whose work nobody has taken over yet"),
+        silent=many("Worker", "Workers whose lease has run out and whose work nobody has taken over yet"),
         fleet_events=many("FleetEvent", "Newest first"),
         closed=True,
     ),

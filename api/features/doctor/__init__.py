@@ -7,9 +7,9 @@ guessed.
 from __future__ import annotations
 
 from api.features.doctor import broker, configuration, workers
-from api.features.doctor.installation import Check, Installation
+from api.features.doctor.installation import Check, Installation, inspect
 
-__all__ = ["Check", "Installation", "examine"]
+__all__ = ["Check", "Installation", "examine", "inspect"]
 
 
 def examine(setup: Installation) -> list[Check]:

@@ -100,14 +100,6 @@ def test_the_documented_example_runs(client: FlaskClient, path: str, body: dict[
     assert client.post(path, json=body["content"]["application/json"]["example"]).status_code == 200
 
 
-def test_documented_answers_conform_to_their_own_schemas(document: dict[str, Any]) -> None:
-    for status, answer in document["paths"]["/inference"]["post"]["responses"].items():
-        content = answer["content"].get("application/json")
-        if content and status != "304":
-            schema = content["schema"] | {"components": document["components"]}
-            jsonschema.Draft202012Validator(schema).validate(content["example"])
-
-
 def test_swagger_ui_loads_only_files_of_this_host(client: FlaskClient) -> None:
     page = client.get("/docs").text
     assert "://" not in page
