@@ -114,6 +114,7 @@ class Settings:
     allow_random_weights: bool = _setting(False, switch)
     weights_timeout: float = _setting(60.0, seconds)
     runtime: str = _setting("auto", one_of("auto", "onnxruntime", "torch"))
+    precision: str = _setting("exact", one_of("exact", "fast"))
     intra_op_threads: int = _setting(0, integer(0))
     workers_on_host: int = _setting(1, integer(1))
     max_batch: int = _setting(16, integer(1, 1024), alias="BATCH_SIZE")

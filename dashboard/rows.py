@@ -49,7 +49,7 @@ def _worker(worker: Mapping[str, Any], now: float, late_after: float) -> Row:
         "rss": size(worker["rss_bytes"]),
         "failed": worker.get("failed", 0),
         "service": duration(worker["service_seconds"] or None),
-        "runtime": f"{worker['runtime']} on {worker['device']}",
+        "runtime": " ".join(filter(None, (worker["runtime"], worker.get("precision"), "on", worker["device"]))),
         "random": worker["weights"] == "random",
         "chaos": worker.get("chaos") or "off",
         "draining": worker["state"] == "draining",

@@ -18,6 +18,7 @@ from worker_models.errors import ModelError
 from worker_models.graphs import obtain_graph, write_skeleton
 from worker_models.machine import usable_cores
 from worker_models.model import load_model
+from worker_models.precision import best, find_trials
 from worker_models.registry import REGISTRY, describe
 from worker_models.runtimes import choose
 from worker_models.weights import WAYS_OUT, Weights, first_usable
@@ -25,16 +26,17 @@ from worker_models.weights import WAYS_OUT, Weights, first_usable
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What became of one model: the source of its weights, or the reason it was skipped."""
+    """What became of one model: the source of its weights and what PRECISION=fast brings, or why it was skipped."""
 
     name: str
     weights: str | None = None
     reason: str | None = None
+    fast: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}: " + (
-            f"skipped, {self.reason}" if self.weights is None else f"ready, weights {self.weights}"
-        )
+        if self.weights is None:
+            return f"{self.name}: skipped, {self.reason}"
+        return f"{self.name}: ready, weights {self.weights}" + (f"; PRECISION=fast: {self.fast}" if self.fast else "")
 
 
 def prepare(names: Sequence[str], settings: Settings) -> Iterator[Preparation]:
@@ -48,18 +50,20 @@ def prepare(names: Sequence[str], settings: Settings) -> Iterator[Preparation]:
 
 
 def _prepare(name: str, settings: Settings) -> Preparation:
-    def fill_cache(weights: Weights) -> str:
+    def fill_cache(weights: Weights) -> Preparation:
+        fast = ""
         if choose(settings) == "onnxruntime":
-            obtain_graph(weights, settings)
+            trials = find_trials(obtain_graph(weights, settings), weights.card.transform, settings)
+            fast = str(best(trials) or (trials and f"exact is best: {trials[0]}") or "")
         else:
             weights.obtain()
-        return weights.source
+        return Preparation(name, weights=weights.source, fast=fast)
 
     try:
         wanted = settings.model(name)
         if wanted.factory:
             return _load(wanted, settings)
-        return Preparation(wanted, weights=first_usable(describe(wanted), settings, fill_cache))
+        return first_usable(describe(wanted), settings, fill_cache)
     except (ModelError, SettingsError) as error:
         return Preparation(name, reason=str(error).removesuffix(WAYS_OUT))
 

@@ -17,9 +17,10 @@ from worker_models.builders import import_object
 from worker_models.errors import InferenceFailed, UnknownModel, WeightsUnavailable
 from worker_models.graphs import graph_key, graph_path, obtain_graph
 from worker_models.limits import Limits
+from worker_models.precision import best, fast_runtime, kept_trials
 from worker_models.preprocess import decode
 from worker_models.registry import ModelCard, describe, imagenet_labels
-from worker_models.runtimes import GraphUnusable, OnnxRuntime, Pixels, Probabilities, Runtime, choose
+from worker_models.runtimes import EXACT, GraphUnusable, OnnxRuntime, Pixels, Probabilities, Runtime, choose
 from worker_models.weights import Weights, first_usable
 
 
@@ -33,8 +34,8 @@ class Model(Protocol):
         runtime: what runs it.
         device: where it runs.
 
-    Two more are optional: ``max_batch``, the most images of one forward pass (default: the setting MAX_BATCH), and
-    ``passes``, how many forward passes may run side by side (default: one).
+    Others are optional: ``max_batch``, the most images of one forward pass (default: the setting MAX_BATCH),
+    ``passes``, how many forward passes may run side by side (default: one), and ``precision``, in what numbers.
     """
 
     name: str
@@ -83,7 +84,11 @@ class Classifier:
         self.max_batch = min(settings.max_batch, runtime.max_batch or settings.max_batch)
         self.passes = runtime.passes
         self.name = self._card.name
-        self.version = f"{self._card.version}+{graph_key(weights)[:8]}"
+        self.precision = runtime.precision
+        self.fast = runtime.fast
+        self.version = (
+            f"{self._card.version}+{graph_key(weights)[:8]}{'' if self.precision == EXACT else '-' + self.precision}"
+        )
         self.weights = weights.source
         self.runtime = runtime.name
         self.device = runtime.device
@@ -181,13 +186,21 @@ def load_card(card: ModelCard, settings: Settings) -> Classifier:
 def _load_graph(weights: Weights, settings: Settings) -> Runtime:
     """The runtime of the cached graph; one that cannot be loaded is exported again, once."""
     try:
-        return OnnxRuntime(obtain_graph(weights, settings), settings)
+        return _run_graph(weights, settings)
     except GraphUnusable:
         graph_path(weights, settings).unlink(missing_ok=True)
     try:
-        return OnnxRuntime(obtain_graph(weights, settings), settings)
+        return _run_graph(weights, settings)
     except GraphUnusable as error:
         raise WeightsUnavailable(f"a graph exported just now cannot be loaded: {error}") from error
+
+
+def _run_graph(weights: Weights, settings: Settings) -> Runtime:
+    graph = obtain_graph(weights, settings)
+    fast = fast_runtime(graph, weights.card.transform, settings) if settings.precision == "fast" else None
+    runtime = fast or OnnxRuntime(graph, settings)
+    runtime.fast = str(best(kept_trials(graph) or ()) or "")
+    return runtime
 
 
 def _load_torch(weights: Weights, settings: Settings) -> Runtime:

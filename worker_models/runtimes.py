@@ -1,12 +1,15 @@
-"""What runs a forward pass: onnxruntime on a CPU, torch where there is a CUDA device.
+"""What runs a forward pass: onnxruntime or OpenVINO on a CPU, torch where there is a CUDA device.
 
-:func:`choose` decides which, without importing torch unless a CUDA device is likely.
+:func:`choose` decides which, without importing torch unless a CUDA device is likely; ``PRECISION=fast`` takes OpenVINO
+where :mod:`worker_models.precision` finds that it keeps the answers.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,10 +22,11 @@ from worker_models.machine import intra_op_threads
 
 INPUT, OUTPUT = "pixels", "probabilities"
 """Names in an exported graph."""
-MAX_BATCH = 2
-"""Larger passes of onnxruntime are no cheaper per image."""
 Pixels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
+Forward = Callable[[Pixels], Probabilities]
+EXACT = "float32"
+"""The numbers in which every runtime computes unless it says otherwise."""
 
 
 class GraphUnusable(Exception):
@@ -35,12 +39,16 @@ class Runtime(Protocol):
     Attributes:
         name: what users call it.
         device: where it runs.
+        precision: the numbers it computes in.
+        fast: what ``PRECISION=fast`` would bring or brings; empty if that is not known.
         max_batch: the most images of one pass, if larger passes are no cheaper per image; else None.
         passes: how many passes to run side by side.
     """
 
     name: str
     device: str
+    precision: str
+    fast: str
     max_batch: int | None
     passes: int
 
@@ -77,33 +85,31 @@ def _cuda_works() -> bool:
     return torch.cuda.is_available()
 
 
-class OnnxRuntime:
-    """An exported graph on the CPU, the default; see :class:`Runtime`.
+class CpuRuntime:
+    """A graph on the CPU: small passes side by side, one thread each; a single image on an idle worker has all threads.
 
-    A single image on an idle worker is spread over all threads, for the least delay. Otherwise small passes run side by
-    side, one thread each: independent threads answer more images, and small passes stay in the CPU's caches and take
-    less memory. Measured on two cores against one large pass: a tenth to a fifth less work per image, and for
-    EfficientNet-B0 250 MB instead of 370. Longer passes are no cheaper, and the images that arrive during one wait
-    longer.
+    Independent threads answer more images, and small passes stay in the CPU's caches and take less memory. Measured on
+    two cores against one large pass: a tenth to a fifth less work per image, and for EfficientNet-B0 250 MB instead of
+    370. Longer passes are no cheaper, and make the images that arrive during one wait longer.
 
-    Raises:
-        GraphUnusable: the graph cannot be loaded.
+    Attributes:
+        narrow: a pass in one thread; as many at a time as there are ``passes``.
+        wide: a pass in all threads; one at a time.
     """
 
-    name = "onnxruntime"
+    name: str
     device = "cpu"
+    precision = EXACT
+    fast = ""
+    max_batch: int | None = 2
+    _errors: tuple[type[Exception], ...] = (RuntimeError, ValueError)
+    narrow: Forward
+    wide: Forward
 
-    def __init__(self, graph: Path, settings: Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.passes = self._threads = intra_op_threads(settings)
-        self.max_batch: int | None = MAX_BATCH
         self._running = 0
         self._count = threading.Lock()
-        self._errors = _errors()
-        try:
-            self._narrow = _session(graph, 1)
-            self._wide = _session(graph, self._threads) if self._threads > 1 else self._narrow
-        except self._errors as error:
-            raise GraphUnusable(f"{graph}: {error}") from error
 
     def run(self, pixels: Pixels) -> Probabilities:
         """See :class:`Runtime`."""
@@ -111,16 +117,35 @@ class OnnxRuntime:
             alone = self._running == 0
             self._running += 1
         try:
-            return _forward(self._wide if alone and len(pixels) < self._threads else self._narrow, pixels)
+            return self.wide(pixels) if alone and len(pixels) < self._threads else self.narrow(pixels)
         except self._errors as error:
-            raise InferenceFailed(f"onnxruntime: {error}") from error
+            raise InferenceFailed(f"{self.name}: {error}") from error
         finally:
             with self._count:
                 self._running -= 1
 
     def close(self) -> None:
         """See :class:`Runtime`."""
-        del self._narrow, self._wide
+        del self.narrow, self.wide
+
+
+class OnnxRuntime(CpuRuntime):
+    """An exported graph in onnxruntime, in float32: the default on a CPU; see :class:`Runtime`.
+
+    Raises:
+        GraphUnusable: the graph cannot be loaded.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, graph: Path, settings: Settings) -> None:
+        super().__init__(settings)
+        self._errors = _errors()
+        try:
+            self.narrow = partial(_forward, _session(graph, 1))
+            self.wide = partial(_forward, _session(graph, self._threads)) if self._threads > 1 else self.narrow
+        except self._errors as error:
+            raise GraphUnusable(f"{graph}: {error}") from error
 
 
 def _session(graph: Path, threads: int) -> Any:

@@ -93,6 +93,7 @@ class TorchRuntime:
     """A network run by torch itself."""
 
     name = "torch"
+    fast = ""
     max_batch: int | None = None
     passes = 1
 
@@ -105,6 +106,7 @@ class TorchRuntime:
         layout = torch.channels_last if self._cuda else torch.contiguous_format
         self._network = network.to(self.device).to(memory_format=layout)  # type: ignore[call-overload]
         self.autocast = self._fastest_exact_type() if self._cuda else None
+        self.precision = str(self.autocast or torch.float32).removeprefix("torch.")
 
     def run(self, pixels: Pixels) -> Probabilities:
         """See :class:`worker_models.runtimes.Runtime`."""

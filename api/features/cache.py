@@ -61,7 +61,7 @@ class SharedAnswers:
 
 
 class ServedWeights:
-    """The live workers' weights, read at most once in ``FRESH`` seconds by each process."""
+    """The live workers' weights and precision, read at most once in ``FRESH`` seconds by each process."""
 
     def __init__(self, _settings: Settings) -> None:
         self._read_at = float("-inf")
@@ -71,7 +71,9 @@ class ServedWeights:
         """The weights of the workers of ``model``, as one string."""
         if time.monotonic() - self._read_at > FRESH:
             workers = service(Monitor).workers()
-            self._found = sorted({(str(worker["model"]), str(worker["weights"])) for worker in workers})
+            self._found = sorted(
+                {(str(worker["model"]), f"{worker['weights']} {worker.get('precision')}") for worker in workers}
+            )
             self._read_at = time.monotonic()
         return ",".join(f"{name}={weights}" for name, weights in self._found if model in (ANY, name))
 

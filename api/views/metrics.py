@@ -39,7 +39,7 @@ WORKER_GAUGES: Gauges = (
     ("heartbeat_timestamp_seconds", "When it last proved that it lives.", lambda worker: worker["last_heartbeat"]),
 )
 WORKER_INFO: Gauges = (("info", "1 for every worker, with what it is.", lambda _: 1),)
-INFO = WORKER | {name: name for name in ("version", "runtime", "device", "weights")}
+INFO = WORKER | {name: name for name in ("version", "runtime", "precision", "device", "weights")}
 
 
 def render(monitor: Monitor, accept: str) -> tuple[bytes, str]:
@@ -123,7 +123,7 @@ def _gauges(prefix: str, gauges: Gauges, rows: Sequence[Row], labels: Mapping[st
     for name, text, value in gauges:
         family = GaugeMetricFamily(f"inferlane_{prefix}_{name}", text, labels=[*labels])
         for row in rows:
-            family.add_metric([str(row[key]) for key in labels.values()], value(row))
+            family.add_metric([str(row.get(key) or "") for key in labels.values()], value(row))
         yield family
 
 

@@ -63,6 +63,8 @@ def request_resource(
         "priority": record.priority,
         "lane": record.lane,
         "weights": record.weights,
+        "runtime": record.runtime,
+        "precision": record.precision,
         "predictions": record.predictions or [],
         "error": record.error,
         "worker_id": record.worker_id,

@@ -32,6 +32,8 @@ _REQUEST: dict[str, Shape] = {
     "priority": string(enum=PRIORITIES),
     "lane": string("Its lane"),
     "weights": maybe_string("Origin of the model's weights"),
+    "runtime": maybe_string("What ran the model: onnxruntime, openvino or torch"),
+    "precision": maybe_string("The numbers it computed in: float32, or bfloat16 or float16 with PRECISION=fast"),
     "predictions": many("Prediction", "Best first; empty unless succeeded"),
     "error": nullable(ref("Failure")),
     "worker_id": maybe_string("The worker that holds or answered it"),

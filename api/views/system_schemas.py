@@ -10,7 +10,7 @@ from api.views.shapes import (  # isort: skip
 )  # fmt: skip
 
 #: Members that older workers' leases lack.
-_OPTIONAL = ("intra_op_threads", "cpu_count", "versions", "configured")
+_OPTIONAL = ("intra_op_threads", "cpu_count", "versions", "configured", "precision", "fast")
 _WORKER: dict[str, Shape] = {
     "id": string("Its name"),
     "url": string("Empty: workers have no address, they pull"),
@@ -24,7 +24,9 @@ _WORKER: dict[str, Shape] = {
     "last_heartbeat": time("When its lease was last renewed"),
     "in_flight": count("Requests it has"),
     "device": maybe_string("cpu, cuda:0, ..."),
-    "runtime": maybe_string("onnxruntime or torch"),
+    "runtime": maybe_string("onnxruntime, openvino or torch"),
+    "precision": maybe_string("The numbers it computes in"),
+    "fast": maybe_string("What PRECISION=fast would bring or brings; empty if that is not known"),
     "weights": maybe_string("Origin of its weights"),
     "version": maybe_string("Version of its model"),
     "rss_bytes": maybe_integer(),

@@ -147,7 +147,7 @@ def worker_table(workers: Iterable[Mapping[str, Any]]) -> RenderableType:
 
 
 def _worker(worker: Mapping[str, Any]) -> tuple[object, ...]:
-    runtime = " ".join(filter(None, (worker.get("runtime"), worker.get("device"))))
+    runtime = " ".join(filter(None, (worker.get("runtime"), worker.get("precision"), worker.get("device"))))
     memory = worker.get("rss_bytes")
     return (
         worker["id"], worker["state"], worker["in_flight"], worker["processed"],

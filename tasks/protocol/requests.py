@@ -55,6 +55,8 @@ class Request:
     attempts: int = 0
     model: str | None = None
     weights: str | None = None
+    runtime: str | None = None
+    precision: str | None = None
     predictions: list[dict[str, Any]] | None = None
     error: dict[str, Any] | None = None
     timings: dict[str, float] = field(default_factory=dict)
@@ -140,6 +142,8 @@ def parse(request_id: str, text: Mapping[str, str]) -> Request:
         attempts=int(text["attempt"]),
         model=answer.get("model"),
         weights=answer.get("weights"),
+        runtime=answer.get("runtime"),
+        precision=answer.get("precision"),
         predictions=predictions,
         error=outcome or None if state is State.FAILED else None,
         timings=_timings(text, answer),

