@@ -17,7 +17,7 @@ from tasks.worker.outcomes import MESSAGE, described, of_model, succeeded
 from worker_models.batcher import BatchItem
 from worker_models.errors import InferenceFailed, ModelError, TruncatedImage
 
-MODEL = cast("Any", SimpleNamespace(name="m", weights="none"))
+MODEL = cast("Any", SimpleNamespace(name="m", weights="none", runtime="python"))
 ITEM = BatchItem()
 GOOD = {"class": "cat", "index": 1, "confidence": 0.5}
 

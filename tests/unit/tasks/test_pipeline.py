@@ -84,6 +84,7 @@ class Plain:
 
     name = "m"
     weights = "none"
+    runtime = "python"
 
     def __init__(self) -> None:
         self.gate = threading.Event()
