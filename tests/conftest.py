@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +19,9 @@ from tests.support.stack import ApiProcess, Stack, WorkerProcess
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine is no reason to fail: what an example may cost is bounded by the test's own timeout.
-hypothesis_settings.register_profile("inferlane", deadline=None)
+# A busy machine is no reason to fail: what an example may cost is bounded by the test's own timeout. CI tries the same
+# examples every time, so that it judges the change; everybody else's runs look for new ones.
+hypothesis_settings.register_profile("inferlane", deadline=None, derandomize="CI" in os.environ)
 hypothesis_settings.load_profile("inferlane")
 
 #: Folders and files in the order in which ``make test`` hands them out: those that take minutes, then those that start

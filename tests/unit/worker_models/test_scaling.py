@@ -34,7 +34,10 @@ def differences(pixels: np.ndarray, transform: Transform) -> np.ndarray:
 @given(width=SIDES, height=SIDES, crop=st.sampled_from([32, 224]))
 @settings(max_examples=100, deadline=None)
 def test_noise_of_any_size_is_scaled_as_pillow_does(width: int, height: int, crop: int):
-    assert differences(noise(height, width), Transform(resize=crop + 32, crop=crop)).max() <= 1
+    found = differences(noise(height, width), Transform(resize=crop + 32, crop=crop))
+    # Both round after each direction, in another order: either is within one of the exact value.
+    assert found.max() <= 2
+    assert found.mean() < 0.5
 
 
 @pytest.mark.parametrize(("interpolation", "most"), [("bilinear", 1), ("bicubic", 8)])
