@@ -238,7 +238,7 @@ ADMISSION_OFF = Mutation(
 )
 GUESSED = Mutation(
     "tasks/producer/admission.py",
-    "wait = live.expected_wait(entry.model, entry.submission.priority) or UNMEASURED",
+    "wait = live.expected_wait(entry.model, entry.submission.priority, entry.submission.owner) or UNMEASURED",
     "wait = 2 * UNMEASURED",
 )
 HIGH_LAST = Mutation("common/settings.py", "_setting((6, 3, 1), integers)", "_setting((1, 3, 6), integers)")

@@ -208,7 +208,7 @@ class Batcher(Generic[B]):
     def _fail(self, number: int, items: list[B], error: BaseException, began: float) -> None:
         """Give a lone item its error, and run the halves of a larger pass again."""
         if len(items) == 1:
-            items[0].error, items[0].began = error, began
+            items[0].error, items[0].began, items[0].seconds = error, began, time.monotonic() - began
             items[0].then(items[0])
             return
         middle = len(items) // 2

@@ -15,6 +15,7 @@ from tasks.protocol import connections, envelope, scripts
 from tasks.protocol.connections import PinnedClient, translated
 from tasks.protocol.keys import Keys
 from tasks.protocol.records import ttls
+from tasks.protocol.turns import messages
 
 #: Messages that one round trip of a purge takes out.
 CHUNK = 200
@@ -46,13 +47,17 @@ class Controls:
         its own, so requests that are accepted meanwhile stay.
         """
         key, pinned, canceled = self._keys.lane(lane), PinnedClient(self._client), 0
+        head = [self._keys.prefix, self._ttls, json.dumps(who)]
         with translated():
-            left = int(self._client.llen(key))
-            while left > 0 and (messages := self._client.lrange(key, -min(left, CHUNK), -1)):
-                head = [self._keys.prefix, self._ttls, json.dumps(who)]
-                calls = [([key], [*head, text, *envelope.requests_in(json.loads(text))]) for text in reversed(messages)]
+            # The ends of the lists first, where the oldest are, and the lane's own before its tickets go.
+            found = [*messages(self._client, self._keys, lane)][::-1]
+            found.sort(key=lambda place: place[0] != key)
+            for start in range(0, len(found), CHUNK):
+                calls = [
+                    ([key, where], [*head, text, *envelope.requests_in(json.loads(text))])
+                    for where, text in found[start : start + CHUNK]
+                ]
                 canceled += sum(scripts.run_and_get(pinned, "purge", calls)[0])
-                left -= len(messages)
         return canceled
 
     def restart(self, worker: str, boot: str) -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from common.settings import Settings
@@ -13,12 +14,21 @@ from tasks.inspect.history import STAGES, History, summary
 from tasks.inspect.redis_info import Vitals, read_vitals
 from tasks.inspect.search import Search
 from tasks.lanes import Lane, all_lanes
-from tasks.producer.live_workers import QueueLoad, Worker, read_queued, read_register, read_workers
-from tasks.protocol import connections, envelope, servers
+from tasks.producer.live_workers import (
+    QueueLoad,
+    Worker,
+    read_backlog,
+    read_queued,
+    read_register,
+    read_workers,
+)
+from tasks.protocol import connections, servers
 from tasks.protocol.connections import read_hash, translated
 from tasks.protocol.keys import Keys
+from tasks.protocol.owners import owner_of
 from tasks.protocol.records import Records
 from tasks.protocol.requests import Request, State
+from tasks.protocol.turns import Waiting, heads
 
 LEDGER = ("accepted", "succeeded", "failed", "canceled", "expired", "queued", "running")
 #: Events that are counted besides the ledger; each is reported, zero or not.
@@ -128,15 +138,17 @@ class Monitor:
         ]
 
     def _ages(self, names: Sequence[str]) -> dict[str, float]:
-        """Age in seconds of the message at the head of each lane: constant time, however long the lane is."""
+        """Age in seconds of the oldest request of each lane: constant time, however long the lane is."""
         with translated(), self._client.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.lindex(self._keys.lane(name), -1)
-            heads = {name: _first_id(head) for name, head in zip(names, pipe.execute(), strict=True) if head}
-            for request_id in heads.values():
+            found = [(name, head) for name, ids in heads(self._client, self._keys, names).items() for head in ids]
+            for _, request_id in found:
                 pipe.hget(self._keys.request(request_id), "created")
-            created, now = zip(heads, pipe.execute(), strict=True), time.time()
-        return {name: round(max(0.0, now - float(at)), 3) for name, at in created if at is not None}
+            created, now = zip(found, pipe.execute(), strict=True), time.time()
+        ages: dict[str, float] = {}
+        for (name, _), at in created:
+            if at is not None:
+                ages[name] = max(ages.get(name, 0.0), round(now - float(at), 3))
+        return ages
 
     def latencies(self) -> dict[str, dict[str, float]]:
         """Per stage: p50, p95, p99 in seconds (upper bound of the bucket that holds it), mean and count."""
@@ -161,28 +173,28 @@ class Monitor:
     def queue_position(self, request: Request) -> int | None:
         """About how many requests of its lane are served before it, plus one; None unless queued.
 
-        The difference of two places given out at acceptance: constant time, and blind to cancellations in between.
+        The difference of two places given out at acceptance, and in a shared lane what other owners' turns allow:
+        constant time for an owner, and blind to cancellations in between.
         """
         if request.state is not State.QUEUED:
             return None
         with translated():
-            head = self._client.lindex(self._keys.lane(request.lane), -1)
-            if head is None:
-                return 1
-            first, own = (self._client.hget(self._keys.request(i), "place") for i in (_first_id(head), request.id))
-        return max(1, int(own) - int(first) + 1) if own and first else 1
+            owner, first_of = owner_of(request.id), heads(self._client, self._keys, [request.lane])
+            first = next((i for i in first_of.get(request.lane, ()) if owner_of(i) == owner), request.id)
+            places = [self._client.hget(self._keys.request(i), "place") or 0 for i in (first, request.id)]
+            waiting = Waiting.read(self._client, self._keys, [request.lane])
+        queued = read_queued(self._client, self._keys).get(request.lane, 0)
+        before = max(0, int(places[1]) - int(places[0]))
+        return 1 + round(waiting.ahead(request.lane, owner, queued, before))
 
     def eta(self, request: Request) -> float | None:
         """Seconds until a queued request is expected to start; None when unknown, not queued, or its lane is paused."""
         if request.state is not State.QUEUED:
             return None
-        load = QueueLoad(self.workers(), read_queued(self._client, self._keys), self._hash(self._keys.paused))
-        return load.expected_wait(Lane.parse(request.lane).model, request.priority)
+        load = replace(
+            read_backlog(self._client, self._keys), workers=self.workers(), paused=self._hash(self._keys.paused)
+        )
+        return load.expected_wait(Lane.parse(request.lane).model, request.priority, owner_of(request.id))
 
     def _hash(self, key: str) -> dict[str, str]:
         return read_hash(self._client, key)
-
-
-def _first_id(message: bytes) -> str:
-    """The id of the first request in a message; empty when it carries none."""
-    return next(iter(envelope.requests_in(json.loads(message))), "")

@@ -75,7 +75,7 @@ class Admission:
         if submission.priority not in PRIORITIES:
             raise ValueError(f"priority must be one of {', '.join(PRIORITIES)}, not {submission.priority!r}")
         model = self._model_for(submission.model_type)
-        wait = self._live_workers.load().expected_wait(model, submission.priority)
+        wait = self._live_workers.load().expected_wait(model, submission.priority, submission.owner)
         request_id = internal_id(submission.owner, submission.request_id or str(uuid7()))
         if wait is not None:
             self._check_wait(wait, submission, request_id)
@@ -115,7 +115,7 @@ class Admission:
     def full(self, entry: Admitted, *, of_images: bool) -> LaneFull:
         """The refusal of a request whose lanes are full or, with ``of_images``, whose image has no room."""
         live = self._live_workers.load()
-        wait = live.expected_wait(entry.model, entry.submission.priority) or UNMEASURED
+        wait = live.expected_wait(entry.model, entry.submission.priority, entry.submission.owner) or UNMEASURED
         if of_images:
             why = "open requests hold as many bytes of images as they may (MAX_QUEUE_BYTES)"
         else:

@@ -6,13 +6,14 @@ import json
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from tasks.lanes import ANY, PRIORITIES, lane
 from tasks.protocol.connections import Client, read_hash, translated
 from tasks.protocol.keys import Keys
+from tasks.protocol.turns import Waiting
 
 #: Seconds after which the load is read again.
 FRESH = 0.5
@@ -56,39 +57,52 @@ class QueueLoad:
     queued: Mapping[str, int] = field(default_factory=dict)
     paused: Collection[str] = ()
     memory: int = 0
-    _waits: dict[tuple[str, str], float | None] = field(default_factory=dict)
+    waiting: Waiting = field(default_factory=Waiting)
+    _waits: dict[tuple[str, str, str], float | None] = field(default_factory=dict)
 
     @cached_property
     def models(self) -> list[str]:
         """Models with a live worker, sorted."""
         return sorted({worker["model"] for worker in self.workers if worker["state"] != "draining"})
 
-    def expected_wait(self, model: str, priority: str) -> float | None:
+    def expected_wait(self, model: str, priority: str, owner: str = "") -> float | None:
         """Seconds until a request accepted now would start: backlog ahead times service time over live workers.
+
+        With an ``owner``, the backlog ahead in each lane is what it is in turns, not all.
 
         The backlog ahead has the same or a higher priority and is in the model's lanes or the shared ones; shared
         requests are spread over every live worker. Nothing in a paused lane is ahead. Lower priorities also get turns,
         which this ignores: the ``eta_error`` histogram measures the error. None when no worker is live, none has
         measured its service time, or the lane itself is paused.
         """
-        if (model, priority) not in self._waits:
-            self._waits[model, priority] = self._expected_wait(model, priority)
-        return self._waits[model, priority]
+        asked = model, priority, owner
+        if asked not in self._waits:
+            self._waits[asked] = self._expected_wait(*asked)
+        return self._waits[asked]
 
-    def _expected_wait(self, model: str, priority: str) -> float | None:
+    def _expected_wait(self, model: str, priority: str, owner: str) -> float | None:
         measured = [worker for worker in self.workers if worker["service_seconds"] > 0]
         able = [worker for worker in measured if model in (ANY, worker["model"]) and worker["state"] != "draining"]
         if not able or lane(priority, model) in self.paused:
             return None
         rate, rate_of_all = (sum(1.0 / worker["service_seconds"] for worker in some) for some in (able, measured))
-        shared = self._ahead(ANY, priority)
+        shared = self._ahead(ANY, priority, owner)
         if model == ANY:
             return float(shared / rate)
-        return float((self._ahead(model, priority) + shared * rate / rate_of_all) / rate)
+        return float((self._ahead(model, priority, owner) + shared * rate / rate_of_all) / rate)
 
-    def _ahead(self, model: str, priority: str) -> int:
+    def _ahead(self, model: str, priority: str, owner: str) -> float:
         lanes = [lane(urgent, model) for urgent in PRIORITIES[: PRIORITIES.index(priority) + 1]]
-        return sum(self.queued.get(name, 0) for name in lanes if name not in self.paused)
+        queued = {name: self.queued.get(name, 0) for name in lanes if name not in self.paused}
+        return sum(self.waiting.ahead(name, owner, count) if owner else count for name, count in queued.items())
+
+
+def read_backlog(client: Client, keys: Keys) -> QueueLoad:
+    """A load without its workers: queued requests per lane, and whose messages wait there."""
+    queued = read_queued(client, keys)
+    lanes = [name for name, count in queued.items() if count > 0]
+    with translated():
+        return QueueLoad(queued=queued, waiting=Waiting.read(client, keys, lanes) if lanes else Waiting())
 
 
 class LiveWorkers:
@@ -121,8 +135,8 @@ class LiveWorkers:
         return time.monotonic() - self._read_at >= FRESH
 
     def _read(self) -> QueueLoad:
-        workers, queued = read_workers(self._client, self._keys), read_queued(self._client, self._keys)
+        workers, backlog = read_workers(self._client, self._keys), read_backlog(self._client, self._keys)
         paused = read_hash(self._client, self._keys.paused).keys()
         with translated():
             memory = int(self._client.info("memory").get("maxmemory", 0))
-        return QueueLoad(workers, queued, paused, memory)
+        return replace(backlog, workers=workers, paused=paused, memory=memory)

@@ -22,6 +22,7 @@ class Keys:
         # Of a lane, by name.
         self.lane = named("")  # the list of messages
         self.bell = named("bell:")  # wakes idle workers
+        self.turns = named("turns:")  # of a shared lane: owner -> virtual time at which its next message starts
         # Of a worker, by boot id; orders by node name.
         self.unacked = named("unacked:")  # its deliveries: tag -> lane, newline, message
         self.lease = named("lease:")
@@ -38,6 +39,9 @@ class Keys:
         self.latency = f"{prefix}latency"
         self.recent = f"{prefix}recent"
         self.owners = f"{prefix}owners"
+        self.owner_weights = f"{prefix}owner_weights"
+        self.shared = f"{prefix}shared"
+        """Shared lanes, where owners take turns, with their virtual time; see ``_prelude.lua``."""
         self.batches = f"{prefix}batches"
         self.dead_letters = f"{prefix}dead_letters"
         self.image_bytes = f"{prefix}image_bytes"
@@ -45,6 +49,10 @@ class Keys:
         """Retries by when they are due: lane, newline, message."""
         self.sweep_turn = f"{prefix}sweep_turn"
         self.probe = f"{prefix}probe"
+
+    def of_owner(self, lane: str, owner: str) -> tuple[str, str]:
+        """An owner's two lists in a shared lane, the one that is served first in front."""
+        return f"{self.prefix}ahead:{lane}:{owner}", f"{self.prefix}behind:{lane}:{owner}"
 
     def lane_and_bell(self, name: str) -> tuple[str, str]:
         """The keys that a script needs to put a message into a lane."""

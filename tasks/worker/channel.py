@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Service seconds to expect of a request while none has been measured.
+LEAST_COST = 0.001
+
 
 class OwnedQoS(kombu_redis.QoS):
     """Acknowledgement against this process's own hash; stock behaviour where the process owns nothing."""
@@ -186,7 +189,8 @@ class OwnedChannel(kombu_redis.Channel):
         places = self.qos.prefetch_count - len(owner) if self.qos.prefetch_count else 1
         tags = [owner.new_tag() for _ in range(max(1, min(wanted, places)))]
         orders = self._queue_cycle.plan(len(tags), len(lanes))
-        return _Sent(lanes, tags, wanted, take_call(self.keys, owner, lanes, tags, orders, wanted))
+        cost = max(LEAST_COST, round(owner.cost(), 6))
+        return _Sent(lanes, tags, wanted, cost, take_call(self.keys, owner, lanes, tags, orders, wanted, cost))
 
     def _brpop_read(self, **options: Any) -> bool:
         if self._sent is None:
@@ -225,7 +229,7 @@ class OwnedChannel(kombu_redis.Channel):
         sizes = [envelope.size(message) for _, message in taken]
         for tag, (lane, message), size in zip(sent.tags, taken, sizes, strict=False):
             self._queue_cycle.rotate(lane)
-            self.owner.hold(tag, size)
+            self.owner.hold(tag, size, size * sent.cost)
             message["properties"]["delivery_tag"] = tag
         self._awaiting_bell = len(taken) < len(sent.tags) and sum(sizes) < sent.wanted
         if not taken:
@@ -242,6 +246,7 @@ class _Sent:
     lanes: list[str]
     tags: list[str] = field(default_factory=list)
     wanted: int = 0
+    cost: float = 0.0
     call: tuple[Any, ...] = ()
 
 
@@ -252,6 +257,7 @@ def take_call(
     tags: Sequence[str],
     orders: Sequence[Sequence[str]],
     wanted: int,
+    cost: float = LEAST_COST,
 ) -> tuple[list[str], list[Any]]:
     """Keys and arguments of ``take.lua``, with the owner's acknowledgements.
 
@@ -262,11 +268,13 @@ def take_call(
         tags: one for each delivery that may come of it.
         orders: for each tag, the lanes in the order in which to look.
         wanted: how many requests at most, but for the last message's.
+        cost: the service seconds to expect of a request.
     """
     letters = {name: chr(ord("A") + place) for place, name in enumerate(lanes)}
     words = [wanted, " ".join(tags), " ".join("".join(letters[name] for name in order) for order in orders)]
     places = [keys.lane(name) for name in lanes] + [keys.bell(name) for name in lanes]
-    return places, [keys.prefix, owner.boot, *words, *lanes, *owner.acknowledged()]
+    ended = [f"{tag} {unpaid:.6f}" if unpaid else tag for tag, unpaid in owner.acknowledged().items()]
+    return places, [keys.prefix, owner.boot, *words, cost, *lanes, *ended]
 
 
 def _bare(client: Any) -> Any:

@@ -56,6 +56,8 @@ class Finisher:
         for entry in entries:
             if (attempt := entry.attempt) is None:
                 continue
+            seconds = entry.seconds / (entry.size * entry.passes)
+            self._owner.serve(entry.delivery.tag, entry.decode_seconds + seconds)
             end = self._conclude(entry, attempt)
             if isinstance(end, Outcome):
                 ends.append((attempt, end))

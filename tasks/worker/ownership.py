@@ -21,10 +21,14 @@ class Ownership:
     def __init__(self, node: str) -> None:
         self.boot = f"{re.sub(r'[^A-Za-z0-9@._-]', '_', node)}/{uuid4().hex[:8]}"
         self._held: dict[str, int] = {}
+        self._unpaid: dict[str, float] = {}
+        """By tag: service seconds, less those that its requests' owner was charged when it was taken."""
         self.batch = 1
         """How many requests run at a time."""
         self.most: Callable[[], int] = lambda: 2 * self.batch
         """How many requests to hold: a pass that runs and one ahead of it."""
+        self.cost: Callable[[], float] = lambda: 0.0
+        """The service seconds to expect of a request."""
         self.on_room: Callable[[], object] = lambda: None
         """Called from any thread when another delivery may be taken."""
         self._acknowledged: deque[str] = deque()
@@ -37,10 +41,17 @@ class Ownership:
         """A tag for the next take, unique in this process."""
         return str(next(self._numbers))
 
-    def hold(self, tag: str, requests: int = 1) -> None:
-        """The delivery has arrived, with so many requests in it."""
+    def hold(self, tag: str, requests: int = 1, charged: float = 0.0) -> None:
+        """The delivery has arrived, with so many requests in it, for which their owner was charged so many seconds."""
         with self._lock:
             self._held[tag] = requests
+            self._unpaid[tag] = -charged
+
+    def serve(self, tag: str, seconds: float) -> None:
+        """A request of the delivery was served for so long."""
+        with self._lock:
+            if tag in self._unpaid:
+                self._unpaid[tag] += seconds
 
     def room(self) -> int:
         """How many more requests are worth taking: with more in hand, an urgent one would wait behind them."""
@@ -76,13 +87,17 @@ class Ownership:
         """Hold the delivery no longer, without acknowledging it: reconcile gives it back."""
         with self._lock:
             self._held.pop(tag, None)
+            self._unpaid.pop(tag, None)
 
-    def acknowledged(self) -> list[str]:
-        """The tags acknowledged since the last call. Losing them is harmless, see :meth:`acknowledge`."""
+    def acknowledged(self) -> dict[str, float]:
+        """The deliveries acknowledged since the last call, each with the seconds that its owner has still to pay.
+
+        Losing them is harmless, see :meth:`acknowledge`.
+        """
         with self._lock:
-            tags = list(self._acknowledged)
+            unpaid = {tag: self._unpaid.pop(tag, 0.0) for tag in self._acknowledged}
             self._acknowledged.clear()
-        return tags
+        return unpaid
 
     def known(self) -> frozenset[str]:
         """The tags that are held, or acknowledged and not yet reported."""

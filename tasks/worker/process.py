@@ -121,6 +121,7 @@ class PinnedModel(bootsteps.StartStopStep):
         records = Records(connections.patient(settings.redis_url), settings)
         pipeline = Pipeline(model, infer, shape, records, owner, decoders=usable_cores(), trace=_trace(settings))
         owner.most = pipeline.most
+        owner.cost = lambda: pipeline.tally.service_seconds
         owner.on_room = lambda: parent.hub.call_soon(lambda: None)  # once awake, the loop takes another delivery
         parent.pool.pipeline = pipeline
         parent.chaos = chaos if settings.chaos_enabled else None

@@ -16,6 +16,7 @@ from redis.exceptions import OutOfMemoryError
 from tasks.celery import app
 from tasks.producer.live_workers import read_queued
 from tasks.protocol import envelope, scripts
+from tasks.protocol.turns import messages
 
 if TYPE_CHECKING:
     from tasks.protocol.connections import Client
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 #: Seconds between sweeps, by any worker.
 INTERVAL = 10
 
-#: Messages or records read in one round trip.
+#: Retries or records read in one round trip.
 PAGE = 500
 
 
@@ -67,7 +68,7 @@ class Sweep:
         short = self._short_lanes()
         if not short:
             return {}
-        found = {lane: self._messages(lane) for lane in short}
+        found = {lane: self._carried(lane) for lane in short}
         for lane, ids in (*self._held(), *self._retries()):
             if lane in found:
                 found[lane].update(ids)
@@ -90,13 +91,10 @@ class Sweep:
             lengths = pipe.execute()
         return {lane: count for (lane, count), length in zip(queued.items(), lengths, strict=True) if length < count}
 
-    def _messages(self, lane: str) -> set[str]:
-        """Ids of the requests in the messages of a lane. Workers take from its end, so no page skips a message."""
-        key, ids, start = self._keys.lane(lane), set[str](), 0
-        while page := self._client.lrange(key, start, start + PAGE - 1):
-            ids.update(request_id for text in page for request_id in envelope.requests_in(json.loads(text)))
-            start += PAGE
-        return ids
+    def _carried(self, lane: str) -> set[str]:
+        """Ids of the requests in the messages of a lane."""
+        texts = (text for _, text in messages(self._client, self._keys, lane))
+        return {request_id for text in texts for request_id in envelope.requests_in(json.loads(text))}
 
     def _held(self) -> Iterator[tuple[str, list[str]]]:
         """Lane and request ids of each delivery held by a worker."""

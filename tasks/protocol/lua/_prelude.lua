@@ -138,13 +138,59 @@ local function bury(id, key, lane, from, at, ttls, failure, model)
   finish(id, key, lane, from, 'failed', at, ttls, true, model)
 end
 
--- At most one doorbell per message, and a hundred in all: each wakes one idle worker once.
-local function ring(lane_key, bell)
-  if redis.call('LLEN', bell) < math.min(redis.call('LLEN', lane_key), 100) then redis.call('LPUSH', bell, '1') end
+-- At most one doorbell per message of a lane that has so many, and a hundred in all: each wakes one idle worker once.
+local function ring(bell, length)
+  if redis.call('LLEN', bell) < math.min(length, 100) then redis.call('LPUSH', bell, '1') end
 end
 
--- Append a message to a lane: at its tail or, with `first`, at its head.
+-- Owners take turns inside a lane (start-time fair queueing: Goyal, Vin and Cheng, 1996).
+-- A lane's list has one element for each message that waits; workers take from its end. While all are of one owner, the
+-- elements are the messages. The first message of another owner makes the lane *shared*, until nothing waits there:
+-- `shared` has its virtual time, `turns:LANE` the virtual time at which each owner's next message starts, and each owner
+-- has two lists: `ahead`, served first, and `behind`. A message sent to a shared lane goes into its owner's list; the
+-- lane's list gets a ticket, which is the message and a space. Each take removes the last ticket, whatever it shows, and
+-- delivers the next message of the owner with the earliest start. An element that is no ticket (older than the sharing, or
+-- written by an older release) becomes one when it is the last; its message goes to the end of `ahead`.
+-- So the length is right, and who pops an element (a worker of an older release) gets a message: perhaps one that another
+-- worker gets too, which `begin` runs once. If the lane's list is deleted or popped by others, the messages in
+-- the owners' lists are served without tickets, and the sweep republishes the others.
+local shared = prefix .. 'shared'
+local function turns(lane) return prefix .. 'turns:' .. lane end
+local function ahead(lane, owner) return prefix .. 'ahead:' .. lane .. ':' .. owner end
+local function behind(lane, owner) return prefix .. 'behind:' .. lane .. ':' .. owner end
+local function is_ticket(element) return string.byte(element, -1) == 32 end
+local function first_id(message) return string.match(message, '^{"body": ?"%[%[%[\\"([^\\"]+)') end
+local function owner_of(message) return string.match(first_id(message) or '', '^(.*)/') or 'anonymous' end
+local function weight(owner)
+  local given = tonumber(redis.call('HGET', prefix .. 'owner_weights', owner) or 1)
+  return given and given > 0 and given or 1
+end
+
+-- Put a message into one of its owner's lists. An owner who had none starts at the present and has saved up nothing.
+local function line_up(lane, owner, push, list, message)
+  redis.call(push, list, message)
+  redis.call('ZADD', turns(lane), 'NX', redis.call('HGET', shared, lane) or '0', owner)
+end
+
+-- The last element of a shared lane becomes a ticket.
+local function adopt(lane)
+  local element = redis.call('LINDEX', prefix .. lane, -1)
+  if not element or is_ticket(element) then return end
+  local owner = owner_of(element)
+  redis.call('LSET', prefix .. lane, -1, element .. ' ')
+  line_up(lane, owner, 'LPUSH', ahead(lane, owner), element)
+end
+
+-- Append a message to a lane: at its tail or, with `first`, at its head. Returns how many wait there.
 local function send(lane_key, bell, message, first)
-  redis.call(first and 'RPUSH' or 'LPUSH', lane_key, message)
-  ring(lane_key, bell)
+  local lane, owner, newest = string.sub(lane_key, #prefix + 1), owner_of(message), redis.call('LINDEX', lane_key, 0)
+  local push, element = first and 'RPUSH' or 'LPUSH', message
+  if newest and (is_ticket(newest) or owner_of(newest) ~= owner) then
+    redis.call('HSETNX', shared, lane, '0')
+    line_up(lane, owner, push, first and ahead(lane, owner) or behind(lane, owner), message)
+    element = message .. ' '
+  end
+  local length = redis.call(push, lane_key, element)
+  ring(bell, length)
+  return length
 end

@@ -1,8 +1,18 @@
 -- Purge: remove one message from a lane and cancel its queued requests.
--- KEYS: lane. ARGV: prefix, TTLs, JSON text of the operator, message, then the request ids of the message.
+-- KEYS: lane, the list that has the message: the lane's or one of its owner's. ARGV: prefix, TTLs, JSON text of the operator, message, then the request ids of the message.
 -- Returns how many requests were canceled; 0 when the message is not in the lane (any more).
 allow_when_full()
-if redis.call('LREM', KEYS[1], -1, ARGV[4]) == 0 then return 0 end
+local lane, list = string.sub(KEYS[1], #prefix + 1), KEYS[2]
+local removed = redis.call('LREM', list, -1, ARGV[4])
+if removed == 0 and list == KEYS[1] then  -- it has become a ticket
+  list = ahead(lane, owner_of(ARGV[4]))
+  removed = redis.call('LREM', list, -1, ARGV[4])
+end
+if removed == 0 then return 0 end
+if list ~= KEYS[1] then
+  adopt(lane)
+  redis.call('RPOP', KEYS[1])
+end
 local canceled = 0
 for i = 5, #ARGV do
   local key = request_key(ARGV[i])

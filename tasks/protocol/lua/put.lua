@@ -1,6 +1,4 @@
 -- Append a message to the tail of a lane and wake one idle worker.
 -- KEYS: lane, doorbell. ARGV: prefix, message. Returns the lane's length.
 allow_when_full()
-local length = redis.call('LPUSH', KEYS[1], ARGV[2])
-ring(KEYS[1], KEYS[2])
-return length
+return send(KEYS[1], KEYS[2], ARGV[2])

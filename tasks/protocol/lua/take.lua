@@ -1,60 +1,125 @@
 -- Take messages from the lanes and record their holder in the same step.
 -- KEYS: n lanes, then their n doorbells. ARGV: prefix, boot id, how many requests are wanted, a tag for each possible
--- delivery, as many orders of the lanes (each a word, a letter per lane, A for the first), the bare names of the n lanes,
--- then the tags of finished deliveries: acknowledging them here saves a round trip each. Tags and orders are words in one
--- argument each.
+-- delivery, as many orders of the lanes (each a word, a letter per lane, A for the first), the service seconds to expect
+-- of a request, the bare names of the n lanes, then the finished deliveries: acknowledging them here saves a round trip
+-- each. Each is a tag, perhaps with a space and the service seconds that were more (or less) than expected. Tags and orders
+-- are words in one argument each.
+-- In a shared lane (see _prelude.lua) an owner pays for a message when it is taken, with what is expected, and the
+-- difference when it has ended: seconds by weight. With one owner all this costs no call.
 -- Returns {lane number, message, lane number, message, ...}: fewer than wanted when every lane is empty or paused; {-1}
 -- when this worker is not registered (it was declared dead), so that an unregistered worker never
 -- holds a delivery.
 allow_when_full()
 local held, wanted = prefix .. 'unacked:' .. ARGV[2], tonumber(ARGV[3])
+local expected = tonumber(ARGV[6])
 local n = #KEYS / 2
-for i = 6 + n, #ARGV do redis.call('HDEL', held, ARGV[i]) end
+local unusual = redis.call('EXISTS', prefix .. 'paused', shared) > 0
+
+-- Charge an owner the difference between the service of a delivery and what was expected of it.
+local function settle(tag, seconds)
+  local lane, message = string.match(redis.call('HGET', held, tag) or '', '^([^\n]*)\n(.*)$')
+  local present = lane and redis.call('HGET', shared, lane)
+  if not present then return end
+  local owner = owner_of(message)
+  local start = redis.call('ZSCORE', turns(lane), owner)
+  if not start then return end
+  start = math.max(tonumber(present), tonumber(start) + tonumber(seconds) / weight(owner))
+  redis.call('ZADD', turns(lane), stamp(start), owner)
+end
+
+for i = 7 + n, #ARGV do
+  local tag, seconds = string.match(ARGV[i], '^(%S+) ?(.*)$')
+  if unusual and seconds ~= '' then settle(tag, seconds) end
+  redis.call('HDEL', held, tag)
+end
 if redis.call('HEXISTS', prefix .. 'workers', ARGV[2]) == 0 then return {-1} end
 
-local open = {}
-local any_paused = redis.call('EXISTS', prefix .. 'paused') == 1
-for i = 1, n do open[i] = not (any_paused and redis.call('HEXISTS', prefix .. 'paused', ARGV[5 + i]) == 1) end
+local names = {unpack(ARGV, 7, 6 + n)}
+local paused, fair = {}, {}
+if unusual then
+  paused = redis.call('HMGET', prefix .. 'paused', unpack(names))
+  fair = redis.call('HMGET', shared, unpack(names))
+end
 
 local RANKS, ranks = {high = 1, normal = 2, low = 3}, {}
-for i = 1, n do ranks[i] = RANKS[string.match(ARGV[5 + i], '^%a+')] or 0 end
+for i = 1, n do ranks[i] = RANKS[string.match(names[i], '^%a+')] or 0 end
 
--- The acceptance time of the request at the head of a lane, nil for an empty lane. One without a record is the oldest.
-local function waits_since(i)
-  local head = redis.call('LINDEX', KEYS[i], -1)
-  if not head then return nil end
-  local id = string.match(head, '^{"body": ?"%[%[%[\\"([^\\"]+)')
-  return tonumber(id and redis.call('HGET', request_key(id), 'created') or 0)
+-- Whose message is next in a shared lane, when it starts, and the list that has it; nil when nobody's is.
+local function turn(lane)
+  adopt(lane)
+  while true do
+    local owner, start = unpack(redis.call('ZRANGE', turns(lane), 0, 0, 'WITHSCORES'))
+    if not owner then return nil end
+    for _, list in ipairs({ahead(lane, owner), behind(lane, owner)}) do
+      if redis.call('EXISTS', list) == 1 then return owner, start, list end
+    end
+    redis.call('ZREM', turns(lane), owner)
+  end
 end
+
+-- The message that is next in a lane, nil when it is empty.
+local function head(i)
+  local list = fair[i] and select(3, turn(names[i])) or KEYS[i]
+  return redis.call('LINDEX', list, -1)
+end
+
+-- When that was accepted, and whose it is. One without a record is the oldest.
+local function waits_since(i)
+  local message = head(i)
+  if not message then return nil end
+  local id = first_id(message)
+  return tonumber(id and redis.call('HGET', request_key(id), 'created') or 0), owner_of(message)
+end
+
+local function requests_in(message) return tonumber(string.match(message, '"requests": ?(%d+)')) or 1 end
 
 -- Lanes found empty; they stay so for the rest of this script.
 local empty = {}
 
--- The lane to serve instead of lane i: a more urgent one whose head has waited longer, so that no request waits longer for
--- being more urgent.
+-- The lane to serve instead of lane i: a more urgent one where a request of the same owner has waited longer, so that
+-- none waits longer for being more urgent.
 local function most_overdue(i)
-  local best, since = i, nil
+  local best, since, whose = i, nil, nil
   for j = 1, n do
-    if ranks[j] < ranks[i] and ranks[j] > 0 and open[j] and not empty[j] then
-      local accepted = waits_since(j)
+    if ranks[j] < ranks[i] and ranks[j] > 0 and not paused[j] and not empty[j] then
+      local accepted, owner = waits_since(j)
       if not accepted then
         empty[j] = true
       else
-        since = since or waits_since(i)
-        if since and accepted < since then best, since = j, accepted end
+        if not since then since, whose = waits_since(i) end
+        if since and accepted < since and owner == whose then best, since = j, accepted end
       end
     end
   end
   return best
 end
 
+-- The message whose turn it is in a shared lane, charged to its owner; nil when the lane is empty, and no longer shared.
+local function pop_in_turn(i)
+  local lane = names[i]
+  local owner, start, list = turn(lane)
+  local ticket = redis.call('RPOP', KEYS[i])
+  if not owner then
+    if ticket then return string.sub(ticket, 1, -2) end
+    redis.call('DEL', turns(lane))
+    redis.call('HDEL', shared, lane)
+    fair[i] = false
+    return nil
+  end
+  local message = redis.call('RPOP', list)
+  redis.call('HSET', shared, lane, start)
+  redis.call('ZINCRBY', turns(lane), stamp(expected * requests_in(message) / weight(owner)), owner)
+  return message
+end
+
 -- The next message in an order of the lanes, and its lane.
 local function pop(order)
   for place = 1, n do
     local i = string.byte(order, place) - 64
-    if open[i] and not empty[i] then
+    if not paused[i] and not empty[i] then
       i = most_overdue(i)
-      local message = redis.call('RPOP', KEYS[i])
+      local message
+      if fair[i] then message = pop_in_turn(i) else message = redis.call('RPOP', KEYS[i]) end
       if message then return i, message end
       empty[i] = true
     end
@@ -67,10 +132,10 @@ for tag in string.gmatch(ARGV[4], '%S+') do
   if wanted < 1 then return taken end
   local i, message = pop(next_order())
   if not i then break end
-  redis.call('HSET', held, tag, ARGV[5 + i] .. '\n' .. message)
+  redis.call('HSET', held, tag, names[i] .. '\n' .. message)
   taken[#taken + 1] = i
   taken[#taken + 1] = message
-  wanted = wanted - (tonumber(string.match(message, '"requests": ?(%d+)')) or 1)
+  wanted = wanted - requests_in(message)
 end
 -- An empty lane's doorbell would wake a worker for nothing.
 for i = 1, n do
