@@ -9,20 +9,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, Processor, WrappedLogger
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from structlog.typing import EventDict, Processor, WrappedLogger
-
-    from common.settings import Settings
+from common.settings import Settings
 
 # These log every request or heartbeat at INFO; their warnings are still wanted.
-TALKATIVE = ("httpx", "httpcore", "urllib3", "kombu", "amqp", "werkzeug", "celery.worker.strategy", "celery.app.trace")
+TALKATIVE = ("httpx", "httpcore", "urllib3", "kombu", "werkzeug", "celery.worker.strategy", "celery.app.trace")
 
 
 def configure(settings: Settings, process: str) -> None:
@@ -47,14 +43,6 @@ def configure(settings: Settings, process: str) -> None:
     root.setLevel(settings.log_level)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-
-
-def adopt(*names: str) -> None:
-    """Remove the handlers of the loggers ``names``, so that their lines are written once, by ours."""
-    for name in names:
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
 
 
 def _processors(process: str) -> Sequence[Processor]:

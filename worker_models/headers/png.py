@@ -39,12 +39,9 @@ def without_metadata(data: bytes) -> bytes:
 def _orientation(data: bytes) -> int:
     for kind, start, end in _chunks(data):
         if kind == b"eXIf":
-            return orientation(data[start + 8 : end - 4]) if _is_intact(data[start:end]) else UPRIGHT
+            intact = zlib.crc32(data[start + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
+            return orientation(data[start + 8 : end - 4]) if intact else UPRIGHT
     return UPRIGHT
-
-
-def _is_intact(chunk: bytes) -> bool:
-    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
