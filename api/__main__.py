@@ -13,6 +13,7 @@ from common import logs
 from common.front import Front
 from common.serving import serve, settle
 from common.settings import SettingsError, get_settings
+from tasks.protocol.payloads import store_at
 from worker_models.machine import return_large_buffers, share_one_arena
 
 #: Bodies from this size on, those of batches, return their memory to the system after use; bytes.
@@ -48,6 +49,7 @@ def main() -> None:
     settings = get_settings()
     try:
         create_app(settings)  # report wrong settings once, not in each process
+        store_at(settings.payload_store)
     except SettingsError as error:
         sys.exit(str(error))
     serve(

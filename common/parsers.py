@@ -51,6 +51,16 @@ def seconds_or_zero(text: str) -> float:
     return 0.0 if number(text, float, "a number of seconds") == 0 else seconds(text)
 
 
+def payload_store(text: str) -> str:
+    """``redis``, or the URL of a folder or of a filesystem of fsspec."""
+    scheme, separator, rest = text.partition("://")
+    if text != "redis" and not (scheme and separator and rest):
+        raise ValueError("must be redis, file:///folder or another URL of fsspec, such as s3://bucket/prefix")
+    if scheme == "file" and not rest.startswith("/"):
+        raise ValueError("must name an absolute folder, with three slashes: file:///folder")
+    return text
+
+
 def rate(text: str) -> tuple[int, float]:
     """``calls/seconds``."""
     calls, _, period = text.partition("/")

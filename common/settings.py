@@ -16,10 +16,23 @@ from dataclasses import Field, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 from dotenv import dotenv_values
 
-from common.parsers import Parser, integer, integers, names, one_of, port, rate, seconds, seconds_or_zero, switch
+from common.parsers import (
+    Parser,
+    integer,
+    integers,
+    names,
+    one_of,
+    payload_store,
+    port,
+    rate,
+    seconds,
+    seconds_or_zero,
+    switch,
+)
 
 #: The exit code of every process with an invalid setting.
 MISUSED = 2
@@ -100,6 +113,7 @@ class Settings:
     flower_basic_auth: str = _setting("")
     redis_server: str = _setting("")
     redis_maxmemory: int = _setting(0, integer(0))
+    payload_store: str = _setting("", payload_store)
     run_dir: str = _setting(".run")
     log_level: str = _setting("INFO", one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     log_format: str = _setting("console", one_of("console", "json"))
@@ -171,6 +185,9 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.redis_url:
             object.__setattr__(self, "redis_url", _socket_url(self.broker_socket))
+        if not self.payload_store:
+            folder = f"file://{quote(str(Path(self.run_dir).resolve() / 'payloads'))}"
+            object.__setattr__(self, "payload_store", folder if self.embeds_broker else "redis")
         if self.lease_renew * 2 > self.lease_ttl:
             raise SettingsError("LEASE_RENEW: must be at most half of LEASE_TTL, or one late renewal ends the lease"
                                 " (their other names are HEALTH_CHECK_INTERVAL and WORKER_TIMEOUT)")  # fmt: skip

@@ -92,7 +92,7 @@ class UnsupportedServer(Unavailable):
 
 
 class Full(Unavailable):
-    """Redis is out of memory; nothing was stored."""
+    """Redis has no memory, or the payload store no room; nothing was stored."""
 
 
 class TransientFailure(TaskError):

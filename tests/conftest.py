@@ -86,9 +86,16 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def stack(own_redis: RedisServer, tmp_path: Path) -> Iterator[Stack]:
+def payload_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The PAYLOAD_STORE of the test's stack: Redis, or where :data:`tests.support.stack.EACH_STORE` says."""
+    kind = getattr(request, "param", "redis")
+    return kind if kind == "redis" else f"{kind}://{tmp_path / 'payloads'}"
+
+
+@pytest.fixture
+def stack(own_redis: RedisServer, tmp_path: Path, payload_store: str) -> Iterator[Stack]:
     """An empty stack for this test: ``stack.start_worker("resnet18")``, ``stack.start_api()``."""
-    with Stack(own_redis.url, tmp_path / "run") as started:
+    with Stack(own_redis.url, tmp_path / "run", PAYLOAD_STORE=payload_store) as started:
         yield started
 
 

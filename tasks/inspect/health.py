@@ -13,6 +13,7 @@ from typing import Any
 
 from common.settings import Settings
 from tasks.lanes import room
+from tasks.protocol import stores
 
 #: A lane counts as behind when its oldest request has waited this many seconds.
 BEHIND = 30.0
@@ -96,7 +97,14 @@ def _workers(seen: Readings, settings: Settings) -> Iterator[Finding]:
         queued = sum(lane["depth"] for lane in seen.lanes)
         detail = f"no workers online, {queued} requests queued" if queued else "no workers online"
         yield Finding("no_worker", Severity.PROBLEM, detail, "start one: make start")
+    ours = stores.named(settings.payload_store)
     # Names of workers hold names of hosts, and /health is public.
+    strangers = [worker for worker in seen.workers if worker.get("configured", {}).get("payload_store", ours) != ours]
+    if strangers:
+        detail = f"{len(strangers)} worker(s) have another PAYLOAD_STORE than the API and may not find images"
+        yield Finding(
+            "payload_store", Severity.PROBLEM, detail, "set the same PAYLOAD_STORE for the API and all workers"
+        )
     for model in sorted({worker["model"] for worker in seen.silent}):
         number = sum(worker["model"] == model for worker in seen.silent)
         detail = f"{number} of {model}'s workers lost their lease and have not been rescued yet"

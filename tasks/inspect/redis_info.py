@@ -14,7 +14,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from common.settings import Settings
-from tasks.protocol import servers
+from tasks.protocol import servers, stores
 from tasks.protocol.connections import Client, translated
 from tasks.protocol.keys import Keys
 
@@ -26,6 +26,7 @@ def shared(settings: Settings) -> dict[str, Any]:
         "hard_timeout": settings.hard_timeout,
         "lane_order": settings.lane_order,
         "lane_weights": list(settings.lane_weights),
+        "payload_store": stores.named(settings.payload_store),
     }
 
 

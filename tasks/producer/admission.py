@@ -59,7 +59,7 @@ class Admission:
 
     def __init__(self, settings: Settings, records: Records) -> None:
         self._settings = settings
-        self._client, self._keys = records.client, records.keys
+        self._client, self._keys, self._payloads = records.client, records.keys, records.payloads
         self._live_workers = LiveWorkers(self._client, self._keys)
         self._choose = STRATEGIES[settings.any_strategy]()
 
@@ -124,13 +124,13 @@ class Admission:
         return LaneFull(why).after(wait / 2)
 
     def refusal(self) -> str:
-        """Why Redis takes no writes now; empty when it does."""
+        """Why Redis or the payload store takes no writes now; empty when they do."""
         try:
             with translated():
                 self._client.set(self._keys.probe, "", nx=True, ex=PROBE_TTL)
         except Unavailable as error:
             return str(error)
-        return ""
+        return self._payloads.refusal()
 
     def image_bytes(self) -> tuple[int, int]:
         """Bytes of images that open requests hold, and how many they may; 0 for no limit."""
@@ -138,7 +138,8 @@ class Admission:
             return int(self._client.get(self._keys.image_bytes) or 0), self._max_image_bytes()
 
     def _max_image_bytes(self) -> int:
-        return self._settings.max_queue_bytes or self._live_workers.load().memory // 2
+        most = 0 if self._payloads.outside else self._live_workers.load().memory // 2
+        return self._settings.max_queue_bytes or most
 
 
 def uuid7() -> UUID:

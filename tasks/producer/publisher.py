@@ -182,20 +182,36 @@ class Publisher:
         backlog = [lane(priority, first.model) for priority in PRIORITIES]
         args: list[Any] = [keys.prefix, first.lane, message, *limits, reply, len(backlog), *backlog]
         images = []
-        for entry in entries:
-            upload = "" if ask else keys.upload(os.urandom(16).hex())
+        payloads = [""] * len(entries) if ask else self._store(entries)
+        for entry, payload in zip(entries, payloads, strict=True):
+            upload = "" if ask or payload else keys.upload(os.urandom(16).hex())
             if upload:
                 images.append(("SET", upload, entry.submission.image, "EX", UPLOAD_TTL))
-            args += [*_fields(entry), upload]
+            args += [*_fields(entry), payload, upload]
         try:
             with translated():
-                return list(
+                answers: list[Answer] = list(
                     scripts.run_after(self._records.pinned, images, "accept", keys.lane_and_bell(first.lane), args)
                 )
         except Full:
+            self._records.payloads.delete([*filter(None, payloads)])
             raise
         except Unavailable as error:
             raise error if ask else Unavailable(f"{error}. {UNKNOWN}") from error
+        unused = [name for name, (code, _) in zip(payloads, answers, strict=True) if name and code != ACCEPTED]
+        self._records.payloads.delete(unused)
+        return answers
+
+    def _store(self, entries: Sequence[Admitted]) -> list[str]:
+        """Store their images outside Redis, all or none; empty references where images are sent to Redis."""
+        stored: list[str] = []
+        try:
+            for entry in entries:
+                stored += [self._records.payloads.put(entry.submission.image)]
+        except Unavailable:
+            self._records.payloads.delete(stored)
+            raise
+        return stored
 
     def _refusal(self, entry: Admitted, code: int) -> TaskError | None:
         if code == ANOTHER_BODY:
@@ -213,7 +229,7 @@ def _by_lane(entries: Sequence[Admitted]) -> list[list[Admitted]]:
 
 
 def _fields(entry: Admitted) -> list[Any]:
-    """One request as ``accept.lua`` takes it, without its upload."""
+    """One request as ``accept.lua`` takes it, without its image."""
     submission = entry.submission
     spec: dict[str, Any] = {"top_k": submission.top_k}
     if submission.model_type != entry.model:

@@ -45,6 +45,9 @@ class Keys:
         self.batches = f"{prefix}batches"
         self.dead_letters = f"{prefix}dead_letters"
         self.image_bytes = f"{prefix}image_bytes"
+        self.payloads = f"{prefix}payloads"  # references of images outside Redis, by when they may be deleted
+        self.payload_system = f"{prefix}payload_system"  # a random name: whose images they are
+        self.payload_turn = f"{prefix}payload_turn"
         self.retries = f"{prefix}retries"
         """Retries by when they are due: lane, newline, message."""
         self.sweep_turn = f"{prefix}sweep_turn"

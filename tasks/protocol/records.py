@@ -21,11 +21,12 @@ from typing import Any, cast
 from uuid import UUID
 
 from common.settings import Settings
-from tasks.errors import AlreadyFinished, PurgedRequest, TaskError, UnknownRequest
+from tasks.errors import AlreadyFinished, PurgedRequest, TaskError, Unavailable, UnknownRequest
 from tasks.protocol import scripts
 from tasks.protocol.connections import Client, PinnedClient, translated
 from tasks.protocol.keys import Keys
 from tasks.protocol.owners import public_id
+from tasks.protocol.payloads import PayloadLost, Payloads, PayloadUnreadable
 from tasks.protocol.requests import BRIEF, Attempt, Outcome, Request, Started, State, brief, parse, texts
 
 #: No request is started more often than this, whatever the reason: nothing loops.
@@ -39,6 +40,7 @@ class Records:
         self.client = client
         self.pinned = PinnedClient(client)
         self.keys = Keys(settings.key_prefix)
+        self.payloads = Payloads(client, settings)
         self._prefix = settings.key_prefix
         self._ttls = ttls(settings)
         self._shortest_ttl = min(settings.result_ttl, settings.failure_ttl)
@@ -94,9 +96,21 @@ class Records:
         return [parse(request_id, record) for request_id, record in found if record]
 
     def image(self, request_id: str) -> bytes | None:
-        """The image of a request that may still run; None when it is deleted."""
+        """The image of a request that may still run; None when it is deleted.
+
+        Raises:
+            Unavailable: Redis does not answer, or the image is outside Redis and cannot be read here.
+        """
         with translated():
-            return cast("bytes | None", self.client.get(self.keys.image(request_id)))
+            payload = self.client.hget(self.keys.request(request_id), "payload")
+            if payload is None:
+                return cast("bytes | None", self.client.get(self.keys.image(request_id)))
+        try:
+            return self.payloads.get(payload.decode())
+        except PayloadLost:
+            return None
+        except PayloadUnreadable as error:
+            raise Unavailable(str(error)) from error
 
     def cancel(self, request_id: str) -> Request:
         """End a queued or running request; canceling twice is fine.
@@ -176,11 +190,11 @@ class Records:
         started = {tag: Started() for _, tag in held}
         for (name, tag), answer, image in zip(wanted, answers, images, strict=True):
             if answer[0] > 0:
-                number, spec, created, begun = answer
+                number, spec, created, begun, payload = answer
                 # Without an image it was canceled in between, and its commit will be fenced.
                 attempt = Attempt(
                     id=name, model=model, number=number, spec=json.loads(spec), image=image or b"",
-                    created_at=float(created), started_at=float(begun),
+                    payload=payload.decode(), created_at=float(created), started_at=float(begun),
                 )  # fmt: skip
                 started[tag].attempts.append(attempt)
             elif answer[1] == b"alone":

@@ -80,7 +80,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """Leave to run a request once, as the holder of a delivery; ``model`` is the holder's."""
+    """Leave to run a request once, as the holder of a delivery; ``model`` is the holder's.
+
+    ``payload`` is the reference of an image outside Redis.
+    """
 
     id: str
     model: str
@@ -89,6 +92,7 @@ class Attempt:
     image: bytes
     created_at: float
     started_at: float
+    payload: str = ""
 
 
 @dataclass(frozen=True, slots=True)

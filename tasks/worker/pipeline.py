@@ -237,10 +237,11 @@ class Pipeline:
             entry.decode_began = time.monotonic()
             try:
                 with self._decoding:
-                    entry.pixels = of_model(self.model.decode, attempt.image)
+                    image = self.records.payloads.get(attempt.payload) if attempt.payload else attempt.image
+                    entry.pixels = of_model(self.model.decode, image)
             except ModelError as error:
                 entry.error = error
-            entry.attempt = replace(attempt, image=b"")  # it may be large, and is not needed any more
+            image, entry.attempt = b"", replace(attempt, image=b"")  # it may be large, and is not needed any more
             entry.decode_seconds = time.monotonic() - entry.decode_began
             self._submit(entry)
 

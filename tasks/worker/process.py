@@ -32,12 +32,14 @@ from tasks.errors import Unavailable, UnsupportedServer
 from tasks.inspect.redis_info import shared
 from tasks.lanes import Lane, lanes_of
 from tasks.protocol import connections
+from tasks.protocol.payloads import store_at
 from tasks.protocol.records import Records
 from tasks.worker import ownership
 from tasks.worker.chaos import Chaos
 from tasks.worker.guardian import guard
 from tasks.worker.lease import Lease
 from tasks.worker.pipeline import Pipeline
+from tasks.worker.tidier import tidy
 from worker_models.errors import ModelError
 from worker_models.machine import intra_op_threads, return_large_buffers, usable_cores
 
@@ -110,8 +112,9 @@ class PinnedModel(bootsteps.StartStopStep):
         assert owner is not None  # noqa: S101 - celeryd_init came first
         return_large_buffers()
         try:
+            store_at(settings.payload_store)
             model = _load(self._name)
-        except ModelError as error:
+        except (ModelError, SettingsError) as error:
             log.critical("%s", error)
             raise SystemExit(1) from error
         chaos = Chaos(settings)
@@ -133,6 +136,7 @@ class PinnedModel(bootsteps.StartStopStep):
         self.lease = lease = _lease(pipeline, model.name, parent)
         signals.worker_shutting_down.connect(lambda **_: lease.stopping(), weak=False)
         _register(self.lease)
+        tidy(settings)
         if self._chaos_mode != "off":
             chaos.set(self._chaos_mode)
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import httpx
 import psutil
+import pytest
 
 from common.settings import Settings, load_settings, variables
 from tests.support.hosts import Host
@@ -24,6 +25,9 @@ from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
 
 _PYTHON = os.path.realpath(sys.executable)
+
+#: Runs a test twice: with images in Redis, and in a folder.
+EACH_STORE = pytest.mark.parametrize("payload_store", ["redis", "file"], indirect=True)
 
 
 class WorkerProcess(Process):

@@ -32,6 +32,8 @@ local function request_key(id) return prefix .. 'request:' .. id end
 local function image_key(id) return prefix .. 'image:' .. id end
 -- Bytes of the images of open requests.
 local image_bytes = prefix .. 'image_bytes'
+-- References of images outside Redis, by when they may be deleted (tasks/protocol/payloads.py).
+local payloads = prefix .. 'payloads'
 
 local function tally(name, by) redis.call('HINCRBY', prefix .. 'counters', name, by or 1) end
 
@@ -110,11 +112,14 @@ local function finish(id, key, lane, from, to, at, ttls, keep, model)
   minute(lane, to, at)
   -- Per model, for all lanes together: answers, and failures by its fault.
   if model and model ~= '' and (keep or to == 'succeeded') then minute('', (keep and 'faults:' or 'answered:') .. model, at) end
-  local r = redis.call('HMGET', key, 'created', 'bytes')
+  local r = redis.call('HMGET', key, 'created', 'bytes', 'payload')
   observe(served(lane, model), 'total', at - tonumber(r[1]), at)
   if r[2] then redis.call('DECRBY', image_bytes, r[2]) end
   redis.call('ZREM', prefix .. 'deadlines', id)
-  if keep then
+  if r[3] then
+    redis.call('ZADD', payloads, keep and stamp(at + ttl + 60) or 0, r[3])
+    if not keep then redis.call('HDEL', key, 'payload') end
+  elseif keep then
     redis.call('PEXPIRE', image_key(id), ttl * 1000)
   else
     redis.call('DEL', image_key(id))

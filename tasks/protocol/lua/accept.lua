@@ -2,18 +2,18 @@
 -- KEYS: lane list, doorbell. ARGV: prefix, lane, message, limit of the model's queued requests, of this lane's
 --   (refused beyond both), limit of bytes of images of open requests (0: none), reply list
 --   or '', number of backlog lanes m, their names, then per request: id, spec, fingerprint, deadline in seconds or '',
---   expected wait in seconds or '', bytes of the image, upload.
+--   expected wait in seconds or '', bytes of the image, reference of the image outside Redis or '', upload or ''.
 -- An upload is a key with a short TTL that was set just before, because Lua would copy its image three times. It becomes
--- the request's image here, or is deleted. With '' for every upload this is a dry run: nothing is accepted, and 2 stands
--- for a request that would be.
+-- the request's image here, or is deleted. With '' for every reference and upload this is a dry run: nothing is accepted, and
+-- 2 stands for a request that would be.
 -- The only script that Redis refuses when out of memory, so that accepted requests can still end: its first write needs
 -- memory. If Redis had no memory for an upload and has some again for this, nothing is accepted either.
 -- Returns per request {code, state}: 1 accepted, 2 would be, 0 replayed, -1 same id with another body, -2 no room, -3 no
 -- room for its image.
 local lane, message, bound, reserved = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local bytes_bound, reply, m = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
-local FIELDS = 7
-local asking = ARGV[#ARGV] == ''
+local FIELDS = 8
+local asking = ARGV[#ARGV] == '' and ARGV[#ARGV - 1] == ''
 local function queued(name) return tonumber(redis.call('HGET', ledger, name .. ':queued') or 0) end
 local backlog, own = 0, queued(lane)
 for i = 1, m do backlog = backlog + queued(ARGV[8 + i]) end
@@ -21,7 +21,7 @@ local held = bytes_bound > 0 and tonumber(redis.call('GET', image_bytes) or 0) o
 
 local answers, fresh, unused, refused = {}, {}, {}, 0
 local function drop_uploads()
-  for i = 9 + m, #ARGV, FIELDS do redis.call('DEL', ARGV[i + 6]) end
+  for i = 9 + m, #ARGV, FIELDS do redis.call('DEL', ARGV[i + 7]) end
 end
 
 for i = 9 + m, #ARGV, FIELDS do
@@ -34,7 +34,7 @@ for i = 9 + m, #ARGV, FIELDS do
     code = -2
   elseif bytes_bound > 0 and held + size > bytes_bound then
     code = -3
-  elseif not asking and redis.call('EXISTS', ARGV[i + 6]) == 0 then
+  elseif ARGV[i + 7] ~= '' and redis.call('EXISTS', ARGV[i + 7]) == 0 then
     drop_uploads()
     return redis.error_reply('OOM an image found no memory: maxmemory was reached')
   else
@@ -42,7 +42,7 @@ for i = 9 + m, #ARGV, FIELDS do
     held = held + size
   end
   if code < -1 then refused = refused + 1 end
-  if code < 1 and not asking then unused[#unused + 1] = ARGV[i + 6] end
+  if code < 1 and ARGV[i + 7] ~= '' then unused[#unused + 1] = ARGV[i + 7] end
   answers[#answers + 1] = {code, known[1] or (code == 1 and 'queued' or '')}
 end
 
@@ -58,8 +58,13 @@ if #fresh > 0 and not asking then
   for place, i in ipairs(fresh) do
     local id, spec, fingerprint, deadline, eta = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
     local key = request_key(id)
-    redis.call('RENAME', ARGV[i + 6], image_key(id))
-    redis.call('PERSIST', image_key(id))
+    if ARGV[i + 6] ~= '' then
+      redis.call('ZADD', payloads, '+inf', ARGV[i + 6])
+      redis.call('HSET', key, 'payload', ARGV[i + 6])
+    else
+      redis.call('RENAME', ARGV[i + 7], image_key(id))
+      redis.call('PERSIST', image_key(id))
+    end
     redis.call('HSET', key, 'state', 'queued', 'lane', lane, 'created', stamp(at), 'spec', spec,
       'fingerprint', fingerprint, 'attempt', 0, 'place', before + place, 'bytes', ARGV[i + 5])
     if reply ~= '' then redis.call('HSET', key, 'watch', reply) end

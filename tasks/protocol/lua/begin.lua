@@ -4,9 +4,10 @@
 -- the request.
 -- ARGV: prefix, boot id, tag of the delivery, request id, TTLs, most attempts, model, '1' when nothing else runs
 --   in this worker until the request has ended.
--- Returns {attempt, spec, created, attempt start}, or {0, why} when this delivery must not run the request now:
--- 'not_held' (this worker was declared dead and the delivery given away), 'finished', 'unknown', 'elsewhere' (another
--- live delivery runs it), 'expired', 'image_lost', 'given_up', 'alone' (it is still queued and must run alone).
+-- Returns {attempt, spec, created, attempt start, reference of an image outside Redis or ''}, or {0, why} when this
+-- delivery must not run the request now: 'not_held' (this worker was declared dead and the delivery given away),
+-- 'finished', 'unknown', 'elsewhere' (another live delivery runs it), 'expired', 'image_lost', 'given_up', 'alone' (it is
+-- still queued and must run alone).
 allow_when_full()
 local boot, tag, id, ttls = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = request_key(id)
@@ -14,7 +15,8 @@ if redis.call('HEXISTS', prefix .. 'unacked:' .. boot, tag) == 0 then
   tally('fenced')
   return {0, 'not_held'}
 end
-local r = redis.call('HMGET', key, 'state', 'lane', 'deadline', 'attempt', 'deaths', 'spec', 'created', 'owner', 'tag', 'eta', 'started')
+local r = redis.call('HMGET', key, 'state', 'lane', 'deadline', 'attempt', 'deaths', 'spec', 'created', 'owner', 'tag', 'eta',
+  'started', 'payload')
 local state, lane = r[1], r[2]
 if not state then return {0, 'unknown'} end
 local at = now()
@@ -35,7 +37,7 @@ else
     finish(id, key, lane, 'queued', 'expired', at, ttls, false)
     return {0, 'expired'}
   end
-  if redis.call('EXISTS', image_key(id)) == 0 then
+  if not r[12] and redis.call('EXISTS', image_key(id)) == 0 then
     local failure = '{"code":"image_lost","message":"the stored image is gone","retryable":false}'
     redis.call('HSET', key, 'outcome', failure)
     finish(id, key, lane, 'queued', 'failed', at, ttls, false)
@@ -59,4 +61,4 @@ else
   end
   r[11] = stamp(at)
 end
-return {attempt, r[6], r[7], r[11]}
+return {attempt, r[6], r[7], r[11], r[12] or ''}

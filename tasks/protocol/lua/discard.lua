@@ -3,5 +3,11 @@
 allow_when_full()
 local id = ARGV[2]
 if redis.call('ZREM', prefix .. 'dead_letters', id) == 0 then return 0 end
-redis.call('DEL', image_key(id))
+local payload = redis.call('HGET', request_key(id), 'payload')
+if payload then
+  redis.call('ZADD', payloads, 0, payload)
+  redis.call('HDEL', request_key(id), 'payload')
+else
+  redis.call('DEL', image_key(id))
+end
 return 1

@@ -4,14 +4,14 @@ allow_when_full()
 local id = ARGV[2]
 local key = request_key(id)
 if not redis.call('ZSCORE', prefix .. 'dead_letters', id) then return 0 end
-local r = redis.call('HMGET', key, 'state', 'lane')
+local r = redis.call('HMGET', key, 'state', 'lane', 'bytes', 'payload')
 if r[1] ~= 'failed' then return 0 end
-if redis.call('EXISTS', image_key(id)) == 0 then return -1 end
+if not r[4] and redis.call('EXISTS', image_key(id)) == 0 then return -1 end
 redis.call('ZREM', prefix .. 'dead_letters', id)
 redis.call('PERSIST', key)
-redis.call('PERSIST', image_key(id))
+if r[4] then redis.call('ZADD', payloads, '+inf', r[4]) else redis.call('PERSIST', image_key(id)) end
 redis.call('HSET', key, 'state', 'queued', 'crashes', 0)
-redis.call('INCRBY', image_bytes, redis.call('STRLEN', image_key(id)))
+redis.call('INCRBY', image_bytes, r[3] or redis.call('STRLEN', image_key(id)))
 redis.call('HDEL', key, 'deaths', 'alone', 'completed', 'expires', 'outcome', 'committed', 'deadline')
 move(r[2], 'failed', 'queued')
 note(key, now(), 'requeued')

@@ -26,7 +26,7 @@ from tasks.producer.gateway import Accepted, Gateway, Submission
 from tasks.protocol.keys import Keys
 from tasks.protocol.requests import State
 from tests.support.oracle import all_ended, check_books
-from tests.support.stack import Stack, WorkerProcess
+from tests.support.stack import EACH_STORE, Stack, WorkerProcess
 from tests.support.waiting import wait_until
 
 Toy = Callable[..., WorkerProcess]
@@ -64,6 +64,7 @@ def test_a_transient_failure_is_retried_until_it_succeeds(
     assert monitor.counters()["retried"] == 2
 
 
+@EACH_STORE
 def test_a_lasting_failure_becomes_a_dead_letter_that_a_person_can_run_again_or_delete(
     toy: Toy, stack: Stack, send: Send, gateway: Gateway, monitor: Monitor
 ) -> None:

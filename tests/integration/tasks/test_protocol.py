@@ -93,7 +93,7 @@ class Protocol(RuleBasedStateMachine):
         for request_id in ids:
             upload = self.keys.upload(request_id)
             self.client.set(upload, b"image")
-            args += [request_id, json.dumps({"top_k": 1}), "", "", "", 5, upload]
+            args += [request_id, json.dumps({"top_k": 1}), "", "", "", 5, "", upload]
         self.run_script("accept", self.keys.lane_and_bell(LANE), *args)
 
     @rule(target=tags, number=st.integers(0, WORKERS - 1), wanted=st.integers(1, 4), most=st.integers(1, 3))

@@ -17,7 +17,7 @@ from tasks.producer.gateway import Gateway, Submission
 from tasks.protocol.requests import State
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.redis_server import RedisServer
-from tests.support.stack import WorkerProcess
+from tests.support.stack import EACH_STORE, WorkerProcess
 from tests.support.waiting import wait_until
 
 Toy = Callable[..., WorkerProcess]
@@ -65,6 +65,7 @@ def answers(send: Send, gateway: Gateway) -> bool:
         return False
 
 
+@EACH_STORE
 def test_redis_killed_and_restarted_under_load(
     toy: Toy, send: Send, gateway: Gateway, monitor: Monitor, own_redis: RedisServer
 ) -> None:

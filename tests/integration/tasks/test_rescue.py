@@ -19,7 +19,7 @@ from tasks.protocol.requests import State
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.processes import ROOT
 from tests.support.redis_server import RedisServer
-from tests.support.stack import Stack, WorkerProcess
+from tests.support.stack import EACH_STORE, Stack, WorkerProcess
 from tests.support.waiting import wait_until
 
 Toy = Callable[..., WorkerProcess]
@@ -31,11 +31,12 @@ def running_on(gateway: Gateway, request_id: str, node: str) -> bool:
     return request.state is State.RUNNING and request.worker_id == node
 
 
+@EACH_STORE
 def test_a_killed_workers_requests_run_elsewhere_within_three_seconds(
     toy: Toy, send: Send, gateway: Gateway, monitor: Monitor
 ) -> None:
     victim = toy("victim")
-    ids = [send("sleep 0.2") for _ in range(20)] + [send("sleep 30;ok")]
+    ids = [send("sleep 0.3") for _ in range(20)] + [send("sleep 30;ok")]
     wait_until(lambda: running_on(gateway, ids[-1], victim.node))
     toy("other")
     victim.kill()
@@ -88,6 +89,7 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing(
     assert {r.worker_id for r in requests} == {sleeper.node, request.worker_id}
 
 
+@EACH_STORE
 def test_a_request_that_ends_its_process_becomes_a_dead_letter_and_its_companions_succeed(
     toy: Toy, stack: Stack, gateway: Gateway, monitor: Monitor
 ) -> None:
