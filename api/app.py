@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 
 from api.features import activity
-from api.features.webhooks import signing
+from api.features.webhooks import transport
 from api.http import auth, correlation, errors, openapi
 from api.input import intake
 from api.routes import BLUEPRINTS
@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None, *, factories: Factories | None 
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
     if settings.webhook_secret:
-        signing.signer(settings.webhook_secret)
+        transport.signer(settings.webhook_secret)
     if settings.otel_enabled:
         from api.http import tracing
 

@@ -24,6 +24,7 @@ from api.input.oip.tensors import InferRequest, Tensor
 from api.services import app_settings, service
 from api.version import VERSION
 from api.views.resources import reply
+from api.views.shapes import array, integer, mapping, shape, string
 from api.views.system import model_row
 from tasks.errors import Unavailable
 from tasks.inspect.monitor import Monitor
@@ -41,35 +42,26 @@ LONGEST_TIMEOUT = 10**15  # microseconds; far beyond what a deadline may be
 #: Inputs in the metadata. Clients send every listed input, so the alternative ``pixels`` is not listed.
 INPUT = {"name": "image", "datatype": "BYTES", "shape": [-1]}
 UNKNOWN = ("model_not_found",)
-TENSOR: dict[str, Any] = {
-    "type": "object",
-    "required": ["name", "datatype", "shape"],
-    "properties": {
-        "name": {"enum": ["image", "pixels"]},
-        "datatype": {"enum": ["BYTES", "UINT8", "FP32"]},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 8},
-        "data": {"type": "array", "description": "image: base64 strings; pixels: numbers"},
-        "parameters": {"type": "object"},
-    },
-}
-INFER_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["inputs"],
-    "properties": {
-        "id": {"type": "string", "description": "Given back"},
-        "inputs": {"type": "array", "items": TENSOR, "minItems": 1, "maxItems": 1},
-        "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
-        "parameters": {
-            "type": "object",
-            "description": "top_k, priority (1 to 3, or high, normal, low), timeout (microseconds; 0 for MAX_WAIT)",
-        },
-    },
-}
+_TENSOR = shape(
+    name={"enum": ["image", "pixels"]},
+    datatype={"enum": ["BYTES", "UINT8", "FP32"]},
+    shape=array(integer(minimum=0), minItems=1, maxItems=8),
+    data=array({}, "image: base64 strings; pixels: numbers"),
+    parameters=mapping(),
+    optional=("data", "parameters"),
+)
+_INFER = shape(
+    id=string("Given back"),
+    inputs=array(_TENSOR, minItems=1, maxItems=1),
+    outputs=array(shape(name={})),
+    parameters=mapping("top_k, priority (1 to 3, or high, normal, low), timeout (microseconds; 0 for MAX_WAIT)"),
+    optional=("id", "outputs", "parameters"),
+)
 INFER_BODY = {
     "required": True,
     "content": {
-        "application/json": {"schema": INFER_SCHEMA},
-        "application/octet-stream": {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}},
+        "application/json": {"schema": _INFER},
+        "application/octet-stream": {"schema": string(contentMediaType="application/octet-stream")},
     },
 }
 INFER_ANSWERS = (
@@ -185,11 +177,9 @@ def _known(model: str, version: str | None) -> dict[str, Any]:
 
 def _header_length() -> int | None:
     text = request.headers.get(LENGTH_HEADER)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit()):
+    if text is not None and not (text.isascii() and text.isdigit()):
         raise tensors.wrong(LENGTH_HEADER, "must be a number of bytes")
-    return int(text[:12])
+    return None if text is None else int(text[:12])
 
 
 def _submissions(model: str, wanted: InferRequest) -> Iterator[Submission]:
@@ -209,17 +199,15 @@ def _submissions(model: str, wanted: InferRequest) -> Iterator[Submission]:
 
 def _parameters(model: str, wanted: InferRequest) -> dict[str, Any]:
     given = wanted.parameters
-    classes = max((output.classes for output in wanted.outputs), default=0)
-    found = {"model_type": model, "top_k": given.get("top_k")}
-    if found["top_k"] is None and classes:
-        found["top_k"] = classes
-    if (priority := given.get("priority")) is not None:
-        number = isinstance(priority, int) and not isinstance(priority, bool)
-        found["priority"] = PRIORITIES.get(priority, priority) if number else priority
+    top_k, priority = given.get("top_k"), given.get("priority")
+    if top_k is None:
+        top_k = max((output.classes for output in wanted.outputs), default=0) or None
+    if type(priority) is int:
+        priority = PRIORITIES.get(priority, priority)
     # A late answer has no reader, so the longest wait is the deadline of each.
-    microseconds = tensors.natural(given.get("timeout"), "timeout", "must be a whole number of microseconds")
-    found["deadline"] = min(microseconds, LONGEST_TIMEOUT) / 1e6 or min(app_settings().max_wait, intake.MAX_DEADLINE)
-    return found
+    microseconds = tensors.member(given, "timeout", int, 0)
+    deadline = min(microseconds, LONGEST_TIMEOUT) / 1e6 or min(app_settings().max_wait, intake.MAX_DEADLINE)
+    return {"model_type": model, "top_k": top_k, "priority": priority, "deadline": deadline}
 
 
 def _images(inputs: Sequence[Tensor], limits: Limits) -> Iterator[bytes]:

@@ -31,16 +31,11 @@ class Receiver:
     free_at: float = 0.0
 
     @property
-    def quick(self) -> bool:
-        """Whether its last answer came quickly."""
-        return self.seconds is not None and self.seconds < QUICK
-
-    @property
     def most(self) -> int:
         """Its concurrency limit."""
         if self.seconds is None:
             return TO_UNKNOWN
-        return TO_QUICK if self.quick else TO_SLOW
+        return TO_QUICK if self.seconds < QUICK else TO_SLOW
 
 
 class Receivers:
@@ -56,7 +51,7 @@ class Receivers:
         with self._lock:
             receiver = self._known.setdefault(name, Receiver())
             self._known.move_to_end(name)
-            if receiver.busy < receiver.most and (receiver.quick or self._slow() < MOST_SLOW):
+            if receiver.busy < receiver.most and (receiver.most == TO_QUICK or self._slow() < MOST_SLOW):
                 receiver.busy += 1
                 return 0.0
             now = self._clock()
@@ -76,4 +71,4 @@ class Receivers:
 
     def _slow(self) -> int:
         """Calls in flight to receivers not known to be quick."""
-        return sum(receiver.busy for receiver in self._known.values() if not receiver.quick)
+        return sum(receiver.busy for receiver in self._known.values() if receiver.most < TO_QUICK)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from api.features.batches.resources import batch_resource
 from api.features.batches.store import Batches
-from api.features.webhooks import signing, targets, transport
+from api.features.webhooks import targets, transport
 from api.features.webhooks.outbox import BATCH, SWEEP, Outbox, batch_entry
 from api.features.webhooks.receivers import MOST, Receivers
 from api.services import service
@@ -59,7 +59,7 @@ class Sender:
     """Sends due webhooks until :meth:`close`."""
 
     def __init__(self, settings: Settings, gateway: Gateway, batches: Batches, outbox: Outbox) -> None:
-        self._key = signing.signer(settings.webhook_secret)
+        self._key = transport.signer(settings.webhook_secret)
         self._exempt = settings.webhook_hosts
         self._gateway, self._batches, self._outbox = gateway, batches, outbox
         self._receivers = Receivers()
@@ -80,11 +80,8 @@ class Sender:
                 self._outbox.listen()
                 while self._send_next():
                     pass
-            except Unavailable as error:
-                log.warning("webhooks wait: %s", error)
-                self._stop.wait(1.0)
-            except Exception:  # this thread must survive: it sends all webhooks of this process
-                log.exception("webhooks wait")
+            except Exception as error:  # this thread must survive: it sends all webhooks of this process
+                log.warning("webhooks wait: %s", error, exc_info=not isinstance(error, Unavailable))
                 self._stop.wait(1.0)
 
     def _send_next(self) -> bool:
@@ -123,19 +120,10 @@ class Sender:
             self._outbox.done(entry)
         elif wait := self._receivers.enter(webhook.receiver):
             self._outbox.later(entry, wait)
-        else:
-            self._attempt(entry, webhook)
-
-    def _attempt(self, entry: str, webhook: _Webhook) -> None:
-        began = time.monotonic()
-        try:
-            failure = self._call(entry, webhook)
-        finally:
-            self._receivers.leave(webhook.receiver, time.monotonic() - began)
-        if failure is None:
-            self._outbox.done(entry, webhook.end)
-        else:
+        elif failure := self._call(entry, webhook):
             self._again(entry, webhook, failure)
+        else:
+            self._outbox.done(entry, webhook.end)
 
     def _about_request(self, request_id: str) -> _Webhook | None:
         """The webhook of a request; None if it has no receiver."""
@@ -148,7 +136,8 @@ class Sender:
                 record = self._gateway.get(request_id)
         except (UnknownRequest, PurgedRequest):
             return None
-        return _Webhook(str(record.callback_url), f"msg_{record.id}", payload(record), f"{record.completed_at}")
+        about = {"type": f"inference.{record.state}", "timestamp": now(), "data": request_resource(record)}
+        return _Webhook(str(record.callback_url), f"msg_{record.id}", about, f"{record.completed_at}")
 
     def _about_batch(self, batch_id: str) -> _Webhook | None:
         batch = self._batches.batch(batch_id)
@@ -175,33 +164,32 @@ class Sender:
             if state is not None and not state.terminal:
                 raise _NotYet
 
-    def _tell(self, entry: str, **what: object) -> None:
-        """Add the webhook's outcome to the timeline of its request, if it has one."""
-        self._gateway.records.remark(entry, "webhook", **what)
-
     def _call(self, entry: str, webhook: _Webhook) -> str | None:
         """Make the call; a transient error, or None when there is nothing more to do."""
-        body = json.dumps(webhook.about, separators=(",", ":"), allow_nan=False)
+        began = time.monotonic()
         try:
+            body = json.dumps(webhook.about, separators=(",", ":"), allow_nan=False)
             target = targets.check(webhook.url, self._exempt)
-            headers = signing.headers(self._key, webhook.id, int(time.time()), body)
+            headers = transport.signature(self._key, webhook.id, int(time.time()), body)
             status = transport.send(target, body.encode(), headers)
         except targets.TargetRefused as error:
             log.warning("webhook of %s refused: %s", entry, error)
-            self._tell(entry, refused=str(error))
+            self._gateway.records.remark(entry, "webhook", refused=str(error))
             return None
         except (OSError, http.client.HTTPException) as error:
             return repr(error)
+        finally:
+            self._receivers.leave(webhook.receiver, time.monotonic() - began)
         if not (200 <= status < 300 or status == GONE):
             return f"status {status}"
-        self._tell(entry, status=status)
+        self._gateway.records.remark(entry, "webhook", status=status)
         return None
 
     def _again(self, entry: str, webhook: _Webhook | None, why: str) -> None:
         failures = self._outbox.failed(entry)
         if failures > len(PAUSES):
             log.error("webhook of %s given up after %d calls: %s", entry, failures, why)
-            self._tell(entry, given_up=why)
+            self._gateway.records.remark(entry, "webhook", given_up=why)
             self._outbox.done(entry, webhook.end if webhook else None)
             return
         log.info("webhook of %s failed: %s", entry, why)
@@ -213,8 +201,3 @@ def running_sender(settings: Settings) -> Sender:
     sender = Sender(settings, service(Gateway), service(Batches), service(Outbox))
     sender.start()
     return sender
-
-
-def payload(record: Request) -> dict[str, Any]:
-    """The body of a webhook: the kind of end, and the request resource."""
-    return {"type": f"inference.{record.state}", "timestamp": now(), "data": request_resource(record)}

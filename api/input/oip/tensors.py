@@ -19,7 +19,9 @@ from api.input import json_body
 LENGTH = 4  # bytes of the length in front of each BYTES element
 MAX_LENGTH = 2**31 - 1  # of one dimension
 MAX_DEPTH = 8  # of nested JSON lists; no tensor here has more dimensions
-_BEHIND = "must be a number of bytes that follow the inference header"
+_KINDS = {
+    dict: "an object", list: "a list", str: "a string", bool: "true or false", int: "a whole number, not negative",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,84 +67,58 @@ def parse(body: bytes, header_length: int | None) -> InferRequest:
     end = len(body) if header_length is None else header_length
     if not 0 < end <= len(body):
         raise wrong("Inference-Header-Content-Length", f"must be from 1 to the length of the body, {len(body)}")
-    request = _mapping(json_body.parse(body[:end], "The inference header"), "the request")
-    options = _mapping(request.get("parameters"), "parameters")
-    binary = _flag(options, "binary_data_output")
-    asked = request.get("outputs")
-    outputs = tuple(_wanted(item, binary=binary) for item in _list([] if asked is None else asked, "outputs"))
-    identity = None if request.get("id") is None else _text(request, "id")
-    inputs = tuple(_inputs(_list(request.get("inputs"), "inputs"), body, end))
+    request = member({"the request": json_body.parse(body[:end], "The inference header")}, "the request", dict)
+    options = member(request, "parameters", dict, {})
+    binary = member(options, "binary_data_output", bool, False)
+    outputs = tuple(_wanted(_item(item, "outputs"), binary) for item in member(request, "outputs", list, []))
+    inputs = tuple(_inputs(member(request, "inputs", list), body, end))
     if behind := len(body) - end - sum(len(tensor.raw or b"") for tensor in inputs):
         raise wrong("the body", f"has {behind} bytes behind its last input")
-    return InferRequest(identity, inputs, outputs, options, binary)
+    return InferRequest(member(request, "id", str, None), inputs, outputs, options, binary)
 
 
-def _mapping(value: Any, name: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise wrong(name, "must be an object")
+def member(given: Mapping[str, Any], name: str, kind: type, *default: Any) -> Any:
+    """The member of this JSON type, integers not negative; the default if it is missing or null.
+
+    Without a default it is required. A boolean is an integer to Python, but not here.
+    """
+    value = given.get(name)
+    if value is None and default:
+        return default[0]
+    if type(value) is not kind or (isinstance(value, int) and value < 0):
+        raise wrong(name, f"must be {_KINDS[kind]}")
     return value
 
 
-def _list(value: Any, name: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise wrong(name, "must be a list")
-    return value
+def _item(item: Any, name: str) -> dict[str, Any]:
+    return dict(member({name: item}, name, dict))
 
 
 def _inputs(items: Sequence[Any], body: bytes, offset: int) -> Iterator[Tensor]:
     for item in items:
-        given = _mapping(item, "inputs")
-        size = _mapping(given.get("parameters"), "parameters").get("binary_data_size")
+        given = _item(item, "inputs")
+        size = member(member(given, "parameters", dict, {}), "binary_data_size", int, None)
         raw = None
         if size is not None:
-            if offset + natural(size, "binary_data_size", _BEHIND) > len(body):
-                raise wrong("binary_data_size", _BEHIND)
+            if offset + size > len(body):
+                raise wrong("binary_data_size", "must be a number of bytes that follow the inference header")
             if "data" in given:
                 raise wrong("inputs", "must have data or binary_data_size, not both")
             raw, offset = body[offset : offset + size], offset + size
-        yield Tensor(_text(given, "name"), _text(given, "datatype"), _shape(given.get("shape")), raw, given.get("data"))
+        shape = _shape(member(given, "shape", list))
+        yield Tensor(member(given, "name", str), member(given, "datatype", str), shape, raw, given.get("data"))
 
 
-def _wanted(item: Any, *, binary: bool) -> Wanted:
-    given = _mapping(item, "outputs")
-    options = _mapping(given.get("parameters"), "parameters")
-    classes = natural(options.get("classification"), "classification", "must be a number of classes")
-    return Wanted(_text(given, "name"), _flag(options, "binary_data", otherwise=binary), classes)
+def _wanted(given: Mapping[str, Any], binary: bool) -> Wanted:
+    options = member(given, "parameters", dict, {})
+    classes = member(options, "classification", int, 0)
+    return Wanted(member(given, "name", str), member(options, "binary_data", bool, binary), classes)
 
 
-def _flag(options: Mapping[str, Any], name: str, *, otherwise: bool = False) -> bool:
-    value = options.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise wrong(name, "must be true or false")
-    return otherwise if value is None else value
-
-
-def _text(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name)
-    if not isinstance(value, str):
-        raise wrong(name, "must be a string")
-    return value
-
-
-def natural(value: Any, name: str, complaint: str) -> int:
-    """``value`` as a non-negative integer; 0 if missing."""
-    if value is None:
-        return 0
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise wrong(name, complaint)
-    return value
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    complaint = f"must be a list of 1 to {MAX_DEPTH} lengths from 0 to {MAX_LENGTH}"
-    if not isinstance(value, list) or not 1 <= len(value) <= MAX_DEPTH or None in value:
-        raise wrong("shape", complaint)
-    lengths = tuple(natural(length, "shape", complaint) for length in value)
-    if max(lengths) > MAX_LENGTH:
-        raise wrong("shape", complaint)
-    return lengths
+def _shape(lengths: Sequence[Any]) -> tuple[int, ...]:
+    if not 1 <= len(lengths) <= MAX_DEPTH or not all(type(each) is int and 0 <= each <= MAX_LENGTH for each in lengths):
+        raise wrong("shape", f"must be a list of 1 to {MAX_DEPTH} lengths from 0 to {MAX_LENGTH}")
+    return tuple(lengths)
 
 
 def elements(tensor: Tensor) -> list[bytes | str]:

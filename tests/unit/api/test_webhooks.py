@@ -18,7 +18,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from api.features.webhooks import receivers, signing, targets, transport
+from api.features.webhooks import receivers, targets, transport
 from common.settings import SettingsError
 from tests.unit.api.test_inference import BASE64, post, refused
 
@@ -54,11 +54,11 @@ def receiver() -> Iterator[HTTPServer]:
 
 def test_the_reference_library_verifies_our_signature() -> None:
     body = json.dumps({"type": "inference.succeeded", "data": {"x": "ä"}}, ensure_ascii=False)
-    headers = signing.headers(signing.signer(SECRET), "msg_1", int(time.time()), body)
+    headers = transport.signature(transport.signer(SECRET), "msg_1", int(time.time()), body)
     assert Webhook(SECRET).verify(body, headers)["type"] == "inference.succeeded"
     with pytest.raises(WebhookVerificationError):
         Webhook(SECRET).verify(body + " ", headers)
-    old = signing.headers(signing.signer(SECRET), "msg_1", int(time.time()) - 3600, body)
+    old = transport.signature(transport.signer(SECRET), "msg_1", int(time.time()) - 3600, body)
     with pytest.raises(WebhookVerificationError):
         Webhook(SECRET).verify(body, old)
 
