@@ -8,7 +8,7 @@ UI from ``flask-swagger-ui``, without other hosts.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,8 @@ from api.views.system_schemas import SYSTEM
 ROUTE = TypeVar("ROUTE", bound=Callable[..., Any])
 ASSETS = Path(flask_swagger_ui.__file__).parent / "dist"
 ASSETS_PATH = "/docs/assets/"
+#: Headers of answers that are not just strings.
+HEADERS: Mapping[str, Any] = {"Retry-After": {"type": "integer", "minimum": 1}}
 EVERYWHERE = ("misdirected", "internal_error")
 #: Of routes that are not public: keys and budgets are looked up in Redis.
 ACCESS = ("unauthorized", "forbidden", "rate_limited", "broker_unavailable")
@@ -68,7 +70,8 @@ class Answer:
         found: dict[str, Any] = {"description": self.description}
         if self.headers:
             found["headers"] = {
-                name: {"description": text, "schema": {"type": "string"}} for name, text in self.headers.items()
+                name: {"description": text, "schema": HEADERS.get(name, {"type": "string"})}
+                for name, text in self.headers.items()
             }
         if self.schema is not None:
             schema = ref(self.schema) if isinstance(self.schema, str) else self.schema
@@ -113,7 +116,7 @@ class Operations(Blueprint):  # type: ignore[misc]
                 given.append(OWNER)
             document: dict[str, Any] = {
                 "operationId": operation_id or _camel(route.__name__),
-                "responses": _merged(_successes(answers), problem_responses(codes)),
+                "responses": _responses([*answers, *problem_answers(codes)]),
                 "parameters": [dict(item) for item in given],
                 "security": SECURITY[role],
             }
@@ -131,39 +134,24 @@ def _camel(name: str) -> str:
     return first + "".join(map(str.capitalize, others))
 
 
-def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Both merged; a status in both has the media types of either."""
-    found = {**second, **first}
-    for status in first.keys() & second.keys():
-        content = {**first[status].get("content", {}), **second[status]["content"]}
-        found[status] = {**second[status], **first[status], "content": content}
-    return found
-
-
-def _successes(answers: Iterable[Answer]) -> dict[str, Any]:
+def _responses(answers: Iterable[Answer]) -> dict[str, Any]:
+    """A response object per status, with the media types of all its answers."""
     found: dict[str, Any] = {}
     for answer in answers:
-        document = answer.document()
-        known = found.setdefault(str(answer.status), document)
-        if known is not document:
-            known.setdefault("content", {}).update(document.get("content", {}))
+        document, known = answer.document(), found.get(str(answer.status), {})
+        content = {**document.get("content", {}), **known.get("content", {})}
+        found[str(answer.status)] = {**document, **known} | ({"content": content} if content else {})
     return found
 
 
-def problem_responses(codes: Iterable[str]) -> dict[str, Any]:
-    """One response object per status of the given problem codes."""
+def problem_answers(codes: Iterable[str]) -> Iterator[Answer]:
+    """One answer per status of the given problem codes."""
     grouped: dict[int, list[str]] = defaultdict(list)
     for code in dict.fromkeys(codes):
-        grouped[PROBLEM_TYPES[code].status].append(code)
-    return {str(status): _problem_response(status, found) for status, found in sorted(grouped.items())}
-
-
-def _problem_response(status: int, codes: list[str]) -> dict[str, Any]:
-    lines = [f"`{code}`: {PROBLEM_TYPES[code].title}" for code in codes]
-    found: dict[str, Any] = {"description": ". ".join(lines), "content": {MEDIA_TYPE: {"schema": ref("Problem")}}}
-    if status in {429, 503}:
-        found["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
-    return found
+        grouped[PROBLEM_TYPES[code].status].append(f"`{code}`: {PROBLEM_TYPES[code].title}")
+    for status, lines in sorted(grouped.items()):
+        headers = {"Retry-After": "Seconds"} if status in {429, 503} else {}
+        yield Answer(". ".join(lines), "Problem", headers, MEDIA_TYPE, status)
 
 
 def query(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,25 +45,14 @@ def parse(values: Sequence[str], *, default: float, most: float) -> Preference:
     """
     if not any(values):
         return Preference(default, "")
-    tokens = _tokens(values)
-    wait = _seconds(tokens.get("wait"))
-    if wait is not None:
-        clamped = min(wait, int(most))
+    tokens: dict[str, str] = {}
+    for part in ",".join(values).split(","):
+        name, _, value = part.partition(";")[0].partition("=")
+        tokens.setdefault(name.strip().lower(), value.strip().strip('"'))
+    wait = tokens.get("wait", "")
+    if wait.isascii() and wait.isdigit():
+        clamped = min(int(wait[:9]), int(most))
         return Preference(clamped, f"wait={clamped}")
     if "respond-async" in tokens:
         return Preference(0, "respond-async")
     return Preference(default, "")
-
-
-def _tokens(values: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for part in ",".join(values).split(","):
-        name, _, value = part.split(";")[0].partition("=")
-        found.setdefault(name.strip().lower(), value.strip().strip('"'))
-    return found
-
-
-def _seconds(text: str | None) -> int | None:
-    if text and text.isascii() and text.isdigit():
-        return int(text[:9])
-    return None

@@ -69,23 +69,16 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "internal_error": ProblemType(500, "Internal error"),
     "inference_failed": ProblemType(500, "The model failed on this request", retryable=True),
     "poison": ProblemType(500, "The request crashed its workers and became a dead letter"),
+    "broker_unavailable": ProblemType(503, "The queue cannot be reached", retryable=True),
     "lane_full": ProblemType(503, "The lane is full", retryable=True),
     "deadline_hopeless": ProblemType(503, "The deadline cannot be met", retryable=True),
     "refused": ProblemType(503, "The request was refused", retryable=True),
     "too_many_waiters": ProblemType(503, "Too many callers are waiting", retryable=True),
-    "broker_unavailable": ProblemType(503, "The queue cannot be reached", retryable=True),
     "timeout": ProblemType(504, "No answer within the longest wait", retryable=True),
     "expired": ProblemType(504, "The deadline passed before an answer"),
 }
-#: For errors that Flask raises.
-BY_STATUS = {
-    PROBLEM_TYPES[code].status: code
-    for code in (
-        "bad_request", "unauthorized", "forbidden", "not_found", "method_not_allowed", "not_acceptable",
-        "body_too_large", "unsupported_media_type", "invalid_parameters", "rate_limited", "internal_error",
-        "broker_unavailable",
-    )
-}  # fmt: skip
+#: For errors that Flask raises: the first, most general code of each status.
+BY_STATUS = {kind.status: code for code, kind in reversed([*PROBLEM_TYPES.items()])}
 DEFAULT_RETRY_AFTER = 1.0  # seconds; for a 429 or 503 without a computed one
 
 

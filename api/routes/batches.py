@@ -11,9 +11,8 @@ from typing import Any
 
 from flask import Response, g, request
 
-from api.features.batches import submission
-from api.features.batches.resources import batch_resource, item_resource
-from api.features.batches.store import Batch, Batches, Member
+from api.features import batches
+from api.features.batches import Batch, Batches, Member, batch_resource, item_resource
 from api.features.webhooks import registration
 from api.features.webhooks.outbox import batch_entry
 from api.http import declared, sse
@@ -58,11 +57,11 @@ def infer_batch() -> Response:
     began = time.monotonic()
     key, wish = idempotency_key(), preference()
     batch_id = internal_id(g.owner, key or str(uuid7()))
-    items, callback_url = submission.read()
-    known = submission.known(batch_id, items) if key else None
+    items, callback_url = batches.read()
+    known = batches.known(batch_id, items) if key else None
     if callback_url:
         registration.register(callback_url, batch_entry(batch_id))
-    batch = Batch(known.created_at if known else time.time(), submission.submit(batch_id, items), callback_url)
+    batch = Batch(known.created_at if known else time.time(), batches.submit(batch_id, items), callback_url)
     service(Batches).save(batch_id, batch)
     if callback_url:
         registration.send_soon(batch_entry(batch_id))

@@ -1,4 +1,4 @@
-"""``/workers/status``, ``/queue/status``, ``/metrics``: for people, dashboards and Prometheus."""
+"""``/workers/status``, ``/models``, ``/queue/status``, ``/metrics``: for people, dashboards and Prometheus."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from api.http.openapi import Answer, Operations
 from api.services import app_settings, service
 from api.views.metrics import render
 from api.views.resources import now, reply
-from api.views.system import stats, totals, uptime, worker_row
+from api.views.system import model_rows, stats, totals, uptime, worker_row
 from tasks.inspect.monitor import Monitor
 from tasks.lanes import PRIORITIES
 
-blueprint = Operations("operations", __name__, description="Workers, lanes and metrics")
+blueprint = Operations("operations", __name__, description="Workers, models, lanes and metrics")
 
 EXPOSITIONS = (
     Answer("Prometheus exposition", {"type": "string"}, media_type="text/plain"),
@@ -36,6 +36,12 @@ def workers_status() -> Response:
         "total_requests": sum(int(row["processed"]) + int(row["failed"]) for row in rows),
         "timestamp": now(),
     })  # fmt: skip
+
+
+@blueprint.operation("GET", "/models", Answer("All models", "Models"))
+def list_models() -> Response:
+    """List the configured models, as values of ``model_type``, and those of live workers."""
+    return reply({"models": model_rows(app_settings().models, service(Monitor).workers())})
 
 
 @blueprint.operation("GET", "/queue/status", Answer("The queue", "Queue"))

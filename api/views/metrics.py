@@ -21,6 +21,7 @@ ENDS = ("accepted", "succeeded", "failed", "canceled", "expired")
 OPEN = ("queued", "running")
 BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64)
 Row = Mapping[str, Any]
+Buckets = Sequence[tuple[str, float]]
 Gauges = Sequence[tuple[str, str, Callable[[Row], float]]]  # name, help, value
 #: Label -> key of the row.
 LANE, WORKER = {"priority": "priority", "model": "model"}, {"worker": "id", "model": "model"}
@@ -62,61 +63,53 @@ class _Reading(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric family."""
-        yield from self._ledger()
-        yield from self._counters()
-        yield from self._lanes()
-        yield from self._workers()
-        yield from self._latencies()
-        yield from self._batches()
-
-    def _ledger(self) -> Iterator[Metric]:
-        labels = ["priority", "model", "state"]
-        ended = CounterMetricFamily("inferlane_requests", "Requests accepted, and how they ended.", labels=labels)
-        held = GaugeMetricFamily("inferlane_requests_open", "Requests that have not ended.", labels=labels)
-        for name, states in self._monitor.ledger().items():
-            lane = Lane.parse(name)
-            for state in ENDS:
-                ended.add_metric([*lane, state], states.get(state, 0))
-            for state in OPEN:
-                held.add_metric([*lane, state], states.get(state, 0))
-        yield from (ended, held)
-
-    def _counters(self) -> Iterator[Metric]:
-        for name, value in sorted(self._monitor.counters().items()):
+        monitor, workers = self._monitor, self._monitor.workers()
+        yield from _ledger(monitor.ledger())
+        for name, value in sorted(monitor.counters().items()):
             yield CounterMetricFamily(f"inferlane_{name}", f"How often: {name.replace('_', ' ')}.", value=value)
-
-    def _lanes(self) -> Iterator[Metric]:
-        yield from _gauges("lane", LANE_GAUGES, self._monitor.lanes(), LANE)
-
-    def _workers(self) -> Iterator[Metric]:
-        workers = self._monitor.workers()
+        yield from _gauges("lane", LANE_GAUGES, monitor.lanes(workers), LANE)
         yield from _gauges("worker", WORKER_GAUGES, workers, WORKER)
-        family = CounterMetricFamily("inferlane_worker_cpu_seconds", "Processor time of a worker.", labels=[*WORKER])
-        for worker in workers:
-            family.add_metric([worker["id"], worker["model"]], worker["cpu_seconds"], created=_started(worker))
-        yield family
+        yield _cpu(workers)
         yield from _gauges("worker", WORKER_INFO, workers, INFO)
-
-    def _batches(self) -> Iterator[Metric]:
-        family = HistogramMetricFamily(
+        yield _histogram(
+            "inferlane_stage_seconds", "Time spent per stage of a request.",
+            {(*Lane.parse(name), stage): (cumulative(counts), counts.get("sum", 0.0))
+             for (name, stage), counts in monitor.histograms().items()},
+            "stage",
+        )  # fmt: skip
+        yield _histogram(
             "inferlane_batch_size_requests",
             "Answered requests by the size of the forward pass they shared: a pass of n counts n times.",
-            labels=["priority", "model"],
-        )
-        for name, sizes in sorted(self._monitor.batch_sizes().items()):
-            total = sum(size * number for size, number in sizes.items())
-            family.add_metric([*Lane.parse(name)], batch_buckets(sizes), sum_value=total)
-        yield family
-        yield GaugeMetricFamily(
-            "inferlane_dead_letters", "Dead letters on the list.", self._monitor.dead_letter_count()
-        )
+            {(*Lane.parse(name),): (batch_buckets(sizes), sum(size * number for size, number in sizes.items()))
+             for name, sizes in monitor.batch_sizes().items()},
+        )  # fmt: skip
+        yield GaugeMetricFamily("inferlane_dead_letters", "Dead letters on the list.", monitor.dead_letter_count())
 
-    def _latencies(self) -> Iterator[Metric]:
-        labels = ["priority", "model", "stage"]
-        family = HistogramMetricFamily("inferlane_stage_seconds", "Time spent per stage of a request.", labels=labels)
-        for (name, stage), counts in sorted(self._monitor.histograms().items()):
-            family.add_metric([*Lane.parse(name), stage], cumulative(counts), sum_value=counts.get("sum", 0.0))
+
+def _ledger(ledger: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
+    labels = ["priority", "model", "state"]
+    ended = CounterMetricFamily("inferlane_requests", "Requests accepted, and how they ended.", labels=labels)
+    held = GaugeMetricFamily("inferlane_requests_open", "Requests that have not ended.", labels=labels)
+    for family, states in ((ended, ENDS), (held, OPEN)):
+        for name, numbers in ledger.items():
+            for state in states:
+                family.add_metric([*Lane.parse(name), state], numbers.get(state, 0))
         yield family
+
+
+def _cpu(workers: Sequence[Row]) -> Metric:
+    family = CounterMetricFamily("inferlane_worker_cpu_seconds", "Processor time of a worker.", labels=[*WORKER])
+    for worker in workers:
+        family.add_metric([worker["id"], worker["model"]], worker["cpu_seconds"], created=worker.get("started_at"))
+    return family
+
+
+def _histogram(name: str, text: str, rows: Mapping[tuple[str, ...], tuple[Buckets, float]], *more: str) -> Metric:
+    """The family of these labels' buckets and sums."""
+    family = HistogramMetricFamily(name, text, labels=["priority", "model", *more])
+    for labels, (buckets, total) in sorted(rows.items()):
+        family.add_metric([*labels], buckets, sum_value=total)
+    return family
 
 
 def _gauges(prefix: str, gauges: Gauges, rows: Sequence[Row], labels: Mapping[str, str]) -> Iterator[Metric]:
@@ -127,7 +120,7 @@ def _gauges(prefix: str, gauges: Gauges, rows: Sequence[Row], labels: Mapping[st
         yield family
 
 
-def cumulative(counts: Mapping[str, float]) -> list[tuple[str, float]]:
+def cumulative(counts: Mapping[str, float]) -> Buckets:
     """Prometheus buckets ``(upper bound in seconds, observations up to it)`` from the monitor's counts per bucket."""
     total, buckets = 0.0, []
     for number, bound in enumerate([*map(str, BOUNDS), "+Inf"]):
@@ -136,12 +129,7 @@ def cumulative(counts: Mapping[str, float]) -> list[tuple[str, float]]:
     return buckets
 
 
-def batch_buckets(sizes: Mapping[int, int]) -> list[tuple[str, float]]:
+def batch_buckets(sizes: Mapping[int, int]) -> Buckets:
     """Prometheus buckets ``(upper bound, requests in passes of up to that size)``."""
     bounds = [(str(bound), sum(number for size, number in sizes.items() if size <= bound)) for bound in BATCH_BOUNDS]
     return [*bounds, ("+Inf", sum(sizes.values()))]
-
-
-def _started(worker: Mapping[str, Any]) -> float | None:
-    started = worker.get("started_at")
-    return float(started) if started is not None else None

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from api.features.batches.resources import batch_resource
-from api.features.batches.store import Batches
+from api.features.batches import Batches, batch_resource
 from api.features.webhooks import targets, transport
 from api.features.webhooks.outbox import BATCH, SWEEP, Outbox, batch_entry
 from api.features.webhooks.receivers import MOST, Receivers

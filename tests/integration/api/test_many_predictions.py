@@ -14,7 +14,7 @@ import psutil
 import pytest
 import redis
 
-from api.features.batches.store import Batch, Batches, Member
+from api.features.batches import Batch, Batches, Member
 from tasks.protocol.keys import Keys
 from tasks.protocol.requests import LISTED
 from tests.integration.api.conftest import MODELS, TOY, image

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from api.features.batches.store import Batch, Batches, Member
+from api.features.batches import Batch, Batches, Member
 from api.features.cache import SharedAnswers
 from api.http.rate_limit import Budgets
 from common.settings import Settings, load_settings

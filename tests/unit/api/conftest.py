@@ -7,7 +7,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api import create_app
-from api.features.batches.store import Batches
+from api.features.batches import Batches
 from api.features.cache import SharedAnswers
 from api.http.ownership import Owners
 from api.http.rate_limit import Budgets

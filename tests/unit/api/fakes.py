@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-from api.features.batches.store import Batch
+from api.features.batches import Batch
 from common.settings import Settings
 from tasks.errors import (
     AlreadyFinished,

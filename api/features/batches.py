@@ -1,19 +1,23 @@
-"""Reads the items of a batch from a body and submits them.
+"""Batches: many images in one call, one request each.
 
-An invalid item, or one whose lane is full, is *rejected*: it never becomes a request, the others go on. The
+The items' order, names and rejections are kept here; their states are read from their requests, as far as those still
+exist. An invalid item, or one whose lane is full, is *rejected*: it never becomes a request, the others go on. The
 request of item ``i`` has the id ``<batch_id>.<i>``, so sending a batch again under its Idempotency-Key replays it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from flask import request
 
-from api.features.batches.store import Batch, Batches, Member
 from api.http.correlation import add_headers, traceparent
 from api.http.errors import from_task
 from api.http.problems import Problem, wrong_value
@@ -21,17 +25,77 @@ from api.http.rate_limit import spend_items
 from api.input import intake, multipart
 from api.input.intake import Draft
 from api.services import app_settings, service
+from api.views.resources import latency_ms, retries, seed_status, timestamp
+from common.settings import Settings
 from tasks.errors import TaskError
 from tasks.producer.gateway import Accepted, Gateway
-from tasks.protocol.owners import public_id
+from tasks.protocol.connections import prompt, translated
+from tasks.protocol.owners import owner_of, public_id
+from tasks.protocol.requests import Request, State
 from worker_models.limits import Limits
 
+Records = Mapping[str, Request]
 Item = Draft | Problem
 Items = tuple[list[Item], str | None]
 
 ACCEPT_POST = "application/json, multipart/form-data"
 #: Parameters that items inherit from the batch; and those of the batch alone.
 SHARED = ("model_type", "priority", "deadline", "top_k", "callback_url")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One item of a batch: its request, or the error that rejected it."""
+
+    index: int
+    custom_id: str | None
+    request_id: str | None
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch: ``created_at`` in epoch seconds, its members in the order sent, the webhook to send at its end."""
+
+    created_at: float
+    members: Sequence[Member]
+    callback_url: str | None = None
+
+    @property
+    def request_ids(self) -> list[str]:
+        """The ids of the accepted members."""
+        return [member.request_id for member in self.members if member.request_id]
+
+
+class Batches:
+    """All batches. Every method raises :class:`tasks.errors.Unavailable` when Redis does not answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = prompt(settings.redis_url)
+        self._prefix = f"{settings.key_prefix}api:"
+        self._keep = self._redis.register_script((Path(__file__).parent / "keep.lua").read_text())
+        self._ttl = max(settings.result_ttl, settings.failure_ttl)
+
+    def has_items(self, batch_id: str, fingerprint: str) -> bool:
+        """Whether the batch of this id has these items; true for a new id."""
+        key = f"{self._prefix}batch_items:{batch_id}"
+        with translated():
+            known = self._redis.set(key, fingerprint, nx=True, get=True, ex=self._ttl)
+        return known is None or known == fingerprint.encode()
+
+    def save(self, batch_id: str, batch: Batch) -> None:
+        """Keep a batch."""
+        with translated():
+            self._keep(keys=[f"{self._prefix}batch:{batch_id}"], args=[json.dumps(asdict(batch)), self._ttl])
+
+    def batch(self, batch_id: str) -> Batch | None:
+        """The batch; None when it is not known."""
+        with translated():
+            text = self._redis.get(f"{self._prefix}batch:{batch_id}")
+        if text is None:
+            return None
+        kept = json.loads(text)
+        return Batch(**kept | {"members": [Member(**member) for member in kept["members"]]})
 
 
 def read() -> Items:
@@ -131,3 +195,60 @@ def _submitted(index: int, draft: Draft, outcome: Accepted | TaskError) -> Membe
     if isinstance(outcome, TaskError):
         return Member(index, name, None, from_task(outcome).brief())
     return Member(index, name, outcome.id)
+
+
+def batch_resource(batch_id: str, batch: Batch, records: Records) -> dict[str, Any]:
+    """The batch resource, given the records of its members that still exist."""
+    counts = Counter(_word(member, records) for member in batch.members)
+    path = f"/batch_inference/{public_id(batch_id)}"
+    return {
+        "batch_id": public_id(batch_id),
+        "owner": owner_of(batch_id),
+        "status": "running" if counts["queued"] + counts["running"] else "completed",
+        "counts": {"total": len(batch.members)}
+        | {name: counts[name] for name in (*map(str, State), "rejected", "purged")},
+        "created_at": timestamp(batch.created_at),
+        "urls": {"self": path, **{name: f"{path}/{name}" for name in ("results", "cancel", "events")}},
+    }
+
+
+def _word(member: Member, records: Records) -> str:
+    if member.request_id is None:
+        return "rejected"
+    record = records.get(member.request_id)
+    return str(record.state) if record else "purged"
+
+
+def item_resource(member: Member, records: Records, *, seed: bool = False) -> dict[str, Any]:
+    """One item with its answer or its error; ``seed`` for the statuses of the synchronous answer."""
+    record = records.get(member.request_id or "")
+    status = _word(member, records)
+    if seed:
+        status = seed_status(record.state) if record else "failed"
+    found: dict[str, Any] = {
+        "index": member.index,
+        "custom_id": member.custom_id,
+        "request_id": member.request_id and public_id(member.request_id),
+        "status": status,
+        "error": member.error,
+        "predictions": [],
+    }
+    names = ("model_type", "model", "weights", "worker_id")
+    if record is None:
+        return found | dict.fromkeys((*names, "processing_time", "latency_ms", "timestamp")) | {"retries": 0}
+    found |= {name: getattr(record, name) for name in names}
+    return found | {
+        "error": record.error or _end(record),
+        "predictions": record.predictions or [],
+        "processing_time": record.timings.get("total"),
+        "latency_ms": latency_ms(record),
+        "retries": retries(record),
+        "timestamp": timestamp(record.completed_at or record.created_at),
+    }
+
+
+def _end(record: Request) -> dict[str, Any] | None:
+    """The error of a request that ended without a failure of the model."""
+    if record.state not in {State.CANCELED, State.EXPIRED}:
+        return None
+    return {"code": str(record.state), "message": f"The request was {record.state}.", "retryable": False}
