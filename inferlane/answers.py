@@ -5,7 +5,7 @@ Each keeps its whole document as ``raw``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,21 +160,6 @@ class Outcome:
         if self.result is None:
             raise self.error or UnexpectedAnswer("neither a result nor an error")
         return self.result
-
-
-class InOrder:
-    """Restores the order of the images among outcomes that arrive in any order."""
-
-    def __init__(self) -> None:
-        self._early: dict[int, Outcome] = {}
-        self._next = 0
-
-    def add(self, outcome: Outcome) -> Iterator[Outcome]:
-        """Add ``outcome``; returns those that are next in order."""
-        self._early[outcome.index] = outcome
-        while (ready := self._early.pop(self._next, None)) is not None:
-            self._next += 1
-            yield ready
 
 
 def item_outcome(document: Mapping[str, Any], sources: Sequence[Any] = ()) -> Outcome | None:

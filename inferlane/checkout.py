@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from inferlane.address import DEFAULT_URL
+from inferlane.connection import DEFAULT_URL
 from inferlane.console import UsageError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,12 +16,11 @@ from typing import Any
 
 import httpx
 
-from inferlane.address import is_loopback
 from inferlane.clients import Client
+from inferlane.connection import Call, is_loopback
 from inferlane.console import access_advice
 from inferlane.errors import AccessDenied, ClientError, NotFound
 from inferlane.exchange import exchange
-from inferlane.flow import Call
 
 SLOW_ANSWER = 0.1  # seconds for /livez, which does nothing
 CLOCK_TOLERANCE = 2.0  # seconds; the Date header is exact to one, and the call takes its time
@@ -211,7 +210,8 @@ def gather(client: Client) -> Facts:
         ClientError: not even ``/livez`` is answered.
     """
     began = time.monotonic()
-    alive = client.transport.run(exchange(lambda: Call(method="GET", path="/livez"), client.transport.limits()))
+    connection = client.connection
+    alive = connection.run(exchange(connection, lambda: Call("GET", "/livez"), connection.limits()))
     took = time.monotonic() - began
     ahead = _ahead(alive, datetime.now(UTC))
     documents: dict[str, Mapping[str, Any]] = {}
@@ -221,7 +221,7 @@ def gather(client: Client) -> Facts:
             documents[name] = client.document(path, accept={503} if name in {"readiness", "health"} else ())
         except ClientError as error:
             errors[name] = error
-    url, has_key = client.address.url, bool(client.address.api_key)
+    url, has_key = connection.url, bool(connection.api_key)
     return Facts(url=url, has_key=has_key, round_trip=took, ahead=ahead, documents=documents, errors=errors)
 
 

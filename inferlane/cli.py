@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from inferlane import __version__, checkout
-from inferlane.address import DEFAULT_URL
 from inferlane.commands import COMMANDS, Command
+from inferlane.connection import DEFAULT_URL
 from inferlane.console import Context, Exit, UsageError
 from inferlane.errors import ClientError
 from inferlane.waiting import Waiting

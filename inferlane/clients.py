@@ -4,81 +4,108 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import aclosing, closing
 from itertools import islice
 from typing import Any, Generic, Self, TypeVar, Unpack
 
 import httpx
 
-from inferlane import operations
-from inferlane.address import DEFAULT_URL, Address
-from inferlane.answers import InOrder, Outcome, Result, Snapshot
-from inferlane.errors import ClientError
-from inferlane.flow import Flow, Stream
+from inferlane.answers import Outcome, Result, Snapshot
+from inferlane.connection import (
+    DEFAULT_URL,
+    AsyncConnection,
+    Call,
+    Connection,
+    SyncConnection,
+    operation,
+    stream,
+)
+from inferlane.errors import ClientError, UnexpectedAnswer
+from inferlane.exchange import document_of, exchange
 from inferlane.images import Source
 from inferlane.jobs import AsyncBatch, AsyncJob, Batch, Job
-from inferlane.operations import Options, Parameters
+from inferlane.operations import (
+    BATCH,
+    REQUEST,
+    Options,
+    Parameters,
+    about,
+    load,
+    new_id,
+    parameters,
+    predict,
+    prefer,
+)
 from inferlane.retries import Retries
-from inferlane.transport import AsyncTransport, BaseTransport, SyncTransport, operation, stream
 
 JOB = TypeVar("JOB")
-BATCH = TypeVar("BATCH")
+GROUP = TypeVar("GROUP")
+MAX_CUSTOM_ID = 200  # characters
 
 
-class _Calls(Generic[JOB, BATCH]):
+class _Calls(Generic[JOB, GROUP]):
     """The operations of both clients."""
 
-    transport: BaseTransport
-
-    @property
-    def address(self) -> Address:
-        """Where the API is, and how calls to it are limited."""
-        return self.transport.address
+    connection: Connection
 
     @abstractmethod
     def job(self, request_id: str) -> JOB:
         """The handle of a request; any client may have submitted it."""
 
     @abstractmethod
-    def batch(self, batch_id: str, sources: Sequence[Source] = ()) -> BATCH:
+    def batch(self, batch_id: str, sources: Sequence[Source] = ()) -> GROUP:
         """The handle of a batch; its outcomes name the ``sources``, the images in the order sent."""
 
     @operation
-    def predict(
+    async def predict(
         self, image: Source, model: str = "any", *, request_id: str | None = None, timeout: float | None = None,
         **options: Unpack[Options],
-    ) -> Flow[Result]:  # fmt: skip
+    ) -> Result:  # fmt: skip
         """The answer for ``image``: a path, bytes, or an open file.
 
         Raises:
             Timeout: none within ``timeout`` seconds; ``client.job(error.request_id)`` still leads to it.
             ClientError: see :mod:`inferlane.errors`.
         """
-        submission = yield from operations.load(image, request_id, model=model, **options)
-        return (yield from operations.predict(submission, self.transport.limits(timeout)))
+        request_id = request_id or new_id()
+        post = await load(self.connection, image, request_id, model=model, **options)
+        return await predict(self.connection, post, request_id, self.connection.limits(timeout))
 
     @operation
-    def submit(
+    async def submit(
         self, image: Source, model: str = "any", *, request_id: str | None = None, **options: Unpack[Options]
-    ) -> Flow[JOB]:
+    ) -> JOB:
         """Submit ``image`` and return at once with a handle on the request."""
-        submission = yield from operations.load(image, request_id, model=model, **options)
-        snapshot = yield from operations.submit(submission, self.transport.limits())
-        return self.job(snapshot.request_id)
+        request_id = request_id or new_id()
+        post = await load(self.connection, image, request_id, model=model, **options)
+        with about(REQUEST, request_id):
+            answer = await exchange(self.connection, lambda: post(0), self.connection.limits())
+            return self.job(REQUEST.read(document_of(answer)).request_id)
 
     @operation
-    def submit_batch(self, images: Iterable[Source], model: str = "any", **options: Unpack[Options]) -> Flow[BATCH]:
-        """Submit ``images`` with one call; the API limits their number and their bytes together."""
+    async def submit_batch(self, images: Iterable[Source], model: str = "any", **options: Unpack[Options]) -> GROUP:
+        """Submit ``images`` with one call, under a key that keeps a retry from running them twice.
+
+        They must fit into memory together, and the API limits their number and bytes; for a folder of thousands,
+        ``as_completed`` holds only a few at a time.
+        """
         sources = list(images)
-        snapshot = yield from operations.submit_batch(sources, self.transport.limits(), model, **options)
-        return self.batch(snapshot.batch_id, sources)
+        uploads = await self.connection.load(sources)
+        names = [_custom_id(item.name) or str(number) for number, item in enumerate(uploads)]
+        files = [
+            ("image", (name, item.data, "application/octet-stream")) for name, item in zip(names, uploads, strict=True)
+        ]
+        form = {**parameters(model, **options), "custom_id": names}
+        headers = {"Idempotency-Key": new_id()} | prefer(0)
+        call = Call("POST", BATCH.root, {"headers": headers, "files": files, "data": form})
+        answer = await exchange(self.connection, lambda: call, self.connection.limits())
+        return self.batch(BATCH.read(document_of(answer)).batch_id, sources)
 
     @stream
-    def requests(
+    async def requests(
         self, *, status: str | None = None, model_type: str | None = None, page_size: int = 100
-    ) -> Stream[Snapshot]:
+    ) -> AsyncGenerator[Snapshot, None]:
         """The recent requests, newest first, fetched page by page as they are taken.
 
         Args:
@@ -86,53 +113,70 @@ class _Calls(Generic[JOB, BATCH]):
             model_type: only those that asked for this model, where "any" is one.
             page_size: how many one call brings, 1 to 500.
         """
-        return operations.requests(self.transport.limits, status, model_type, page_size)
+        given = {"status": status, "model_type": model_type, "limit": str(page_size)}
+        params = {name: value for name, value in given.items() if value is not None}
+        while True:
+            page = await self._document(REQUEST.root, params=params)
+            try:
+                found = [REQUEST.read(item) for item in page["requests"]]
+            except (KeyError, TypeError) as error:
+                raise UnexpectedAnswer(f"the answer is no page of requests: {error!r}") from None
+            for snapshot in found:
+                yield snapshot
+            if (cursor := page.get("next_cursor")) is None:
+                return
+            params["cursor"] = cursor
 
     @operation
-    def document(
+    async def health(self) -> dict[str, Any]:
+        """``/health``: the system in one word (``status``) and the reasons; unhealthy is no error here."""
+        return await self._document("/health", accept={503})
+
+    @operation
+    async def queues(self) -> dict[str, Any]:
+        """``/queue/status``: the backlog, by priority and by lane."""
+        return await self._document("/queue/status")
+
+    @operation
+    async def workers(self) -> list[dict[str, Any]]:
+        """The live workers."""
+        return list((await self._document("/workers/status"))["workers"])
+
+    @operation
+    async def models(self) -> list[dict[str, Any]]:
+        """The models that requests may name."""
+        return list((await self._document("/models"))["models"])
+
+    @operation
+    async def metrics(self) -> dict[str, Any]:
+        """Counters and latencies."""
+        return await self._document("/metrics")
+
+    async def _document(
         self, path: str, *, method: str = "GET", accept: Collection[int] = (), params: Mapping[str, str] | None = None,
         body: Any = None,
-    ) -> Flow[dict[str, Any]]:  # fmt: skip
+    ) -> dict[str, Any]:  # fmt: skip
         """The JSON object at ``path`` of the API, for what has no method here; ``accept`` names errors to return."""
-        return operations.document(
-            path, self.transport.limits(), method=method, accept=accept, params=params, body=body
-        )
+        call = Call(method, path, {"params": dict(params or {}), "json": body})
+        answer = await exchange(self.connection, lambda: call, self.connection.limits(), accept)
+        return document_of(answer) if answer.content else {}
 
-    @operation
-    def health(self) -> Flow[dict[str, Any]]:
-        """``/health``: the system in one word (``status``) and the reasons; unhealthy is no error here."""
-        return operations.document("/health", self.transport.limits(), accept={503})
+    document = operation(_document)
 
-    @operation
-    def queues(self) -> Flow[dict[str, Any]]:
-        """``/queue/status``: the backlog, by priority and by lane."""
-        return operations.document("/queue/status", self.transport.limits())
-
-    @operation
-    def workers(self) -> Flow[list[dict[str, Any]]]:
-        """The live workers."""
-        found = yield from operations.document("/workers/status", self.transport.limits())
-        return list(found["workers"])
-
-    @operation
-    def models(self) -> Flow[list[dict[str, Any]]]:
-        """The models that requests may name."""
-        found = yield from operations.document("/models", self.transport.limits())
-        return list(found["models"])
-
-    @operation
-    def metrics(self) -> Flow[dict[str, Any]]:
-        """Counters and latencies."""
-        return operations.document("/metrics", self.transport.limits())
-
-    def _outcome(self, index: int, source: Source, timeout: float | None, params: Parameters) -> Flow[Outcome]:
+    async def _outcome(self, index: int, source: Source, timeout: float | None, params: Parameters) -> Outcome:
         """How one image of many ended."""
+        request_id = new_id()
         try:
-            submission = yield from operations.load(source, **params)
-            found = yield from operations.predict(submission, self.transport.limits(timeout))
+            post = await load(self.connection, source, request_id, **params)
+            result = await predict(self.connection, post, request_id, self.connection.limits(timeout))
         except ClientError as error:
             return Outcome(index, source, error=error)
-        return Outcome(index, source, found)
+        return Outcome(index, source, result)
+
+
+def _custom_id(name: str) -> str:
+    """As much of the end of ``name`` as the API takes, without bytes that are no text."""
+    return name.encode("utf-8", "replace").decode()[-MAX_CUSTOM_ID:]
 
 
 class Client(_Calls[Job, Batch]):
@@ -154,22 +198,21 @@ class Client(_Calls[Job, Batch]):
         ValueError: ``base_url`` is no URL.
     """
 
-    transport: SyncTransport
+    connection: SyncConnection
 
     def __init__(
         self, base_url: str = DEFAULT_URL, api_key: str | None = None, *, timeout: float = 60.0,
         retries: Retries | None = None, transport: httpx.BaseTransport | None = None,
     ) -> None:  # fmt: skip
-        address = Address(url=base_url, api_key=api_key, timeout=timeout, retries=retries or Retries())
-        self.transport = SyncTransport(address, httpx.Client(transport=transport, **address.arguments()))
+        self.connection = SyncConnection(base_url, api_key, timeout=timeout, retries=retries, transport=transport)
 
     def job(self, request_id: str) -> Job:
         """The handle of a request; any client may have submitted it."""
-        return Job(self.transport, request_id)
+        return Job(self.connection, request_id)
 
     def batch(self, batch_id: str, sources: Sequence[Source] = ()) -> Batch:
         """The handle of a batch; its outcomes name the ``sources``, the images in the order sent."""
-        return Batch(self.transport, batch_id, sources)
+        return Batch(self.connection, batch_id, sources)
 
     def as_completed(
         self, images: Iterable[Source], *, concurrency: int = 8, timeout: float | None = None,
@@ -185,31 +228,16 @@ class Client(_Calls[Job, Batch]):
         with ThreadPoolExecutor(concurrency, "inferlane") as pool:
             while True:
                 for index, source in islice(todo, concurrency - len(running)):
-                    running.add(pool.submit(self.transport.run, self._outcome(index, source, timeout, params)))
+                    running.add(pool.submit(self.connection.run, self._outcome(index, source, timeout, params)))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
 
-    def map(
-        self, images: Iterable[Source], *, concurrency: int = 8, timeout: float | None = None,
-        **params: Unpack[Parameters],
-    ) -> Iterator[Result]:  # fmt: skip
-        """The result of each of ``images`` in the order given, as soon as it and all before it are there.
-
-        Raises:
-            ClientError: that of the first image that failed.
-        """
-        line = InOrder()
-        with closing(self.as_completed(images, concurrency=concurrency, timeout=timeout, **params)) as outcomes:
-            for outcome in outcomes:
-                for ready in line.add(outcome):
-                    yield ready.unwrap()
-
     def close(self) -> None:
         """Close the connections."""
-        self.transport.http.close()
+        self.connection.http.close()
 
     def __enter__(self) -> Self:
         return self
@@ -228,26 +256,25 @@ class AsyncClient(_Calls[AsyncJob, AsyncBatch]):
             print((await job).best.label)
     """
 
-    transport: AsyncTransport
+    connection: AsyncConnection
 
     def __init__(
         self, base_url: str = DEFAULT_URL, api_key: str | None = None, *, timeout: float = 60.0,
         retries: Retries | None = None, transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:  # fmt: skip
-        address = Address(url=base_url, api_key=api_key, timeout=timeout, retries=retries or Retries())
-        self.transport = AsyncTransport(address, httpx.AsyncClient(transport=transport, **address.arguments()))
+        self.connection = AsyncConnection(base_url, api_key, timeout=timeout, retries=retries, transport=transport)
 
     def job(self, request_id: str) -> AsyncJob:
         """As :meth:`Client.job`; await the handle for the result."""
-        return AsyncJob(self.transport, request_id)
+        return AsyncJob(self.connection, request_id)
 
     def batch(self, batch_id: str, sources: Sequence[Source] = ()) -> AsyncBatch:
         """As :meth:`Client.batch`; await the handle for the outcomes."""
-        return AsyncBatch(self.transport, batch_id, sources)
+        return AsyncBatch(self.connection, batch_id, sources)
 
     async def as_completed(
         self, images: Iterable[Source], *, concurrency: int = 8,
-        timeout: float | None = None, **params: Unpack[Parameters],  # noqa: ASYNC109 - of each image
+        timeout: float | None = None, **params: Unpack[Parameters],
     ) -> AsyncGenerator[Outcome, None]:  # fmt: skip
         """As :meth:`Client.as_completed`; closing it early cancels the calls in flight."""
         todo = enumerate(images)
@@ -255,7 +282,7 @@ class AsyncClient(_Calls[AsyncJob, AsyncBatch]):
         try:
             while True:
                 for index, source in islice(todo, concurrency - len(running)):
-                    running.add(asyncio.create_task(self.transport.run(self._outcome(index, source, timeout, params))))
+                    running.add(asyncio.create_task(self._outcome(index, source, timeout, params)))
                 if not running:
                     return
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -266,21 +293,9 @@ class AsyncClient(_Calls[AsyncJob, AsyncBatch]):
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def map(
-        self, images: Iterable[Source], *, concurrency: int = 8,
-        timeout: float | None = None, **params: Unpack[Parameters],  # noqa: ASYNC109 - of each image
-    ) -> AsyncIterator[Result]:  # fmt: skip
-        """As :meth:`Client.map`."""
-        line = InOrder()
-        outcomes = self.as_completed(images, concurrency=concurrency, timeout=timeout, **params)
-        async with aclosing(outcomes):
-            async for outcome in outcomes:
-                for ready in line.add(outcome):
-                    yield ready.unwrap()
-
     async def close(self) -> None:
         """Close the connections."""
-        await self.transport.http.aclose()
+        await self.connection.http.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
+from inferlane.connection import Call, Connection
 from inferlane.errors import Timeout, UnexpectedAnswer
-from inferlane.exchange import FINAL, CallLimits, exchange
-from inferlane.flow import Call, Item, Pause, Read, Stream
-from inferlane.operations import REQUEST, Kind, about
+from inferlane.exchange import FINAL, exchange
+from inferlane.operations import Kind, about
+from inferlane.retries import CallLimits
 
 MEDIA_TYPE = "text/event-stream"
 MOST_EMPTY = 3  # connections in a row without a byte: something on the way buffers them
@@ -42,25 +44,30 @@ class Event:
 
 @dataclass(slots=True)
 class Parser:
-    """Turns the bytes of streams into events; :meth:`reset` drops the partial event of a broken stream.
+    """Turns the bytes of streams into events; :meth:`begin` drops the partial event of a broken stream.
 
     Follows the WHATWG HTML standard, "Interpreting an event stream".
 
     Attributes:
         last: the id of the last event.
         retry: seconds after which a reader should come back.
+        silent: whether this stream has had no byte.
     """
 
     last: str = ""
     retry: float = 0.5
+    silent: bool = True
     _rest: bytes = b""
     _name: str = ""
     _id: str = ""
     _data: list[str] = field(default_factory=list)
 
-    def reset(self) -> None:
-        """Begin a new stream."""
-        self._rest, self._name, self._id, self._data = b"", "", self.last, []
+    def begin(self, path: str) -> Call:
+        """Begin a new stream; the call that opens it after the last event."""
+        self.silent, self._rest, self._name, self._id, self._data = True, b"", "", self.last, []
+        headers = {"Accept": f"{MEDIA_TYPE}, application/problem+json;q=0.9", "Cache-Control": "no-store"}
+        resume = {"Last-Event-ID": self.last} if self.last else {}
+        return Call("GET", path, {"headers": headers | resume}, stream=True)
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events that ``chunk`` completes.
@@ -68,6 +75,7 @@ class Parser:
         Raises:
             UnexpectedAnswer: an event whose data is not JSON.
         """
+        self.silent = False
         text = self._rest + chunk
         held = text[-1:] == b"\r"  # half of a CR LF, perhaps
         *lines, rest = _LINE_END.split(text[:-1] if held else text)
@@ -102,14 +110,13 @@ class Parser:
             raise UnexpectedAnswer(f"an event that is no JSON: {text[:200]!r}") from None
 
 
-def follow(kind: Kind[Any], resource_id: str, limits: CallLimits) -> Stream[Event]:
+async def follow(
+    connection: Connection, kind: Kind[Any], resource_id: str, limits: CallLimits
+) -> AsyncGenerator[Event, None]:
     """The events of a request or a batch up to the last, over as many connections as it takes.
 
-    Args:
-        kind: what it is.
-        resource_id: which one.
-        limits: ``until`` is checked whenever bytes arrive, and at the latest after 15 silent seconds, which mean a
-            broken connection; the API sends a ping every ten.
+    ``limits.until`` is checked whenever bytes arrive, and at the latest after 15 silent seconds, which mean a broken
+    connection; the API sends a ping every ten.
 
     Raises:
         Timeout: the last event has not come in time; the request or batch goes on.
@@ -118,44 +125,37 @@ def follow(kind: Kind[Any], resource_id: str, limits: CallLimits) -> Stream[Even
         ClientError: as any call.
     """
     path, parser, empty = kind.path(resource_id, "/events"), Parser(), 0
-    with about(resource_id if kind is REQUEST else None):
+    with about(kind, resource_id):
         while empty < MOST_EMPTY:
-            parser.reset()
-            answer = yield from exchange(lambda: _opening(path, parser.last), limits, final=FINAL | {TOO_MANY})
+            call = parser.begin(path)
+            answer = await exchange(connection, lambda: call, limits, final=FINAL | {TOO_MANY})  # noqa: B023 - used at once
+            async with aclosing(_read(connection, parser, answer, limits)) as found:
+                async for event in found:
+                    yield event
+                    if event.name == "end":
+                        return
             if answer.status_code == 204:
                 return
-            if not answer.headers.get("Content-Type", "").startswith(MEDIA_TYPE):
-                raise UnexpectedAnswer(f"{answer.url} answered {answer.status_code} without a stream of events")
-            got_bytes, ended = yield from _read(parser, f"{kind.name} {resource_id}", limits)
-            if ended:
-                return
-            empty = 0 if got_bytes else empty + 1
-            yield Pause(limits.retries.pause(0, parser.retry))
+            if limits.left() <= 0:
+                raise Timeout(f"{kind.name} {resource_id} has not ended in time")
+            empty = empty + 1 if parser.silent else 0
+            await connection.pause(limits.retries.pause(0, parser.retry))
         raise UnexpectedAnswer(f"{path} opens and ends without a byte; a proxy on the way may buffer events")
 
 
-def _opening(path: str, last: str) -> Call:
-    headers = {"Accept": f"{MEDIA_TYPE}, application/problem+json;q=0.9", "Cache-Control": "no-store"}
-    resume = {"Last-Event-ID": last} if last else {}
-    return Call(method="GET", path=path, headers=headers | resume, stream=True)
-
-
-def _read(
-    parser: Parser, name: str, limits: CallLimits
-) -> Generator[Read | Item[Event], bytes | None, tuple[bool, bool]]:
-    """Yield the events of one connection; whether it had any bytes, and whether the last event was among them."""
-    got_bytes = False
-    while True:
-        try:
-            chunk = yield Read()
-        except httpx.RequestError:
-            chunk = None
-        if limits.left() <= 0:
-            raise Timeout(f"{name} has not ended in time")
-        if chunk is None:
-            return got_bytes, False
-        got_bytes = True
-        for event in parser.feed(chunk):
-            yield Item(event)
-            if event.name == "end":
-                return True, True
+async def _read(
+    connection: Connection, parser: Parser, answer: httpx.Response, limits: CallLimits
+) -> AsyncGenerator[Event, None]:
+    """The events of one answer, until it ends or breaks or the time is over."""
+    try:
+        if answer.status_code != 204 and not answer.headers.get("Content-Type", "").startswith(MEDIA_TYPE):
+            raise UnexpectedAnswer(f"{answer.url} answered {answer.status_code} without a stream of events")
+        async for chunk in connection.chunks(answer):
+            if limits.left() <= 0:
+                return
+            for event in parser.feed(chunk):
+                yield event
+    except httpx.RequestError:
+        return
+    finally:
+        await connection.hang_up(answer)

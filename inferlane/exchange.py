@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
+from inferlane.connection import Call, Connection
 from inferlane.errors import (
     ClientError,
     RateLimited,
@@ -25,8 +25,7 @@ from inferlane.errors import (
     Unreachable,
     problem,
 )
-from inferlane.flow import Call, Flow, Pause
-from inferlane.retries import Retries, retry_after
+from inferlane.retries import CallLimits, retry_after
 
 log = logging.getLogger("inferlane")
 
@@ -36,29 +35,14 @@ FINAL = frozenset({"deadline_hopeless"})
 _NO_PROBLEM = frozenset({502, 503, 504})  # what a proxy says when the API behind it is not up
 
 
-@dataclass(frozen=True, slots=True)
-class CallLimits:
-    """How long a call may go on: until ``until`` (``time.monotonic`` seconds), retrying as ``retries`` says."""
-
-    until: float
-    retries: Retries
-
-    @classmethod
-    def within(cls, seconds: float, retries: Retries) -> CallLimits:
-        """Limits that end ``seconds`` from now."""
-        return cls(time.monotonic() + seconds, retries)
-
-    def left(self) -> float:
-        """Seconds that are left; 0 when there are none."""
-        return max(0.0, self.until - time.monotonic())
-
-
-def exchange(
-    make: Callable[[], Call], limits: CallLimits, accept: Collection[int] = (), final: Collection[str] = FINAL
-) -> Flow[httpx.Response]:
+async def exchange(
+    connection: Connection, make: Callable[[], Call], limits: CallLimits, accept: Collection[int] = (),
+    final: Collection[str] = FINAL,
+) -> httpx.Response:  # fmt: skip
     """The API's response to the call that ``make`` builds, anew for each attempt.
 
     Args:
+        connection: sends it.
         make: builds the call, since its deadline depends on the time.
         limits: when to give up.
         accept: statuses of 400 and above that are not errors here.
@@ -71,7 +55,7 @@ def exchange(
     while True:
         if limits.left() <= 0:
             raise Timeout("there was no time left for the call")
-        found = yield from _attempt(make(), limits, accept)
+        found = await _attempt(connection, make(), limits, accept)
         if isinstance(found, httpx.Response):
             return found
         outage_began = _outage(found, outage_began)
@@ -82,16 +66,17 @@ def exchange(
         if attempt == limits.retries.attempts:
             raise found
         log.info("trying again for %g s: %s", limits.retries.patience, found)
-        yield Pause(pause)
+        await connection.pause(pause)
 
 
-def _attempt(call: Call, limits: CallLimits, accept: Collection[int]) -> Flow[httpx.Response | ClientError]:
+async def _attempt(
+    connection: Connection, call: Call, limits: CallLimits, accept: Collection[int]
+) -> httpx.Response | ClientError:
     """Send once."""
     try:
-        answer = yield replace(call, timeout=min(call.wait + ANSWER_TIMEOUT, limits.left()))
+        answer = await connection.send(call, min(call.wait + ANSWER_TIMEOUT, limits.left()))
     except httpx.RequestError as lost:
         return _lost(lost, limits)
-    assert answer is not None  # noqa: S101 - tells the type checker that a Call is answered with a response
     return answer if answer.status_code in accept else judge(answer) or answer
 
 

@@ -6,108 +6,103 @@ the id alone in another process: ``client.job(request_id)``.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import json
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic
 
-from inferlane import events, operations
+from inferlane import events
 from inferlane.answers import BatchSnapshot, Outcome, Result, Snapshot, item_outcome
+from inferlane.connection import AsyncConnection, Call, Connection, SyncConnection, operation, stream
+from inferlane.errors import UnexpectedAnswer
 from inferlane.events import Event
-from inferlane.flow import Flow, Stream
-from inferlane.operations import BATCH, REQUEST
-from inferlane.transport import AsyncTransport, BaseTransport, SyncTransport, operation, stream
+from inferlane.exchange import document_of, exchange
+from inferlane.operations import BATCH, REQUEST, Kind, S, about, finished, look
 
 
-class _Request:
-    """The operations of one request."""
+class _Handle(Generic[S]):
+    """The operations of a request or a batch."""
 
-    transport: BaseTransport
+    connection: Connection
     id: str
+    kind: Kind[S]
 
     @operation
-    def status(self, *, wait: int = 0) -> Flow[Snapshot]:
-        """The request as it is now; with ``wait``, once it has ended or that many seconds have passed."""
-        return operations.look(REQUEST, self.id, self.transport.limits(), wait)
+    async def status(self, *, wait: int = 0) -> S:
+        """It as it is now; with ``wait``, once it has ended or that many seconds have passed."""
+        return await look(self.connection, self.kind, self.id, self.connection.limits(), wait)
+
+    @stream
+    def events(self, timeout: float | None = None) -> AsyncGenerator[Event, None]:
+        """What happened and what happens next, up to its end; the data of the last event is the whole resource.
+
+        A request has its history; a batch has an event whenever more items have ended. A broken connection is opened
+        again where it was. ``timeout`` is kept to about 15 seconds.
+
+        Raises:
+            Timeout: it has not ended within ``timeout`` seconds.
+            UnexpectedAnswer, Unavailable: no events can be had; :meth:`status` may still answer.
+        """
+        return events.follow(self.connection, self.kind, self.id, self.connection.limits(timeout))
 
     @operation
-    def result(self, timeout: float | None = None) -> Flow[Result]:
+    async def cancel(self) -> S:
+        """Cancel what has not ended: a queued request never runs, a running one's answer is discarded.
+
+        Raises:
+            AlreadyFinished: the request has ended.
+        """
+        call = Call("POST", self.kind.path(self.id, "/cancel"))
+        with about(self.kind, self.id):
+            return self.kind.read(document_of(await exchange(self.connection, lambda: call, self.connection.limits())))
+
+
+class _Request(_Handle[Snapshot]):
+    kind = REQUEST
+
+    @operation
+    async def result(self, timeout: float | None = None) -> Result:
         """The answer, waited for up to ``timeout`` seconds.
 
         Raises:
             Timeout: it has not ended by then; ask again.
             RequestEnded, InvalidImage: it ended without an answer.
         """
-        return operations.result(self.id, self.transport.limits(timeout))
-
-    @stream
-    def events(self, timeout: float | None = None) -> Stream[Event]:
-        """Its history and what happens next, up to its end; the data of the last event is the whole request.
-
-        A broken connection is opened again where it was. ``timeout`` is kept to about 15 seconds.
-
-        Raises:
-            Timeout: it has not ended within ``timeout`` seconds.
-            UnexpectedAnswer, Unavailable: no events can be had; :meth:`status` may still answer.
-        """
-        return events.follow(REQUEST, self.id, self.transport.limits(timeout))
-
-    @operation
-    def cancel(self) -> Flow[Snapshot]:
-        """Cancel it: a queued request never runs, a running one's answer is discarded.
-
-        Raises:
-            AlreadyFinished: it has ended.
-        """
-        return operations.cancel(REQUEST, self.id, self.transport.limits())
+        return (await finished(self.connection, REQUEST, self.id, self.connection.limits(timeout))).result()
 
 
-class _Batch:
-    """The operations of a batch."""
-
-    transport: BaseTransport
-    id: str
+class _Batch(_Handle[BatchSnapshot]):
+    kind = BATCH
     sources: Sequence[Any]
 
     @operation
-    def status(self, *, wait: int = 0) -> Flow[BatchSnapshot]:
-        """How many items are in which state."""
-        return operations.look(BATCH, self.id, self.transport.limits(), wait)
-
-    @operation
-    def results(self, timeout: float | None = None) -> Flow[list[Outcome]]:
+    async def results(self, timeout: float | None = None) -> list[Outcome]:
         """How every item ended, in the order sent; waits for the last of them.
 
         Raises:
             Timeout: some have not ended within ``timeout`` seconds.
         """
-        yield from operations.finished(BATCH, self.id, self.transport.limits(timeout))
-        return (yield from self._outcomes())
+        await finished(self.connection, BATCH, self.id, self.connection.limits(timeout))
+        return await self._outcomes()
 
-    @operation
-    def outcomes(self) -> Flow[list[Outcome]]:
+    async def _outcomes(self) -> list[Outcome]:
         """How the items ended that have, in the order sent."""
-        return self._outcomes()
+        call = Call("GET", BATCH.path(self.id, "/results"))
+        answer = await exchange(self.connection, lambda: call, self.connection.limits())
+        try:
+            items = [json.loads(line) for line in answer.text.splitlines() if line]
+        except ValueError:
+            raise UnexpectedAnswer(f"{answer.url} did not answer with lines of JSON") from None
+        return [ended for item in items if (ended := item_outcome(item, self.sources))]
 
-    def _outcomes(self) -> Flow[list[Outcome]]:
-        found = yield from operations.items(self.id, self.transport.limits())
-        return [ended for item in found if (ended := item_outcome(item, self.sources))]
-
-    @stream
-    def events(self, timeout: float | None = None) -> Stream[Event]:
-        """An event whenever more items have ended, with the batch as its data; otherwise as :meth:`Job.events`."""
-        return events.follow(BATCH, self.id, self.transport.limits(timeout))
-
-    @operation
-    def cancel(self) -> Flow[BatchSnapshot]:
-        """Cancel every item that has not ended."""
-        return operations.cancel(BATCH, self.id, self.transport.limits())
+    outcomes = operation(_outcomes)
 
 
 @dataclass(frozen=True)
 class Job(_Request):
     """One request of a :class:`~inferlane.Client`."""
 
-    transport: SyncTransport = field(repr=False, compare=False)
+    connection: SyncConnection = field(repr=False, compare=False)
     id: str
 
 
@@ -115,7 +110,7 @@ class Job(_Request):
 class AsyncJob(_Request):
     """One request of an :class:`~inferlane.AsyncClient`; awaiting it gives its result."""
 
-    transport: AsyncTransport = field(repr=False, compare=False)
+    connection: AsyncConnection = field(repr=False, compare=False)
     id: str
 
     def __await__(self) -> Generator[Any, Any, Result]:
@@ -126,7 +121,7 @@ class AsyncJob(_Request):
 class Batch(_Batch):
     """Many requests submitted together; ``sources`` are the images, where this process submitted them."""
 
-    transport: SyncTransport = field(repr=False, compare=False)
+    connection: SyncConnection = field(repr=False, compare=False)
     id: str
     sources: Sequence[Any] = field(default=(), repr=False)
 
@@ -135,7 +130,7 @@ class Batch(_Batch):
 class AsyncBatch(_Batch):
     """As :class:`Batch`; awaiting it gives the outcomes."""
 
-    transport: AsyncTransport = field(repr=False, compare=False)
+    connection: AsyncConnection = field(repr=False, compare=False)
     id: str
     sources: Sequence[Any] = field(default=(), repr=False)
 

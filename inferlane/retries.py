@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -51,6 +52,23 @@ def retry_after(text: str | None, now: datetime | None = None) -> float | None:
     if then.tzinfo is None:
         then = then.replace(tzinfo=UTC)
     return max(0.0, (then - (now or datetime.now(UTC))).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """How long a call may go on: until ``until`` (``time.monotonic`` seconds), retrying as ``retries`` says."""
+
+    until: float
+    retries: Retries
+
+    @classmethod
+    def within(cls, seconds: float, retries: Retries) -> CallLimits:
+        """Limits that end ``seconds`` from now."""
+        return cls(time.monotonic() + seconds, retries)
+
+    def left(self) -> float:
+        """Seconds that are left; 0 when there are none."""
+        return max(0.0, self.until - time.monotonic())
 
 
 #: Send once: for calls that must not be repeated, and for measuring.

@@ -190,7 +190,7 @@ def _monitor(context: Context) -> int:
 
 def _look(client: Client) -> tuple[bool, RenderableType]:
     """The system as it is now; False and the reason when it does not answer."""
-    heading = f"{client.address.url}  {datetime.now():%H:%M:%S}"
+    heading = f"{client.connection.url}  {datetime.now():%H:%M:%S}"
     try:
         health, queues, workers = client.health(), client.queues(), client.workers()
         latencies = client.metrics()["latencies"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inferlane.address import DEFAULT_URL
+from inferlane.connection import DEFAULT_URL
 from tests.support.pages import Example, examples, fresh_shell, snippets
 from tests.support.processes import ROOT
 from tests.support.stack import ApiProcess, Stack

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import skimage.data
 
-from inferlane.address import DEFAULT_URL
 from inferlane.cli import command_line_parser
 from inferlane.commands import COMMANDS
+from inferlane.connection import DEFAULT_URL
 from tests.support.processes import ROOT
 from tests.support.stack import ApiProcess, Stack
 

@@ -151,16 +151,6 @@ def test_no_more_images_are_taken_than_are_under_way(client: Client) -> None:
     assert taken == 12
 
 
-def test_map_keeps_the_order_given(client: Client) -> None:
-    slow_first = [image("sleep 0.4"), image("ok"), image("ok")]
-    ids = [result.request_id for result in client.map(slow_first, model="toy", concurrency=3)]
-    ends = [client.job(request_id).status().raw["completed_at"] for request_id in ids]
-    assert len(set(ids)) == 3
-    assert max(ends) >= ends[0]
-    with pytest.raises(InvalidImage):
-        list(client.map([b"no image"], model="toy"))
-
-
 def test_a_batch_reports_every_item_in_the_order_sent(client: Client) -> None:
     batch = client.submit_batch([image("sleep 0.1"), b"no image", image()], "toy", priority="low")
     outcomes = batch.results()

@@ -3,11 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from inferlane import operations
-from inferlane.answers import InOrder, Outcome, Snapshot, item_outcome
+from inferlane.answers import Snapshot, item_outcome
 from inferlane.errors import Canceled, Failed, InvalidImage, Refused, UnexpectedAnswer
 
 ITEM: dict[str, Any] = {
@@ -23,17 +21,6 @@ ITEM: dict[str, Any] = {
     "processing_time": 0.1,
 }
 REQUEST = ITEM | {"state": "succeeded", "model_type": "any", "priority": "low", "queue_position": None, "attempts": 2}
-
-
-@given(st.permutations(range(12)))
-def test_outcomes_come_out_in_order_and_none_is_held_back(arrival: list[int]) -> None:
-    line, out = InOrder(), list[int]()
-    for number, index in enumerate(arrival, start=1):
-        out += [outcome.index for outcome in line.add(Outcome(index, None))]
-        assert out == list(range(len(out)))
-        missing = min(set(range(13)) - set(arrival[:number]))
-        assert len(out) == missing
-    assert out == list(range(12))
 
 
 def test_a_batch_item_points_at_what_was_sent() -> None:

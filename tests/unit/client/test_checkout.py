@@ -8,7 +8,7 @@ import pytest
 
 from common.settings import variables
 from inferlane import checkout
-from inferlane.address import DEFAULT_URL
+from inferlane.connection import DEFAULT_URL
 
 ELSEWHERE = "http://elsewhere:1"
 

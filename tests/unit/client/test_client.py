@@ -148,7 +148,7 @@ def test_the_key_is_sent_and_never_shown() -> None:
     script = Script(done)
     with Client("http://api", "secret", transport=httpx.MockTransport(script), retries=QUICK) as client:
         client.predict(b"image")
-        assert "secret" not in repr(client.address)
+        assert "secret" not in repr(client.connection)
     assert script.seen[0].headers["Authorization"] == "Bearer secret"
 
 

@@ -184,5 +184,5 @@ def test_the_api_says_when_to_come_back_and_what_was_torn_is_dropped() -> None:
     parser = Parser()
     assert list(parser.feed(b"retry: 1500\nretry: soon\n\nid: 3\ndata: 1")) == []
     assert (parser.retry, parser.last) == (1.5, "")
-    parser.reset()
+    assert parser.begin("/x").options["headers"].get("Last-Event-ID") is None
     assert [(event.id, event.data) for event in parser.feed(b"\ndata: 2\n\n")] == [("", 2)]
