@@ -24,13 +24,11 @@ from inferlane.exchange import exchange
 
 SLOW_ANSWER = 0.1  # seconds for /livez, which does nothing
 CLOCK_TOLERANCE = 2.0  # seconds; the Date header is exact to one, and the call takes its time
-HEARTBEAT = 5.0  # seconds between two heartbeats at most; leases are renewed many times in that
 UNSEEN = "eviction and persistence of Redis, clocks, threads, versions, timeouts, priorities, settings"
 INSIDE = "inside"
 PATHS: Mapping[str, str] = {
     "readiness": "/readyz",
     "health": "/health",
-    "workers": "/workers/status",
     "dead_letters": "/dead_letters",
     INSIDE: "/admin/doctor",
 }
@@ -121,47 +119,15 @@ def health(facts: Facts) -> Findings:
 
 def access(facts: Facts) -> Findings:
     """Others need a key, and no key travels in the clear."""
-    open_to_all = not facts.has_key and "workers" in facts.documents
     if facts.local:
         yield Diagnosis("access", Verdict.OK, "this address is reachable from its own host only")
-    elif open_to_all:
+    elif not facts.has_key and "dead_letters" in facts.documents:
         yield Diagnosis("access", Verdict.PROBLEM, "no API key is required on an address that others can reach",
                       "set API_KEYS and AUTH=on")  # fmt: skip
     elif facts.has_key and facts.url.startswith("http:"):
         yield Diagnosis("access", Verdict.WARNING, "the API key travels unencrypted", "put TLS in front, use https")
     else:
         yield Diagnosis("access", Verdict.OK, "a key is required")
-
-
-def weights(facts: Facts) -> Findings:
-    """No worker answers from random weights."""
-    rows = _workers(facts)
-    guessing = [row["id"] for row in rows if row.get("weights") == "random"]
-    if guessing:
-        yield Diagnosis("weights", Verdict.PROBLEM, f"random weights, the answers mean nothing: {', '.join(guessing)}",
-                      "give them weights and unset ALLOW_RANDOM_WEIGHTS")  # fmt: skip
-    elif rows:
-        yield Diagnosis("weights", Verdict.OK, "every worker has weights")
-
-
-def heartbeats(facts: Facts) -> Findings:
-    """The clocks of workers agree with the API's; a worker without a lease sends no heartbeat."""
-    for row in _workers(facts):
-        age = (_time(facts.documents["workers"]["timestamp"]) - _time(row["last_heartbeat"])).total_seconds()
-        if row.get("state") != "silent" and not -CLOCK_TOLERANCE <= age <= HEARTBEAT:
-            where = "behind" if age > 0 else "ahead of"
-            yield Diagnosis("heartbeat", Verdict.PROBLEM, f"{row['id']} is {abs(age):.0f} s {where} the API", "use NTP")
-
-
-def faults(facts: Facts) -> Findings:
-    """No fault is injected."""
-    for row in _workers(facts):
-        if row.get("chaos") not in {None, "off"}:
-            yield Diagnosis(
-                "chaos", Verdict.WARNING, f"{row['id']} injects the fault {row['chaos']}", "chaos off --all"
-            )
-        elif row.get("chaos") == "off" and not facts.local:
-            yield Diagnosis("chaos", Verdict.WARNING, f"{row['id']} runs with CHAOS_ENABLED", "not in production")
 
 
 def dead_letters(facts: Facts) -> Findings:
@@ -185,22 +151,13 @@ def inside(facts: Facts) -> Findings:
 
 
 CHECKS: Sequence[Callable[[Facts], Findings]] = (
-    answers, clock, readiness, health, access, weights, heartbeats, faults, dead_letters, inside,
+    answers, clock, readiness, health, access, dead_letters, inside,
 )  # fmt: skip
 
 
 def examine(facts: Facts) -> list[Diagnosis]:
     """Every finding of every check."""
     return [finding for check in CHECKS for finding in check(facts)]
-
-
-def _workers(facts: Facts) -> Sequence[Any]:
-    rows: Sequence[Any] = facts.documents.get("workers", {}).get("workers", ())
-    return rows
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 def gather(client: Client) -> Facts:

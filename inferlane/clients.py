@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
-from collections.abc import AsyncGenerator, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import Any, Generic, Self, TypeVar, Unpack
@@ -48,14 +47,23 @@ class _Calls(Generic[JOB, GROUP]):
     """The operations of both clients."""
 
     connection: Connection
+    _connect: type[Connection]
+    _job: Callable[[Any, str], JOB]
+    _batch: Callable[[Any, str, Sequence[Source]], GROUP]
 
-    @abstractmethod
+    def __init__(
+        self, base_url: str = DEFAULT_URL, api_key: str | None = None, *, timeout: float = 60.0,
+        retries: Retries | None = None, transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
+    ) -> None:  # fmt: skip
+        self.connection = self._connect(base_url, api_key, timeout=timeout, retries=retries, transport=transport)
+
     def job(self, request_id: str) -> JOB:
         """The handle of a request; any client may have submitted it."""
+        return self._job(self.connection, request_id)
 
-    @abstractmethod
     def batch(self, batch_id: str, sources: Sequence[Source] = ()) -> GROUP:
         """The handle of a batch; its outcomes name the ``sources``, the images in the order sent."""
+        return self._batch(self.connection, batch_id, sources)
 
     @operation
     async def predict(
@@ -199,20 +207,7 @@ class Client(_Calls[Job, Batch]):
     """
 
     connection: SyncConnection
-
-    def __init__(
-        self, base_url: str = DEFAULT_URL, api_key: str | None = None, *, timeout: float = 60.0,
-        retries: Retries | None = None, transport: httpx.BaseTransport | None = None,
-    ) -> None:  # fmt: skip
-        self.connection = SyncConnection(base_url, api_key, timeout=timeout, retries=retries, transport=transport)
-
-    def job(self, request_id: str) -> Job:
-        """The handle of a request; any client may have submitted it."""
-        return Job(self.connection, request_id)
-
-    def batch(self, batch_id: str, sources: Sequence[Source] = ()) -> Batch:
-        """The handle of a batch; its outcomes name the ``sources``, the images in the order sent."""
-        return Batch(self.connection, batch_id, sources)
+    _connect, _job, _batch = SyncConnection, Job, Batch
 
     def as_completed(
         self, images: Iterable[Source], *, concurrency: int = 8, timeout: float | None = None,
@@ -257,20 +252,7 @@ class AsyncClient(_Calls[AsyncJob, AsyncBatch]):
     """
 
     connection: AsyncConnection
-
-    def __init__(
-        self, base_url: str = DEFAULT_URL, api_key: str | None = None, *, timeout: float = 60.0,
-        retries: Retries | None = None, transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:  # fmt: skip
-        self.connection = AsyncConnection(base_url, api_key, timeout=timeout, retries=retries, transport=transport)
-
-    def job(self, request_id: str) -> AsyncJob:
-        """As :meth:`Client.job`; await the handle for the result."""
-        return AsyncJob(self.connection, request_id)
-
-    def batch(self, batch_id: str, sources: Sequence[Source] = ()) -> AsyncBatch:
-        """As :meth:`Client.batch`; await the handle for the outcomes."""
-        return AsyncBatch(self.connection, batch_id, sources)
+    _connect, _job, _batch = AsyncConnection, AsyncJob, AsyncBatch
 
     async def as_completed(
         self, images: Iterable[Source], *, concurrency: int = 8,

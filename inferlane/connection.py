@@ -23,6 +23,7 @@ from inferlane.retries import CallLimits, Retries
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A")
 DEFAULT_URL = "http://127.0.0.1:8000"
 AGENT = "inferlane-client"
 CONNECT_TIMEOUT = 5.0  # seconds; a running host answers a SYN at once
@@ -60,11 +61,16 @@ class Connection(ABC):
     Attributes:
         timeout: seconds one call of a client may take in all, retries and waiting included.
         retries: when to try again within that.
+        http: an ``httpx.Client`` or ``httpx.AsyncClient``, whichever ``kind`` names.
     """
 
-    http: httpx.Client | httpx.AsyncClient
+    kind: type[httpx.Client | httpx.AsyncClient]
+    http: Any
 
-    def __init__(self, url: str, api_key: str | None, timeout: float, retries: Retries | None) -> None:
+    def __init__(
+        self, url: str = DEFAULT_URL, api_key: str | None = None, *, timeout: float = 60.0,
+        retries: Retries | None = None, transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
+    ) -> None:  # fmt: skip
         try:
             parsed = httpx.URL(url)
         except httpx.InvalidURL as error:
@@ -72,6 +78,13 @@ class Connection(ABC):
         if parsed.scheme not in {"http", "https"} or not parsed.host:
             raise ValueError(f"{url!r} is no URL of an API: it must begin with http:// or https:// and name a host")
         self.url, self.api_key, self.timeout, self.retries = url, api_key, timeout, retries or Retries()
+        headers = {"User-Agent": AGENT, "Accept": "application/json, */*;q=0.5"}
+        if api_key:
+            headers["Authorization"] = f"Bearer {api_key}"
+        pool: dict[str, Any] = {"limits": httpx.Limits(max_connections=None, max_keepalive_connections=64)}
+        # No proxy leads to this host; over TLS the environment may name its certificates.
+        pool["trust_env"] = url.startswith("https:") or not is_loopback(url)
+        self.http = self.kind(base_url=url, headers=headers, transport=transport, **pool)  # type: ignore[arg-type]
 
     def limits(self, timeout: float | None = None) -> CallLimits:
         """The limits of a call that begins now."""
@@ -80,7 +93,8 @@ class Connection(ABC):
     def request(self, call: Call, timeout: float) -> httpx.Request:
         """``call`` as httpx sends it; it fails after ``timeout`` seconds without a byte."""
         silence = httpx.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout), pool=None)
-        return self.http.build_request(call.method, call.path, timeout=silence, **call.options)
+        request: httpx.Request = self.http.build_request(call.method, call.path, timeout=silence, **call.options)
+        return request
 
     @abstractmethod
     async def send(self, call: Call, timeout: float) -> httpx.Response:
@@ -102,28 +116,12 @@ class Connection(ABC):
     async def load(self, sources: Sequence[Source]) -> list[Upload]:
         """Read images into memory."""
 
-    def _arguments(self) -> dict[str, Any]:
-        """The arguments of the ``httpx`` client."""
-        headers = {"User-Agent": AGENT, "Accept": "application/json, */*;q=0.5"}
-        if self.api_key:
-            headers["Authorization"] = f"Bearer {self.api_key}"
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        # No proxy leads to this host; over TLS the environment may name its certificates.
-        trust_env = self.url.startswith("https:") or not is_loopback(self.url)
-        return {"base_url": self.url, "headers": headers, "limits": limits, "trust_env": trust_env}
-
 
 class SyncConnection(Connection):
     """Does its work before it returns, with an ``httpx.Client``."""
 
+    kind = httpx.Client
     http: httpx.Client
-
-    def __init__(
-        self, url: str, api_key: str | None = None, *, timeout: float = 60.0, retries: Retries | None = None,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(url, api_key, timeout, retries)
-        self.http = httpx.Client(transport=transport, **self._arguments())
 
     async def send(self, call: Call, timeout: float) -> httpx.Response:
         answer = self.http.send(self.request(call, timeout), stream=call.stream)
@@ -169,14 +167,8 @@ class SyncConnection(Connection):
 class AsyncConnection(Connection):
     """Works in the caller's event loop, with an ``httpx.AsyncClient``; images are read in a thread."""
 
+    kind = httpx.AsyncClient
     http: httpx.AsyncClient
-
-    def __init__(
-        self, url: str, api_key: str | None = None, *, timeout: float = 60.0, retries: Retries | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(url, api_key, timeout, retries)
-        self.http = httpx.AsyncClient(transport=transport, **self._arguments())
 
     async def send(self, call: Call, timeout: float) -> httpx.Response:
         answer = await self.http.send(self.request(call, timeout), stream=call.stream)
@@ -196,14 +188,6 @@ class AsyncConnection(Connection):
     async def load(self, sources: Sequence[Source]) -> list[Upload]:
         return await asyncio.to_thread(lambda: [read(source) for source in sources])
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-        """``coroutine``, for the caller to await."""
-        return coroutine
-
-    def stream(self, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """``items``, for the caller to iterate over."""
-        return items
-
 
 class Blocking(Protocol):
     """What returns when its operations are done."""
@@ -221,53 +205,44 @@ class Awaiting(Protocol):
         """Runs its operations."""
 
 
-class _Method:
-    """A method that its owner's connection runs."""
+class Method(Generic[P, T, A]):
+    """A method of a client or a handle, which is a coroutine or an asynchronous generator over its connection.
 
-    runner: str
+    On a :class:`SyncConnection` calling it gives the result or an iterator, else something to await or iterate over.
+    """
 
-    def __init__(self, build: Callable[..., Any]) -> None:
+    def __init__(self, build: Callable[Concatenate[Any, P], Any]) -> None:
         self._build = build
         self.__doc__ = build.__doc__
 
+    @overload
+    def __get__(self, owner: Blocking, kind: type | None = None) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, owner: Awaiting, kind: type | None = None) -> Callable[P, A]: ...
     def __get__(self, owner: Any, kind: type | None = None) -> Any:
         if owner is None:
             return self._build
 
         @functools.wraps(self._build)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return getattr(owner.connection, self.runner)(self._build(owner, *args, **kwargs))
+        def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+            made = self._build(owner, *args, **kwargs)
+            if isinstance(owner.connection, AsyncConnection):
+                return made
+            connection: SyncConnection = owner.connection
+            return connection.stream(made) if isinstance(made, AsyncGenerator) else connection.run(made)
 
         return call
 
 
-class operation(_Method, Generic[P, T]):  # noqa: N801 - a decorator
-    """A coroutine method: calling it gives the result on a blocking connection, else something to await."""
-
-    runner = "run"
-
-    def __init__(self, build: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> None:
-        super().__init__(build)
-
-    @overload
-    def __get__(self, owner: Blocking, kind: type | None = None) -> Callable[P, T]: ...
-    @overload
-    def __get__(self, owner: Awaiting, kind: type | None = None) -> Callable[P, Coroutine[Any, Any, T]]: ...
-    def __get__(self, owner: Any, kind: type | None = None) -> Any:
-        return super().__get__(owner, kind)
+def operation(
+    build: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Method[P, T, Coroutine[Any, Any, T]]:
+    """Make a coroutine function a :class:`Method`."""
+    return Method(build)
 
 
-class stream(_Method, Generic[P, T]):  # noqa: N801 - a decorator
-    """A method that is an asynchronous generator: calling it gives an iterator of its items, blocking or not."""
-
-    runner = "stream"
-
-    def __init__(self, build: Callable[Concatenate[Any, P], AsyncGenerator[T, None]]) -> None:
-        super().__init__(build)
-
-    @overload
-    def __get__(self, owner: Blocking, kind: type | None = None) -> Callable[P, Generator[T, None, None]]: ...
-    @overload
-    def __get__(self, owner: Awaiting, kind: type | None = None) -> Callable[P, AsyncGenerator[T, None]]: ...
-    def __get__(self, owner: Any, kind: type | None = None) -> Any:
-        return super().__get__(owner, kind)
+def stream(
+    build: Callable[Concatenate[Any, P], AsyncGenerator[T, None]],
+) -> Method[P, Generator[T, None, None], AsyncGenerator[T, None]]:
+    """Make an asynchronous generator function a :class:`Method`."""
+    return Method(build)

@@ -87,7 +87,12 @@ def inspect(settings: Settings, **known: Any) -> Installation:
 def examine(setup: Installation) -> list[Check]:
     """Every check, in a fixed order; without Redis, those that do not need it."""
     parts = (_redis(setup), _weights(setup), [_threads(setup), _versions(setup), _settings(setup)], _precision(setup))
-    return [check for part in parts for check in part] + [_durations(setup), _order(setup.settings), _access(setup)]
+    return [check for part in parts for check in part] + [
+        _durations(setup),
+        _order(setup.settings),
+        _access(setup),
+        _faults(setup),
+    ]
 
 
 def _judged(name: str, wrong: Sequence[str], fine: str, remedy: str) -> Check:
@@ -285,13 +290,26 @@ def _access(setup: Installation) -> Check:
     """Other hosts need a key."""
     if setup.asks_for_keys:
         return Check("access", True, "user routes ask for a key")
-    settings = setup.settings
+    public = _public(setup)
+    wrong = [f"no key is asked for, and others reach it: {', '.join(public)}"] if public else []
+    fine = f"no key is asked for; {setup.settings.api_host} is reached from its own host only"
+    return _judged("access", wrong, fine, "python -m api.http.api_keys NAME, put the entry into API_KEYS, AUTH=on")
+
+
+def _faults(setup: Installation) -> Check:
+    """No faults can be injected where others rely on the answers."""
+    if not setup.settings.chaos_enabled:
+        return Check("faults", True, "CHAOS_ENABLED is off")
+    wrong = [f"CHAOS_ENABLED allows faults, and others reach this API: {', '.join(_public(setup))}"]
+    fine = "CHAOS_ENABLED allows faults; this API is reached from its own host only"
+    return _judged("faults", wrong if _public(setup) else [], fine, "unset CHAOS_ENABLED")
+
+
+def _public(setup: Installation) -> list[str]:
+    """The addresses through which other hosts reach the API."""
     hosts = {
-        "API_HOST": settings.api_host,
-        "API_URL": urlsplit(settings.api_url).hostname or "",
+        "API_HOST": setup.settings.api_host,
+        "API_URL": urlsplit(setup.settings.api_url).hostname or "",
         "called through a proxy as": setup.proxied_from,
     }
-    public = [f"{what} {host}" for what, host in hosts.items() if host and not loopback(host)]
-    wrong = [f"no key is asked for, and others reach it: {', '.join(public)}"] if public else []
-    fine = f"no key is asked for; {settings.api_host} is reached from its own host only"
-    return _judged("access", wrong, fine, "python -m api.http.api_keys NAME, put the entry into API_KEYS, AUTH=on")
+    return [f"{what} {host}" for what, host in hosts.items() if host and not loopback(host)]

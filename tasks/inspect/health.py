@@ -23,7 +23,7 @@ ENOUGH = 5
 
 
 class Severity(StrEnum):
-    """``problem``: requests are refused, fail or are not served. ``warning``: they are late."""
+    """``problem``: requests are refused, unserved, failing or answered wrongly. ``warning``: they are late."""
 
     WARNING = "warning"
     PROBLEM = "problem"
@@ -65,7 +65,14 @@ class Readings:
 
 def judge(seen: Readings, settings: Settings) -> list[Finding]:
     """Findings, problems first."""
-    found = [*_writes(seen), *_workers(seen, settings), *_failing(seen), *_full(seen, settings), *_lanes(seen)]
+    found = [
+        *_writes(seen),
+        *_workers(seen, settings),
+        *_answers(seen),
+        *_failing(seen),
+        *_full(seen, settings),
+        *_lanes(seen),
+    ]
     return sorted(found, key=lambda finding: finding.severity is Severity.WARNING)
 
 
@@ -109,6 +116,18 @@ def _workers(seen: Readings, settings: Settings) -> Iterator[Finding]:
         number = sum(worker["model"] == model for worker in seen.silent)
         detail = f"{number} of {model}'s workers lost their lease and have not been rescued yet"
         yield Finding("silent_worker", Severity.WARNING, detail, "check its host and its log; start another worker")
+
+
+def _answers(seen: Readings) -> Iterator[Finding]:
+    """Workers whose answers mean nothing, or that fail on purpose."""
+    for model in sorted({worker["model"] for worker in seen.workers if worker["weights"] == "random"}):
+        detail = f"{model} has random weights: its answers mean nothing"
+        remedy = "give it weights (docs/models.md) and unset ALLOW_RANDOM_WEIGHTS"
+        yield Finding("random_weights", Severity.PROBLEM, detail, remedy)
+    for model, fault in sorted({(worker["model"], worker.get("chaos") or "off") for worker in seen.workers}):
+        if fault != "off":
+            detail = f"a worker of {model} has the injected fault {fault}"
+            yield Finding("fault", Severity.WARNING, detail, "inferlane chaos off --all")
 
 
 def _failing(seen: Readings) -> Iterator[Finding]:

@@ -36,7 +36,7 @@ def test_a_fault_is_caused_seen_and_ended(toy_api: ApiProcess, client: Client) -
     wait_until(lambda: client.workers()[0]["chaos"] == "slow")
     assert client.predict(image(), "toy").timings["infer"] >= 0.3
     assert "slow" in run(toy_api.url, "chaos").stdout
-    assert findings(run(toy_api.url, "doctor", "--json"))["chaos"]["verdict"] == "warning"
+    assert findings(run(toy_api.url, "doctor", "--json"))["health: fault"]["verdict"] == "warning"
     assert admin(toy_api, "chaos", "off", "--all").returncode == 0
     wait_until(lambda: client.workers()[0]["chaos"] == "off")
 
@@ -134,7 +134,7 @@ def test_doctor_finds_random_weights_and_a_missing_worker(stack: Stack) -> None:
     api = stack.start_api(MODELS="squeezenet,resnet18")
     done = run(api.url, "doctor", "--json")
     assert done.returncode == 1
-    assert findings(done)["weights"]["verdict"] == "problem"
+    assert findings(done)["health: random_weights"]["verdict"] == "problem"
     assert "resnet18" in findings(done)["health: no_worker"]["detail"]
 
 

@@ -339,7 +339,7 @@ def ended(record: Request, state: State | None = None, error: dict[str, Any] | N
 def worker_row(name: str, model: str, **changes: Any) -> dict[str, Any]:
     """A worker as the Monitor tells it."""
     row = {
-        "id": name, "boot": f"{name}/1f", "model": model, "version": "1", "weights": "random", "runtime": "onnxruntime",
+        "id": name, "boot": f"{name}/1f", "model": model, "version": "1", "weights": "w", "runtime": "onnxruntime",
         "device": "cpu", "host": "host", "pid": 4, "concurrency": 16, "state": "idle", "in_flight": 0, "processed": 7,
         "max_batch": 16,
         "failed": 1, "service_seconds": 0.02, "rss_bytes": 150_000_000, "cpu_seconds": 3.5, "chaos": None,

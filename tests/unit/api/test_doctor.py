@@ -187,6 +187,12 @@ def test_an_open_door_is_told(more: dict[str, Any], ok: bool) -> None:
     assert found(installation(**more), "access").ok is ok
 
 
+def test_faults_are_for_this_host_only() -> None:
+    assert found(installation(environ={"CHAOS_ENABLED": "1"}), "faults").ok
+    check = found(installation(environ={"CHAOS_ENABLED": "1", "API_HOST": "10.0.0.7"}), "faults")
+    assert (check.ok, "API_HOST" in check.detail) == (False, True)
+
+
 def asked(make_app: Callable[..., Flask], **headers: str) -> dict[str, Any]:
     answer = make_app(ADMIN_KEY="boss").test_client().get("/admin/doctor", headers=KEY | headers)
     assert answer.status_code == 200

@@ -7,16 +7,13 @@ import pytest
 from inferlane.checks import CHECKS, Diagnosis, Facts, Verdict, examine
 from inferlane.errors import AccessDenied, ClientError, NotFound
 
-NOW = "2026-01-02T03:04:05.000Z"
-WORKER = {"id": "toy-1@host", "model": "toy", "weights": "pypi:x", "chaos": None, "last_heartbeat": NOW}
 NO_WORKER = {"code": "no_worker", "severity": "problem", "detail": "no worker serves x", "remedy": "start one"}
 
 
-def documents(worker: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+def documents(**more: Any) -> dict[str, Any]:
     return {
         "readiness": {"checks": [{"name": "broker", "ok": True, "detail": "Redis answers"}]},
         "health": {"findings": []},
-        "workers": {"workers": [WORKER | (worker or {})], "timestamp": NOW},
         "dead_letters": {"dead_letters": []},
         "inside": {"checks": [{"name": "eviction", "ok": True, "detail": "noeviction", "remedy": ""}]},
     } | more
@@ -79,16 +76,6 @@ def test_what_the_api_finds_inside_is_a_problem_or_unknown_with_its_remedy() -> 
         (facts(ahead=-40.0), "clock", Verdict.PROBLEM, "-40 s"),
         (facts("http://10.0.0.1"), "access", Verdict.PROBLEM, "no API key"),
         (facts("http://api.example", has_key=True), "access", Verdict.WARNING, "unencrypted"),
-        (facts(documents=documents(worker={"weights": "random"})), "weights", Verdict.PROBLEM, "toy-1"),
-        (
-            facts(documents=documents(worker={"last_heartbeat": "2026-01-02T03:03:55Z"})),
-            "heartbeat", Verdict.PROBLEM, "10 s behind",
-        ),
-        (
-            facts(documents=documents(worker={"last_heartbeat": "2026-01-02T03:05:05Z"})),
-            "heartbeat", Verdict.PROBLEM, "60 s ahead",
-        ),
-        (facts(documents=documents(worker={"chaos": "slow"})), "chaos", Verdict.WARNING, "slow"),
         (
             facts(documents=documents(health={"findings": [NO_WORKER]})),
             "health: no_worker", Verdict.PROBLEM, "serves x",
@@ -109,19 +96,12 @@ def test_each_complaint_is_found_alone(sick: Facts, name: str, verdict: Verdict,
     assert words in finding.detail
 
 
-def test_a_silent_worker_is_left_to_the_judge() -> None:
-    assert (
-        complaints(facts(documents=documents(worker={"state": "silent", "last_heartbeat": "2026-01-02T03:03:55Z"})))
-        == []
-    )
-
-
 def test_an_address_for_others_with_key_and_tls_is_sound() -> None:
     assert complaints(facts("https://api.example", has_key=True)) == []
 
 
 def test_what_may_not_be_read_is_unknown_and_breaks_no_check() -> None:
-    refused = {name: AccessDenied("an API key is needed") for name in ("workers", "health", "dead_letters")}
+    refused = {name: AccessDenied("an API key is needed") for name in ("readiness", "health", "dead_letters")}
     found = examine(facts("https://api.example", documents={}, errors=refused))
     assert sum(finding.verdict is Verdict.UNKNOWN for finding in found) >= 3
     assert not [finding for finding in found if finding.verdict is Verdict.PROBLEM]

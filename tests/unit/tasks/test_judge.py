@@ -54,6 +54,14 @@ def test_nothing_is_found_in_a_system_that_is_well() -> None:
             {"image_bytes": (8000, 10_000), "lanes": [lane_row("normal.toy", depth=1, running=1)]},
             "images_full", Severity.PROBLEM, "8000 of 10000 bytes",
         ),
+        (
+            {"workers": [worker_row("a@h", "toy", weights="random")]},
+            "random_weights", Severity.PROBLEM, "its answers mean nothing",
+        ),
+        (
+            {"workers": [worker_row("a@h", "toy", chaos="slow"), worker_row("b@h", "toy", chaos="off")]},
+            "fault", Severity.WARNING, "a worker of toy has the injected fault slow",
+        ),
         ({"refusal": "Redis is full: OOM"}, "redis", Severity.PROBLEM, "nothing is accepted: Redis is full: OOM"),
     ],
 )  # fmt: skip
