@@ -6,8 +6,8 @@ Each class takes one message. ``request_id`` names the request, also when it is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 
 class ClientError(Exception):
@@ -58,43 +58,57 @@ class Problem(ClientError):
     Attributes:
         status: the HTTP status; 0 when the error is how a request ended and not the answer to a call.
         document: the whole problem document.
+        by_code, by_status: the class for an error of the API.
     """
 
     code = "problem"
     status = 0
     document: Mapping[str, Any] = {}
+    by_code: ClassVar[dict[str, type[Problem]]] = {}
+    by_status: ClassVar[dict[int, type[Problem]]] = {}
+
+    def __init_subclass__(cls, codes: Iterable[str] = (), statuses: Iterable[int] = ()) -> None:
+        """Make ``cls`` the error of these codes of the API and, for any other code, of these statuses."""
+        Problem.by_code |= dict.fromkeys(codes, cls)
+        Problem.by_status |= dict.fromkeys(statuses, cls)
 
 
 class BadRequest(Problem):
     """The call is wrong: sending it again cannot help (400, 413, 415, 422)."""
 
 
-class InvalidImage(BadRequest):
+class InvalidImage(
+    BadRequest,
+    codes=(
+        "unsupported_image", "truncated_image", "too_many_pixels", "image_too_large", "empty_image", "side_too_long",
+        "too_many_scans", "decode_too_large", "invalid_input", "invalid_base64",
+    ),
+):  # fmt: skip
     """The image is no image, truncated or too large."""
 
 
-class UnknownModel(BadRequest):
+class UnknownModel(BadRequest, codes=["unknown_model"]):
     """No such model; the message names those there are."""
 
 
-class IdempotencyConflict(BadRequest):
+class IdempotencyConflict(BadRequest, codes=["idempotency_conflict"]):
     """The request_id or key belongs to another image or other parameters."""
 
 
-class AccessDenied(Problem):
-    """The API key is missing, unknown or not allowed to do this (401, 403)."""
+class AccessDenied(Problem, statuses=[401, 403]):
+    """The API key is missing, unknown or not allowed to do this."""
 
 
-class NotFound(Problem):
-    """There is no such request, batch, lane or worker (404)."""
+class NotFound(Problem, statuses=[404]):
+    """There is no such request, batch, lane or worker."""
 
 
-class Gone(NotFound):
-    """The record has expired (410)."""
+class Gone(NotFound, codes=["purged_request"], statuses=[410]):
+    """The record has expired."""
 
 
-class AlreadyFinished(Problem):
-    """The request has ended (409)."""
+class AlreadyFinished(Problem, codes=["already_finished"], statuses=[409]):
+    """The request has ended."""
 
 
 class TryLater(Problem):
@@ -103,19 +117,19 @@ class TryLater(Problem):
     retryable = True
 
 
-class RateLimited(TryLater):
-    """Too many calls with this API key (429)."""
+class RateLimited(TryLater, codes=["rate_limited"], statuses=[429]):
+    """Too many calls with this API key."""
 
 
-class Refused(TryLater):
+class Refused(TryLater, codes=["lane_full", "deadline_hopeless", "refused"]):
     """The lane is full, or the deadline cannot be met; nothing was stored (503)."""
 
 
-class Unavailable(TryLater):
-    """The API or its broker is not up (502, 503, 504)."""
+class Unavailable(TryLater, codes=["broker_unavailable", "too_many_waiters"], statuses=[502, 503, 504]):
+    """The API or its broker is not up."""
 
 
-class ServerError(Problem):
+class ServerError(Problem, codes=["internal_error"]):
     """The API failed (500)."""
 
 
@@ -127,50 +141,16 @@ class Failed(RequestEnded):
     """The model failed on it."""
 
 
-class Poison(Failed):
+class Poison(Failed, codes=["poison"]):
     """It was given up because it kept killing its workers."""
 
 
-class Canceled(RequestEnded):
+class Canceled(RequestEnded, codes=["canceled"]):
     """It was canceled."""
 
 
-class Expired(RequestEnded):
+class Expired(RequestEnded, codes=["expired"]):
     """Its deadline passed first."""
-
-
-BY_CODE: Mapping[str, type[Problem]] = {
-    **dict.fromkeys(
-        (
-            "unsupported_image", "truncated_image", "too_many_pixels", "image_too_large", "empty_image",
-            "side_too_long", "too_many_scans", "decode_too_large",
-            "invalid_input", "invalid_base64",
-        ),
-        InvalidImage,
-    ),
-    "unknown_model": UnknownModel,
-    "idempotency_conflict": IdempotencyConflict,
-    "purged_request": Gone,
-    "already_finished": AlreadyFinished,
-    "rate_limited": RateLimited,
-    **dict.fromkeys(("lane_full", "deadline_hopeless", "refused"), Refused),
-    **dict.fromkeys(("broker_unavailable", "too_many_waiters"), Unavailable),
-    "internal_error": ServerError,
-    "poison": Poison,
-    "canceled": Canceled,
-    "expired": Expired,
-}  # fmt: skip
-BY_STATUS: Mapping[int, type[Problem]] = {
-    401: AccessDenied,
-    403: AccessDenied,
-    404: NotFound,
-    409: AlreadyFinished,
-    410: Gone,
-    429: RateLimited,
-    502: Unavailable,
-    503: Unavailable,
-    504: Unavailable,
-}
 
 
 def problem(status: int, document: Mapping[str, Any], retry_after: float | None = None) -> Problem:
@@ -200,10 +180,7 @@ def outcome(state: str, failure: Mapping[str, Any] | None) -> Problem:
 
 
 def _class(code: str, status: int, *, ended: bool) -> type[Problem]:
-    known = BY_CODE.get(code)
+    known = Problem.by_code.get(code)
     if ended:
         return known if known is not None and issubclass(known, RequestEnded | InvalidImage) else Failed
-    if known is not None:
-        return known
-    by_status = BY_STATUS.get(status)
-    return by_status or (BadRequest if status < 500 else ServerError)
+    return known or Problem.by_status.get(status) or (BadRequest if status < 500 else ServerError)

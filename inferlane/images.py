@@ -47,13 +47,6 @@ def _read_path(path: Path) -> Upload:
         raise ImageUnreadable(f"{path}: {error.strerror or error}") from error
 
 
-def name(source: Source) -> str:
-    """What to call ``source`` in a listing; empty for bytes."""
-    if isinstance(source, str | os.PathLike):
-        return str(source)
-    return str(getattr(source, "name", ""))
-
-
 def unreadable(path: Path) -> ImageUnreadable | None:
     """Why the file cannot be read; None when it can."""
     try:

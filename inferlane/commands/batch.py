@@ -10,7 +10,7 @@ from pathlib import Path
 from inferlane import images
 from inferlane.answers import BatchSnapshot, Outcome
 from inferlane.commands.command import Command, add_options, options_of, positive
-from inferlane.commands.watch import Followed, follow
+from inferlane.commands.watch import follow
 from inferlane.console import Context, Exit, UsageError, plain, progress, table
 from inferlane.jobs import Batch
 from inferlane.retries import Retries
@@ -83,7 +83,7 @@ def _wait(context: Context, sent: list[Batch], total: int) -> Iterator[Outcome]:
     with progress(context.log) as bar:
         task, done = bar.add_task("", total=total), 0
         for batch in sent:
-            for event in follow(context, Followed.batch(batch)):
+            for event in follow(context, batch):
                 bar.update(task, completed=done + int(event.id))
             yield from (outcomes := batch.outcomes())
             done += len(outcomes)

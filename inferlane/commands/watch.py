@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -27,23 +26,9 @@ LOOK_EVERY = 0.5  # seconds between two polls
 OPEN = frozenset({"queued", "running"})
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """What is followed: ``events`` are those up to its end, ``look`` gives those so far."""
-
-    name: str
-    events: Callable[[float], Iterator[Event]]
-    look: Callable[[], Sequence[Event]]
-
-    @classmethod
-    def job(cls, job: Job) -> Followed:
-        """A request."""
-        return cls(f"request {job.id}", job.events, lambda: history(job.status()))
-
-    @classmethod
-    def batch(cls, batch: Batch) -> Followed:
-        """A batch."""
-        return cls(f"batch {batch.id}", batch.events, lambda: [counted(batch.status())])
+def look(handle: Job | Batch) -> list[Event]:
+    """The events of a request so far, or the last one of a batch, found by asking for its status."""
+    return history(handle.status()) if isinstance(handle, Job) else [counted(handle.status())]
 
 
 def history(snapshot: Snapshot) -> list[Event]:
@@ -58,15 +43,15 @@ def counted(snapshot: BatchSnapshot) -> Event:
     return Event(str(ended), "end" if snapshot.ended else "progress", snapshot.raw)
 
 
-def follow(context: Context, what: Followed) -> Iterator[Event]:
-    """The events of ``what`` up to its end.
+def follow(context: Context, handle: Job | Batch) -> Iterator[Event]:
+    """The events of ``handle`` up to its end.
 
     Raises:
         Timeout: it has not ended within the command's timeout.
     """
     until, last = time.monotonic() + context.timeout, "-1"
     try:
-        for event in what.events(context.timeout):
+        for event in handle.events(context.timeout):
             last = event.id
             yield event
     except ClientError as error:
@@ -74,24 +59,24 @@ def follow(context: Context, what: Followed) -> Iterator[Event]:
         if not (busy or isinstance(error, NotFound | UnexpectedAnswer)):
             raise
         context.log.print(f"no events: {plain(error)}; looking every {LOOK_EVERY:g} s instead", soft_wrap=True)
-        yield from poll(what, int(last), until)
+        yield from poll(handle, int(last), until)
 
 
-def poll(what: Followed, last: int, until: float) -> Iterator[Event]:
-    """The events of ``what`` after number ``last`` up to its end, found by polling.
+def poll(handle: Job | Batch, last: int, until: float) -> Iterator[Event]:
+    """The events of ``handle`` after number ``last`` up to its end, found by polling.
 
     Raises:
         Timeout: it has not ended when ``time.monotonic()`` is ``until``.
     """
     while True:
-        for event in what.look():
+        for event in look(handle):
             if int(event.id) > last:
                 yield event
                 last = int(event.id)
             if event.name == "end":
                 return
         if time.monotonic() > until:
-            raise Timeout(f"{what.name} has not ended in time")
+            raise Timeout(f"{handle.kind.name} {handle.id} has not ended in time")
         time.sleep(LOOK_EVERY)
 
 
@@ -112,15 +97,15 @@ def _watch_either(context: Context, client: Client, name: str) -> int:
             client.batch(name).status()
         except NotFound:
             raise unknown from None
-        return _end_of_batch(context, _print_events(context, Followed.batch(client.batch(name)), _counts))
+        return _end_of_batch(context, _print_events(context, client.batch(name), _counts))
     if not snapshot.ended and not context.json:
         context.print(_waiting(snapshot))
-    return _end(context, Snapshot.of(_print_events(context, Followed.job(client.job(name)), _entry)))
+    return _end(context, Snapshot.of(_print_events(context, client.job(name), _entry)))
 
 
-def _print_events(context: Context, what: Followed, line: Callable[[Event], str]) -> Mapping[str, Any]:
-    """Print the events of ``what``; the data of the last, the whole resource."""
-    for event in follow(context, what):
+def _print_events(context: Context, handle: Job | Batch, line: Callable[[Event], str]) -> Mapping[str, Any]:
+    """Print the events of ``handle``; the data of the last, the whole resource."""
+    for event in follow(context, handle):
         if context.json:
             context.print_json({"id": event.id, "event": event.name, "data": event.data})
         elif text := line(event):

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from inferlane import Client, Event
-from inferlane.commands.watch import Followed
+from inferlane.commands.watch import look
 from tests.integration.client.conftest import MODELS, image
 from tests.integration.client.test_command_line import command_line, documents, folder_of, run
 from tests.support.processes import Process
@@ -58,8 +58,8 @@ def test_a_batch_is_followed_count_by_count(client: Client) -> None:
 def test_polling_finds_the_same_events_as_the_stream(client: Client) -> None:
     job = client.submit(image(), "toy")
     batch = client.submit_batch([image(), b"no image"], "toy")
-    assert list(job.events()) == list(Followed.job(job).look())
-    assert list(batch.events())[-1:] == list(Followed.batch(batch).look())
+    assert list(job.events()) == list(look(job))
+    assert list(batch.events())[-1:] == list(look(batch))
 
 
 def test_watch_tells_a_request_and_a_batch(toy_api: ApiProcess, tmp_path: Path) -> None:
