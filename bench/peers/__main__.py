@@ -24,16 +24,15 @@ from bench.journal import Journal, Record
 from bench.limit import Limit
 from bench.peers import catalog, environment
 from bench.peers.ours import OurSystem, Running
-from bench.peers.report import write
+from bench.peers.report import FAST, OURS, write
 from bench.peers.system import RunningPeer, check
 from bench.runs import MeasuredRun, closed_loop
 from bench.statistics import spread
 from bench.trees import end_on_sigterm
 from common.settings import Settings, load_settings
 
-OURS = "inferlane"
-OURS_AS = (("as shipped", 1), ("2 workers", 2))
-"""Inferlane's configurations: what each is called, and how many workers it has."""
+OURS_AS = ((OURS, "as shipped", 1, "exact"), (FAST, "one worker", 1, "fast"), (OURS, "2 workers", 2, "exact"))
+"""Inferlane's configurations: system, name, workers, PRECISION."""
 LAST = 25.0
 """Seconds that must be left to begin with another system."""
 
@@ -168,9 +167,9 @@ def best(journal: Journal, contenders: list[Contender]) -> list[Contender]:
 def _contenders(
     options: argparse.Namespace, environments: dict[str, Path], settings: Settings, folder: Path
 ) -> Iterator[Contender]:
-    for name, workers in OURS_AS[: options.configurations]:
-        start = partial(OurSystem, options.model, settings, folder, options.api_processes, workers)
-        yield Contender(OURS, catalog.Configuration(name), start)
+    for system, name, workers, precision in OURS_AS[: 1 + options.configurations]:
+        start = partial(OurSystem, options.model, settings, folder, options.api_processes, workers, precision)
+        yield Contender(system, catalog.Configuration(name), start)
     chosen = [
         (place, name, configuration)
         for name in environments

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from bench.caller import Caller, raw
 from bench.inferlane import Inferlane
 from common.settings import Settings
+from worker_models.runtimes import EXACT
 
 
 class Running(Protocol):
@@ -34,20 +36,26 @@ class OurSystem(Inferlane):
     """So many workers of the model, which share the cores, and as many API processes as shipped."""
 
     def __init__(
-        self, model: str, settings: Settings, folder: Path, api_processes: int | None, workers: int = 1
-    ) -> None:
+        self, model: str, settings: Settings, folder: Path, api_processes: int | None, workers: int = 1,
+        precision: str = "exact",
+    ) -> None:  # fmt: skip
         super().__init__(
             folder, api_processes=api_processes, ALLOW_RANDOM_WEIGHTS=1, MODELS=model,
             WEIGHTS_DIR=settings.weights_dir, WEIGHTS_TIMEOUT=1, WORKERS_ON_HOST=workers,
+            PRECISION=precision,
         )  # fmt: skip
         self._model = model
         self._workers = workers
+        self._precision = precision
 
     def __enter__(self) -> Self:
         super().__enter__()
         try:
             workers = [self.add_worker(self._model) for _ in range(self._workers)]
-            self._model = self.describe(workers[0])["model"]
+            row = self.describe(workers[0])
+            self._model = row["model"]
+            if self._precision == "fast":
+                _check_fast(row, workers[0].log())
             self.add_api()
         except BaseException:
             self.__exit__()
@@ -61,3 +69,8 @@ class OurSystem(Inferlane):
 
     def wait_until_ready(self, photo: bytes) -> None:
         """It is ready when it has been started."""
+
+
+def _check_fast(row: Mapping[str, Any], log: str) -> None:
+    if row["precision"] in (None, EXACT):
+        raise RuntimeError(f"PRECISION=fast answers exactly here: {log}")

@@ -16,7 +16,12 @@ from bench.peers import catalog
 from bench.statistics import Spread, spread
 from bench.targets import TargetResult, at_least
 
-OURS = "inferlane"
+OURS, FAST = "inferlane", "inferlane-fast"
+TITLES = {OURS: "Inferlane", FAST: "Inferlane, PRECISION=fast"}
+FAST_TARGET = 1.6
+"""How many times LitServe's rate PRECISION=fast wants to be, where the CPU multiplies bfloat16."""
+AHEAD = 1.05
+"""How many times a peer's rate, and how much less processor time, the product wants at equal runtime."""
 QUICK_TARGET = 1.9
 """How many times LitServe's quick start the product wants to be, on MobileNet."""
 
@@ -37,7 +42,7 @@ class Row:
     @property
     def title(self) -> str:
         """System and configuration, for people."""
-        name = "Inferlane" if self.system == OURS else catalog.peer(self.system).title
+        name = TITLES.get(self.system) or catalog.peer(self.system).title
         return f"{name}: {self.configuration}"
 
     @property
@@ -91,8 +96,9 @@ def compared(found: Sequence[Row]) -> list[Row]:
                 best[row.system] = row
     quick = [row for row in found if row.quick_start]
     tuned = sorted(best.values(), key=lambda row: -row.share.median)
-    ours = [row for row in tuned if row.system == OURS]
-    return ours + [row for row in tuned if row.system != OURS] + sorted(quick, key=lambda row: -row.share.median)
+    ours = [row for row in tuned if row.system in TITLES]
+    ours.sort(key=lambda row: row.system)
+    return ours + [row for row in tuned if row.system not in TITLES] + sorted(quick, key=lambda row: -row.share.median)
 
 
 def judge(report: dict[str, Any]) -> list[TargetResult]:
@@ -105,10 +111,16 @@ def judge(report: dict[str, Any]) -> list[TargetResult]:
     for row in ordered:
         ratio = ours.share.median / row.share.median
         title = row.title.partition(":")[0]
-        if row.system != OURS and not row.quick_start:
-            found.append(at_least(f"{report['model']}: of {title}'s rate, equal runtime", 1.0, ratio, "x"))
+        if row.system not in TITLES and not row.quick_start:
+            found.append(at_least(f"{report['model']}: of {title}'s rate, equal runtime", AHEAD, ratio, "x"))
+            cost = row.core_ms / ours.core_ms
+            found.append(at_least(f"{report['model']}: {title}'s core-ms, of ours", AHEAD, cost, "x"))
         if row.system == "litserve" and row.quick_start:
             found.append(at_least(f"{report['model']}: of LitServe's quick start", QUICK_TARGET, ratio, "x"))
+    shares = {row.system: row.share.median for row in ordered if not row.quick_start}
+    if shares.keys() >= {FAST, "litserve"}:
+        times = shares[FAST] / shares["litserve"]
+        found.append(at_least(f"{report['model']}: PRECISION=fast, of LitServe's rate", FAST_TARGET, times, "x"))
     return found
 
 

@@ -63,9 +63,17 @@ def test_each_peer_is_shown_at_its_best_over_all_rounds_and_failures_are_no_meas
 
 def test_the_targets_are_ratios_to_equal_runtime_and_to_the_quick_start() -> None:
     found = {verdict.target: verdict for verdict in judge(report())}
-    assert [verdict.bound for verdict in found.values()] == [1.0, 1.0, 1.9]
+    assert [verdict.bound for verdict in found.values()] == [1.05, 1.05, 1.05, 1.05, 1.9]
     assert found["mobilenet: of LitServe's rate, equal runtime"].measured == pytest.approx(0.91 / 0.825)
+    assert found["mobilenet: LitServe's core-ms, of ours"].measured == pytest.approx(1.0)
     assert found["mobilenet: of LitServe's quick start"].reached
+
+
+def test_fast_is_compared_with_litserve_where_it_could_be_measured() -> None:
+    told = report() | {"records": [*RECORDS, record("inferlane-fast", "one worker", 1.5)]}
+    found = {verdict.target: verdict for verdict in judge(told)}
+    assert found["mobilenet: PRECISION=fast, of LitServe's rate"].measured == pytest.approx(1.5 / 0.825)
+    assert "| Inferlane, PRECISION=fast: one worker | 1.50 (1.50-1.50) |" in render(told)
 
 
 def test_the_report_names_who_could_not_be_measured_and_that_weights_were_random() -> None:
