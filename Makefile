@@ -165,7 +165,7 @@ stress-test: setup-dev ## Raise the rate until requests fail or take longer than
 verify: check test quick-demo ## Before a release: checks, all tests and the tour
 
 api-docs: setup ## Write the OpenAPI document to docs/openapi.json; a running API shows it at /docs
-	@flask --app api openapi write docs/openapi.json
+	@flask --app api.app openapi write docs/openapi.json
 
 check: lint type-check ## Formatting, lint, types, import contracts and security, as in CI
 	@ruff format --check $(CODE)

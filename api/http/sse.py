@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Response, request
 
+from api.views.shapes import integer, shape, string
 from tasks.errors import TaskError
 
 MEDIA_TYPE = "text/event-stream"
 #: Schema of an event, as far as OpenAPI can express it.
-SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "event": {"type": "string"},
-        "data": {"type": "string", "contentMediaType": "application/json"},
-        "retry": {"type": "integer"},
-    },
-}
+SCHEMA = shape(
+    id=string(), event=string(), data=string(contentMediaType="application/json"), retry=integer(),
+    optional=("id", "event", "data", "retry"),
+)  # fmt: skip
 #: Seconds between polls; an end is noticed at once.
 STEP = 0.5
 PING = 10.0

@@ -18,9 +18,8 @@ from api.http.errors import from_outcome
 from api.http.openapi import Answer, Operations, header
 from api.http.problems import Problem
 from api.http.rate_limit import spend_items
-from api.input import intake
-from api.input.oip import answers, pixels, tensors
-from api.input.oip.tensors import InferRequest, Tensor
+from api.input import intake, oip
+from api.input.oip import InferRequest, Tensor
 from api.services import app_settings, service
 from api.version import VERSION
 from api.views.resources import reply
@@ -115,7 +114,7 @@ def _live_models() -> set[str]:
 def v2_model(model: str, version: str | None = None) -> Response:
     """Describe a model's inputs and outputs."""
     row = _known(model, version)
-    outputs = [{"name": name, "datatype": item.datatype, "shape": [-1, -1]} for name, item in answers.OUTPUTS.items()]
+    outputs = [{"name": name, "datatype": item[0], "shape": [-1, -1]} for name, item in oip.OUTPUTS.items()]
     platform = ",".join(row["runtimes"]) or "none"
     return reply(
         {"name": model, "versions": [row["version"]], "platform": platform, "inputs": [INPUT], "outputs": outputs}
@@ -145,8 +144,8 @@ def v2_model_ready(model: str, version: str | None = None) -> Response:
 def v2_infer(model: str, version: str | None = None) -> Response:
     """Classify the images of a tensor."""
     row = _known(model, version)
-    wanted = tensors.parse(intake.body(request), _header_length())
-    answers.check(wanted)
+    wanted = oip.parse(intake.body(request), _header_length())
+    oip.check_outputs(wanted)
     records = _run(list(_submissions(model, wanted)))
     used = {record.model for record in records}
     head: dict[str, Any] = {"model_name": model, "model_version": row["version"]}
@@ -156,7 +155,7 @@ def v2_infer(model: str, version: str | None = None) -> Response:
         "model": used.pop() if len(used) == 1 else ANY,
         "weights": ",".join(sorted({str(record.weights) for record in records})),
     }
-    body, end = answers.answer(wanted, head, [record.predictions or [] for record in records])
+    body, end = oip.answer(wanted, head, [record.predictions or [] for record in records])
     if end is None:
         return Response(body, mimetype="application/json")
     return Response(body, mimetype="application/octet-stream", headers={LENGTH_HEADER: str(end)})
@@ -178,7 +177,7 @@ def _known(model: str, version: str | None) -> dict[str, Any]:
 def _header_length() -> int | None:
     text = request.headers.get(LENGTH_HEADER)
     if text is not None and not (text.isascii() and text.isdigit()):
-        raise tensors.wrong(LENGTH_HEADER, "must be a number of bytes")
+        raise oip.wrong(LENGTH_HEADER, "must be a number of bytes")
     return None if text is None else int(text[:12])
 
 
@@ -190,7 +189,7 @@ def _submissions(model: str, wanted: InferRequest) -> Iterator[Submission]:
     found = list(_images(wanted.inputs, limits))
     most = app_settings().max_batch_items
     if not 1 <= len(found) <= most:
-        raise tensors.wrong("inputs", f"must have 1 to {most} images, not {len(found)}")
+        raise oip.wrong("inputs", f"must have 1 to {most} images, not {len(found)}")
     spend_items(len(found))
     for index, data in enumerate(found):
         draft = intake.draft(data, checked, limits)
@@ -205,21 +204,21 @@ def _parameters(model: str, wanted: InferRequest) -> dict[str, Any]:
     if type(priority) is int:
         priority = PRIORITIES.get(priority, priority)
     # A late answer has no reader, so the longest wait is the deadline of each.
-    microseconds = tensors.member(given, "timeout", int, 0)
+    microseconds = oip.member(given, "timeout", int, 0)
     deadline = min(microseconds, LONGEST_TIMEOUT) / 1e6 or min(app_settings().max_wait, intake.MAX_DEADLINE)
     return {"model_type": model, "top_k": top_k, "priority": priority, "deadline": deadline}
 
 
 def _images(inputs: Sequence[Tensor], limits: Limits) -> Iterator[bytes]:
     if len(inputs) != 1 or inputs[0].name not in {"image", "pixels"}:
-        raise tensors.wrong("inputs", "must have exactly one tensor, named image or pixels")
+        raise oip.wrong("inputs", "must have exactly one tensor, named image or pixels")
     tensor = inputs[0]
     if tensor.name == "pixels":
-        yield from pixels.images(tensor, limits)
+        yield from oip.pixel_images(tensor, limits)
         return
     if tensor.datatype != "BYTES":
-        raise tensors.wrong("image", "must be BYTES")
-    for element in tensors.elements(tensor):
+        raise oip.wrong("image", "must be BYTES")
+    for element in oip.elements(tensor):
         yield element if isinstance(element, bytes) else intake.decode_base64(element, limits)
 
 

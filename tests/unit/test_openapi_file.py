@@ -7,7 +7,7 @@ from pathlib import Path
 
 from openapi_spec_validator import validate
 
-from api import create_app
+from api.app import create_app
 from common.settings import load_settings
 
 

@@ -12,7 +12,7 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from api import create_app
+from api.app import create_app
 from common.settings import Settings, load_settings
 from tasks.producer.gateway import Gateway, Submission
 from tests.support import crowd

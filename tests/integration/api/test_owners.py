@@ -13,7 +13,7 @@ import httpx
 import pytest
 import redis
 
-from api import create_app
+from api.app import create_app
 from api.http import api_keys, auth
 from common.settings import load_settings
 from tasks.protocol.keys import Keys

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from api import create_app
+from api.app import create_app
 from api.features.batches import Batches
 from api.features.cache import SharedAnswers
 from api.http.ownership import Owners

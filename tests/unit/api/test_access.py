@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from api import create_app
+from api.app import create_app
 from api.http import api_keys, auth, failed_keys
 from api.http.problems import Problem
 from api.services import EXTENSION, Factories, Services

@@ -18,7 +18,7 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from api.http.problems import Problem
-from api.input.oip import pixels, tensors
+from api.input import oip
 from tests.unit.api import samples
 from tests.unit.api.fakes import FakeQueue
 from tests.unit.api.test_inference import refused
@@ -274,7 +274,7 @@ def test_what_ends_badly_is_a_problem(client: FlaskClient) -> None:
 @given(st.binary(max_size=80), st.integers(-2, 90) | st.none())
 def test_any_bytes_end_in_a_request_or_a_problem(body: bytes, length: int | None) -> None:
     try:
-        request = tensors.parse(body, length)
+        request = oip.parse(body, length)
     except Problem:
         return  # anything else that is raised fails the test
     assert len(request.inputs) >= 0
@@ -295,9 +295,9 @@ JSON = st.recursive(
 @given(st.fixed_dictionaries({"inputs": st.lists(JSON, max_size=2)}, optional={"outputs": JSON, "parameters": JSON}))
 def test_any_json_ends_in_tensors_or_a_problem(body: dict[str, Any]) -> None:
     try:
-        for tensor in tensors.parse(json.dumps(body).encode(), None).inputs:
-            tensors.elements(tensor)
-            list(pixels.images(tensor, Limits(1000, 1000)))
+        for tensor in oip.parse(json.dumps(body).encode(), None).inputs:
+            oip.elements(tensor)
+            list(oip.pixel_images(tensor, Limits(1000, 1000)))
     except Problem:
         return  # anything else that is raised fails the test
 
@@ -305,7 +305,7 @@ def test_any_json_ends_in_tensors_or_a_problem(body: dict[str, Any]) -> None:
 @given(st.integers(1, 20), st.integers(1, 20), st.randoms(use_true_random=False))
 def test_any_pixels_become_a_png_of_them(width: int, height: int, dice: Any) -> None:
     rgb = dice.randbytes(width * height * 3)
-    with Image.open(io.BytesIO(pixels.png(width, height, rgb))) as image:
+    with Image.open(io.BytesIO(oip.png(width, height, rgb))) as image:
         assert (image.size, image.tobytes()) == ((width, height), rgb)
 
 
@@ -314,7 +314,7 @@ def test_a_column_of_pixels_costs_little_memory() -> None:
     rgb = bytes(65_535 * 3)
     tracemalloc.start()
     try:
-        pixels.png(1, 65_535, rgb)
+        oip.png(1, 65_535, rgb)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -323,6 +323,6 @@ def test_a_column_of_pixels_costs_little_memory() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 70_000, 1, 3), (1, 1, 70_000, 3)])
 def test_a_tensor_with_too_long_a_side_is_refused_before_it_is_converted(shape: tuple[int, ...]) -> None:
-    tensor = tensors.Tensor("pixels", "UINT8", shape, bytes(210_000))
+    tensor = oip.Tensor("pixels", "UINT8", shape, bytes(210_000))
     with pytest.raises(Problem, match="a side may have at most 65535"):
-        pixels.images(tensor, Limits(10**6, 10**6))
+        oip.pixel_images(tensor, Limits(10**6, 10**6))

@@ -187,7 +187,7 @@ def test_a_service_is_made_once_at_its_first_use_and_closed_at_the_end(settings:
 
 def test_the_api_process_imports_no_model_runtime_and_no_tracing(settings: Settings) -> None:
     code = (
-        "import api, resource, sys; api.create_app();"
+        "import resource, sys; from api.app import create_app; create_app();"
         "heavy = {'torch', 'torchvision', 'onnxruntime', 'PIL', 'numpy', 'tasks.producer.tracing'} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.input.oip import answers
+from api.input import oip
 from tasks.protocol.requests import LISTED
 from tasks.worker.outcomes import MESSAGE, described, of_model, succeeded
 from worker_models.batcher import BatchItem
@@ -56,8 +56,8 @@ def test_what_is_stored_is_json_and_fits_the_protocols_tensors(label: str, index
     except InferenceFailed:
         return
     (prediction,) = json.loads(text, parse_constant=pytest.fail)["predictions"]
-    for output in answers.OUTPUTS.values():
-        assert answers._raw(output.value(prediction), output.datatype)
+    for datatype, member in oip.OUTPUTS.values():
+        assert oip._raw(prediction[member], datatype)
 
 
 def test_predictions_that_a_list_leaves_out_are_stored_apart() -> None:

@@ -1,13 +1,17 @@
-"""Inference requests of the Open Inference Protocol, as JSON or with Triton's binary-data extension.
+"""Open Inference Protocol v2 (KServe, Triton) as bytes and tensors; :mod:`api.routes.v2` serves it.
 
-With the extension the body is the JSON object, of ``Inference-Header-Content-Length`` bytes, then the raw bytes of each
-input with ``binary_data_size``, in order. A BYTES tensor is a sequence of elements, each after its length as a
-little-endian 32-bit number; other tensors are little-endian numbers, row by row.
+With Triton's binary-data extension a body is the JSON object, of ``Inference-Header-Content-Length`` bytes, then the
+raw bytes of each input with ``binary_data_size``, in order. A BYTES tensor is a sequence of elements, each after its
+length as a little-endian 32-bit number; other tensors are little-endian numbers, row by row. Tensors of pixels become
+image files, so that the queue carries them like any image. Nothing here knows Flask or the queue.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import struct
+import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +19,9 @@ from typing import Any
 
 from api.http.problems import Problem, wrong_value
 from api.input import json_body
+from worker_models.limits import Limits
+
+Rows = Sequence[Sequence[Mapping[str, Any]]]
 
 LENGTH = 4  # bytes of the length in front of each BYTES element
 MAX_LENGTH = 2**31 - 1  # of one dimension
@@ -22,6 +29,15 @@ MAX_DEPTH = 8  # of nested JSON lists; no tensor here has more dimensions
 _KINDS = {
     dict: "an object", list: "a list", str: "a string", bool: "true or false", int: "a whole number, not negative",
 }  # fmt: skip
+#: Floats are converted one by one, so their images are bounded: 0.2 s of one core.
+MAX_FLOAT_PIXELS = 640 * 640
+#: Output of every model -> its type, and its member of a prediction.
+OUTPUTS: Mapping[str, tuple[str, str]] = {
+    "label": ("BYTES", "class"),
+    "index": ("INT64", "index"),
+    "confidence": ("FP32", "confidence"),
+}
+_FORMATS = {"INT64": "<q", "FP32": "<f"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,3 +187,106 @@ def numbers(tensor: Tensor, code: str) -> array[Any]:
 def _check_size(tensor: Tensor, found: int) -> None:
     if found != math.prod(tensor.shape):
         raise wrong(tensor.name, f"has {found} elements, its shape says {math.prod(tensor.shape)}")
+
+
+def pixel_images(tensor: Tensor, limits: Limits) -> Iterator[bytes]:
+    """One PNG per image of a tensor of shape ``(n, height, width, 3)``, RGB.
+
+    UINT8 is 0 to 255, FP32 is 0.0 to 1.0 and is rounded to 8 bits. FP32 outside of that is refused: it is another scale
+    (0 to 255, or normalized), and its answer would be silently wrong.
+    """
+    if len(tensor.shape) != 4 or tensor.shape[3] != 3 or 0 in tensor.shape:
+        raise wrong(tensor.name, "must have the shape (images, height, width, 3)")
+    _, height, width, _ = tensor.shape
+    limit = min(limits.max_pixels, MAX_FLOAT_PIXELS) if tensor.datatype == "FP32" else limits.max_pixels
+    if height * width > limit:
+        raise wrong(tensor.name, f"has {height} x {width} pixels, more than {limit}")
+    if max(height, width) > limits.max_side:
+        raise wrong(tensor.name, f"has {height} x {width} pixels; a side may have at most {limits.max_side}")
+    data = _bytes(tensor)
+    size = height * width * 3
+    return (png(width, height, data[at : at + size]) for at in range(0, len(data), size))
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    if tensor.datatype == "UINT8":
+        return numbers(tensor, "B").tobytes()
+    if tensor.datatype != "FP32":
+        raise wrong(tensor.name, "must be UINT8 or FP32")
+    values = numbers(tensor, "f")
+    if not all(0.0 <= value <= 1.0 for value in values):  # false for NaN
+        raise wrong(tensor.name, "must have numbers from 0.0 to 1.0 as FP32")
+    return bytes([int(value * 255 + 0.5) for value in values])
+
+
+def png(width: int, height: int, rgb: bytes) -> bytes:
+    """A PNG of 8-bit RGB rows; hardly compressed, because it is short-lived."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(_rows(width, height, rgb), 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
+
+
+def _rows(width: int, height: int, rgb: bytes) -> bytearray:
+    """Each row after its filter byte (none); copied by columns where there are fewer of those."""
+    row = width * 3
+    rows = bytearray(height * (row + 1))
+    if row < height:
+        for column in range(row):
+            rows[column + 1 :: row + 1] = rgb[column::row]
+    else:
+        for line in range(height):
+            rows[line * (row + 1) + 1 : (line + 1) * (row + 1)] = rgb[line * row : (line + 1) * row]
+    return rows
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def check_outputs(request: InferRequest) -> None:
+    """Refuse outputs that do not exist, before anything is submitted."""
+    for wanted in request.outputs:
+        if wanted.name not in OUTPUTS:
+            raise wrong("outputs", f"has {wanted.name!r}; there are {', '.join(OUTPUTS)}")
+
+
+def answer(request: InferRequest, head: Mapping[str, Any], rows: Rows) -> tuple[bytes, int | None]:
+    """The body, and the end of its JSON if binary data follows.
+
+    Args:
+        request: with the wanted outputs and their form.
+        head: further members of the answer, such as ``model_name``.
+        rows: per image the predictions, best first; all of one length.
+    """
+    outputs, tail = [], []
+    for wanted in request.outputs or tuple(Wanted(name, request.binary) for name in OUTPUTS):
+        members, raw = _output(wanted, rows)
+        outputs.append(members)
+        tail.append(raw)
+    text = json.dumps({**head, "outputs": outputs}, separators=(",", ":"), allow_nan=False).encode()
+    if not any(wanted.binary for wanted in request.outputs) and not (request.binary and not request.outputs):
+        return text, None
+    return text + b"".join(tail), len(text)
+
+
+def _output(wanted: Wanted, rows: Rows) -> tuple[dict[str, Any], bytes]:
+    datatype, name = OUTPUTS[wanted.name]
+    if wanted.classes:
+        datatype, rows = "BYTES", [row[: wanted.classes] for row in rows]
+    values = [_classification(found) if wanted.classes else found[name] for row in rows for found in row]
+    members = {"name": wanted.name, "datatype": datatype, "shape": [len(rows), len(rows[0]) if rows else 0]}
+    if not wanted.binary:
+        return members | {"data": values}, b""
+    raw = b"".join(_raw(value, datatype) for value in values)
+    return members | {"parameters": {"binary_data_size": len(raw)}}, raw
+
+
+def _classification(found: Mapping[str, Any]) -> str:
+    return f"{found['confidence']:f}:{found['index']}:{found['class']}"
+
+
+def _raw(value: Any, datatype: str) -> bytes:
+    if datatype == "BYTES":
+        text = value.encode()
+        return struct.pack("<I", len(text)) + bytes(text)
+    return struct.pack(_FORMATS[datatype], value)
