@@ -43,10 +43,7 @@ def spend_call(caller: Caller | None) -> None:
     if limit is None:
         return
     g.spender = f"key:{caller.name}" if caller else f"address:{request.remote_addr}"
-    left, after = service(Budgets).spend(g.spender, *limit)
-    _announce(max(left, 0), after, *limit)
-    if left < 0:
-        raise _exhausted(after, *limit)
+    _spend(1, *limit)
 
 
 def spend_items(count: int) -> None:
@@ -62,17 +59,14 @@ def spend_items(count: int) -> None:
     if count > calls:
         detail = f"must have at most {calls} items: RATE_LIMIT allows {calls} in {seconds:g} s"
         raise wrong_value("requests", detail, "Too many items.")
-    left, after = service(Budgets).spend(g.spender, calls, seconds, count - 1)
+    _spend(count - 1, calls, seconds)
+
+
+def _spend(cost: int, calls: int, seconds: float) -> None:
+    left, after = service(Budgets).spend(g.spender, calls, seconds, cost)
+    if left >= 0 or cost == 1:  # some may be left when too few are
+        budget = f'"default";r={max(left, 0)};t={after:.0f}'
+        add_headers({"RateLimit": budget, "RateLimit-Policy": f'"default";q={calls};w={seconds:.0f}'})
     if left < 0:
-        raise _exhausted(after, calls, seconds)
-    _announce(left, after, calls, seconds)
-
-
-def _announce(left: int, after: float, calls: int, seconds: float) -> None:
-    budget = f'"default";r={left};t={after:.0f}'
-    add_headers({"RateLimit": budget, "RateLimit-Policy": f'"default";q={calls};w={seconds:.0f}'})
-
-
-def _exhausted(after: float, calls: int, seconds: float) -> Problem:
-    detail = f"{g.spender.partition(':')[0]} limit: {calls} calls in {seconds:g} s."
-    return Problem("rate_limited", detail, retry_after=after)
+        detail = f"{g.spender.partition(':')[0]} limit: {calls} calls in {seconds:g} s."
+        raise Problem("rate_limited", detail, retry_after=after)

@@ -17,7 +17,7 @@ from api.version import VERSION
 from api.views import system
 from api.views.resources import now, reply
 from tasks.errors import Unavailable
-from tasks.inspect.health import Finding, judge, outage
+from tasks.inspect.health import Readings, judge, outage
 from tasks.inspect.monitor import Monitor
 from tasks.producer.gateway import Gateway
 
@@ -58,29 +58,26 @@ def health() -> Response:
     monitor, settings = service(Monitor), app_settings()
     try:
         monitor.ping()
-        seen = system.readings(monitor, service(Gateway))
+        seen, broker = system.readings(monitor, service(Gateway)), "up"
         total, window = system.totals(monitor.ledger()), monitor.window(settings.metrics_window)
+        findings = judge(seen, settings)
     except Unavailable as error:
-        return _reply([outage(str(error))], "down", [], {}, {})
-    return _reply(judge(seen, settings), "up", seen.workers, total, window)
-
-
-def _reply(
-    findings: Sequence[Finding],
-    broker: str,
-    workers: Sequence[Mapping[str, Any]],
-    total: Mapping[str, int],
-    window: Mapping[str, float],
-) -> Response:
-    stats = system.stats(len(workers), total, window)
+        seen, broker, total, window, findings = (
+            Readings(workers=(), lanes=()),
+            "down",
+            Counter(),
+            {},
+            [outage(str(error))],
+        )
+    stats = system.stats(len(seen.workers), total, window)
     body = {
         **system.health(findings),
         "timestamp": now(),
         "version": VERSION,
         "uptime": system.uptime(),
         "broker": broker,
-        "workers": _workers(workers),
-        "queue_size": total.get("queued", 0),
+        "workers": _workers(seen.workers),
+        "queue_size": total["queued"],
         "total_requests": stats["requests_total"],
         "successful_requests": stats["requests_success"],
         "failed_requests": stats["requests_failed"],
