@@ -23,11 +23,12 @@ AT_START: dict[str, tuple[str, str, str]] = {
     "tick": ("sink-tick.data", "tick.n_intervals rate.value", ""),
     "pace": ("tick.interval", "rate.value", ""),
     "choices": ("sink-choices.data", CHOICES, ""),
-    "choosePhoto": ("chosen.data", "photo.contents pasted.data", "photo.filename"),
+    "choosePhoto": ("chosen.data", "photo.contents pasted.data", "photo.filename config.data"),
 }
 ON_CHANGE: dict[str, tuple[str, str, str]] = {
     "preview": ("preview.src photo-name.children", "chosen.data", ""),
     "submit": ("sink-submit.data", "classify.n_clicks", "chosen.data model.value priority.value"),
+    "killHolder": ("sink-kill.data", "kill.n_clicks", "chosen.data model.value priority.value"),
     "snippets": (
         "curl-code.children curl-copy.value python-code.children python-copy.value",
         "model.value priority.value chosen.data",

@@ -1,12 +1,13 @@
-"""The recovery drill: kill a worker that holds requests and follow each of them to its end.
+"""Recovery drills: kill a worker that holds requests and follow each of them to its end.
 
-The worker is slowed down first, so that it certainly holds some. The verdict counts what the requests' own timelines
-say.
+Workers are slowed down first, so that the victim certainly holds some. The verdict counts what the requests' own
+timelines say.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,11 @@ MOST_REQUESTS = 64
 POLL = 0.2
 STEP_TIMEOUT = 15.0
 END_TIMEOUT = 90.0
-#: Seconds by which each forward pass of the worker is slowed down.
+#: Seconds by which each forward pass of a slowed worker takes longer; a photo's is long enough to watch.
 SLOWDOWN = 1.5
+PHOTO_SLOWDOWN = 4.0
+#: Seconds for which a photo's worker is seen with it before it is killed.
+WATCHED = 1.5
 FINAL_STATES = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 
@@ -73,19 +77,31 @@ class DrillResult:
 
 
 class Drill(BackgroundRun):
-    """One drill.
+    """One drill: copies of the sample photo for one worker.
 
     Args:
         api: called with an admin's key.
         worker: the worker to kill.
         requests: how many to send.
+
+    Raises:
+        ApiError: the API refuses to slow the worker down.
     """
+
+    slowdown = SLOWDOWN
 
     def __init__(self, api: ApiClient, worker: str, requests: int) -> None:
         self._api, self._worker, self._requests = api, worker, requests
         self._began = time.time()
         self._events: list[dict[str, Any]] = []
         self._verdict = self._level = ""
+        self._slowed: list[str] = []
+        try:
+            for each in self._candidates():
+                self._slow_down(each)
+        except ApiError:
+            self._end_slowdowns()
+            raise
         super().__init__()
 
     def document(self) -> dict[str, Any]:
@@ -103,24 +119,51 @@ class Drill(BackgroundRun):
             self._level, self._verdict = result.level, str(result)
         except (DrillFailed, ApiError) as error:
             self._level, self._verdict = "bad", f"The drill did not finish: {error}"
+        finally:
+            self._end_slowdowns()
+
+    def _candidates(self) -> list[str]:
+        """The workers to slow down."""
+        return [self._worker]
 
     def _prepare(self) -> list[str]:
-        """Slow the worker down and send requests until it holds one."""
-        worker = self._find()
+        """Send requests until the worker holds one."""
+        self._await_slowdown()
+        worker = self._workers().get(self._worker)
         if worker is None:
             raise DrillFailed(f"there is no worker {self._worker}")
-        self._inject("slow", seconds=SLOWDOWN)
-        self._wait_until(lambda: (self._find() or {}).get("chaos") == "slow", "the worker did not slow down")
-        self._log(f"{self._worker} slowed down, so that it holds requests when it dies")
-        ids = [self._send(worker["model"], number) for number in range(self._requests)]
+        ids = [
+            self._send(photo.copy(f"drill {self._began}-{number}"), photo.MEDIA_TYPE, {"model_type": worker["model"]})
+            for number in range(self._requests)
+        ]
         self._log(f"{len(ids)} requests accepted for {worker['model']}")
         self._wait_until(lambda: self._holds_one_of(ids), "the worker took no request of the drill")
         return ids
 
+    def _slow_down(self, worker: str) -> None:
+        self._slowed.append(worker)
+        self._inject(worker, "slow", seconds=self.slowdown)
+
+    def _await_slowdown(self) -> None:
+        def slow() -> bool:
+            rows = self._workers()
+            return all(rows.get(each, {}).get("chaos") == "slow" for each in self._slowed)
+
+        self._wait_until(slow, "the workers did not slow down")
+        self._log(f"{', '.join(self._slowed)} slowed down, so that requests are held when the worker dies")
+
+    def _end_slowdowns(self) -> None:
+        """All but the victim's, which ends with it."""
+        while self._slowed:
+            with suppress(ApiError):  # it may be gone
+                self._inject(self._slowed.pop(), "off")
+
     def _crash(self) -> None:
-        self._inject("crash")
+        self._inject(self._worker, "crash")
         self._log(f"{self._worker} ordered to crash")
-        self._wait_until(lambda: self._find() is None, "the worker did not die")
+        self._slowed.remove(self._worker)
+        self._end_slowdowns()
+        self._wait_until(lambda: self._worker not in self._workers(), "the worker did not die")
         self._log("Death detected: its lease has run out")
 
     def _follow(self, ids: Sequence[str]) -> DrillResult:
@@ -142,18 +185,15 @@ class Drill(BackgroundRun):
     def _log(self, text: str) -> None:
         self._events.append({"after": round(time.time() - self._began, 2), "text": text})
 
-    def _find(self) -> Mapping[str, Any] | None:
-        workers = self._api.get("/workers/status")["workers"]
-        return next((worker for worker in workers if worker["id"] == self._worker), None)
+    def _workers(self) -> dict[str, Mapping[str, Any]]:
+        return {worker["id"]: worker for worker in self._api.get("/workers/status")["workers"]}
 
-    def _inject(self, mode: str, **options: float) -> None:
-        perform(self._api, {"verb": "chaos", "worker": self._worker, "mode": mode, **options})
+    def _inject(self, worker: str, mode: str, **options: float) -> None:
+        perform(self._api, {"verb": "chaos", "worker": worker, "mode": mode, **options})
 
-    def _send(self, model: str, number: int) -> str:
-        answer = self._api.call(
-            "POST", "/inference", params={"model_type": model}, content=photo.copy(f"drill {self._began}-{number}"),
-            headers={"Content-Type": photo.MEDIA_TYPE, "Prefer": "respond-async"},
-        )  # fmt: skip
+    def _send(self, content: bytes, media_type: str, options: Mapping[str, str]) -> str:
+        headers = {"Content-Type": media_type, "Prefer": "respond-async"}
+        answer = self._api.call("POST", "/inference", params=options, content=content, headers=headers)
         return str(answer.json()["request_id"])
 
     def _request(self, request_id: str) -> Mapping[str, Any]:
@@ -171,3 +211,49 @@ class Drill(BackgroundRun):
             if time.monotonic() > deadline:
                 raise DrillFailed(f"{otherwise} within {STEP_TIMEOUT:g} s")
             time.sleep(POLL)
+
+
+class PhotoDrill(Drill):
+    """A drill with one photo, which kills the worker that has it.
+
+    Args:
+        api: called with an admin's key.
+        content: the image.
+        media_type: its type.
+        options: parameters of the request, such as ``model_type``.
+    """
+
+    slowdown = PHOTO_SLOWDOWN
+
+    def __init__(self, api: ApiClient, content: bytes, media_type: str, options: Mapping[str, str]) -> None:
+        self._content, self._media_type, self._options = content, media_type, options
+        self._id: str | None = None
+        super().__init__(api, "", 1)
+
+    def document(self) -> dict[str, Any]:
+        """The same, with the id of the photo's request."""
+        return {**super().document(), "id": self._id}
+
+    def _candidates(self) -> list[str]:
+        """Every worker that may take the photo."""
+        model = self._options.get("model_type", "any")
+        return [name for name, worker in self._workers().items() if model in {"any", worker["model"]}]
+
+    def _prepare(self) -> list[str]:
+        """Send the photo and see which worker takes it."""
+        if not self._slowed:
+            raise DrillFailed("no worker serves this model")
+        self._await_slowdown()
+        self._id = self._send(self._content, self._media_type, self._options)
+        self._log("Photo accepted")
+        self._wait_until(self._found_holder, "no worker took the photo")
+        self._log(f"{self._worker} has the photo")
+        time.sleep(WATCHED)
+        return [self._id]
+
+    def _found_holder(self) -> bool:
+        request = self._request(str(self._id))
+        if request["state"] in FINAL_STATES:
+            raise DrillFailed(f"the photo was {request['state']} before a worker could be killed")
+        self._worker = request["worker_id"] or ""
+        return bool(request["state"] == "running" and self._worker in self._slowed)

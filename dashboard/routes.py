@@ -249,6 +249,15 @@ def start_drill() -> Response:
     return jsonify({"started": True})
 
 
+@blueprint.post("/kill")
+def kill_holder() -> Response:
+    """Send the image in the body and kill the worker that has it."""
+    content, media_type = request.get_data(), request.content_type or "application/octet-stream"
+    api, options = _api(), _query(OPTIONS)
+    _backend().drills.start(lambda: drill.PhotoDrill(api, content, media_type, options))
+    return jsonify({"started": True})
+
+
 @blueprint.post("/login")
 def login() -> tuple[Response, int] | Response:
     """Keep an API key for this browser, if the API accepts it."""

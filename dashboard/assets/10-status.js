@@ -1,7 +1,7 @@
 // Asks for the snapshot once a second, never twice at a time, not while the page is hidden, and says how old it is.
 (function () {
   "use strict";
-  const { html, ui, show, ask, ago, clock, panel, draw, live, state, changed, set, clientside, on } = window.inferlane;
+  const { html, ui, show, ask, ago, clock, panel, draw, live, state, changed, set, clientside } = window.inferlane;
   const COLORS = { ok: "teal", warn: "yellow", bad: "red", none: "gray" };
   const SIGNS = { ok: "✓", warn: "!", bad: "✕", none: "…" };
   const DOWN = {
@@ -136,7 +136,6 @@
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) set("tick", { n_intervals: Date.now() });
   });
-  on("open-login", () => set("login-modal", { opened: true }));
 
   clientside({ tick, pace, choices: choose });
 })();

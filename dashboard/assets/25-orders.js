@@ -32,34 +32,37 @@
       return true;
     } catch (failure) {
       requested.delete(subject(order));
-      refused(failure);
+      refused(failure, () => send(order));
       return false;
     }
   }
 
-  function refused(failure) {
-    notify("Failed", failure.message, "red");
-    if (failure.state === "login") set("login-modal", { opened: true });
+  // Asks for the login where that is what the API wants, and goes on with `again` after it.
+  function refused(failure, again) {
+    if (failure.state === "login") askLogin(again, failure.message);
+    else notify("Failed", failure.message, "red");
   }
 
   const orderOf = ({ verb, lane, worker, id, mode, seconds, rate }) =>
     Object.fromEntries(Object.entries({ verb, lane, worker, id, mode, seconds, rate }).filter(([, value]) => value));
 
-  on("order", (dataset) => {
+  on("order", (dataset, button) => {
     const order = orderOf(dataset);
-    return dataset.confirm ? confirm(dataset.confirm, () => send(order)) : send(order);
+    return dataset.confirm ? confirm(dataset.confirm, button.textContent, () => send(order)) : send(order);
   });
 
-  // Asks before what cannot be undone; with `typed`, that text must be typed.
-  function confirm(text, act, typed) {
+  // Asks before what cannot be undone; the button says `verb`. With `typed`, that text must be typed.
+  function confirm(text, verb, act, typed) {
     unconfirmed = { act, typed };
+    set("confirm-modal", { title: `${verb}?` });
+    set("confirm-act", { children: verb });
     set("confirm-text", { children: text });
     set("confirm-typed", { value: "", error: null, label: typed ? `Type ${typed} to confirm` : "", style: typed ? {} : { display: "none" } });
     set("confirm-modal", { opened: true });
   }
 
   on("purge", ({ lane, depth }) => confirm(`This cancels the ${depth} requests waiting in lane ${lane} for good. Running requests continue.`,
-    () => send({ verb: "purge", lane, typed: lane }), lane));
+    "Purge", () => send({ verb: "purge", lane, typed: lane }), lane));
   on("confirm", () => {
     const { act, typed } = unconfirmed || {};
     const said = (document.getElementById("confirm-typed") || {}).value;
@@ -75,6 +78,15 @@
 
   // -- login
 
+  let afterLogin = null;
+
+  function askLogin(again, why) {
+    afterLogin = again || null;
+    set("login-error", { children: again ? `${why} Log in, and your order goes on.` : null });
+    set("login-modal", { opened: true });
+  }
+
+  on("open-login", () => askLogin());
   on("logout", () => ask("POST", "logout").then(() => notify("Logged out", "The key has been removed.", "gray"), refused));
 
   async function login(clicks, submits, key) {
@@ -85,9 +97,12 @@
       return [true, key, failure.state === "login" ? "The API does not accept this key." : failure.message];
     }
     notify("Logged in", "Your orders now use this key.", "teal");
+    const again = afterLogin;
+    afterLogin = null;
+    if (again) again();
     return [false, "", null];
   }
 
-  window.inferlane.orders = { waits, pending, send, confirm, refused };
+  window.inferlane.orders = { waits, pending, send, confirm, refused, askLogin };
   clientside({ login });
 })();

@@ -5,17 +5,45 @@
   const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
   const SAMPLE = { name: "cat.jpg", url: "assets/cat.jpg", sample: true };
   let followed = null;
+  let sent = SAMPLE;
+  let killing = false;
 
   // -- the photo
 
-  function choosePhoto(contents, pasted, name) {
+  const size = (count) => `${(count / 1024 / 1024).toFixed(1)} MiB`;
+
+  // What is wrong with a file, before anything is sent.
+  function flaw(name, type, length, largest) {
+    if (!type.startsWith("image/")) return `${name} is no picture. Choose a JPEG, PNG or WebP file.`;
+    return length > largest ? `${name} has ${size(length)}; a picture may have ${size(largest)}.` : null;
+  }
+
+  const complain = (text) => show("result", ui("Alert", { color: "red", title: "Not this file", id: "photo-flaw" }, text));
+
+  function choosePhoto(contents, pasted, name, config) {
     const what = window.dash_clientside.callback_context.triggered.map((one) => one.prop_id).join();
-    if (what.startsWith("photo.") && contents) return { name: name || "photo", url: contents };
+    if (what.startsWith("photo.") && contents) {
+      const [head, data] = contents.split(",", 2);
+      const wrong = flaw(name, head.slice(5), (data || "").length * 0.75, config.largest);
+      show("result", null);
+      if (!wrong) return { name: name || "photo", url: contents };
+      complain(wrong);
+      return window.dash_clientside.no_update;
+    }
     if (what.startsWith("pasted.") && pasted) return pasted;
     return SAMPLE;
   }
 
   const preview = (photo) => [photo.url, photo.sample ? "Sample photo" : photo.name];
+
+  // The upload component drops what is no image without a word.
+  document.addEventListener("drop", ({ target, dataTransfer: { files: [file] } }) => {
+    if (file && target.closest("#photo") && !file.type.startsWith("image/")) complain(flaw(file.name, file.type, 0, 0));
+  }, true);
+
+  document.addEventListener("error", ({ target }) => {
+    if (target.id === "preview") complain("This browser cannot read the file as a picture: it is damaged or of a rare type.");
+  }, true);
 
   document.addEventListener("paste", (event) => {
     const file = [...(event.clipboardData ? event.clipboardData.files : [])].find((one) => one.type.startsWith("image/"));
@@ -37,21 +65,60 @@
 
   // -- the request
 
+  async function post(route, photo, model, priority) {
+    const [body, type] = await bytes(photo);
+    return ask("POST", `${route}?${new URLSearchParams({ model_type: model, priority, top_k: 5 })}`, { body, type, timeout: 15000 });
+  }
+
   async function submit(clicks, photo, model, priority) {
     if (!clicks) return window.dash_clientside.no_update;
+    killing = false;
+    sent = photo;
     try {
-      const [body, type] = await bytes(photo);
-      const query = new URLSearchParams({ model_type: model, priority, top_k: 5 });
-      const accepted = await ask("POST", `infer?${query}`, { body, type, timeout: 15000 });
+      const accepted = await post("infer", photo, model, priority);
       drawSteps(accepted);
       follow(accepted.request_id);
     } catch (failure) {
-      followed = null;
-      if (failure.state === "login") set("login-modal", { opened: true });
-      drawSteps({ state: "refused", error: { code: "refused", message: failure.message } });
+      refuse(failure, () => submit(clicks, photo, model, priority));
     }
     return window.dash_clientside.no_update;
   }
+
+  function refuse(failure, again) {
+    followed = null;
+    if (failure.state === "login") window.inferlane.orders.refused(failure, again);
+    drawSteps({ state: "refused", error: { code: "refused", message: failure.message } });
+  }
+
+  // -- the same, and its worker is killed: the server slows the workers down, so that one can be seen with the photo
+
+  async function killHolder(clicks, photo, model, priority) {
+    if (!clicks) return window.dash_clientside.no_update;
+    sent = photo;
+    followed = null;
+    try {
+      await post("kill", photo, model, priority);
+      killing = true;
+      travel({});
+      show("result", null);
+      show("step-text", "Slowing the workers down, so that one can be seen with the photo…");
+    } catch (failure) {
+      refuse(failure, () => killHolder(clicks, photo, model, priority));
+    }
+    return window.dash_clientside.no_update;
+  }
+
+  panel(({ view, runs, read_only: looking }) => {
+    const allowed = Boolean(view && view.chaos_enabled && !looking);
+    if (changed("kill", allowed)) set("kill", { display: allowed ? "block" : "none" });
+    const run = killing && runs && runs.drill;
+    if (!run) return;
+    if (run.id && followed !== run.id) follow(run.id);
+    if (run.running) return;
+    killing = false;
+    if (!run.id) drawSteps({ state: "refused", error: { code: "refused", message: run.verdict } });
+    else if (run.level !== "ok") notify("The kill", run.verdict, "yellow");
+  });
 
   // Looks often at first, because most requests end within a tenth of a second; a newer request ends the following.
   async function follow(id) {
@@ -71,11 +138,34 @@
 
   // -- what is shown
 
-  const STEP = { queued: 0, running: 1, succeeded: 3, failed: 3, canceled: 3, expired: 3 };
+  // The stations of a request: its lane, every worker that took it, its answer. The photo is where the request is.
+  function stations(request) {
+    const workers = [];
+    for (const event of request.timeline || []) {
+      if (event.event === "started") workers.push({ kind: "Worker", name: event.worker });
+      if (event.event === "worker_died" && workers.length) Object.assign(workers.at(-1), { dead: true, note: "✕ died" });
+    }
+    const next = workers.every((one) => one.dead) ? [{ kind: "Worker", name: workers.length ? "another" : "", ahead: true }] : [];
+    const answer = TERMINAL.has(request.state) ? (request.predictions[0] || {}).class || request.state : "";
+    return [{ kind: "Lane", name: request.lane || "" }, ...workers, ...(TERMINAL.has(request.state) ? [] : next), { kind: "Answer", name: answer }];
+  }
+
+  function travel(request) {
+    const all = stations(request);
+    const held = all.findLastIndex((one) => one.kind === "Worker" && !one.ahead && !one.dead);
+    const place = TERMINAL.has(request.state) ? all.length - 1 : request.state === "running" && held > 0 ? held : 0;
+    const started = Boolean(request.state);
+    show("journey", html("Div", { className: started ? "journey" : "journey resting" },
+      html("Img", { className: "traveller", src: sent.url, alt: "", style: { left: `${(100 * (place + 0.5)) / all.length}%` } }),
+      html("Ol", {}, all.map((one, at) => html("Li", { key: at, "data-station": one.kind, "data-at": started && at === place ? "here" : undefined,
+        className: one.dead ? "dead" : "" }, html("Span", {}, one.kind), html("Strong", { title: one.name }, one.name || "–"), html("Span", {}, one.note || ""))))));
+  }
+
+  panel(({ view }) => { if (view && changed("journey", true)) travel({}); });
 
   function drawSteps(request) {
     const refused = request.state === "refused";
-    set("steps", { active: refused ? 0 : STEP[request.state] });
+    travel(refused ? {} : request);
     show("step-text", refused ? "Not accepted." : told(request));
     show("result", refused ? refusal(request) : outcome(request));
   }
@@ -163,5 +253,5 @@ for guess in answer.raise_for_status().json()["predictions"]:
   });
 
   on("use-cat", () => set("pasted", { data: { ...SAMPLE, at: Date.now() } }));
-  clientside({ choosePhoto, preview, submit, snippets });
+  clientside({ choosePhoto, preview, submit, snippets, killHolder });
 })();

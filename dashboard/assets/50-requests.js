@@ -213,7 +213,7 @@
   }
 
   on("all-letters", (order) => (order.verb === "requeue" ? allLetters(order) : window.inferlane.orders.confirm(
-    `This removes all ${order.ids.split(",").length} dead letters of ${order.code} for good.`, () => allLetters(order))));
+    `This removes all ${order.ids.split(",").length} dead letters of ${order.code} for good.`, "Delete", () => allLetters(order))));
   on("copy", ({ text }) => (navigator.clipboard ? navigator.clipboard.writeText(text) : Promise.reject()).then(
     () => notify("Copied", text, "teal"), () => notify("Not copied: the browser allows it on https and localhost only", text, "red")));
   on("older-requests", older);

@@ -22,7 +22,7 @@
       await ask("POST", "load", { json: { requests, concurrency, models: models && models.length ? models : ["any"], priority } });
       return started("Load test", `${requests} requests, ${concurrency} concurrent`);
     } catch (failure) {
-      if (failure.state === "login") orders().refused(failure);
+      if (failure.state === "login") orders().refused(failure, () => startLoad(clicks, requests, concurrency, models, priority));
       return failure.message;
     }
   }
@@ -74,7 +74,9 @@
       await ask("POST", "drill", { json: { worker, requests } });
       return started("Recovery drill", `${requests} requests for ${worker}`);
     } catch (failure) {
-      return failure.message;
+      if (failure.state !== "login") return failure.message;
+      orders().refused(failure, () => startDrill(clicks, worker, requests));
+      return "";
     }
   }
 

@@ -16,7 +16,7 @@
   }
 
   const KEYS = {
-    "?": sheet, "/": find, l: () => set("login-modal", { opened: true }),
+    "?": sheet, "/": find, l: () => window.inferlane.orders.askLogin(),
     p: () => set("rate", { value: state.rate === "paused" ? "1" : "paused" }),
   };
 

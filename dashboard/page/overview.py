@@ -32,7 +32,7 @@ def panel(settings: Settings) -> Any:
 
 
 def _try_it(settings: Settings) -> Any:
-    return card("Try it", _photo(), *_choices(settings), *_steps(), _snippets(), h="100%")
+    return card("Try it", _photo(), *_choices(settings), *_journey(), _snippets(), h="100%")
 
 
 def _photo() -> Any:
@@ -40,7 +40,6 @@ def _photo() -> Any:
     upload = dcc.Upload(
         id="photo",
         accept="image/*",
-        max_size=10 * 1024 * 1024,
         className="drop",
         className_active="drop drop-active",
         children=[
@@ -59,18 +58,22 @@ def _choices(settings: Settings) -> list[Any]:
         choice("model", "Model", models, "any", flex=1),
         choice("priority", "Priority", ["high", "normal", "low"], "normal", w=110),
     ]
-    disabled = settings.dashboard_read_only
-    button = dmc.Button("Classify", id="classify", fullWidth=True, mt="sm", size="md", disabled=disabled)
-    return [dmc.Group(fields, mt="xs"), button]
+    buttons = [
+        dmc.Button(
+            "Classify", id="classify", fullWidth=True, mt="sm", size="md", disabled=settings.dashboard_read_only
+        ),
+        act("Kill the worker that has it", "kill", id="kill", color="red", variant="light", mt="xs", display="none"),
+    ]
+    return [dmc.Group(fields, mt="xs"), *buttons]
 
 
-def _steps() -> list[Any]:
-    """Queued, running, done, and the answer."""
-    stepper = dmc.Stepper(
-        id="steps", active=-1, size="xs", mt="md", iconSize=24, allowNextStepsSelect=False,
-        children=[dmc.StepperStep(label=text) for text in ("Queued", "Running", "Done")],
-    )  # fmt: skip
-    return [stepper, html.Div(id="step-text", className="said", **aria(live="polite")), html.Div(id="result")]
+def _journey() -> list[Any]:
+    """The photo's way through lane and workers, and the answer."""
+    return [
+        html.Div(id="journey"),
+        html.Div(id="step-text", className="said", **aria(live="polite")),
+        html.Div(id="result"),
+    ]
 
 
 def _snippets() -> Any:

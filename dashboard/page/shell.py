@@ -29,7 +29,7 @@ KEYS = (
     ("?", "show this sheet"),
 )
 #: Where callbacks without an output write, and what the scripts keep in the page.
-STORES = ("pasted", "chosen", "sink-tick", "sink-choices", "sink-submit", "sink-fault")
+STORES = ("pasted", "chosen", "sink-tick", "sink-choices", "sink-submit", "sink-kill", "sink-fault")
 RATES = [
     {"value": "1", "label": "Every second"},
     {"value": "5", "label": "Every 5 seconds"},
@@ -40,7 +40,7 @@ RATES = [
 def layout(settings: Settings) -> Any:
     """The whole page."""
     frame = dmc.AppShell(
-        header={"height": 56},
+        header={"height": {"base": 84, "sm": 56}},
         padding="md",
         children=[_header(settings), dmc.AppShellMain([_strip(), _alerts(), _tabs(settings)])],
     )
@@ -49,7 +49,7 @@ def layout(settings: Settings) -> Any:
         defaultColorScheme="auto",
         children=[
             dcc.Interval(id="tick", interval=1000),
-            dcc.Store(id="config", data={"api": settings.public_url}),
+            dcc.Store(id="config", data={"api": settings.public_url, "largest": settings.max_image_bytes}),
             *[dcc.Store(id=name) for name in STORES],
             dmc.NotificationContainer(id="notifications", position="bottom-right"),
             frame,
@@ -149,10 +149,10 @@ def _login_dialog() -> Any:
 
 def _confirm_dialog() -> Any:
     """Asks before what cannot be undone."""
-    buttons = [act("Confirm", "confirm", color="red"), act("Back", "refuse", variant="default")]
+    buttons = [act("", "confirm", id="confirm-act", color="red"), act("Back", "refuse", variant="default")]
     return dmc.Modal(
         id="confirm-modal",
-        title="Are you sure?",
+        title="",
         children=[
             dmc.Text(id="confirm-text"),
             dmc.TextInput(id="confirm-typed", mt="sm", style={"display": "none"}),

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.dashboard.conftest import MODEL, System, log_in, tab
+from tests.e2e.dashboard.conftest import ADMIN_KEY, MODEL, System, log_in, tab
 from tests.e2e.dashboard.photos import state, submit
 from tests.support.waiting import wait_until
 
@@ -49,6 +49,26 @@ def test_a_killed_workers_requests_finish_elsewhere_and_the_verdict_says_so(page
     expect(gone).to_contain_text(re.compile(r"lost .* was lost with \d+ requests?; other workers took over"))
     counters = system.api.client.get("/ops/snapshot?fresh=1").json()["counters"]
     assert counters["redelivered"] >= 1
+
+
+@pytest.mark.chaos
+def test_the_photo_arrives_though_the_worker_that_has_it_is_killed(refused_page: Page, system: System) -> None:
+    page = refused_page
+    page.get_by_role("button", name="Kill the worker that has it").click()
+    page.get_by_label("API key").fill(ADMIN_KEY)
+    page.locator("#login-submit").click()
+    here = page.locator("#journey [data-at=here]")
+    expect(here).to_have_attribute("data-station", "Worker")
+    victim = here.locator("strong").inner_text()
+    expect(page.locator("#journey .dead")).to_contain_text(victim)
+    expect(here).to_have_attribute("data-station", "Answer", timeout=60_000)
+    expect(page.locator("#step-text")).to_contain_text("Succeeded after")
+    workers = page.locator("#journey [data-station=Worker] strong").all_inner_texts()
+    assert workers[0] == victim
+    assert len(workers) == 2
+    assert workers[1] != victim
+    expect(page.locator("#outcome")).to_contain_text(workers[1])
+    assert not next(one for one in system.workers.values() if one.node == victim).alive
 
 
 def test_a_dead_letter_is_requeued_and_then_answered(page: Page, system: System) -> None:
@@ -138,11 +158,11 @@ def test_a_purge_asks_for_the_lanes_name_and_cancels_what_waits(page: Page, syst
     expect(row.locator(".depth")).to_have_text("3")
     row.get_by_role("button", name="Purge").click()
     page.get_by_label(f"Type {lane} to confirm").fill("low")
-    page.get_by_role("button", name="Confirm").click()
+    page.get_by_role("button", name="Purge").last.click()
     expect(page.get_by_role("dialog")).to_contain_text(f"This is not {lane}")
     assert {state(system, each) for each in waiting} == {"queued"}
     page.get_by_label(f"Type {lane} to confirm").fill(lane)
-    page.get_by_role("button", name="Confirm").click()
+    page.get_by_role("button", name="Purge").last.click()
     expect(row.locator(".depth")).to_have_text("0")
     assert {state(system, each) for each in waiting} == {"canceled"}
 

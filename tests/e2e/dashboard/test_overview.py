@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.dashboard.conftest import MODEL, System, log_in, opened, tab
+from tests.e2e.dashboard.conftest import ADMIN_KEY, MODEL, System, log_in, opened, tab
 from tests.e2e.dashboard.photos import coffee, state, submit
 from tests.support.waiting import wait_until
 
@@ -56,6 +56,22 @@ def test_what_is_no_image_is_refused_in_words(refused_page: Page) -> None:
     expect(refused_page.locator("#photo-name")).to_have_text("no.png")
     refused_page.get_by_role("button", name="Classify").click()
     expect(refused_page.locator("#result")).to_contain_text(re.compile("image", re.IGNORECASE))
+
+
+def test_a_file_that_cannot_be_a_photo_is_refused_before_it_is_sent(page: Page) -> None:
+    field, flaw = page.locator("#photo input[type=file]"), page.locator("#photo-flaw")
+    field.set_input_files({"name": "huge.png", "mimeType": "image/png", "buffer": bytes(11 * 1024 * 1024)})
+    expect(flaw).to_contain_text("huge.png has 11.0 MiB; a picture may have 10.0 MiB.")
+    expect(page.locator("#photo-name")).to_have_text("Sample photo")
+    page.evaluate("""() => {
+      const files = new DataTransfer();
+      files.items.add(new File(["hello"], "notes.txt", { type: "text/plain" }));
+      const dropped = new DragEvent("drop", { bubbles: true, dataTransfer: files });
+      document.querySelector("#photo input").parentElement.dispatchEvent(dropped);
+    }""")
+    expect(flaw).to_contain_text("notes.txt is no picture")
+    field.set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"not an image"})
+    expect(flaw).to_contain_text("cannot read the file as a picture")
 
 
 def test_the_keyboard_alone_is_enough_to_classify(page: Page) -> None:
@@ -109,12 +125,15 @@ def test_a_paused_lane_grows_and_drains_when_resumed(page: Page, system: System)
     expect(page.locator("#activity")).to_contain_text(f"admin paused lane {LANE}")
 
 
-def test_an_order_without_login_asks_for_one(refused_page: Page, system: System) -> None:
+def test_an_order_without_login_asks_for_one_and_goes_on_after_it(refused_page: Page, system: System) -> None:
     with refused_page.expect_response("**/ui/actions") as answered:
         refused_page.get_by_role("button", name=f"Pause lane {LANE}").click()
     assert answered.value.status == 401
     expect(refused_page.get_by_role("dialog")).to_contain_text("API key")
     assert not system.api.client.get("/ops/snapshot?fresh=1").json()["paused"]
+    refused_page.get_by_label("API key").fill(ADMIN_KEY)
+    refused_page.locator("#login-submit").click()
+    expect(refused_page.locator(f"[data-lane-cell='{LANE}']")).to_contain_text("paused")
 
 
 def test_a_drained_worker_takes_nothing_until_told_to(page: Page, system: System) -> None:
@@ -122,7 +141,7 @@ def test_a_drained_worker_takes_nothing_until_told_to(page: Page, system: System
     worker = system.api.client.get("/workers/status").json()["workers"][0]["id"]
     row = page.locator(f"[data-worker-row='{worker}']")
     row.get_by_role("button", name="Drain").click()
-    page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+    page.get_by_role("dialog").get_by_role("button", name="Drain").click()
     expect(row).to_contain_text("draining")
     row.get_by_role("button", name=f"Resume {worker}").click()
     expect(row).to_contain_text("idle")
@@ -158,3 +177,5 @@ def test_on_a_phone_workers_and_lanes_need_no_sideways_scrolling(browser: Browse
             expect(page.get_by_role("button", name=name).first).to_be_visible()
         expect(page.locator("[data-worker-row]").first).to_contain_text("idle")
         expect(page.locator(".depth").first).to_be_visible()
+        expect(page.get_by_role("link", name="API docs")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -33,8 +33,8 @@ class Api:
             if key != f"Bearer {KEY}":
                 return httpx.Response(401, json={"code": "unauthorized", "detail": "Send an API key.", "status": 401})
             return httpx.Response(200, json={})
-        if path.startswith("/ops"):
-            return httpx.Response(200, json=snapshot() if path == "/ops/snapshot" else history(call.url.params))
+        if path.startswith(("/ops", "/workers")):
+            return httpx.Response(200, json=READ[path](call.url.params))
         if path == "/inference" and call.method == "POST":
             return httpx.Response(202, json={"request_id": "id-9", "state": "queued"})
         if path == "/inference":
@@ -46,6 +46,25 @@ def history(wanted: Mapping[str, str]) -> dict[str, Any]:
     step = int(wanted["step"])
     rows = [minute(number, accepted=60) for number in range(0, int(wanted["minutes"]), step)]
     return {"as_of": AS_OF, "step": step, "history": rows}
+
+
+JUNK: list[Any] = [
+    None, True, -1, 0, 2.5, 10**400, float("nan"), float("inf"), [], ["x"], [[]], {}, {"a": 1},
+    "", "x", "..", "\ud800", "9" * 400, "x" * 5000,
+]  # fmt: skip
+ORDERS: dict[str, dict[str, Any]] = {
+    "actions": {"verb": "chaos", "worker": "w@h", "mode": "slow", "seconds": 1, "rate": 1, "lane": "low", "id": "x"},
+    "load": {"requests": 1, "concurrency": 1, "models": ["any"], "priority": "normal"},
+    "drill": {"worker": "w@h", "requests": 1},
+    "login": {"key": "wrong"},
+}
+
+
+READ: dict[str, Callable[[Mapping[str, str]], dict[str, Any]]] = {
+    "/ops/snapshot": lambda _: snapshot(),
+    "/ops/history": history,
+    "/workers/status": lambda _: {"workers": [{"id": "w@h", "model": "resnet18"}]},
+}
 
 
 @pytest.fixture
@@ -84,7 +103,7 @@ def test_longer_charts_come_from_the_history(client: FlaskClient, minutes: int, 
 
 
 def test_what_changes_something_must_come_from_the_page(client: FlaskClient, api: Api) -> None:
-    for path in ("infer", "actions", "load", "drill", "login", "logout"):
+    for path in ("infer", "kill", "actions", "load", "drill", "login", "logout"):
         assert client.post(f"/ui/{path}", json={}).status_code == 403
     assert api.calls == []
 
@@ -101,6 +120,16 @@ def test_an_image_is_passed_on_as_it_is(client: FlaskClient, api: Api) -> None:
         "respond-async",
     )
     assert dict(sent.url.params) == {"model_type": "resnet18", "priority": "high"}
+
+
+@pytest.mark.parametrize(("path", "body"), [("drill", ORDERS["drill"]), ("kill", {})])
+def test_a_drill_without_login_is_refused_at_once(
+    client: FlaskClient, api: Api, path: str, body: dict[str, Any]
+) -> None:
+    answer = client.post(f"/ui/{path}", json=body, headers=PAGE)
+    assert (answer.status_code, answer.json["state"]) == (401, "login")
+    assert not any(call.url.path == "/inference" for call in api.calls)
+    assert client.get("/ui/snapshot").json["runs"]["drill"] is None
 
 
 def test_a_body_larger_than_any_image_is_refused_here(client: FlaskClient, api: Api) -> None:
@@ -157,18 +186,6 @@ def test_a_listing_has_rows_for_the_grid(client: FlaskClient, api: Api) -> None:
 def test_a_load_test_out_of_bounds_is_refused(client: FlaskClient, api: Api, given: dict[str, object]) -> None:
     assert client.post("/ui/load", json=given, headers=PAGE).status_code == 422
     assert api.calls == []
-
-
-JUNK: list[Any] = [
-    None, True, -1, 0, 2.5, 10**400, float("nan"), float("inf"), [], ["x"], [[]], {}, {"a": 1},
-    "", "x", "..", "\ud800", "9" * 400, "x" * 5000,
-]  # fmt: skip
-ORDERS: dict[str, dict[str, Any]] = {
-    "actions": {"verb": "chaos", "worker": "w@h", "mode": "slow", "seconds": 1, "rate": 1, "lane": "low", "id": "x"},
-    "load": {"requests": 1, "concurrency": 1, "models": ["any"], "priority": "normal"},
-    "drill": {"worker": "w@h", "requests": 1},
-    "login": {"key": "wrong"},
-}
 
 
 @pytest.mark.parametrize("path", ORDERS)
