@@ -290,7 +290,7 @@ def run_lock(folder: Path, command: str, timeout: float = 0.0) -> Iterator[None]
             file.flush()
             yield
     except OSError as error:
-        raise OperationError(f"RUN_DIR: {error}") from error
+        raise OperationError(f"RUN_DIR: {error}: set it to a folder that you may write to") from error
 
 
 def _lock(file: TextIO, timeout: float) -> None:

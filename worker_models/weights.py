@@ -8,6 +8,7 @@ that is known without loading it, so an exported graph is found again without to
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,6 +31,7 @@ WAYS_OUT = (
     "For load tests only: ALLOW_RANDOM_WEIGHTS=1"
 )
 
+PICKLE = b"\x80"  # how a file of torch.save before version 1.6 begins
 U = TypeVar("U")
 
 
@@ -80,6 +82,8 @@ def first_usable(card: ModelCard, settings: Settings, use: Callable[[Weights], U
         WeightsUnavailable: no candidate was usable; the message says why not and names the ways out.
     """
     directory = settings.weights_dir
+    if directory and not Path(directory).is_dir():
+        raise WeightsUnavailable(f"WEIGHTS_DIR: {directory} is no folder: correct it, or unset it")
     tried = [f"WEIGHTS_DIR ({directory}) has no {card.name}.pth" if directory else "WEIGHTS_DIR is not set"]
     for weights in candidates(card, settings):
         try:
@@ -97,6 +101,11 @@ def _from_directory(card: ModelCard, path: Path) -> Weights:
         card = replace(card, labels=labels_from(labels))
     try:
         with path.open("rb") as file:
+            whole = zipfile.is_zipfile(file)  # its directory is at the end
+            file.seek(0)
+            if not (whole or file.read(1) == PICKLE):
+                raise WeightsUnavailable(f"{path} is damaged, or not a file of torch.save: copy it again")
+            file.seek(0)
             identity = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise WeightsUnavailable(f"{path} cannot be read: {error}") from error

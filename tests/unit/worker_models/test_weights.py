@@ -37,7 +37,7 @@ def test_the_hub_comes_first_when_there_is_no_directory(settings_with):
 
 
 def test_a_file_in_the_directory_excludes_every_other_source(settings_with, tmp_path: Path):
-    (tmp_path / "resnet18.pth").write_bytes(b"numbers")
+    (tmp_path / "resnet18.pth").write_bytes(b"\x80numbers")
     settings = settings_with(weights_dir=str(tmp_path), allow_random_weights="1")
     assert sources("resnet18", settings) == ["WEIGHTS_DIR:resnet18.pth"]
     assert sources("squeezenet", settings) == ["torchvision:IMAGENET1K_V1", "random"]
@@ -46,14 +46,14 @@ def test_a_file_in_the_directory_excludes_every_other_source(settings_with, tmp_
 def test_the_identity_of_a_file_is_its_content(settings_with, tmp_path: Path):
     settings, path = settings_with(weights_dir=str(tmp_path)), tmp_path / "resnet18.pth"
     identities = []
-    for content in (b"one", b"two", b"one"):
+    for content in (b"\x80one", b"\x80two", b"\x80one"):
         path.write_bytes(content)
         identities.append(next(candidates(describe("resnet18"), settings)).identity)
     assert identities[0] == identities[2] != identities[1]
 
 
 def test_labels_beside_a_file_make_a_model_of_as_many_classes(settings_with, tmp_path: Path):
-    (tmp_path / "resnet18.pth").write_bytes(b"numbers")
+    (tmp_path / "resnet18.pth").write_bytes(b"\x80numbers")
     (tmp_path / "resnet18.labels.txt").write_text("daisy\nrose\ntulip\n", encoding="utf-8")
     found = next(candidates(describe("resnet18"), settings_with(weights_dir=str(tmp_path))))
     assert (found.card.labels, found.card.classes) == (("daisy", "rose", "tulip"), 3)
@@ -101,7 +101,7 @@ def test_a_missing_package_is_named(settings_with):
 
 
 def test_an_unfit_file_in_the_directory_is_an_error_and_not_skipped(settings_with, tmp_path: Path):
-    (tmp_path / "resnet18.pth").write_bytes(b"numbers")
+    (tmp_path / "resnet18.pth").write_bytes(b"\x80numbers")
 
     def unfit(weights: Weights) -> str:
         raise WeightsUnavailable(f"{weights.source} does not fit")
