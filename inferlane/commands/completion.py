@@ -10,7 +10,6 @@ from inferlane.console import Context, Exit
 
 BASH = """\
 _inferlane() {{
-  [ -z "$ZSH_VERSION" ] || setopt localoptions ksharrays
   local found=
   case ${{COMP_WORDS[1]}} in
 {cases}

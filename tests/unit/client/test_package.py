@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from pathlib import Path
@@ -100,15 +104,56 @@ def test_a_new_model_passes_its_own_test(tmp_path: Path) -> None:
                               capture_output=True).returncode == 2  # fmt: skip
 
 
+#: What is typed, and what it becomes.
+COMPLETED = {"cla": "classify", "chaos sl": "slow", "classify --pat": "--patience", "completion z": "zsh"}
+
+
+def completion(shell: str) -> str:
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    script = python(ROOT, "-m", "inferlane", "completion", shell)
+    assert set(COMMANDS) <= set(re.findall(r"[a-z-]+", script))
+    return script
+
+
 def test_bash_completes_commands_options_and_values() -> None:
-    script = python(ROOT, "-m", "inferlane", "completion", "bash")
-    cases = {("cla",): "classify", ("chaos", "sl"): "slow", ("classify", "--pat"): "--patience"}
-    for words, completed in cases.items():
-        typed = f"COMP_WORDS=(inferlane {' '.join(words)}); COMP_CWORD={len(words)}; _inferlane; echo $COMPREPLY"
+    script = completion("bash")
+    for words, completed in COMPLETED.items():
+        typed = f"COMP_WORDS=(inferlane {words}); COMP_CWORD={len(words.split())}; _inferlane; echo $COMPREPLY"
         shown = subprocess.run(["bash", "-c", f"{script}\n{typed}"], capture_output=True, text=True, check=True).stdout
         assert shown == f"{completed}\n"
 
 
-def test_the_scripts_for_zsh_and_fish_name_every_command() -> None:
-    for shell in ("zsh", "fish"):
-        assert set(COMMANDS) <= set(re.findall(r"[a-z-]+", python(ROOT, "-m", "inferlane", "completion", shell)))
+def test_fish_completes_commands_options_and_values() -> None:
+    script = completion("fish")
+    for words, completed in COMPLETED.items():
+        typed = ["fish", "--no-config", "-c", f"{script}\ncomplete -C 'inferlane {words}'"]
+        assert subprocess.run(typed, capture_output=True, text=True, check=True).stdout == f"{completed}\n"
+
+
+def test_zsh_completes_commands_options_and_values(tmp_path: Path) -> None:
+    """At its prompt, in a terminal: completion does not run without one."""
+    (tmp_path / "script").write_text(completion("zsh"))
+    pid, terminal = pty.fork()
+    if pid == 0:
+        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TERM": "dumb", "PS1": "> "}
+        os.execvpe("zsh", ["zsh", "-f", "-i"], environ)  # noqa: S606 - no shell but this one
+    try:
+        os.write(terminal, f"source {tmp_path}/script; echo rea''dy\n".encode())
+        read_until(terminal, "ready")
+        for words, completed in COMPLETED.items():
+            os.write(terminal, f"inferlane {words}\t".encode())
+            read_until(terminal, f"{' '.join(['inferlane', *words.split()[:-1]])} {completed} ")
+            os.write(terminal, b"\x15")  # Ctrl-U
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(terminal)
+
+
+def read_until(terminal: int, text: str, seconds: float = 30) -> None:
+    shown, until = b"", time.monotonic() + seconds
+    while text.encode() not in shown:
+        ready, _, _ = select.select([terminal], [], [], max(0.0, until - time.monotonic()))
+        assert ready, f"{text!r} is not in {shown!r}"
+        shown += os.read(terminal, 65536)
