@@ -108,8 +108,9 @@ def in_flight(caller: Caller, worker: WorkerProcess) -> int:
 RESCUE_OFF = Mutation("tasks/protocol/lua/lapsed.lua", "return lapsed", "return {lapsed[1], lapsed[2], lapsed[3]}")
 
 
-def test_worker_failure(build: Build) -> None:
-    worker_failure(build())
+@pytest.mark.parametrize("store", ["redis", "file://{}/payloads"], ids=["redis", "file"])
+def test_worker_failure(build: Build, tmp_path: Path, store: str) -> None:
+    worker_failure(build(PAYLOAD_STORE=store.format(tmp_path)))
 
 
 def test_worker_failure_notices_that_nobody_rescues(build: Build) -> None:

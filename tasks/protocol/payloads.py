@@ -10,6 +10,7 @@ was never accepted: :meth:`Payloads.sweep`.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -33,8 +34,12 @@ if TYPE_CHECKING:
 ORPHAN_AGE = 300.0
 #: Seconds between two looks at an orphan: a suspended producer may accept it right after the first.
 SECOND_LOOK = 5.0
+#: Seconds between two tries whether a store takes images: a status page asks every second, and a bucket has a price.
+PROBE_AGE = 5.0
 #: References read or deleted at a time.
 PAGE = 500
+
+log = logging.getLogger(__name__)
 
 store_at = cache(open_store)
 """One store per process and ``PAYLOAD_STORE``."""
@@ -60,6 +65,7 @@ class Payloads:
         self._keys = Keys(settings.key_prefix)
         self._url = settings.payload_store
         self._system = ""
+        self._refusal, self._probed = "", -PROBE_AGE
 
     @property
     def _store(self) -> Store | None:
@@ -111,12 +117,15 @@ class Payloads:
                 store.delete(references)
 
     def refusal(self) -> str:
-        """Why the store takes no image now; empty when it does."""
-        try:
-            self.delete([reference] if (reference := self.put(b"")) else [])
-        except Unavailable as error:
-            return str(error)
-        return ""
+        """Why the store takes no image; empty when it does. Found out by trying, once in :data:`PROBE_AGE` seconds."""
+        if time.monotonic() - self._probed > PROBE_AGE:
+            self._refusal = ""
+            try:
+                self.delete([*filter(None, [self.put(b"")])])
+            except Unavailable as error:
+                self._refusal = str(error)
+            self._probed = time.monotonic()
+        return self._refusal
 
     def delete_due(self) -> int:
         """Delete the images of requests that have ended; how many."""
@@ -181,7 +190,8 @@ def _refused() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+        log.warning("no image is stored: %s: %s", type(error).__name__, error)
+        why = (isinstance(error, OSError) and error.strerror) or type(error).__name__
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise Full(f"the payload store (PAYLOAD_STORE) is full: {why}") from error
         raise Unavailable(f"the payload store (PAYLOAD_STORE) takes no image: {why}") from error
