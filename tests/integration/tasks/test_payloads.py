@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import subprocess
@@ -64,7 +65,8 @@ def test_every_end_deletes_the_image_and_a_dead_letter_keeps_it(
     assert gateway.records.image(ok) == b"ok"
     gateway.cancel(canceled)
     assert gateway.records.image(canceled) is None, "at once, whatever is on the disk"
-    Controls(stack.settings()).purge("normal.resnet18", "test")
+    controls = Controls(stack.settings())
+    controls.purge("normal.resnet18", "test")
     toy("toy-1", MAX_RETRIES=0)
     requests = all_ended(gateway, [canceled, expired, purged, ok, bad, error], 20)
     assert [r.state for r in requests] == ["canceled", "expired", "canceled", "succeeded", "failed", "failed"]
@@ -74,7 +76,10 @@ def test_every_end_deletes_the_image_and_a_dead_letter_keeps_it(
     ends = gateway.get(error).expires_at
     assert ends is not None
     assert [score for _, score in server.zrange(KEYS.payloads, 0, -1, withscores=True)] == [pytest.approx(ends + 60)]
+    controls.pause("normal.toy", "test")
     letters.requeue(error)
+    assert server.zrange(KEYS.payloads, 0, -1, withscores=True)[0][1] == math.inf, "it is open again"
+    controls.resume("normal.toy")
     assert gateway.wait(error, 20).attempts == 2
     assert len(files()) == 1
     letters.delete(error)
