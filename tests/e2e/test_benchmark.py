@@ -56,7 +56,7 @@ def test_overhead_splits_the_work_and_measures_bare_celery(tmp_path: Path) -> No
 def test_growth_and_workers_leave_ratios(tmp_path: Path) -> None:
     (record,) = run("growth", tmp_path / "growth")["records"]
     assert record["length"] == 100
-    assert 500 < record["bytes_each"] < 5000
+    assert 500 < record["bytes_each"] < 20_000, "with the buffers of a hundred; at length it is less than 2,048"
     assert all(record[what]["ratio"] > 0 for what in ("submit", "take", "/metrics"))
     rates = {record["workers"]: record["rate"] for record in run("workers", tmp_path / "workers")["records"]}
     assert set(rates) == {1, 2}
