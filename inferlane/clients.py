@@ -11,31 +11,12 @@ from typing import Any, Generic, Self, TypeVar, Unpack
 import httpx
 
 from inferlane.answers import Outcome, Result, Snapshot
-from inferlane.connection import (
-    DEFAULT_URL,
-    AsyncConnection,
-    Call,
-    Connection,
-    SyncConnection,
-    operation,
-    stream,
-)
+from inferlane.connection import DEFAULT_URL, AsyncConnection, Call, Connection, SyncConnection, operation, stream
 from inferlane.errors import ClientError, UnexpectedAnswer
 from inferlane.exchange import document_of, exchange
 from inferlane.images import Source
 from inferlane.jobs import AsyncBatch, AsyncJob, Batch, Job
-from inferlane.operations import (
-    BATCH,
-    REQUEST,
-    Options,
-    Parameters,
-    about,
-    load,
-    new_id,
-    parameters,
-    predict,
-    prefer,
-)
+from inferlane.operations import BATCH, REQUEST, Options, Parameters, about, load, new_id, parameters, predict, prefer
 from inferlane.retries import Retries
 
 JOB = TypeVar("JOB")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import httpx
@@ -110,9 +110,9 @@ def judge(answer: httpx.Response) -> ClientError | None:
     status = answer.status_code
     if answer.is_success or status == 304:
         return None
-    document = _problem_document(answer)
     after = retry_after(answer.headers.get("Retry-After"))
-    if document is not None:
+    is_problem = answer.headers.get("Content-Type", "").startswith("application/problem+json")
+    if is_problem and (document := _object(answer)) is not None:
         return problem(status, document, after)
     if status in _NO_PROBLEM:
         error = Unavailable(f"{status} {answer.reason_phrase} from {answer.url.host}")
@@ -121,9 +121,7 @@ def judge(answer: httpx.Response) -> ClientError | None:
     return UnexpectedAnswer(f"{status} from {answer.url}, and not a problem document: {answer.text[:200]!r}")
 
 
-def _problem_document(answer: httpx.Response) -> Mapping[str, Any] | None:
-    if not answer.headers.get("Content-Type", "").startswith("application/problem+json"):
-        return None
+def _object(answer: httpx.Response) -> dict[str, Any] | None:
     try:
         document = answer.json()
     except ValueError:
@@ -137,10 +135,7 @@ def document_of(answer: httpx.Response) -> dict[str, Any]:
     Raises:
         UnexpectedAnswer: it has none.
     """
-    try:
-        document = answer.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
+    document = _object(answer)
+    if document is None:
         raise UnexpectedAnswer(f"{answer.url} answered {answer.status_code} without a JSON object")
     return document

@@ -15,6 +15,7 @@ from rich.console import RenderableType
 from inferlane import images, traffic
 from inferlane.commands.command import Command, add_options, options_of, positive
 from inferlane.console import Context, Exit, UsageError, plain, progress, seconds, sections, table
+from inferlane.errors import ImageUnreadable
 from inferlane.images import Upload
 from inferlane.operations import Parameters
 from inferlane.retries import ONCE
@@ -37,10 +38,10 @@ def _run(context: Context) -> int:
         raise UsageError("rate and duration must be above 0")
     uploads = []
     for path in images.expand(given.images):
-        if error := images.unreadable(path):
-            context.log.print(f"left out: {plain(error)}", soft_wrap=True)
-        else:
+        try:
             uploads.append(images.read(path))
+        except ImageUnreadable as error:
+            context.log.print(f"left out: {plain(error)}", soft_wrap=True)
     if not uploads:
         raise UsageError("there are no photos in " + ", ".join(map(str, given.images)))
     account = asyncio.run(_drive(context, uploads))

@@ -14,81 +14,7 @@ from inferlane.commands.command import Command
 from inferlane.console import Context, Exit, UsageError, plain
 
 NAME = re.compile(r"(?!(?:any|high|normal|low)$)[A-Za-z][A-Za-z0-9_-]*")
-MODEL = '''\
-"""The model @NAME@; docs/models.md explains its methods."""
-
-import numpy as np
-
-from common.settings import Settings
-from worker_models.limits import Limits
-from worker_models.preprocess import decode
-from worker_models.registry import Transform
-
-CLASSES = ("bright", "dark")
-
-
-class Classifier:
-    """Tells bright photographs from dark ones: put your own rule or network into ``infer``."""
-
-    name = "@NAME@"
-    version = "1"
-    weights = "none"
-    runtime = "numpy"
-    device = "cpu"
-
-    def __init__(self, settings: Settings) -> None:
-        self._limits = Limits.of_worker(settings)
-
-    def decode(self, data: bytes) -> np.ndarray:
-        return decode(data, Transform(resize=32, crop=32), self._limits)
-
-    def infer(self, items: list[np.ndarray]) -> list[np.ndarray]:
-        bright = np.stack(items).mean(axis=(1, 2, 3)) / 255
-        return [np.array([share, 1 - share], np.float32) for share in bright]
-
-    def predictions(self, output: np.ndarray, top_k: int) -> list[dict]:
-        best = np.argsort(-output)[:top_k]
-        return [{"class": CLASSES[i], "index": int(i), "confidence": float(output[i])} for i in best]
-
-    def warm_up(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-def factory(settings: Settings) -> Classifier:
-    return Classifier(settings)
-'''
-TEST = '''\
-"""Run it in the checkout: .venv/bin/python -m unittest discover @FOLDER@"""
-
-import io
-import unittest
-
-from @MODULE@ import factory
-from PIL import Image
-
-from common.settings import Settings
-
-
-def photo(colour: str) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (64, 64), colour).save(file, "PNG")
-    return file.getvalue()
-
-
-class ModelTest(unittest.TestCase):
-    def test_it_tells_bright_from_dark(self) -> None:
-        model = factory(Settings())
-        outputs = model.infer([model.decode(photo(colour)) for colour in ("white", "black")])
-        best = [model.predictions(output, top_k=1)[0]["class"] for output in outputs]
-        self.assertEqual(best, ["bright", "dark"])
-
-
-if __name__ == "__main__":
-    unittest.main()
-'''
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 
 
 def _init_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,8 +27,8 @@ def _init(context: Context) -> int:
     if folder.exists():
         raise UsageError(f"{folder} exists already: choose another name, or delete it")
     folder.mkdir()
-    for name, text in ((f"{module}.py", MODEL), (f"test_{module}.py", TEST)):
-        filled = text.replace("@NAME@", folder.name).replace("@MODULE@", module)
+    for name, template in ((f"{module}.py", "model.py.txt"), (f"test_{module}.py", "test_model.py.txt")):
+        filled = (TEMPLATES / template).read_text().replace("@NAME@", folder.name).replace("@MODULE@", module)
         (folder / name).write_text(filled.replace("@FOLDER@", str(folder.resolve())))
     context.print(f"{folder}/{module}.py is the model, test_{module}.py its test.\nNext: inferlane serve ./{folder}")
     return Exit.OK

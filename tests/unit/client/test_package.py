@@ -71,7 +71,7 @@ def test_pip_installs_the_package_and_its_command_and_nothing_of_the_server(tmp_
         names = set(archive.namelist())
         text = "".join(archive.read(name).decode() for name in names if name.endswith(("METADATA", "entry_points.txt")))
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"inferlane"}
-    assert {"inferlane/py.typed", "inferlane/commands/classify.py"} <= names
+    assert {"inferlane/py.typed", "inferlane/commands/classify.py", "inferlane/templates/model.py.txt"} <= names
     assert "inferlane = inferlane.cli:main" in text
     assert sorted(re.findall(r"^Requires-Dist: (\w+)", text, re.MULTILINE)) == ["httpx", "rich"]
 
