@@ -28,6 +28,7 @@ from tasks.protocol.keys import Keys
 from tasks.protocol.owners import public_id
 from tasks.protocol.payloads import PayloadLost, Payloads, PayloadUnreadable
 from tasks.protocol.requests import BRIEF, Attempt, Outcome, Request, Started, State, brief, parse, texts
+from tasks.protocol.statistics import Statistics
 
 #: No request is started more often than this, whatever the reason: nothing loops.
 MOST_ATTEMPTS = 25
@@ -41,6 +42,7 @@ class Records:
         self.pinned = PinnedClient(client)
         self.keys = Keys(settings.key_prefix)
         self.payloads = Payloads(client, settings)
+        self.statistics = Statistics()
         self._prefix = settings.key_prefix
         self._ttls = ttls(settings)
         self._shortest_ttl = min(settings.result_ttl, settings.failure_ttl)
@@ -190,7 +192,8 @@ class Records:
         started = {tag: Started() for _, tag in held}
         for (name, tag), answer, image in zip(wanted, answers, images, strict=True):
             if answer[0] > 0:
-                number, spec, created, begun, payload = answer
+                number, spec, created, begun, payload, counted = answer
+                self.statistics.add(counted)
                 # Without an image it was canceled in between, and its commit will be fenced.
                 attempt = Attempt(
                     id=name, model=model, number=number, spec=json.loads(spec), image=image or b"",
@@ -212,7 +215,9 @@ class Records:
              f"{outcome.infer:.6f}", int(outcome.dead_letter), outcome.batch, attempt.model, outcome.more)
             for attempt, outcome in ends
         ]  # fmt: skip
-        return [answer != 0 for answer in self._run_all("commit", calls)]
+        answers = self._run_all("commit", calls)
+        self.statistics.add(b"\n".join(answer for answer in answers if isinstance(answer, bytes)))
+        return [answer != 0 for answer in answers]
 
     def give_back(self, boot: str, tag: str, lane: str, message: str, ids: Sequence[str]) -> bool:
         """Return requests of a delivery that have not run to the head of their lane, in ``message``; False for none."""

@@ -97,6 +97,7 @@ class Lease:
         self._stop.set()
         self._thread.join(timeout=self._settings.lease_ttl)
         try:
+            self._flush()
             self._registration.leave(self._owner)
             self._beat(LEFT)
         except RedisError as error:
@@ -125,6 +126,8 @@ class Lease:
         try:
             if renew:
                 self._renew(register=False)
+            if self._ticks % 4 == 0:
+                self._flush()
             self._pipeline.tick(self._idle() if self._pipeline.slow else frozenset())
             self._care()
             self._reached = time.monotonic()
@@ -141,6 +144,9 @@ class Lease:
             self._renew(register=True)
             return
         self._obey(orders)
+
+    def _flush(self) -> None:
+        self._pipeline.records.statistics.flush(self._client, self._settings.key_prefix)
 
     def _idle(self) -> frozenset[str]:
         """Models with another worker that is idle."""

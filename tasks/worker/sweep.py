@@ -1,4 +1,4 @@
-"""Republishes requests whose messages were lost: ``celery purge``, a revoked task, a deleted lane.
+"""Republishes requests whose messages were lost: ``celery purge``, a revoked task, a deleted lane. Trims lists of ids.
 
 The ledger has the number of queued requests per lane. If the lane and the workers hold messages for fewer, the records
 show which are missing.
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between sweeps, by any worker.
+#: Seconds between sweeps, by any worker, and for which the lists of recent requests keep an id.
 INTERVAL = 10
+RECENT = 90_000
 
 #: Retries or records read in one round trip.
 PAGE = 500
@@ -37,11 +38,13 @@ class Sweep:
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
+        self._trimmed = 0
 
     def run(self) -> int:
         """The number of republished requests; 0 when another worker has swept recently."""
         if not self._take_turn():
             return 0
+        self._trim()
         lost = self._lost()
         if lost:  # Messages move between lanes and workers: only a request that is missing twice has lost its message.
             again = self._lost()
@@ -61,6 +64,18 @@ class Sweep:
         if self._client.ttl(turn) > INTERVAL:  # the host's clock was set back
             self._client.delete(turn)
         return False
+
+    def _trim(self) -> None:
+        """Remove old ids from the lists of recent requests, once a minute or less often: it need not be on time."""
+        now = self._client.time()[0]
+        if now - self._trimmed < 60:
+            return
+        self._trimmed = now
+        owners = [name.decode() for name in self._client.smembers(self._keys.owners)]
+        with self._client.pipeline(transaction=False) as pipe:
+            for recent in (self._keys.recent, *map(self._keys.recent_of, owners)):
+                pipe.zremrangebyscore(recent, "-inf", now - RECENT)
+            pipe.execute()
 
     def _lost(self) -> dict[str, str]:
         """Ids of queued requests without a message, newest first, with their lanes."""

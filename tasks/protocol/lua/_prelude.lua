@@ -37,11 +37,17 @@ local payloads = prefix .. 'payloads'
 
 local function tally(name, by) redis.call('HINCRBY', prefix .. 'counters', name, by or 1) end
 
--- Events per minute, kept for a day.
-local function minute(lane, name, at)
-  local key = prefix .. 'minute:' .. math.floor(at / 60)
-  if redis.call('HINCRBY', key, lane .. ':' .. name, 1) == 1 then redis.call('EXPIRE', key, 90000) end
+-- Statistics: histograms, and counts per minute that are kept for a day. Where `gathered` is a list, they are left to the
+-- caller, who adds them up and flushes them with count.lua: a line each of amount, hash and field.
+local gathered
+local function count(hash, field, by)
+  if gathered then
+    gathered[#gathered + 1] = by .. ' ' .. hash .. ' ' .. field
+  elseif redis.call('HINCRBY', prefix .. hash, field, by) == tonumber(by) and string.find(hash, '^minute:') then
+    redis.call('EXPIRE', prefix .. hash, 90000)
+  end
 end
+local function minute(lane, name, at, by) count('minute:' .. math.floor(at / 60), lane .. ':' .. name, by or 1) end
 
 -- The conservation ledger: per lane, accepted = succeeded + failed + canceled + expired + queued + running.
 local function credit(lane, state, by) redis.call('HINCRBY', ledger, lane .. ':' .. state, by) end
@@ -51,9 +57,11 @@ local function move(lane, from, to)
 end
 
 -- The timeline: one line of JSON per event of the request; `extra` is JSON members with a leading comma, or ''.
+local function longer(timeline, at, event, extra)
+  return (timeline or '') .. '{"at":' .. stamp(at) .. ',"event":"' .. event .. '"' .. (extra or '') .. '}\n'
+end
 local function note(key, at, event, extra)
-  local line = '{"at":' .. stamp(at) .. ',"event":"' .. event .. '"' .. (extra or '') .. '}\n'
-  redis.call('HSET', key, 'timeline', (redis.call('HGET', key, 'timeline') or '') .. line)
+  redis.call('HSET', key, 'timeline', longer(redis.call('HGET', key, 'timeline'), at, event, extra))
 end
 
 -- Worker events, newest first: joined, left (stopped) or lost (with the requests it held).
@@ -65,15 +73,15 @@ local function chronicle(event, boot, model, extra)
 end
 
 -- Notify the reply lists of a request. One whose name ends in + gets the id, a newline and the record; any other gets the
--- id. Unread reply lists expire.
-local function notify(key, id)
-  local watch = redis.call('HGET', key, 'watch')
-  if not watch then return end
+-- id. Unread reply lists expire. They are in no append-only file and no replica: who loses one reads the record.
+local function notify(key, id, watch)
+  redis.set_repl(redis.REPL_NONE)
   for name in string.gmatch(watch, '%S+') do
     local reply, more = string.match(name, '^(.-)(%+?)$')
     redis.call('RPUSH', reply, more == '' and id or id .. '\n' .. cjson.encode(redis.call('HGETALL', key)))
     redis.call('EXPIRE', reply, 60)
   end
+  redis.set_repl(redis.REPL_ALL)
 end
 
 -- Latency histogram: bucket b holds durations up to 2^(b/2) milliseconds; sum is in microseconds.
@@ -83,11 +91,11 @@ local function observe(lane, stage, seconds, at)
   local bucket = 0
   if ms > 1 then bucket = math.ceil(2 * math.log(ms) / math.log(2) - 0.000000001) end
   if bucket > 40 then bucket = 40 end
-  redis.call('HINCRBY', prefix .. 'latency', lane .. ':' .. stage .. ':' .. bucket, 1)
+  count('latency', lane .. ':' .. stage .. ':' .. bucket, 1)
   minute('', stage .. ':' .. bucket, at)
-  local micro = math.floor(seconds * 1000000 + 0.5)
-  if stage == 'total' then redis.call('HINCRBY', prefix .. 'minute:' .. math.floor(at / 60), ':total:sum', micro) end
-  redis.call('HINCRBY', prefix .. 'latency', lane .. ':' .. stage .. ':sum', micro)
+  local micro = string.format('%.0f', seconds * 1000000)
+  if stage == 'total' then minute('', 'total:sum', at, micro) end
+  count('latency', lane .. ':' .. stage .. ':sum', micro)
 end
 
 -- The lane that a latency counts for: a shared lane's name does not contain the model.
@@ -103,19 +111,19 @@ local function kept_for(ttls, state)
 end
 
 -- End a request; every end goes through here. `keep` keeps the image for a requeue; `model` is the model of the last
--- attempt, if there was one.
-local function finish(id, key, lane, from, to, at, ttls, keep, model)
+-- attempt, if there was one; `...` are more fields of the record and their values. The first write needs no memory.
+local function finish(id, key, lane, from, to, at, ttls, keep, model, ...)
   local ttl = kept_for(ttls, to)
-  redis.call('HSET', key, 'state', to, 'completed', stamp(at), 'expires', stamp(at + ttl))
   redis.call('HDEL', key, 'owner', 'tag')
+  redis.call('HSET', key, 'state', to, 'completed', stamp(at), 'expires', stamp(at + ttl), ...)
   move(lane, from, to)
   minute(lane, to, at)
   -- Per model, for all lanes together: answers, and failures by its fault.
   if model and model ~= '' and (keep or to == 'succeeded') then minute('', (keep and 'faults:' or 'answered:') .. model, at) end
-  local r = redis.call('HMGET', key, 'created', 'bytes', 'payload')
+  local r = redis.call('HMGET', key, 'created', 'bytes', 'payload', 'deadline', 'watch')
   observe(served(lane, model), 'total', at - tonumber(r[1]), at)
   if r[2] then redis.call('DECRBY', image_bytes, r[2]) end
-  redis.call('ZREM', prefix .. 'deadlines', id)
+  if r[4] then redis.call('ZREM', prefix .. 'deadlines', id) end
   if r[3] then
     redis.call('ZADD', payloads, keep and stamp(at + ttl + 60) or 0, r[3])
     if not keep then redis.call('HDEL', key, 'payload') end
@@ -131,7 +139,7 @@ local function finish(id, key, lane, from, to, at, ttls, keep, model)
   if #name ~= 36 or not string.match(name, '^%x+%-%x+%-7%x+%-%x+%-%x+$') then
     redis.call('SET', prefix .. 'gone:' .. id, '', 'PX', (ttl + math.max(ttl, 3600)) * 1000)
   end
-  notify(key, id)
+  if r[5] then notify(key, id, r[5]) end
 end
 
 -- Add to the dead letters.

@@ -47,12 +47,13 @@ for i = 9 + m, #ARGV, FIELDS do
 end
 
 if #fresh > 0 and not asking then
-  local at, before = now(), tonumber(redis.call('HGET', ledger, lane .. ':accepted') or 0)
+  local at = now()
   local first = redis.pcall('HINCRBY', ledger, lane .. ':accepted', #fresh)
   if type(first) == 'table' and first.err then
     drop_uploads()
     return first
   end
+  local before = first - #fresh
   credit(lane, 'queued', #fresh)
   local bytes, owners = 0, {}
   for place, i in ipairs(fresh) do
@@ -60,36 +61,35 @@ if #fresh > 0 and not asking then
     local key = request_key(id)
     if ARGV[i + 6] ~= '' then
       redis.call('ZADD', payloads, '+inf', ARGV[i + 6])
-      redis.call('HSET', key, 'payload', ARGV[i + 6])
     else
       redis.call('RENAME', ARGV[i + 7], image_key(id))
       redis.call('PERSIST', image_key(id))
     end
-    redis.call('HSET', key, 'state', 'queued', 'lane', lane, 'created', stamp(at), 'spec', spec,
-      'fingerprint', fingerprint, 'attempt', 0, 'place', before + place, 'bytes', ARGV[i + 5])
-    if reply ~= '' then redis.call('HSET', key, 'watch', reply) end
-    if eta ~= '' then redis.call('HSET', key, 'eta', eta) end
+    local fields = {'state', 'queued', 'lane', lane, 'created', stamp(at), 'spec', spec, 'fingerprint', fingerprint,
+      'attempt', 0, 'place', before + place, 'bytes', ARGV[i + 5]}
+    local function also(name, value)
+      if value ~= '' then fields[#fields + 1], fields[#fields + 2] = name, value end
+    end
+    also('payload', ARGV[i + 6])
+    also('watch', reply)
+    also('eta', eta)
     if deadline ~= '' then
       local ends = stamp(at + tonumber(deadline))
-      redis.call('HSET', key, 'deadline', ends)
+      also('deadline', ends)
       redis.call('ZADD', prefix .. 'deadlines', ends, id)
     end
+    redis.call('HSET', key, unpack(fields))
     redis.call('ZADD', prefix .. 'recent', stamp(at), id)
     local owner = string.match(id, '^(.*)/')
     if owner then
-      owners[owner] = prefix .. 'recent:' .. owner
-      redis.call('ZADD', owners[owner], stamp(at), id)
+      owners[owner] = true
+      redis.call('ZADD', prefix .. 'recent:' .. owner, stamp(at), id)
     end
     minute(lane, 'accepted', at)
     bytes = bytes + tonumber(ARGV[i + 5])
   end
   redis.call('INCRBY', image_bytes, bytes)
-  redis.call('ZREMRANGEBYSCORE', prefix .. 'recent', '-inf', stamp(at - 90000))
-  for owner, recent in pairs(owners) do
-    redis.call('SADD', prefix .. 'owners', owner)
-    redis.call('ZREMRANGEBYSCORE', recent, '-inf', stamp(at - 90000))
-    redis.call('EXPIRE', recent, 90000)
-  end
+  for owner in pairs(owners) do redis.call('SADD', prefix .. 'owners', owner) end
   send(KEYS[1], KEYS[2], message)
 end
 for _, upload in ipairs(unused) do redis.call('DEL', upload) end

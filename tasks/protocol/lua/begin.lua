@@ -4,8 +4,8 @@
 -- the request.
 -- ARGV: prefix, boot id, tag of the delivery, request id, TTLs, most attempts, model, '1' when nothing else runs
 --   in this worker until the request has ended.
--- Returns {attempt, spec, created, attempt start, reference of an image outside Redis or ''}, or {0, why} when this
--- delivery must not run the request now: 'not_held' (this worker was declared dead and the delivery given away),
+-- Returns {attempt, spec, created, attempt start, reference of an image outside Redis or '', what to count (see
+-- count.lua)}, or {0, why} when this delivery must not run the request now: 'not_held' (this worker was declared dead and the delivery given away),
 -- 'finished', 'unknown', 'elsewhere' (another live delivery runs it), 'expired', 'image_lost', 'given_up', 'alone' (it is
 -- still queued and must run alone).
 allow_when_full()
@@ -16,7 +16,7 @@ if redis.call('HEXISTS', prefix .. 'unacked:' .. boot, tag) == 0 then
   return {0, 'not_held'}
 end
 local r = redis.call('HMGET', key, 'state', 'lane', 'deadline', 'attempt', 'deaths', 'spec', 'created', 'owner', 'tag', 'eta',
-  'started', 'payload')
+  'started', 'payload', 'timeline')
 local state, lane = r[1], r[2]
 if not state then return {0, 'unknown'} end
 local at = now()
@@ -51,8 +51,9 @@ else
   attempt = attempt + 1
   if suspect then redis.call('HSET', key, 'alone', '1') end
   move(lane, 'queued', 'running')
-  redis.call('HSET', key, 'state', 'running', 'owner', boot, 'tag', tag, 'attempt', attempt, 'started', stamp(at))
-  note(key, at, 'started', ',"worker":"' .. boot .. '","attempt":' .. attempt)
+  redis.call('HSET', key, 'state', 'running', 'owner', boot, 'tag', tag, 'attempt', attempt, 'started', stamp(at),
+    'timeline', longer(r[13], at, 'started', ',"worker":"' .. boot .. '","attempt":' .. attempt))
+  gathered = {}
   if attempt == 1 and not r[11] then
     local waited = at - tonumber(r[7])
     local by = served(lane, ARGV[7])
@@ -61,4 +62,4 @@ else
   end
   r[11] = stamp(at)
 end
-return {attempt, r[6], r[7], r[11], r[12] or ''}
+return {attempt, r[6], r[7], r[11], r[12] or '', table.concat(gathered or {}, '\n')}

@@ -95,7 +95,8 @@ def test_health(mixed: Run) -> None:
     took = [answer.json()["processing_time"] for answer in (*mixed.answers, mixed.retried)]
     took += [item["processing_time"] for item in mixed.batch["results"][:2]]
     took += [mixed.get(answer.json()["instance"])["processing_time"] for answer in mixed.bad]
-    assert stats["avg_latency"] == pytest.approx(sum(took) / len(took), rel=0.01)
+    mean = pytest.approx(sum(took) / len(took), rel=0.01)
+    wait_until(lambda: mixed.get("/health")["stats"]["avg_latency"] == mean, what="statistics are flushed")
 
 
 def test_workers_status(mixed: Run) -> None:
@@ -111,6 +112,7 @@ def test_workers_status(mixed: Run) -> None:
 
 
 def test_metrics(mixed: Run) -> None:
+    wait_until(lambda: mixed.get("/metrics")["latency_p50"], what="statistics are flushed")
     body, health = mixed.get("/metrics"), mixed.get("/health")
     assert {name: body[name] for name in health["stats"]} == health["stats"]
     assert body["queue_size"] == 0

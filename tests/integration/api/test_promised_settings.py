@@ -16,6 +16,7 @@ from common.settings import SettingsError, load_settings
 from tasks.inspect.monitor import Monitor
 from tasks.protocol.keys import Keys
 from tests.integration.api.conftest import TOY, image
+from tests.support.oracle import ENDED
 from tests.support.redis_server import RedisServer
 from tests.support.stack import Stack, WorkerProcess
 from tests.support.waiting import wait_until
@@ -94,8 +95,12 @@ def test_batch_size_and_batch_timeout_say_how_many_go_together_and_how_long_the_
     assert time.monotonic() - began >= 0.5
     with ThreadPoolExecutor(4) as pool:
         assert [one["status"] for one in pool.map(system.send, ["ok"] * 4)] == ["success"] * 4
-    sizes = {size for lane in system.monitor.batch_sizes().values() for size in lane}
-    assert sizes == {1, 2}
+
+    def sizes() -> set[int]:
+        return {size for lane in system.monitor.batch_sizes().values() for size in lane}
+
+    wait_until(lambda: len(sizes()) == 2, what="statistics are flushed")
+    assert sizes() == {1, 2}
 
 
 def test_queue_size_bounds_the_lanes(system: System) -> None:
@@ -114,6 +119,8 @@ def test_load_balance_strategy_says_who_gets_a_request_for_any_model(system: Sys
 
 def test_metrics_window_is_the_time_that_latencies_are_of(system: System) -> None:
     system.send()
+    ended = sum(row[state] for row in system.monitor.ledger().values() for state in ENDED)
+    wait_until(lambda: system.monitor.latencies()["total"]["count"] == ended, what="statistics are flushed")
     assert system.metrics()["latency_p50"] > 0
     _age(system, minutes=5)
     windows = {seconds: system.metrics(METRICS_WINDOW=seconds) for seconds in (120, 1200)}

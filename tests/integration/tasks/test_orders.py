@@ -95,7 +95,11 @@ def test_a_killed_worker_is_lost_with_what_it_had_and_the_timeline_tells_it_all(
     assert events(gateway, ids[0]) == ["accepted", "started", "worker_died", "rescued", "started", "succeeded"]
     assert gateway.get(ids[0]).workers == [victim.node, rescuer.node]
     assert monitor.counters()["workers_lost"] == 1
-    assert sum(size_of * number for size_of, number in monitor.batch_sizes()[LANE].items()) >= 2
+
+    def counted() -> int:
+        return sum(size_of * number for size_of, number in monitor.batch_sizes().get(LANE, {}).items())
+
+    wait_until(lambda: counted() >= 2, what="statistics are flushed")
 
 
 def test_latencies_name_the_model_that_answered_though_the_lane_is_for_any(
@@ -105,9 +109,13 @@ def test_latencies_name_the_model_that_answered_though_the_lane_is_for_any(
     shared = [send("ok", model_type="any", priority="high"), send("bad", model_type="any", priority="high")]
     ended = all_ended(gateway, shared, 20)
     assert [(request.lane, request.state) for request in ended] == [("high", State.SUCCEEDED), ("high", State.FAILED)]
-    counts = {
-        key: sum(n for bucket, n in found.items() if bucket != "sum") for key, found in monitor.histograms().items()
-    }
+
+    def counted() -> dict[tuple[str, str], float]:
+        found = monitor.histograms()
+        return {key: sum(n for bucket, n in row.items() if bucket != "sum") for key, row in found.items()}
+
+    wait_until(lambda: counted().get(("high.toy", "total")) == 2, what="statistics are flushed")
+    counts = counted()
     stages = {stage: count for (lane, stage), count in counts.items() if lane == "high.toy" and stage != "eta_error"}
     assert stages == {"queue": 2, "decode": 1, "infer": 1, "total": 2}
     assert {lane for lane, _ in counts} == {"high.toy"}

@@ -1,0 +1,43 @@
+"""Statistics that scripts leave to their caller: added up here, and written once a second.
+
+A process that is killed loses the last second of them. The ledger is not among them: scripts move it with the state.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from itertools import chain
+
+from tasks.protocol import scripts
+from tasks.protocol.connections import Client
+
+
+class Statistics:
+    """Histograms and counts per minute that are not written yet. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lines: Counter[bytes] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, text: bytes) -> None:
+        """Add what a script has returned: lines of amount, hash and field."""
+        with self._lock:
+            self._lines.update(text.splitlines())
+
+    def flush(self, client: Client, prefix: str) -> None:
+        """Write them; they are kept when that fails, though it may have been done."""
+        with self._lock:
+            lines, self._lines = self._lines, Counter()
+        sums: Counter[tuple[bytes, bytes]] = Counter()
+        for line, times in lines.items():
+            amount, *place = line.split(b" ", 2)
+            sums[place[0], place[1]] += times * int(amount)
+        if not sums:
+            return
+        try:
+            scripts.run(client, "count", (), [prefix, *chain(*((by, *place) for place, by in sums.items()))])
+        except Exception:
+            with self._lock:
+                self._lines += lines
+            raise
