@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between deletions by one worker, and between sweeps by any.
-INTERVAL = 1.0
+#: Seconds between deletions by one worker (what is deleted need not reach the disk), and between sweeps by any.
+INTERVAL = 0.25
 SWEEP_INTERVAL = 300
 #: Seconds between two warnings about a store that cannot be tidied.
 QUIET = 60.0
