@@ -11,6 +11,7 @@ from common.settings import Settings
 from tasks.errors import DeadlineHopeless, LaneFull, Refused, Unavailable, UnsupportedModel
 from tasks.lanes import ANY, PATIENCE, PRIORITIES, STRATEGIES, lane, room
 from tasks.producer.live_workers import LiveWorkers
+from tasks.protocol import usage
 from tasks.protocol.connections import translated
 from tasks.protocol.owners import ANONYMOUS, internal_id
 from tasks.protocol.records import Records
@@ -78,10 +79,10 @@ class Admission:
         wait = self._live_workers.load().expected_wait(model, submission.priority, submission.owner)
         request_id = internal_id(submission.owner, submission.request_id or str(uuid7()))
         if wait is not None:
-            self._check_wait(wait, submission, request_id)
+            self._check_wait(wait, submission, request_id, model)
         return Admitted(request_id, lane(submission.priority, model), model, submission, wait)
 
-    def _check_wait(self, wait: float, submission: Submission, request_id: str) -> None:
+    def _check_wait(self, wait: float, submission: Submission, request_id: str, model: str) -> None:
         most, deadline = self._settings.max_queue_wait * PATIENCE[submission.priority], submission.deadline
         if deadline is not None and wait > deadline:
             refusal: Refused = DeadlineHopeless(
@@ -97,6 +98,7 @@ class Admission:
             if submission.request_id and self._client.exists(self._keys.request(request_id)):
                 return  # accepted before: accept.lua answers that
             self._client.hincrby(self._keys.counters, "refused")
+            usage.refuse(self._client, self._keys, submission.owner, model)
         raise refusal
 
     def _model_for(self, model_type: str) -> str:

@@ -30,6 +30,7 @@ class Keys:
         self.orders = named("orders:")  # an operator's orders
         # Of an owner, by name.
         self.recent_of = named("recent:")
+        self.usage = named("usage:")  # with a colon and the day since 1970: MODEL:WHAT -> amount
         # Of the whole system.
         self.workers = f"{prefix}workers"
         self.worker_events = f"{prefix}worker_events"

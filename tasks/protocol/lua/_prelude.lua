@@ -104,6 +104,15 @@ local function served(lane, model)
   return lane .. '.' .. model
 end
 
+-- Usage: per owner and UTC day, amounts by model (tasks/protocol/usage.py). Kept for 35 days and the current one.
+local function use(id, lane, model, at, what, amount)
+  local hash = prefix .. 'usage:' .. (string.match(id, '^(.*)/') or 'anonymous') .. ':' .. math.floor(at / 86400)
+  local by = model and model ~= '' and model or string.match(lane, '%.(.*)$') or 'any'
+  if redis.call('HINCRBY', hash, by .. ':' .. what, amount) == tonumber(amount) then redis.call('EXPIRE', hash, 36 * 86400) end
+end
+-- Microseconds of computing that the script's request has taken; commit knows them.
+local computed = 0
+
 -- The TTL of a finished record in seconds: `ttls` is RESULT_TTL/FAILURE_TTL, the state selects one.
 local function kept_for(ttls, state)
   local result, failure = string.match(ttls, '^(.*)/(.*)$')
@@ -122,7 +131,12 @@ local function finish(id, key, lane, from, to, at, ttls, keep, model, ...)
   if model and model ~= '' and (keep or to == 'succeeded') then minute('', (keep and 'faults:' or 'answered:') .. model, at) end
   local r = redis.call('HMGET', key, 'created', 'bytes', 'payload', 'deadline', 'watch')
   observe(served(lane, model), 'total', at - tonumber(r[1]), at)
-  if r[2] then redis.call('DECRBY', image_bytes, r[2]) end
+  use(id, lane, model, at, to, 1)
+  if computed > 0 then use(id, lane, model, at, 'computed', computed) end
+  if r[2] then
+    use(id, lane, model, at, 'bytes', r[2])
+    redis.call('DECRBY', image_bytes, r[2])
+  end
   if r[4] then redis.call('ZREM', prefix .. 'deadlines', id) end
   if r[3] then
     redis.call('ZADD', payloads, keep and stamp(at + ttl + 60) or 0, r[3])

@@ -94,5 +94,8 @@ if #fresh > 0 and not asking then
 end
 for _, upload in ipairs(unused) do redis.call('DEL', upload) end
 -- A dry run that finds room is followed by the real call, which is counted.
-if refused > 0 and not (asking and #fresh > 0) then tally('refused', refused) end
+if refused > 0 and not (asking and #fresh > 0) then
+  tally('refused', refused)
+  use(ARGV[9 + m], lane, nil, now(), 'refused', refused)
+end
 return answers

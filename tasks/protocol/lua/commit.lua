@@ -15,6 +15,7 @@ end
 gathered = {}
 local at, ends = now(), {'outcome', ARGV[6], 'committed', boot .. '#' .. attempt}
 if ARGV[13] ~= '' then ends = {'more', ARGV[13], unpack(ends)} end
+computed = math.floor((tonumber(ARGV[8]) + tonumber(ARGV[9]) / tonumber(ARGV[11])) * 1000000 + 0.5)
 if ARGV[10] == '1' then
   allow_when_full()
   redis.call('HSET', key, unpack(ends))

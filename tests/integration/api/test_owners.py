@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from base64 import b64encode
 from collections import Counter
@@ -45,6 +47,7 @@ BY_ID = {
 }  # fmt: skip
 READS_FIRST: list[str] = sorted(BY_ID, key=lambda route: ("cancel" in route or "DELETE" in route, route))
 LISTS = {"GET /inference", "GET /dead_letters", "GET /ops/snapshot"}
+USAGE = {"GET /usage"}
 SUBMISSIONS = {
     "POST /inference", "POST /batch_inference", "POST /v2/models/<model>/infer",
     "POST /v2/models/<model>/versions/<version>/infer",
@@ -130,7 +133,7 @@ def ask(client: httpx.Client, route: str, name: str, **more: Any) -> httpx.Respo
 
 def test_the_walk_knows_every_route() -> None:
     found = {" ".join(route) for route in auth.roles(create_app(load_settings({"MODELS": "toy"})))}
-    assert found == BY_ID | LISTS | SUBMISSIONS | SHARED | FOR_ADMINS
+    assert found == BY_ID | LISTS | USAGE | SUBMISSIONS | SHARED | FOR_ADMINS
 
 
 @pytest.mark.parametrize("route", READS_FIRST)
@@ -292,3 +295,21 @@ def users(callers: Callers) -> list[tuple[str, httpx.Client]]:
 
 def listed(client: httpx.Client) -> set[str]:
     return {row["request_id"] for row in client.get("/inference?limit=500").json()["requests"]}
+
+
+def test_usage_shows_a_user_their_own(callers: Callers) -> None:
+    def owners(client: httpx.Client, **query: str) -> set[str]:
+        answer = client.get("/usage", params=query)
+        assert answer.status_code == 200, answer.text
+        return {row["owner"] for row in answer.json()["usage"]}
+
+    for client in (callers.ann, callers.bob):
+        post(client)
+    assert owners(callers.bob) == owners(callers.bob, owner="ann") == {"bob"}
+    assert owners(callers.admin) == {"ann", "bob"}
+    assert owners(callers.admin, owner="ann") == {"ann"}
+    assert callers.bob.get("/usage", params={"days": "36"}).status_code == 422
+    for given in ({"params": {"format": "csv"}}, {"headers": {"Accept": "text/csv"}}):
+        (row,) = csv.DictReader(io.StringIO(callers.bob.get("/usage", **given).text))
+        assert (row["owner"], row["model"]) == ("bob", "toy")
+        assert int(row["requests"]) == int(row["images"]) >= int(row["succeeded"]) >= 1

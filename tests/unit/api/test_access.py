@@ -38,7 +38,7 @@ TABLE = {
         "GET /batch_inference/<batch_id>/events", "GET /batch_inference/<batch_id>/results", "GET /dead_letters",
         "GET /dead_letters/<request_id>", "GET /inference", "POST /inference", "DELETE /inference/<request_id>",
         "GET /inference/<request_id>", "POST /inference/<request_id>/cancel", "GET /inference/<request_id>/events",
-        "GET /models", "GET /ops/history", "GET /ops/snapshot", "GET /queue/status", "GET /v2",
+        "GET /models", "GET /ops/history", "GET /ops/snapshot", "GET /queue/status", "GET /usage", "GET /v2",
         "GET /v2/models/<model>",
         "POST /v2/models/<model>/infer", "GET /v2/models/<model>/ready", "GET /v2/models/<model>/versions/<version>",
         "POST /v2/models/<model>/versions/<version>/infer", "GET /v2/models/<model>/versions/<version>/ready",
