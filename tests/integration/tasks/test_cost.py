@@ -24,9 +24,9 @@ from tests.support.redis_server import RedisServer
 LANE = "normal.m"
 REQUESTS = 200
 #: Commands, those inside scripts included, and bytes appended to the append-only file, per request, an image of 5 bytes
-#: and a result of 900 included. Lower them when you can.
-COMMANDS = 52
-BYTES = 5_050
+#: and a result of 900 included, and three commands and 140 bytes of usage. Lower them when you can.
+COMMANDS = 55
+BYTES = 5_250
 
 
 class Life:

@@ -173,6 +173,9 @@ class FakeQueue:
         self.ping()
         return self.lane_rows
 
+    def usage(self, _owner: str | None = None, _days: int = 35) -> list[dict[str, Any]]:
+        return []
+
     def ledger(self) -> dict[str, dict[str, int]]:
         self.ping()
         states = {"accepted": 9, "succeeded": 4, "failed": 1, "canceled": 1, "expired": 0, "queued": 2, "running": 1}
