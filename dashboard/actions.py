@@ -7,6 +7,8 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from dashboard.api_client import ApiError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -27,6 +29,9 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
     "requeue": ("POST", "/dead_letters/{id}/requeue"),
     "delete": ("DELETE", "/dead_letters/{id}"),
 }
+#: Most requests of one order, and the statuses that refuse one of them: unknown, ended, without its image.
+MOST_AT_ONCE = 500
+PASSED_OVER = frozenset({404, 409, 410})
 
 
 class UnknownAction(ValueError):
@@ -86,3 +91,30 @@ def perform(api: ApiClient, order: Mapping[str, Any]) -> httpx.Response:
     """
     method, path, body = call_of(order)
     return api.call(method, path, json=body) if body else api.call(method, path)
+
+
+def perform_for_each(api: ApiClient, order: Mapping[str, Any]) -> dict[str, int]:
+    """Send the call of an order for each of its ``ids``; counts what was done and what the API refused.
+
+    Raises:
+        UnknownAction: there are too many ids, or none.
+        ApiError: the API refuses all of it.
+    """
+    ids = order.get("ids")
+    if not isinstance(ids, list) or not 0 < len(ids) <= MOST_AT_ONCE:
+        raise UnknownAction(f"ids must be a list of 1 to {MOST_AT_ONCE} requests")
+    orders = [{**order, "id": each} for each in ids]
+    for each in orders:
+        call_of(each)
+    done = sum(_done(api, each) for each in orders)
+    return {"done": done, "refused": len(ids) - done}
+
+
+def _done(api: ApiClient, order: Mapping[str, Any]) -> bool:
+    try:
+        perform(api, order)
+    except ApiError as error:
+        if error.status not in PASSED_OVER:
+            raise
+        return False
+    return True

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CHOICES = (
     "all-lanes.checked window.value tabs.value filter-state.value filter-model.value filter-worker.value"
-    " filter-time.value find-id.value drawer.opened"
+    " filter-time.value filter-owner.value find-id.value drawer.opened"
 )
 #: Function -> outputs, inputs and states as ``id.property``.
 AT_START: dict[str, tuple[str, str, str]] = {

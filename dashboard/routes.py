@@ -41,7 +41,7 @@ HARMLESS = frozenset({"ui.login", "ui.logout"})
 MAX_ORDER = 64 * 1024
 KEY = re.compile("[ -~]{1,512}")
 #: The query of a listing, and of a request to classify.
-FILTERS = ("status", "model_type", "model", "worker", "contains", "since", "until", "limit", "cursor")
+FILTERS = ("status", "model_type", "model", "worker", "contains", "owner", "since", "until", "limit", "cursor")
 OPTIONS = ("model_type", "priority", "top_k")
 GONE = 410
 
@@ -213,8 +213,12 @@ def dead_letters() -> Response:
 
 @blueprint.post("/actions")
 def act() -> Response:
-    """Carry out an order of the operator."""
+    """Carry out an order of the operator, for one thing or for a list of requests."""
     order = _order()
+    if "ids" in order:
+        counted = actions.perform_for_each(_api(), order)
+        log.info("operator: %s %d requests", order["verb"], counted["done"])
+        return jsonify(counted)
     method, path, _ = actions.call_of(order)
     answer = actions.perform(_api(), order)
     log.info("operator: %s %s", method, path)

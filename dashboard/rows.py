@@ -86,10 +86,11 @@ def request_row(request: Mapping[str, Any]) -> Row:
     """The row of a request in the grid; times are milliseconds."""
     best = request["predictions"][0] if request["predictions"] else None
     return {
-        **_picked(request, "priority", "attempts"),
+        **_picked(request, "priority", "attempts", "owner"),
         "id": request["request_id"],
         "at": epoch(request["created_at"]),
         "shown": f"{SIGNS.get(request['state'], '?')} {request['state']}",
+        "open": request["state"] in {"queued", "running"},
         "model": request["model"] or request["model_type"],
         "worker": request["worker_id"] or "",
         **{stage: milliseconds(request["timings"].get(stage)) for stage in ("queue", "infer", "total")},

@@ -105,7 +105,7 @@
   const pace = (rate) => (rate === "5" ? 5000 : 1000);
 
   // What the address keeps: its name there -> the component. A link to the page opens it as it was.
-  const KEPT = { tab: "tabs", window: "window", state: "filter-state", model: "filter-model", worker: "filter-worker", time: "filter-time", find: "find-id" };
+  const KEPT = { tab: "tabs", window: "window", state: "filter-state", model: "filter-model", worker: "filter-worker", time: "filter-time", owner: "filter-owner", find: "find-id" };
   const USUAL = { tab: "overview", window: "15" };
   const kept = () => new URLSearchParams(window.location.hash.slice(1));
   let restored = false;
@@ -117,13 +117,13 @@
     if (wanted.has("request")) window.inferlane.openRequest(wanted.get("request"));
   }
 
-  function choose(allLanes, minutes, tab, status, model, worker, time, find, drawer) {
+  function choose(allLanes, minutes, tab, status, model, worker, time, owner, find, drawer) {
     const contains = (find || "").trim();
-    state.choices = { allLanes, minutes, tab, search: { status, model_type: model, worker, time, contains } };
+    state.choices = { allLanes, minutes, tab, search: { status, model_type: model, worker, time, owner: (owner || "").trim(), contains } };
     if (!restored) restore();
     else {
       const request = drawer ? window.inferlane.openedRequest() : null;
-      const chosen = Object.entries({ tab, window: minutes, state: status, model, worker, time, find: contains, request });
+      const chosen = Object.entries({ tab, window: minutes, state: status, model, worker, time, owner, find: contains, request });
       const told = new URLSearchParams(chosen.filter(([name, value]) => value && value !== USUAL[name])).toString();
       window.history.replaceState(null, "", told ? `#${told}` : window.location.pathname);
     }

@@ -37,6 +37,20 @@
     }
   }
 
+  // The same order for a list of requests; MOST is that of the server.
+  const MOST = 500;
+
+  async function sendAll(verb, all) {
+    const ids = all.slice(0, MOST);
+    try {
+      const { done, refused: passed } = await ask("POST", "actions", { json: { verb, ids }, timeout: 60000 });
+      const rest = [passed ? `${passed} refused: ended or gone` : "", all.length > MOST ? `${all.length - MOST} left, order again` : ""];
+      notify(DONE[verb], [`${done} of ${ids.length} requests`, ...rest.filter(Boolean)].join("; "), "teal");
+    } catch (failure) {
+      refused(failure, () => sendAll(verb, all));
+    }
+  }
+
   // Asks for the login where that is what the API wants, and goes on with `again` after it.
   function refused(failure, again) {
     if (failure.state === "login") askLogin(again, failure.message);
@@ -103,6 +117,6 @@
     return [false, "", null];
   }
 
-  window.inferlane.orders = { waits, pending, send, confirm, refused, askLogin };
+  window.inferlane.orders = { waits, pending, send, sendAll, confirm, refused, askLogin };
   clientside({ login });
 })();

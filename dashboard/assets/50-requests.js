@@ -29,10 +29,32 @@
     if (!changed("requests", [rows, listed.end, listed.cursor])) return;
     set("grid", { rowData: rows });
     set("older", { disabled: listed.end });
+    cancelable();
+    owners(new Set(rows.map((row) => row.owner)).size > 1 || Boolean(search.owner));
     const narrowed = Object.values(search).some(Boolean);
     show("listing-text", rows.length ? `${rows.length} newest requests${listed.end ? ", and there are no more" : ""}`
       : narrowed ? "No requests match. Clear the filters to see all." : "No requests yet. Classify the sample on the Overview tab.");
   }
+
+  const unfinished = () => [...listed.rows.values()].filter((row) => row.open).map((row) => row.id);
+
+  function cancelable() {
+    const count = unfinished().length;
+    if (changed("cancelable", count)) set("cancel-listed", { children: count ? `Cancel all ${count}` : "Cancel all", disabled: !count });
+  }
+
+  // Whose a request is matters where there are several.
+  function owners(several) {
+    if (!changed("owners", several)) return;
+    set("filter-owner", { display: several ? "block" : "none" });
+    window.dash_ag_grid.getApiAsync("grid").then((grid) => grid.setColumnsVisible(["owner"], several));
+  }
+
+  on("cancel-listed", () => {
+    const ids = unfinished();
+    window.inferlane.orders.confirm(`This cancels the ${ids.length} listed requests that have not ended.`, `Cancel ${ids.length} requests`,
+      () => window.inferlane.orders.sendAll("cancel", ids));
+  });
 
   // Newer rows of a request replace older ones.
   function keep(mine, rows) {
@@ -208,12 +230,12 @@
         act("delete", "Delete", { color: "red", "data-confirm": `This removes dead letter ${row.request_id} for good. The request stays failed.` }))));
   }
 
-  async function allLetters({ verb, ids }) {
-    for (const id of ids.split(",")) if (!(await window.inferlane.orders.send({ verb, id }))) return;
-  }
-
-  on("all-letters", (order) => (order.verb === "requeue" ? allLetters(order) : window.inferlane.orders.confirm(
-    `This removes all ${order.ids.split(",").length} dead letters of ${order.code} for good.`, "Delete", () => allLetters(order))));
+  on("all-letters", ({ verb, ids, code }) => {
+    const all = ids.split(",");
+    const go = () => window.inferlane.orders.sendAll(verb, all);
+    return verb === "requeue" ? go() : window.inferlane.orders.confirm(
+      `This removes all ${all.length} dead letters of ${code} for good.`, "Delete", go);
+  });
   on("copy", ({ text }) => (navigator.clipboard ? navigator.clipboard.writeText(text) : Promise.reject()).then(
     () => notify("Copied", text, "teal"), () => notify("Not copied: the browser allows it on https and localhost only", text, "red")));
   on("older-requests", older);

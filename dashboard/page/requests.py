@@ -26,15 +26,16 @@ CLOCK = {"valueFormatter": {"function": "inferlaneClock(params.value)"}}
 TIME = {**NUMBER, "valueFormatter": {"function": "inferlaneDuration(params.value)"}}
 #: Field, title, width and further properties of each column.
 COLUMNS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
-    ("at", "Accepted", 90, CLOCK),
-    ("shown", "State", 115, {}),
+    ("at", "Accepted", 85, CLOCK),
+    ("shown", "State", 110, {}),
+    ("owner", "Owner", 90, {"hide": True}),
     ("answer", "Answer or error", 120, FLEXIBLE),
-    ("model", "Model", 140, {}),
+    ("model", "Model", 130, {}),
     ("priority", "Priority", 80, {}),
-    ("worker", "Worker", 110, {}),
+    ("worker", "Worker", 100, {}),
     ("attempts", "Attempts", 85, NUMBER),
-    ("queue", "Waited", 80, TIME),
-    ("total", "Total", 80, TIME),
+    ("queue", "Waited", 75, TIME),
+    ("total", "Total", 75, TIME),
     ("id", "Id", 285, {"cellStyle": {"fontFamily": "var(--mantine-font-family-monospace)", "fontSize": 12}}),
 )
 TIMES = [
@@ -61,6 +62,8 @@ def _filters() -> Any:
             id="find-id", label="Id or custom_id contains", placeholder="Enter opens a whole id", w=290, debounce=400
         ),
         act("Open", "find-request", variant="default"),
+        dmc.TextInput(id="filter-owner", label="Owner", w=130, debounce=400, display="none"),
+        act("Cancel all", "cancel-listed", id="cancel-listed", color="red", variant="light", disabled=True),
         mb="sm",
     )
 

@@ -133,6 +133,22 @@ def test_requests_are_listed_filtered_and_canceled_from_their_drawer(page: Page,
     assert state(system, waiting) == "canceled"
 
 
+def test_what_the_filter_lists_is_canceled_at_once_and_counted(page: Page, system: System) -> None:
+    log_in(page)
+    lane = f"low.{MODEL}"
+    assert system.api.client.post(f"/admin/lanes/{lane}/pause", headers=system.admin).status_code == 200
+    others = submit(system)
+    waiting = [submit(system, priority="low") for _ in range(3)]
+    wait_until(lambda: state(system, others) == "succeeded", 30, what="an answer")
+    tab(page, "Requests")
+    choose(page, "filter-state", re.compile("queued"))
+    page.get_by_role("button", name="Cancel all 3").click()
+    page.get_by_role("button", name="Cancel 3 requests").click()
+    expect(page.get_by_text("3 of 3 requests")).to_be_visible()
+    assert {state(system, each) for each in waiting} == {"canceled"}
+    assert state(system, others) == "succeeded"
+
+
 def test_a_row_opens_its_drawer_each_time_however_fast_the_rows_change(page: Page, system: System) -> None:
     ids = [submit(system) for _ in range(2)]
     tab(page, "Requests")

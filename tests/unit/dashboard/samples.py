@@ -42,7 +42,8 @@ def lane(name: str = "normal.resnet18", **changes: Any) -> dict[str, Any]:
 
 def request(state: str = "succeeded", **changes: Any) -> dict[str, Any]:
     row = {
-        "request_id": "id-1", "state": state, "status": state, "model_type": "any", "model": "resnet18",
+        "request_id": "id-1", "owner": "anonymous", "state": state, "status": state, "model_type": "any",
+        "model": "resnet18",
         "priority": "normal", "lane": "normal", "weights": "random", "worker_id": "resnet18-1@host", "attempts": 1,
         "predictions": [{"class": "tabby", "index": 281, "confidence": 0.62}], "error": None,
         "created_at": "2027-01-15T08:59:00.000Z", "timings": {"queue": 0.0042, "infer": 0.03, "total": 0.05},

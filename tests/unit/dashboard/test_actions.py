@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import httpx
 import pytest
 
-from dashboard.actions import UnknownAction, call_of
+from dashboard.actions import MOST_AT_ONCE, UnknownAction, call_of, perform_for_each
+from dashboard.api_client import ApiClient, ApiError
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,35 @@ def test_a_name_cannot_lead_out_of_its_path(name: str) -> None:
     with pytest.raises(UnknownAction):
         call_of({"verb": "cancel", "id": name})
     assert call_of({"verb": "cancel", "id": "../admin?x#y"})[1] == "/inference/..%2Fadmin%3Fx%23y/cancel"
+
+
+def api(calls: list[str], statuses: dict[str, int]) -> ApiClient:
+    """An API that refuses the requests in ``statuses``."""
+
+    def answer(call: httpx.Request) -> httpx.Response:
+        calls.append(call.url.path)
+        return httpx.Response(statuses.get(call.url.path.split("/")[2], 200), json={})
+
+    return ApiClient("http://api", transport=httpx.MockTransport(answer))
+
+
+def test_an_order_for_many_requests_counts_those_that_had_ended() -> None:
+    calls: list[str] = []
+    order = {"verb": "cancel", "ids": ["a", "b", "c", "d"]}
+    assert perform_for_each(api(calls, {"b": 409, "c": 404}), order) == {"done": 2, "refused": 2}
+    assert calls == [f"/inference/{each}/cancel" for each in "abcd"]
+
+
+def test_an_order_for_many_requests_ends_where_the_api_refuses_all() -> None:
+    calls: list[str] = []
+    with pytest.raises(ApiError):
+        perform_for_each(api(calls, {"a": 401}), {"verb": "requeue", "ids": ["a", "b"]})
+    assert calls == ["/dead_letters/a/requeue"]
+
+
+@pytest.mark.parametrize("ids", [[], "abc", ["x"] * (MOST_AT_ONCE + 1), ["x", ".."], ["x", 7]])
+def test_a_list_that_cannot_be_carried_out_is_refused_whole(ids: object) -> None:
+    calls: list[str] = []
+    with pytest.raises(UnknownAction):
+        perform_for_each(api(calls, {}), {"verb": "cancel", "ids": ids})
+    assert calls == []
