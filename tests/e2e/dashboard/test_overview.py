@@ -178,4 +178,7 @@ def test_on_a_phone_workers_and_lanes_need_no_sideways_scrolling(browser: Browse
         expect(page.locator("[data-worker-row]").first).to_contain_text("idle")
         expect(page.locator(".depth").first).to_be_visible()
         expect(page.get_by_role("link", name="API docs")).to_be_visible()
+        brand = page.locator(".brand").bounding_box()
+        assert brand is not None
+        assert brand["y"] >= 0, "the header's lines do not fit it"
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
