@@ -59,7 +59,7 @@ def _filters() -> Any:
         _filter("worker", "Worker", w=230, searchable=True),
         _filter("time", "Accepted", TIMES, "any time", w=150),
         dmc.TextInput(
-            id="find-id", label="Id or custom_id contains", placeholder="Enter opens a whole id", w=290, debounce=400
+            id="find-id", label="Id or custom_id contains", placeholder="Enter opens a whole id", w=190, debounce=400
         ),
         act("Open", "find-request", variant="default"),
         dmc.TextInput(id="filter-owner", label="Owner", w=130, debounce=400, display="none"),
