@@ -191,8 +191,10 @@ class System:
             for item in listeners:
                 if text := item.problem():
                     return item.name, text
-            missing = sorted(set(workers) - self._seen()) if workers else []
-            return (missing[0], f"{missing[0]} took no lease") if missing else None
+            if missing := sorted(set(workers) - self._seen()) if workers else []:
+                return missing[0], f"{missing[0]} took no lease"
+            young = [row.name for row in self.supervisor.rows() if row.name in names and row.state == "STARTING"]
+            return (young[0], f"{young[0]} has just been started") if young else None
 
         if not wait_for(lambda: not problem(), START_TIMEOUT, interval=0.2) and (found := problem()):
             raise OperationError(f"{found[1]}; its last lines:\n{self.supervisor.log_tail(found[0])}")

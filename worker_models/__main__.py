@@ -36,7 +36,7 @@ class Preparation:
     def __str__(self) -> str:
         if self.weights is None:
             return f"{self.name}: skipped, {self.reason}"
-        return f"{self.name}: ready, weights {self.weights}" + (f"; PRECISION=fast: {self.fast}" if self.fast else "")
+        return f"{self.name}: ready, weights {self.weights}" + (f"\n  PRECISION=fast: {self.fast}" if self.fast else "")
 
 
 def prepare(names: Sequence[str], settings: Settings) -> Iterator[Preparation]:

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import platform
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -41,6 +42,8 @@ WORTH = 1.1
 """How many times as fast as ``exact`` it must be."""
 MISSING = "OpenVINO is not installed (scripts/setup.sh fast)"
 _ROUNDS = 7
+_ALONE = threading.Lock()
+"""Processor time is counted for the whole process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Trial:
 
     Attributes:
         precision: the kind of numbers.
-        speed: forward passes a second, as a multiple of exact ones.
+        speed: forward passes for the same processor time, as a multiple of exact ones.
         photos: views compared.
         changed: views whose top class differs.
         wrong: those of them whose exact answer leads by more than LEAD.
@@ -101,7 +104,8 @@ def find_trials(graph: Path, transform: Transform, settings: Settings) -> list[T
     kept = kept_trials(graph)
     if kept is not None:
         return kept
-    trials = list(_try_all(graph, transform, settings))
+    with _ALONE:
+        trials = list(_try_all(graph, transform, settings))
     file = _file(graph)
     part = file.with_suffix(f".{os.getpid()}.part")
     content = {"for": _circumstances(), "trials": [asdict(trial) for trial in trials]}
@@ -195,11 +199,11 @@ def _compare(precision: str, expected: Probabilities, answers: Probabilities, sp
 
 
 def _speed(exact: CpuRuntime, other: CpuRuntime, pixels: Pixels) -> float:
-    """How many passes of ``other`` fit into one of ``exact``: the quickest of a few taken in turns."""
+    """How many passes of ``other`` cost the processor time of one of ``exact``: the least of a few taken in turns."""
     times: dict[str, list[float]] = {exact.name: [], other.name: []}
     for _ in range(_ROUNDS):
         for runtime in (exact, other):
-            began = time.perf_counter()
+            began = time.process_time()
             runtime.narrow(pixels)
-            times[runtime.name].append(time.perf_counter() - began)
+            times[runtime.name].append(time.process_time() - began)
     return min(times[exact.name]) / min(times[other.name])

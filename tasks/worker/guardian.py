@@ -104,7 +104,7 @@ def guard(boot: str, model: str, settings: Settings) -> Pulse | None:
         return None
     parent, _, inherited = os.environ.get(VARIABLE, "").partition(":")
     if parent == str(os.getppid()):
-        pulse = Pulse(int(inherited))
+        pulse = Pulse(os.open(f"/proc/{parent}/fd/{inherited}", os.O_RDWR))  # Celery closed its own before the restart
         pulse.begin(boot)
         return pulse
     descriptor = os.memfd_create("inferlane-pulse", 0)  # stays open over an exec

@@ -85,6 +85,8 @@ def _pin(sender: str, conf: Any, options: Mapping[str, Any], **_: Any) -> None:
         sys.exit(str(error))
     except OSError as error:  # Celery would log it and go on with every lane there is
         sys.exit(f"this worker cannot have a guardian: {error}")
+    if sys.argv[0].endswith("__main__.py"):  # what Celery runs again on SIGHUP, which cannot be run as a file
+        sys.argv[:1] = ["-m", "celery"]
     conf.task_queues = _queues(UNNAMED if wanted == wanted.factory else wanted)
 
 
@@ -169,9 +171,10 @@ def _load(name: str) -> Model:
     began = time.perf_counter()
     model = load_model(name, get_settings())
     model.warm_up()
+    numbers = getattr(model, "precision", None)
     log.info(
-        "model %s ready after %.1f s: %s %s on %s, weights %s",
-        model.name, time.perf_counter() - began, model.runtime, getattr(model, "precision", ""), model.device,
+        "model %s ready after %.1f s: %s on %s, weights %s",
+        model.name, time.perf_counter() - began, model.runtime + (f" {numbers}" if numbers else ""), model.device,
         model.weights,
     )  # fmt: skip
     return model

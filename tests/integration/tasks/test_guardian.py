@@ -109,3 +109,13 @@ def test_the_guardian_passes_a_stop_on_and_ends_as_the_worker_does(
     request = gateway.get(request_id)
     assert (request.state, request.attempts) == (State.SUCCEEDED, 1)
     assert (monitor.counters()["workers_left"], monitor.counters()["workers_lost"]) == (1, 0)
+
+
+def test_sighup_restarts_the_worker_in_its_place(toy: Toy, send: Send, gateway: Gateway, monitor: Monitor) -> None:
+    worker = toy("again")
+    (before,) = monitor.workers()
+    worker.send(signal.SIGHUP)
+    wait_until(lambda: [row["boot"] for row in monitor.workers()] not in ([], [before["boot"]]), 30, what="it is back")
+    (after,) = monitor.workers()
+    assert (after["id"], after["pid"]) == (before["id"], before["pid"])
+    assert gateway.wait(send("ok"), 10).state is State.SUCCEEDED
