@@ -73,6 +73,8 @@ def test_counters_equal_the_ledger_after_a_mixed_run_with_kills(stack: Stack, ga
     for late in ["sleep 1.5"] * 3:
         ids.append(kill_one_that_runs(gateway, crew, send(gateway, late)))
         crew.look()
+    finish(gateway, crew, ids)
+    ids += [send(gateway, "ok") for _ in range(3)]  # for workers that live to flush their statistics
     requests = finish(gateway, crew, ids)
     check_books(monitor, requests)
     check_answered_once(requests)
