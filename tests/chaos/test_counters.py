@@ -78,8 +78,8 @@ def test_counters_equal_the_ledger_after_a_mixed_run_with_kills(stack: Stack, ga
     requests = finish(gateway, crew, ids)
     check_books(monitor, requests)
     check_answered_once(requests)
-    time.sleep(2)  # the workers flush their statistics
     api = stack.start_api(workers=2, **SETTINGS)
+    wait_until(lambda: flushed(api), 30, what="the workers flush their statistics")
     check_samples(scrape(api), monitor, requests)
     assert monitor.counters()["workers_lost"] >= 3
     again = stack.start_api(**SETTINGS)  # nothing is counted in the processes, so another one tells the same
@@ -127,6 +127,14 @@ def scrape(api: ApiProcess) -> Samples:
     assert answer.status_code == 200
     families = text_string_to_metric_families(answer.text)
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def flushed(api: ApiProcess) -> bool:
+    """Whether the last answers are counted and nothing more is."""
+    before = steady(scrape(api))
+    time.sleep(1.5)
+    counted = {dict(labels).get("stage") for name, labels in before if name == "inferlane_stage_seconds_count"}
+    return counted >= {"queue", "infer"} and before == steady(scrape(api))
 
 
 def steady(samples: Samples) -> Samples:
