@@ -31,6 +31,7 @@ from tasks.protocol import connections, envelope, scripts
 from tasks.protocol.keys import Keys
 from tasks.protocol.records import Records
 from tasks.protocol.requests import Outcome, State
+from tasks.protocol.statistics import Statistics
 from tasks.worker.channel import take_call
 from tasks.worker.lease import Lease
 from tasks.worker.ownership import Ownership
@@ -121,7 +122,9 @@ def idle_lease(settings: Settings, name: str, client: Any) -> Lease:
     def describe() -> dict[str, Any]:
         return described | {"boot": owner.boot, "started_at": time.time(), "last_heartbeat": time.time()}
 
-    pipeline: Any = SimpleNamespace(owner=owner, busy_since=None, slow=False, tick=lambda _: None)
+    pipeline: Any = SimpleNamespace(
+        owner=owner, busy_since=None, slow=False, tick=lambda _: None, records=SimpleNamespace(statistics=Statistics())
+    )
     lease = Lease(settings, pipeline, describe=describe, obey=lambda _: None)
     lease._client = lease._records.client = lease._registration.client = lease._rescuer.client = client  # noqa: SLF001
     lease._renew(register=True)  # noqa: SLF001

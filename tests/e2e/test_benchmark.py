@@ -87,6 +87,5 @@ def test_a_peer_is_started_measured_beside_inferlane_and_ended(tmp_path: Path, m
     measured = [record for record in found["records"] if "error" not in record]
     assert [record["system"] for record in measured] == ["inferlane", "flask_celery"]
     assert all(record["rate"] > 0 and len(record["memory"]) > 0 for record in measured)
-    (left_out,) = (record for record in found["records"] if "error" in record)
-    assert (left_out["system"], "answers exactly here" in left_out["error"]) == ("inferlane-fast", True)
+    assert [record["system"] for record in found["records"] if "error" in record] == ["inferlane-fast"]
     assert "| Flask + Celery: 2 processes, prefetch 1 |" in (tmp_path / "peers-photo.md").read_text()

@@ -17,6 +17,7 @@ from tests.support.ports import free_port
 from tests.support.processes import ROOT
 from tests.support.redis_server import RedisServer
 from tests.support.stack import ApiProcess, Stack, WorkerProcess
+from tests.support.waiting import wait_until
 from tests.toy import GIF
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
@@ -122,7 +123,7 @@ def test_what_health_says(stack: Stack, own_redis: RedisServer) -> None:
     stack.start_worker("tests.toy:toy")
     for _ in range(5):
         post(api, GIF + b"error", model_type="toy")
-    assert "failed all 5 requests" in api.client.get("/health").text
+    wait_until(lambda: "failed all 5 requests" in api.client.get("/health").text, what="the failures are counted")
     with redis.Redis.from_url(own_redis.url) as server:
         server.config_set("maxmemory", 1_000_000)
     assert "Redis is full" in api.client.get("/health").text

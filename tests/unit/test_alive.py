@@ -12,6 +12,7 @@ import pytest
 
 from common.settings import Settings, load_settings
 from scripts import alive
+from tasks.protocol.statistics import Statistics
 from tasks.worker.lease import Lease
 from tasks.worker.ownership import Ownership
 from tests.support.ports import free_port
@@ -34,7 +35,8 @@ def lease(settings: Settings) -> Iterator[Lease]:
             "last_heartbeat": time.time(),
         }  # fmt: skip
 
-    pipeline = cast("Any", SimpleNamespace(owner=owner, busy_since=None, slow=False, tick=lambda _idle: None))
+    pipeline = cast("Any", SimpleNamespace(owner=owner, busy_since=None, slow=False, tick=lambda _idle: None,
+                                           records=SimpleNamespace(statistics=Statistics())))  # fmt: skip
     held = Lease(settings, pipeline, describe=describe, obey=lambda _orders: None)
     held.start()
     yield held
