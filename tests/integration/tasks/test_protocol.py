@@ -350,11 +350,11 @@ class Protocol(RuleBasedStateMachine):
             self.client.delete(*keys)
 
 
-def run_machine(url: str, **options: Any) -> None:
+def run_machine(url: str, examples: int = EXAMPLES, **options: Any) -> None:
     with redis.Redis.from_url(url) as client:
         machine = type("ProtocolOnRedis", (Protocol,), {"client": client})
         chosen = settings(
-            max_examples=EXAMPLES,
+            max_examples=examples,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
