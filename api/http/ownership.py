@@ -13,7 +13,7 @@ from api.services import service
 from common.settings import Settings
 from tasks.protocol.connections import prompt, translated
 from tasks.protocol.keys import Keys
-from tasks.protocol.owners import ANONYMOUS, internal_id
+from tasks.protocol.owners import internal_id, known_owners
 
 #: Parameter in the path -> prefixes of the keys that show whose such an id is.
 PATH_IDS = {"request_id": ("request:", "gone:"), "batch_id": ("api:batch:",)}
@@ -30,7 +30,7 @@ class Owners:
         """The owners that have a request or batch of this id."""
         kinds = [f"{self._keys.prefix}{kind}" for kind in PATH_IDS[parameter]]
         with translated(), self._redis.pipeline(transaction=False) as pipe:
-            owners = [ANONYMOUS, *sorted(name.decode() for name in self._redis.smembers(self._keys.owners))]
+            owners = known_owners(self._redis, self._keys)
             for owner in owners:
                 pipe.exists(*(f"{kind}{internal_id(owner, public)}" for kind in kinds))
             return [owner for owner, found in zip(owners, pipe.execute(), strict=True) if found]

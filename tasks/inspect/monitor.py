@@ -25,7 +25,7 @@ from tasks.producer.live_workers import (
 from tasks.protocol import connections, servers, usage
 from tasks.protocol.connections import read_hash, translated
 from tasks.protocol.keys import Keys
-from tasks.protocol.owners import ANONYMOUS, owner_of
+from tasks.protocol.owners import known_owners, owner_of
 from tasks.protocol.records import Records
 from tasks.protocol.requests import Request, State
 from tasks.protocol.turns import Waiting, heads
@@ -107,13 +107,8 @@ class Monitor:
 
     def usage(self, owner: str | None = None, days: int = usage.DAYS) -> list[usage.Row]:
         """What this owner, or everybody, asked for in the last UTC days; see :func:`tasks.protocol.usage.read`."""
-        return usage.read(self._client, self._keys, self.owners() if owner is None else [owner], days)
-
-    def owners(self) -> list[str]:
-        """Everybody whose requests were accepted, by name."""
-        with translated():
-            named = {name.decode() for name in self._client.smembers(self._keys.owners)}
-        return sorted({ANONYMOUS, *named})
+        owners = sorted(known_owners(self._client, self._keys)) if owner is None else [owner]
+        return usage.read(self._client, self._keys, owners, days)
 
     def paused(self) -> dict[str, dict[str, Any]]:
         """Paused lanes, with who paused them and when."""

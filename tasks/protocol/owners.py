@@ -6,6 +6,9 @@ what the other has. Requests made without a key belong to :data:`ANONYMOUS`; the
 
 from __future__ import annotations
 
+from tasks.protocol.connections import Client, translated
+from tasks.protocol.keys import Keys
+
 ANONYMOUS = "anonymous"
 #: Neither a key's name nor an id may contain it; ``_prelude.lua`` and ``accept.lua`` know it, too.
 SEPARATOR = "/"
@@ -24,3 +27,13 @@ def public_id(internal: str) -> str:
 def owner_of(internal: str) -> str:
     """Whose request or batch it is."""
     return internal.rpartition(SEPARATOR)[0] or ANONYMOUS
+
+
+def known_owners(client: Client, keys: Keys) -> list[str]:
+    """Everybody whose requests were accepted: the anonymous first, then by name.
+
+    Raises:
+        Unavailable: Redis does not answer.
+    """
+    with translated():
+        return [ANONYMOUS, *sorted(name.decode() for name in client.smembers(keys.owners))]
