@@ -1,7 +1,7 @@
 """The stores of :mod:`tasks.protocol.payloads`: a folder, and any filesystem of fsspec.
 
-A name is random, so nobody can guess it and no caller's text is in it. Each system has a folder of its own, so two of
-them may share a store and neither sweeps the other's images.
+Names are random: they cannot be guessed and hold no text of a caller. Each system has its own folder, so two systems
+may share a store and neither sweeps the other's images.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What waits in a lane, and whose it is: reads what ``_prelude.lua`` says about owners and their turns."""
+"""The backlog of a lane by owner, as ``_prelude.lua`` keeps it."""
 
 from __future__ import annotations
 

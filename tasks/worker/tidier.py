@@ -1,6 +1,6 @@
 """Deletes images outside Redis whose requests have ended, and those that no request has.
 
-In a thread of its own: a folder on a network, or a remote store, may take seconds, and the lease must not wait for it.
+It has its own thread: a network folder or a remote store may take seconds, and the lease must not wait for it.
 """
 
 from __future__ import annotations

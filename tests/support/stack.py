@@ -45,7 +45,7 @@ class WorkerProcess(Process):
         if not self._worker:
             with contextlib.suppress(psutil.NoSuchProcess):
                 children = psutil.Process(self.guardian).children()
-                # On another host a shell runs first, and has children of its own.
+                # On another host a shell runs first, and it starts the program hostname.
                 self._worker = next((child.pid for child in children if child.exe() == _PYTHON), 0)
         return self._worker or self.guardian
 
