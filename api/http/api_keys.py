@@ -18,7 +18,10 @@ from common.settings import Settings, SettingsError
 from tasks.protocol.owners import ANONYMOUS
 
 ROLES = ("user", "admin")
-_ENTRY = re.compile(r"(?P<name>[A-Za-z0-9_.@-]{1,64}):(?P<role>user|admin):(?P<digest>[0-9a-f]{64})")
+_ENTRY = re.compile(
+    r"(?P<name>[A-Za-z0-9_.@-]{1,64}):(?P<role>user|admin):(?P<digest>[0-9a-f]{64})"
+    r"(:(?=.*[1-9])\d{1,4}(\.\d{1,4})?)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,8 @@ def _entry(text: str) -> tuple[str, Caller]:
     match = _ENTRY.fullmatch(text)
     if match is None or match["name"] == ANONYMOUS:
         raise SettingsError(
-            "API_KEYS: each entry must be name:role:sha256-hex, and no name be anonymous;"
-            " `python -m api.http.api_keys` prints one"
+            "API_KEYS: each entry must be name:role:sha256-hex, perhaps with :weight (a number above 0), and no name be"
+            " anonymous; `python -m api.http.api_keys` prints one"
         )
     return match["digest"], Caller(match["name"], match["role"])
 

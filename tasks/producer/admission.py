@@ -13,7 +13,7 @@ from tasks.lanes import ANY, PATIENCE, PRIORITIES, STRATEGIES, lane, room
 from tasks.producer.live_workers import LiveWorkers
 from tasks.protocol import usage
 from tasks.protocol.connections import translated
-from tasks.protocol.owners import ANONYMOUS, internal_id
+from tasks.protocol.owners import ANONYMOUS, internal_id, weights
 from tasks.protocol.records import Records
 
 #: Retry-After in seconds while no worker has measured its service time.
@@ -61,7 +61,7 @@ class Admission:
     def __init__(self, settings: Settings, records: Records) -> None:
         self._settings = settings
         self._client, self._keys, self._payloads = records.client, records.keys, records.payloads
-        self._live_workers = LiveWorkers(self._client, self._keys)
+        self._live_workers = LiveWorkers(self._client, self._keys, weights(settings.api_keys))
         self._choose = STRATEGIES[settings.any_strategy]()
 
     def admit(self, submission: Submission) -> Admitted:

@@ -108,7 +108,9 @@ def read_backlog(client: Client, keys: Keys) -> QueueLoad:
 class LiveWorkers:
     """Keeps the load at hand: one thread reads it again while the others use the last."""
 
-    def __init__(self, client: Client, keys: Keys) -> None:
+    def __init__(self, client: Client, keys: Keys, weights: Mapping[str, float] | None = None) -> None:
+        """``weights`` are those of owners; Redis gets them with the first reading."""
+        self._weights = weights
         self._client = client
         self._keys = keys
         self._lock = threading.Lock()
@@ -135,6 +137,10 @@ class LiveWorkers:
         return time.monotonic() - self._read_at >= FRESH
 
     def _read(self) -> QueueLoad:
+        if self._weights:
+            with translated():
+                self._client.hset(self._keys.owner_weights, mapping=dict(self._weights))
+            self._weights = None
         workers, backlog = read_workers(self._client, self._keys), read_backlog(self._client, self._keys)
         paused = read_hash(self._client, self._keys.paused).keys()
         with translated():

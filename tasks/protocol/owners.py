@@ -6,6 +6,8 @@ what the other has. Requests made without a key belong to :data:`ANONYMOUS`; the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tasks.protocol.connections import Client, translated
 from tasks.protocol.keys import Keys
 
@@ -37,3 +39,9 @@ def known_owners(client: Client, keys: Keys) -> list[str]:
     """
     with translated():
         return [ANONYMOUS, *sorted(name.decode() for name in client.smembers(keys.owners))]
+
+
+def weights(api_keys: Iterable[str]) -> dict[str, float]:
+    """Owner -> weight of the entries of ``API_KEYS``, which the API has checked; 1 where none is given."""
+    parts = [entry.split(":") for entry in api_keys]
+    return {name: float(*more) if more else 1.0 for name, _, _, *more in parts}

@@ -1,6 +1,6 @@
 -- Accept one message's requests: record, image, ledger and message in one step, all of them or none.
 -- KEYS: lane list, doorbell. ARGV: prefix, lane, message, limit of the model's queued requests, of this lane's
---   (refused beyond both), limit of bytes of images of open requests (0: none), reply list
+--   (refused beyond both, but for an owner who has next to nothing there), limit of bytes of images of open requests (0: none), reply list
 --   or '', number of backlog lanes m, their names, then per request: id, spec, fingerprint, deadline in seconds or '',
 --   expected wait in seconds or '', bytes of the image, reference of the image outside Redis or '', upload or ''.
 -- An upload is a key with a short TTL that was set just before, because Lua would copy its image three times. It becomes
@@ -24,13 +24,21 @@ local function drop_uploads()
   for i = 9 + m, #ARGV, FIELDS do redis.call('DEL', ARGV[i + 7]) end
 end
 
+-- Whether an owner has next to nothing waiting in this lane, of which others have much: it is not refused for them.
+local function spared(id)
+  local newest, owner = redis.call('LINDEX', KEYS[1], 0), string.match(id, '^(.*)/') or 'anonymous'
+  if not newest or not is_ticket(newest) and owner_of(newest) == owner then return false end
+  local waiting = redis.call('LLEN', ahead(lane, owner)) + redis.call('LLEN', behind(lane, owner))
+  return waiting + #fresh < math.floor(reserved / 5)
+end
+
 for i = 9 + m, #ARGV, FIELDS do
   local known = redis.call('HMGET', request_key(ARGV[i]), 'state', 'fingerprint')
   local size = tonumber(ARGV[i + 5])
   local code = asking and 2 or 1
   if known[1] then
     code = known[2] == ARGV[i + 2] and 0 or -1
-  elseif backlog + #fresh >= bound and own + #fresh >= reserved then
+  elseif backlog + #fresh >= bound and own + #fresh >= reserved and not spared(ARGV[i]) then
     code = -2
   elseif bytes_bound > 0 and held + size > bytes_bound then
     code = -3

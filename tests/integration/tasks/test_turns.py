@@ -12,6 +12,7 @@ import redis
 
 from tasks.celery import app
 from tasks.control.orders import Controls
+from tasks.errors import LaneFull
 from tasks.inspect.monitor import Monitor
 from tasks.lanes import lanes_of
 from tasks.producer.gateway import Accepted, Gateway, Submission
@@ -235,6 +236,26 @@ def take(client: redis.Redis, keys: Keys, wanted: int) -> list[str]:
     tags = [owner.new_tag() for _ in range(wanted)]
     answer = scripts.run(client, "take", *take_call(keys, owner, lanes, tags, [lanes] * wanted, wanted))
     return [name for text in answer[1::2] for name in envelope.requests_in(json.loads(text))]
+
+
+def test_lanes_that_one_owner_has_filled_accept_a_few_requests_of_another(
+    stack: Stack, monitor: Monitor, raw: redis.Redis, keys: Keys
+) -> None:
+    with closing(Gateway(stack.settings(MODELS="toy", MAX_QUEUE=1000, BATCH_CHUNK=1))) as gateway:
+        for owner, most in (("bob", 800), ("zoe", 10), ("ann", 10)):
+            items = [Submission(image=b"ok", model_type="toy", owner=owner) for _ in range(most + 5)]
+            answers = gateway.submit_many(items)
+            assert [isinstance(answer, LaneFull) for answer in answers] == [False] * most + [True] * 5
+    assert monitor.ledger()[LANE]["queued"] == raw.llen(keys.lane(LANE)) == 820
+
+
+def test_the_weights_of_api_keys_reach_the_scripts(stack: Stack, raw: redis.Redis, keys: Keys) -> None:
+    entries = f"ann:user:{'0' * 64}:0.5,bob:user:{'1' * 64}"
+    raw.hset(keys.owner_weights, "bob", 7)  # from when its entry had a weight
+    with closing(Gateway(stack.settings(MODELS="toy", API_KEYS=entries, BATCH_CHUNK=1))) as gateway:
+        for owner in ("ann", "bob"):
+            submit(gateway, owner, 20)
+    assert Counter(map(owner_of, take(raw, keys, 15))) == {"ann": 5, "bob": 10}
 
 
 def calls(client: redis.Redis, action: Callable[[], object]) -> int:

@@ -155,6 +155,8 @@ def test_the_admin_key_may_be_kept_hashed(make_app: Make) -> None:
         {"API_HOST": "api.example.org", "AUTH": "auto"},
         {"AUTH": "on"},
         {"API_KEYS": "ann:user:short"},
+        {"API_KEYS": f"ann:user:{'0' * 64}:0"},
+        {"API_KEYS": f"ann:user:{'0' * 64}:much"},
         {"API_KEYS": f"anonymous:user:{'0' * 64}"},
         {"API_KEYS": f"ann:root:{'0' * 64}"},
         {"ADMIN_KEY": "sha256:xyz"},
