@@ -111,6 +111,7 @@ class Settings:
     dashboard_grafana_url: str = _setting("")
     flower_port: int = _setting(5555, port)
     flower_basic_auth: str = _setting("")
+    flower_events: bool = _setting(False, switch)
     redis_server: str = _setting("")
     redis_maxmemory: int = _setting(0, integer(0))
     payload_store: str = _setting("", payload_store)

@@ -1,4 +1,4 @@
-"""Flower, Celery's own monitor, as this project runs it: with a password, read-only, without task events.
+"""Flower, Celery's own monitor, as this project runs it: with a password, read-only, with task events if FLOWER_EVENTS is 1.
 
 ``python -m scripts.flower`` is the Procfile's ``flower`` line. The password is FLOWER_BASIC_AUTH, or a random one that
 only this user can read in ``RUN_DIR/flower-password``. It is passed in the environment: every user of the host can read
@@ -21,12 +21,6 @@ log = logging.getLogger("flower")
 
 USER = "operator"
 FILE = "flower-password"
-OPTIONS = (
-    # Flower would switch task events on in every worker it sees, which costs a fifth of a worker's time per task.
-    "--enable_events=False",
-    # Only the API changes workers: it asks for a key and logs the order.
-    "--read_only",
-)
 
 
 def credentials(settings: Settings) -> str:
@@ -50,20 +44,21 @@ def login(settings: Settings) -> str:
     return f"login: {user}, password {password}"
 
 
-def command(address: str, port: int) -> list[str]:
-    """The command line of Flower."""
-    words = [sys.executable, "-m", "celery", "-A", "tasks", "flower", f"--address={address}", f"--port={port}"]
-    return [*words, *OPTIONS]
+def command(settings: Settings, address: str) -> list[str]:
+    """The command line of Flower; only the API changes workers, because it asks for a key and logs the order."""
+    words = [sys.executable, "-m", "celery", "-A", "tasks", "flower", f"--address={address}", "--read_only"]
+    # With it, Flower switches the events of every worker on. docs/operating.md says what they cost.
+    return [*words, f"--port={settings.flower_port}", f"--enable_events={settings.flower_events}"]
 
 
 def main() -> None:
     """Become Flower."""
-    parser = argparse.ArgumentParser(description="Run Flower with a password, read-only, without task events.")
+    parser = argparse.ArgumentParser(description="Run Flower with a password, read-only.")
     parser.add_argument("--address", default="127.0.0.1", help="where it listens (default: %(default)s)")
     given = parser.parse_args()
     settings = get_settings()
     logs.configure(settings, "flower")
-    words = command(given.address, settings.flower_port)
+    words = command(settings, given.address)
     # It reads every variable that begins with FLOWER_ as an option, and refuses unknown ones.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWER_")}
     os.execve(words[0], words, kept | {"FLOWER_BASIC_AUTH": credentials(settings)})  # noqa: S606 - no shell is wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from common.settings import load_settings
 from scripts.flower import USER, credentials
 from tasks.control.orders import Controls
 from tasks.producer.gateway import Gateway, Submission
+from tasks.protocol.envelope import TASK
 from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.stack import Stack, WorkerProcess
@@ -25,10 +27,11 @@ Page = Callable[..., httpx.Response]
 
 
 @pytest.fixture
-def page(stack: Stack) -> Iterator[Page]:
+def page(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Page]:
     """Ask a private Flower for a path: ``page("/api/workers", auth=KEY)``."""
     port = free_port()
-    environ = stack.environ(FLOWER_PORT=port, FLOWER_BASIC_AUTH=":".join(KEY))
+    more = getattr(request, "param", {})
+    environ = stack.environ(FLOWER_PORT=port, FLOWER_BASIC_AUTH=":".join(KEY), **more)
     process = Process([sys.executable, "-m", "scripts.flower"], name="flower", folder=stack.folder, environ=environ)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
 
@@ -71,6 +74,8 @@ def test_it_names_workers_and_counts_lanes_and_changes_nothing(page: Page, toy: 
         gateway.submit(Submission(image=b"ok", model_type="toy", priority="low"))
     lengths = {queue["name"]: queue["messages"] for queue in page("/api/queues/length").json()["active_queues"]}
     assert lengths == dict.fromkeys(consumed, 0) | {"low.toy": 3}
+    listed = re.findall(r'<tr id="([^"]+)">', page("/broker").text)
+    assert sorted(listed) == sorted(consumed)
     assert page(f"/api/worker/shutdown/{toy.node}", "POST").status_code == 403
     assert toy.alive
     gateway.close()
@@ -79,6 +84,16 @@ def test_it_names_workers_and_counts_lanes_and_changes_nothing(page: Page, toy: 
 def test_it_does_not_switch_task_events_on(page: Page, toy: WorkerProcess) -> None:
     wait_until(lambda: page("/api/workers?refresh=1").json(), 40, interval=1.0, what="Flower has found the worker")
     assert "enabled by remote" not in toy.log(200)
+
+
+@pytest.mark.parametrize("page", [{"FLOWER_EVENTS": "1"}], indirect=True)
+def test_with_task_events_it_lists_the_tasks(page: Page, toy: WorkerProcess, stack: Stack) -> None:
+    wait_until(lambda: "enabled by remote" in toy.log(200), 40, what="Flower has switched the events on")
+    gateway = Gateway(stack.settings(MODELS="toy"))
+    gateway.submit(Submission(image=b"ok", model_type="toy"))
+    tasks = wait_until(lambda: page("/api/tasks").json(), 20, what="the task is listed")
+    assert [(task["name"], task["worker"]) for task in tasks.values()] == [(TASK, toy.node)]
+    gateway.close()
 
 
 def test_without_a_setting_a_password_is_made_once_and_for_this_user_alone(tmp_path: Path) -> None:

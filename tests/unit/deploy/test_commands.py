@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from common.settings import variables
+from common.settings import Settings, variables
 from scripts import flower
 from tests.support.ports import free_port
 from tests.support.processes import Process
@@ -76,7 +76,9 @@ def test_celery_knows_every_option_of_a_worker(options: tuple[str, ...]) -> None
 def test_flower_knows_the_options_it_is_started_with() -> None:
     from flower.options import options
 
-    given = {word.removeprefix("--").partition("=")[0] for word in flower.command("127.0.0.1", 5555) if "--" in word}
+    given = {
+        word.removeprefix("--").partition("=")[0] for word in flower.command(Settings(), "127.0.0.1") if "--" in word
+    }
     assert given == {"address", "port", "enable_events", "read_only"}
     assert given <= {name.replace("-", "_") for name in options.as_dict()}
 
