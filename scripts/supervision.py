@@ -11,8 +11,10 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
@@ -240,6 +242,17 @@ class Supervisor:
                 return getattr(proxy.supervisor, method)(*arguments)
         except (OSError, HTTPException) as error:
             raise OperationError(f"the supervisor does not answer: {error}") from error
+
+
+@contextmanager
+def saying(text: str) -> Iterator[None]:
+    """Write ``text`` to standard error if the block takes longer than a moment: nobody is to wait in silence."""
+    timer = threading.Timer(2.0, print, [text], {"file": sys.stderr})
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def wait_for(condition: Callable[[], bool], timeout: float, interval: float = 0.1) -> bool:

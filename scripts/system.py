@@ -28,6 +28,7 @@ from scripts.supervision import (
     Supervisor,
     kinds,
     programs,
+    saying,
     wait_for,
     worker_name,
 )  # fmt: skip
@@ -89,7 +90,7 @@ class System:
             OperationError: another command still holds the lock.
         """
         if self.folder.exists():
-            with run_lock(self.folder, "stop", STOP_TIMEOUT):
+            with run_lock(self.folder, "stop", STOP_TIMEOUT), saying("Waiting for requests in hand to end."):
                 self._stop()
 
     def erase(self) -> None:
@@ -196,7 +197,9 @@ class System:
             young = [row.name for row in self.supervisor.rows() if row.name in names and row.state == "STARTING"]
             return (young[0], f"{young[0]} has just been started") if young else None
 
-        if not wait_for(lambda: not problem(), START_TIMEOUT, interval=0.2) and (found := problem()):
+        with saying(f"Waiting for {', '.join(names)}."):
+            up = wait_for(lambda: not problem(), START_TIMEOUT, interval=0.2)
+        if not up and (found := problem()):
             raise OperationError(f"{found[1]}; its last lines:\n{self.supervisor.log_tail(found[0])}")
 
     def _check_for_crashes(self, starts: defaultdict[str, set[int]]) -> None:
@@ -265,7 +268,8 @@ def ready_models(settings: Settings) -> tuple[ModelName, ...]:
 
 def _prepare(names: Sequence[str]) -> dict[str, dict[str, str]]:
     command = [sys.executable, "-m", "worker_models", "prepare", "--json", *names]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    with saying("Preparing the models."):
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     try:
         outcome: dict[str, dict[str, str]] = json.loads(done.stdout)
     except ValueError:

@@ -55,6 +55,7 @@ def _run(context: Context) -> int:
 async def _drive(context: Context, uploads: list[Upload]) -> Account:
     given = context.arguments
     times = list(traffic.arrivals(given.rate, given.duration, random.Random(given.seed)))  # noqa: S311 - no secret
+    context.log.print(f"sending {len(times)} requests in {given.duration:g} s")
     with progress(context.log) as bar:
         task = bar.add_task("", total=len(times))
 

@@ -20,6 +20,7 @@ from common.settings import get_settings
 from inferlane import Client, ClientError
 from inferlane.console import KEY
 from inferlane.errors import Unreachable
+from inferlane.retries import ONCE
 from scripts.demo.scenes import SCENES
 from scripts.demo.stage import CAT, MODEL, DemoError, DemoStage, stage
 
@@ -39,7 +40,7 @@ def classify(console: Console, url: str, photo: Path, model: str) -> None:
         DemoError: nothing answers, or the answer is not a real one.
         ClientError: the API refuses.
     """
-    with Client(url, os.environ.get(KEY)) as client:
+    with Client(url, os.environ.get(KEY), retries=ONCE) as client:
         try:
             DemoStage(client, model, console).classify(photo)
         except Unreachable as error:
