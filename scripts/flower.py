@@ -1,4 +1,4 @@
-"""Flower, Celery's own monitor, as this project runs it: with a password, read-only, with task events if FLOWER_EVENTS is 1.
+"""Flower, Celery's own monitor, as this project runs it: with a password, read-only, without task events by default.
 
 ``python -m scripts.flower`` is the Procfile's ``flower`` line. The password is FLOWER_BASIC_AUTH, or a random one that
 only this user can read in ``RUN_DIR/flower-password``. It is passed in the environment: every user of the host can read

@@ -255,10 +255,10 @@ def ready_models(settings: Settings) -> tuple[ModelName, ...]:
     skipped = outcome["skipped"]
     brief = sorted(name for name, reason in skipped.items() if outcome["ready"] and reason.startswith(NO_WEIGHTS))
     for name in sorted(skipped.keys() - brief):
-        print(f"not served: {name}: {skipped[name]}")
+        print(f"not served: {name}: {skipped[name]}", flush=True)
     if brief:
         folder = f" (WEIGHTS_DIR: {settings.weights_dir})" if settings.weights_dir else ""
-        print(f"not served, no weights: {', '.join(brief)}{folder}; docs/models.md")
+        print(f"not served, no weights: {', '.join(brief)}{folder}; docs/models.md", flush=True)
     order = {entry.factory or str(entry): place for place, entry in enumerate(settings.models)}
     found = sorted(map(ModelName, outcome["ready"]), key=lambda entry: order[entry.factory or str(entry)])
     if not found:

@@ -8,7 +8,8 @@ import pytest
 
 from common.settings import load_settings
 from scripts import flower, system
-from scripts.supervision import OperationError
+from scripts.supervision import OperationError, saying
+from tests.support.waiting import wait_until
 
 NONE = "no weights for {}: WEIGHTS_DIR (/w) has no {}.pth; torchvision:IMAGENET1K_V1: cannot be reached"
 SETTINGS = load_settings({"MODELS": "mobilenet,resnet18,efficientnet_lite0", "WEIGHTS_DIR": "/w"})
@@ -38,6 +39,13 @@ def test_where_no_model_is_ready_every_reason_is_told(
     with pytest.raises(OperationError, match="no model is ready"):
         system.ready_models(SETTINGS)
     assert f"not served: resnet18: {NONE.format('resnet18', 'resnet18')}" in capsys.readouterr().out
+
+
+def test_a_step_that_takes_long_says_so_and_a_short_one_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with saying("Waiting for nothing."):
+        pass
+    with saying("Waiting for worker-toy-1."):
+        assert wait_until(lambda: capsys.readouterr().err, 10) == "Waiting for worker-toy-1.\n"
 
 
 def test_a_generated_password_is_shown_and_a_chosen_one_is_not(tmp_path: Path) -> None:
