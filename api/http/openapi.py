@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import flask_swagger_ui
-from flask import Flask, Response, send_from_directory
+from flask import Flask, Response, redirect, send_from_directory
 from flask_smorest import Api, Blueprint
 
 from api.http.ownership import PATH_IDS
@@ -39,8 +39,20 @@ SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
     "admin": [{"bearer": []}, {"apiKey": []}],
 }
 
+#: What people read first at /docs.
+INTRODUCTION = """\
+Classify images behind a durable queue: an accepted request ends exactly once, whatever dies.
+
+* **Try it**: open `POST /inference`, then *Try it out* and *Execute*: the example is a photo of a cat. To send a photo
+  of yours, choose `multipart/form-data` beside *Request body*.
+* **Keys**: if this installation asks for one, *Authorize* first, with `bearer` or `apiKey`. Orders under
+  *administration* always need an administrator's.
+* **Waiting**: a call waits for its answer, then becomes 202 with a `Location`; `Prefer: respond-async` does not wait.
+* **Errors** are problem documents with a `code`; `GET /problems/{code}` explains it.
+"""
 CONFIG: Mapping[str, Any] = {
     "API_TITLE": "Inferlane",
+    "API_SPEC_OPTIONS": {"info": {"description": INTRODUCTION}},
     "OPENAPI_VERSION": "3.1.0",
     "OPENAPI_URL_PREFIX": "/",
     "OPENAPI_JSON_PATH": "openapi.json",
@@ -177,6 +189,7 @@ def create(app: Flask, version: str) -> Api:
     for name, schema in (REQUESTS | SYSTEM).items():
         api.spec.components.schema(name, schema)
     app.add_url_rule(f"{ASSETS_PATH}<path:name>", "swagger-asset", _asset)
+    app.add_url_rule("/", "root", lambda: redirect("/docs"))
     return api
 
 

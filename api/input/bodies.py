@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
 from api.input import intake
 from api.input.images import MEDIA_TYPES
 from api.views.shapes import Shape, array, integer, nullable, number, string
 
-#: The smallest PNG there is: one grey pixel.
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+#: A photo of a cat, 80 pixels wide, as base64.
+CAT = b64encode(Path(__file__).with_name("cat.jpg").read_bytes()).decode()
 
 _NAME = {"minLength": 1, "maxLength": 200}
 _CUSTOM_ID = {"custom_id": string("Your own name for it, echoed", **_NAME)}
@@ -54,12 +56,12 @@ _ITEM = {"anyOf": [_json("data", _DATA, _CUSTOM_ID | _PARAMETERS), {"description
 
 INFERENCE_BODY = _body(
     _json("data", _DATA, _CUSTOM_ID | _PARAMETERS | _IDENTITY),
-    {"data": PIXEL, "model_type": "any", "priority": "normal", "top_k": 3},
+    {"data": CAT, "model_type": "any", "priority": "normal", "top_k": 3},
     _object("image", _FILE, _CUSTOM_ID | _PARAMETERS | _IDENTITY),
     **{media_type: {"schema": _FILE} for media_type in (*MEDIA_TYPES, "application/octet-stream")},
 )
 BATCH_BODY = _body(
     _json("requests", array(_ITEM, minItems=1), _PARAMETERS | _CALLBACK),
-    {"requests": [{"custom_id": "first", "data": PIXEL}, {"custom_id": "second", "data": PIXEL}]},
+    {"requests": [{"custom_id": "first", "data": CAT}, {"custom_id": "second", "data": CAT}]},
     _object("image", array(_FILE, minItems=1), _PARAMETERS | _CALLBACK),
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from api.input.bodies import INFERENCE_BODY
 from inferlane.connection import DEFAULT_URL
 from tests.support.pages import Example, examples, fresh_shell, snippets
 from tests.support.processes import ROOT
@@ -35,6 +36,11 @@ def folder(tmp_path: Path) -> Path:
     for name in ("docs/images/cat.png", "photo.jpg"):
         shutil.copy(CAT, tmp_path / name)
     return tmp_path
+
+
+def test_the_example_of_the_api_documentation_is_a_cat(api: ApiProcess) -> None:
+    answer = api.client.post("/inference", json=INFERENCE_BODY["content"]["application/json"]["example"])
+    assert answer.json()["predictions"][0]["index"] in range(281, 286), answer.text
 
 
 def test_there_are_examples() -> None:

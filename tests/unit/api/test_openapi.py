@@ -39,7 +39,7 @@ def test_it_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
 
 
 def test_every_route_is_in_it(app: Flask, document: dict[str, Any]) -> None:
-    hidden = {"/openapi.json", "/docs", "/docs/assets/<path:name>"}
+    hidden = {"/", "/openapi.json", "/docs", "/docs/assets/<path:name>"}
     routes = {
         rule.rule.replace("<", "{").replace(">", "}") for rule in app.url_map.iter_rules() if rule.rule not in hidden
     }
@@ -101,7 +101,7 @@ def test_the_documented_example_runs(client: FlaskClient, path: str, body: dict[
 
 
 def test_swagger_ui_loads_only_files_of_this_host(client: FlaskClient) -> None:
-    page = client.get("/docs").text
+    page = client.get("/", follow_redirects=True).text
     assert "://" not in page
     for name in ("swagger-ui.css", "swagger-ui-bundle.js", "swagger-ui-standalone-preset.js"):
         assert f"/docs/assets/{name}" in page
