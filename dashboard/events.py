@@ -132,7 +132,8 @@ def counters(snapshot: Mapping[str, Any]) -> str:
     told = [f"{numbers[name]:,} {name.replace('_', ' ')}" for name in COUNTERS if numbers.get(name)]
     if lost := numbers.get("workers_lost"):
         told.append(f"{count(lost, 'worker')} lost")
-    return f"Since the records began: {', '.join(told)}." if told else "No request has ended yet."
+    since = "Since the records began" if "accepted" in numbers else "In the last 35 days"  # a user's are of usage
+    return f"{since}: {', '.join(told)}." if told else "No request has ended yet."
 
 
 def marks(snapshot: Mapping[str, Any], history: Sequence[Mapping[str, Any]], step: int = 1) -> list[Row]:

@@ -205,6 +205,13 @@ def requests() -> Response:
     return jsonify({"rows": [rows.request_row(each) for each in body["requests"]], "next_cursor": body["next_cursor"]})
 
 
+@blueprint.get("/usage")
+def usage() -> Response:
+    """The lines of an owner's usage."""
+    body = _api().get("/usage", **_query(("owner",)))
+    return jsonify({"lines": rows.usage(body["usage"], body["timestamp"][:10])})
+
+
 @blueprint.get("/dead_letters")
 def dead_letters() -> Response:
     """The dead letters, as the API lists them."""

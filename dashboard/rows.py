@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dashboard.formatting import NOTHING, duration, epoch, milliseconds, rate, size
+from dashboard.formatting import NOTHING, duration, epoch, milliseconds, percent, rate, size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Row = dict[str, Any]
 #: The sign beside each state of a request.
 SIGNS = {"queued": "◷", "running": "▶", "succeeded": "✓", "failed": "✕", "canceled": "⊘", "expired": "◔"}
+
+#: The owner of requests without a key.
+ANONYMOUS = "anonymous"
+#: The counts of a line of usage, in this order.
+USAGE = ("succeeded", "failed", "expired", "canceled", "refused")
 
 
 def _picked(source: Mapping[str, Any], *names: str) -> Row:
@@ -54,6 +59,39 @@ def _worker(worker: Mapping[str, Any], now: float, late_after: float) -> Row:
         "chaos": worker.get("chaos") or "off",
         "draining": worker["state"] == "draining",
     }
+
+
+def owners(snapshot: Mapping[str, Any]) -> list[Row]:
+    """One row per owner with a name or with requests; none where all are the anonymous'."""
+    found = [owner for owner in snapshot["owners"] if owner["owner"] != ANONYMOUS or _active(owner)]
+    if all(owner["owner"] == ANONYMOUS for owner in found):
+        return []
+    return [
+        {
+            **_picked(owner, "owner", "weight", "queued"),
+            "rate": rate(owner["rate_out"]),
+            "share": percent(owner["share"]),
+            "errors": percent(owner["errors"]),
+            "today": owner["today"]["requests"],
+        }
+        for owner in found
+    ]
+
+
+def _active(owner: Mapping[str, Any]) -> bool:
+    return bool(owner["queued"] or owner["rate_in"] or owner["rate_out"] or owner["today"]["requests"])
+
+
+def usage(found: Sequence[Mapping[str, Any]], today: str) -> list[list[str]]:
+    """The lines of the table of an owner's usage: today, all of it, then each day and model."""
+    groups = (("Today", [row for row in found if row["day"] == today]), ("35 days", found))
+    days = ((f"{row['day']} {row['model']}", [row]) for row in found)
+    return [[name, *_used(some)] for name, some in (*groups, *days)]
+
+
+def _used(some: Sequence[Mapping[str, Any]]) -> list[str]:
+    total = {name: sum(row[name] for row in some) for name in (*USAGE, "bytes", "compute_seconds")}
+    return [*(f"{total[name]:,}" for name in USAGE), size(total["bytes"]), duration(total["compute_seconds"])]
 
 
 def models(snapshot: Mapping[str, Any]) -> list[Row]:

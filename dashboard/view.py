@@ -33,6 +33,7 @@ def view(snapshot: Mapping[str, Any], *, late_after: float) -> dict[str, Any]:
         "charts": {str(minutes): charts(snapshot, snapshot["history"][-minutes:]) for minutes in windows},
         "lanes": rows.lanes(snapshot),
         "workers": rows.workers(snapshot, late_after),
+        "owners": rows.owners(snapshot),
         "models": rows.models(snapshot),
         "random": sorted({worker["model"] for worker in snapshot["workers"] if worker["weights"] == "random"}),
         "requests": [rows.request_row(each) for each in snapshot["requests"]],
@@ -101,4 +102,4 @@ def charts(snapshot: Mapping[str, Any], history: Sequence[Mapping[str, Any]], st
 
 
 def _summed(snapshot: Mapping[str, Any], name: str) -> float:
-    return sum(lane[name] or 0.0 for lane in snapshot["lanes"])
+    return sum(owner[name] for owner in snapshot["owners"])

@@ -23,6 +23,7 @@ from tasks.inspect.monitor import Monitor
 from tasks.inspect.search import SearchFilter
 from tasks.producer.gateway import Gateway
 from tasks.protocol.owners import ANONYMOUS
+from tasks.protocol.usage import OUTCOMES, total
 
 blueprint = Operations("dashboard", __name__, description="One answer for a dashboard")
 
@@ -61,10 +62,14 @@ class SnapshotCache:
     ),
 )  # fmt: skip
 def history() -> Response:
-    """Get the history: requests accepted and ended, and their latency, per minute or longer step."""
+    """Get the history: requests accepted and ended, and their latency, per minute or longer step.
+
+    It counts the caller's own requests, for an admin and without keys everybody's.
+    """
     minutes = whole("minutes", request.args, HISTORY, DAY)
     step = whole("step", request.args, 1, LONGEST_STEP)
-    return reply({"as_of": now(), "step": step, "history": service(Monitor).history(max(minutes, step), step)})
+    rows = service(Monitor).history(max(minutes, step), step, _named(_own()))
+    return reply({"as_of": now(), "step": step, "history": rows})
 
 
 @blueprint.operation(
@@ -74,10 +79,21 @@ def history() -> Response:
 def snapshot() -> Response:
     """Get everything a dashboard shows, at most half a second old.
 
-    Requests are the caller's own, an admin's call shows everybody's; the orders in ``activity`` are for admins.
+    Requests, their numbers and dead letters are the caller's own, an admin's call shows everybody's; the orders in
+    ``activity`` are for admins. Lanes, workers and latencies are the whole system's.
     """
-    owner = None if g.sees_all else str(g.owner)
+    owner = _own()
     return reply(_read(owner) if request.args.get("fresh") == "1" else service(SnapshotCache).body(owner, _read))
+
+
+def _own() -> str | None:
+    """The owner whose requests the caller sees; None for everybody's."""
+    return None if g.sees_all else str(g.owner)
+
+
+def _named(owner: str | None) -> str | None:
+    """Where no key is needed, all that is counted is the anonymous' own."""
+    return None if owner == ANONYMOUS else owner
 
 
 def _read(owner: str | None) -> dict[str, Any]:
@@ -93,12 +109,12 @@ def _read(owner: str | None) -> dict[str, Any]:
         "workers": [system.worker_row(worker) for worker in seen.workers],
         "lanes": seen.lanes,
         "paused": monitor.paused(),
-        "dead_letters": monitor.dead_letter_count(),
+        "dead_letters": monitor.dead_letter_count(_named(owner)),
         "models": system.model_rows(settings.models, seen.workers),
         "activity": _dated(service(Activity).read() if owner in (None, ANONYMOUS) else ()),
         "silent": [system.worker_row(worker) for worker in seen.silent],
         "fleet_events": _dated(monitor.fleet_events()),
-        **_numbers(monitor),
+        **_numbers(monitor, owner),
         "requests": [request_resource(record) for record in monitor.recent(SearchFilter(owner=owner), limit=RECENT)[0]],
     }
 
@@ -107,10 +123,19 @@ def _dated(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "at": timestamp(row["at"])} for row in rows]
 
 
-def _numbers(monitor: Monitor) -> dict[str, Any]:
+def _numbers(monitor: Monitor, owner: str | None) -> dict[str, Any]:
+    owners, whose = monitor.owners(owner), _named(owner)
+    ledger, counters = dict(system.totals(monitor.ledger())), monitor.counters()
+    if whose is not None:
+        used = total(monitor.usage(whose))
+        ledger, counters = (
+            {**{name: used[name] for name in OUTCOMES}, "queued": owners[0]["queued"]},
+            {"refused": used["refused"]},
+        )
     return {
-        "ledger": dict(system.totals(monitor.ledger())),
-        "counters": monitor.counters(),
+        "owners": owners,
+        "ledger": ledger,
+        "counters": counters,
         "latencies": monitor.latencies(),
-        "history": monitor.history(HISTORY),
+        "history": monitor.history(HISTORY, 1, whose),
     }

@@ -199,6 +199,19 @@ SYSTEM: dict[str, Shape] = {
         held=integer("Requests held by a lost worker"),
         closed=True,
     ),
+    "Owner": shape(
+        owner=string("Name of the key; anonymous without keys"),
+        weight=number("Its part of the workers' time, beside the others' weights"),
+        queued=count("Requests waiting, estimated where batches wait"),
+        rate_in=number("Requests accepted per second, recently"),
+        rate_out=number("Requests ended per second, recently"),
+        errors=maybe_number(
+            "Failed and expired among what succeeded, failed or expired recently; null when nothing did"
+        ),
+        share=maybe_number("Its part of the seconds that workers computed recently; null when they did not"),
+        today=mapping("What ended in this UTC day, as in Usage", number()),
+        closed=True,
+    ),
     "Snapshot": shape(
         _STATUS,
         as_of=string("Time of this snapshot", format="date-time"),
@@ -211,6 +224,7 @@ SYSTEM: dict[str, Shape] = {
         counters=mapping(values=integer()),
         latencies=mapping(),
         history=array(mapping(), "A row per minute, oldest first"),
+        owners=many("Owner", "By name; a user's call has their own only"),
         requests=many("Request", "Newest first"),
         dead_letters=integer(),
         models=many("Model"),

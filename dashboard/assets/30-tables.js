@@ -1,7 +1,7 @@
 // Lanes, workers and models: plain tables, whose buttons say what they do in data-act.
 (function () {
   "use strict";
-  const { html, ui, show, clock, live, panel, changed } = window.inferlane;
+  const { html, ui, show, clock, live, panel, changed, set, on } = window.inferlane;
   const orders = () => window.inferlane.orders;
 
   const STATES = {
@@ -115,6 +115,23 @@
     "data-act": "chaos-tab", "data-worker": worker.id, disabled: !enabled || !chaos,
     title: chaos ? "Choose a fault" : "Faults are off: set CHAOS_ENABLED=1",
     "aria-label": `Inject a fault into ${worker.id}`,
+  });
+
+  // -- owners
+
+  panel(({ view }) => {
+    if (!view || !changed("owners", view.owners)) return;
+    set("owners-card", { display: view.owners.length ? "block" : "none" });
+    const heads = ["Owner", "Weight", "Rate", "Waiting", "Share of computing", "Errors", "Ended today", ""];
+    show("owners", table("Owners", heads, view.owners.map((row) => html("Tr", { "data-owner-row": row.owner }, cell(row.owner),
+      number(row.weight), number(row.rate), number(row.queued), number(row.share), number(row.errors), number(row.today.toLocaleString("en")),
+      cell(html("Div", { className: "buttons" }, button("Requests", { "data-act": "owner-requests", "data-owner": row.owner, "aria-label": `Requests of ${row.owner}` }),
+        button("Usage", { "data-act": "usage", "data-owner": row.owner, "aria-label": `Usage of ${row.owner}` })))))));
+  });
+
+  on("owner-requests", ({ owner }) => {
+    set("filter-owner", { value: owner });
+    set("tabs", { value: "requests" });
   });
 
   // -- models and activity

@@ -111,6 +111,17 @@
     }
   }
 
+  async function openUsage(owner) {
+    const mine = {};
+    opened = mine;
+    set("drawer", { opened: true, title: `Usage of ${owner}`, children: body("Loading…") });
+    const heads = ["", "Succeeded", "Failed", "Expired", "Canceled", "Refused", "Images", "Computed"];
+    const cells = (line) => html("Tr", {}, line.map((text, at) => html(at ? "Td" : "Th", { scope: at ? undefined : "row", className: "number" }, text)));
+    const content = await ask("GET", `usage?${new URLSearchParams({ owner })}`)
+      .then(({ lines }) => window.inferlane.table(`Usage of ${owner}`, heads, lines.map(cells)), missing);
+    if (opened === mine) set("drawer", { children: body(content) });
+  }
+
   // As the drawer's own children: Dash drops what is set on a component inside it while the drawer is still opening.
   const body = (content) => html("Div", { id: "drawer-body" }, content);
 
@@ -240,6 +251,7 @@
     () => notify("Copied", text, "teal"), () => notify("Not copied: the browser allows it on https and localhost only", text, "red")));
   on("older-requests", older);
   on("open-request", ({ id }) => open(id));
+  on("usage", ({ owner }) => openUsage(owner));
   on("find-request", () => {
     const id = document.getElementById("find-id").value.trim();
     if (id) open(id);

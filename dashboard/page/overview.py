@@ -28,7 +28,8 @@ def panel(settings: Settings) -> Any:
     columns = ((_try_it(settings), 5, 4), (_numbers(), 7, 8))
     grid = [dmc.GridCol(column, span={"base": 12, "md": md, "lg": lg}) for column, md, lg in columns]
     workers = card("Workers", html.Div(id="workers", className="loading"))
-    return dmc.Stack([dmc.Grid(grid), workers, _lanes()])
+    owners = card("Owners", html.Div(id="owners"), id="owners-card", display="none")
+    return dmc.Stack([dmc.Grid(grid), workers, _lanes(), owners])
 
 
 def _try_it(settings: Settings) -> Any:

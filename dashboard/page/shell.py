@@ -139,7 +139,8 @@ def _login_dialog() -> Any:
         id="login-modal",
         title="Log in",
         children=[
-            note("An administrator's API key (ADMIN_KEY). It stays on the dashboard's server, not in this browser."),
+            note("A user's API key shows their own requests; orders need an administrator's (ADMIN_KEY)."),
+            note("The key stays on the dashboard's server, not in this browser."),
             dmc.PasswordInput(id="login-key", label="API key", mt="sm", **{"data-autofocus": True}),
             dmc.Text(id="login-error", c="red", size="sm", mt="xs"),
             dmc.Button("Log in", id="login-submit", mt="md"),

@@ -1,7 +1,7 @@
 """The last day by the minute, from what the scripts counted in each.
 
 A past minute does not change, so a process reads it once and keeps its row. A row of several minutes sums up their
-histograms, so its percentiles are those of the whole step.
+histograms, so its percentiles are those of the whole step. What named owners' requests add is also kept per owner.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any
 
 from tasks.protocol.connections import Client, translated
 from tasks.protocol.keys import Keys
+from tasks.protocol.owners import ANONYMOUS
 
 STAGES = ("queue", "decode", "infer", "total")
 EVENTS = ("accepted", "succeeded", "failed", "canceled", "expired")
+COUNTED = (*EVENTS, "compute_seconds")
 #: Minutes for which counts are kept in Redis, and rows here.
 DAY = 24 * 60
 #: Minutes after which a minute is certainly past: this machine's clock need not be Redis's.
@@ -33,22 +35,23 @@ class History:
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._past: dict[Span, Row] = {}
+        self._past: dict[tuple[str | None, Span], Row] = {}
 
-    def rows(self, minutes: int = 60, step: int = 1) -> list[Row]:
-        """One row per ``step`` minutes, oldest first, up to a day; the last is still counting.
+    def rows(self, minutes: int = 60, step: int = 1, owner: str | None = None) -> list[Row]:
+        """One row per ``step`` minutes, oldest first, up to a day; the last is still counting. By default of all.
 
-        A row has ``at`` (epoch, a multiple of the step), the :data:`EVENTS` of all lanes, and a summary per stage.
+        A row has ``at`` (epoch, a multiple of the step), the :data:`COUNTED` of all lanes, and a summary per stage.
         """
         current, past = _current(), self._past
         last = current // step
-        wanted = [range(n * step, (n + 1) * step) for n in range(last - min(minutes, DAY) // step + 1, last + 1)]
-        missing = [span for span in wanted if span not in past]
-        counts = iter(self._read([minute for span in missing for minute in span]))
-        read = {span: _row(span[0] * 60, [next(counts) for _ in span]) for span in missing}
-        over = {span: row for span, row in read.items() if span[-1] <= current - OVER}
-        self._past = {span: row for span, row in (past | over).items() if span[-1] > current - DAY}
-        return [past.get(span) or read[span] for span in wanted]
+        spans = (range(n * step, (n + 1) * step) for n in range(last - min(minutes, DAY) // step + 1, last + 1))
+        wanted = [(owner, span) for span in spans]
+        missing = [row for row in wanted if row not in past]
+        counts = iter(self._read([(owner, minute) for _, span in missing for minute in span]))
+        read = {(owner, span): _row(span[0] * 60, [next(counts) for _ in span]) for _, span in missing}
+        over = {place: row for place, row in read.items() if place[1][-1] <= current - OVER}
+        self._past = {place: row for place, row in (past | over).items() if place[1][-1] > current - DAY}
+        return [past.get(place) or read[place] for place in wanted]
 
     def window(self, seconds: float) -> dict[str, float]:
         """The summary of stage ``total`` over the last ``seconds``, rounded up to minutes; empty when nothing ended."""
@@ -76,21 +79,53 @@ class History:
                     rates[lane, "in" if event == "accepted" else "out"] += value / seconds
         return rates
 
+    def lately(self, owners: Sequence[str]) -> dict[str, Row]:
+        """Each owner's rates a second, share of errors and of computing, over the last full minute and the current one.
+
+        A share is None of nothing. The anonymous have what the others of ``owners`` have not.
+        """
+        current, named = _current(), [owner for owner in owners if owner != ANONYMOUS]
+        read = iter(self._read([(owner, current - ago) for owner in (None, *named) for ago in (1, 0)]))
+        total, *rows = ({name: _row(0, counts)[name] for name in COUNTED} for counts in zip(read, read, strict=True))
+        rest = {name: total[name] - sum(row[name] for row in rows) for name in COUNTED}
+        found = dict(zip(named, rows, strict=True)) | ({ANONYMOUS: rest} if ANONYMOUS in owners else {})
+        return {owner: _pace(row, total) for owner, row in found.items()}
+
     def _last(self, minutes: int) -> list[dict[str, int]]:
         """The counts of the last ``minutes`` and the current one."""
         current = _current()
-        return self._read(range(current - minutes, current + 1))
+        return self._read([(None, minute) for minute in range(current - minutes, current + 1)])
 
-    def _read(self, minutes: Sequence[int]) -> list[dict[str, int]]:
-        """What was counted in each of these minutes since the epoch, in one round trip."""
+    def _read(self, places: Sequence[tuple[str | None, int]]) -> list[dict[str, int]]:
+        """What was counted for each owner (None: for all) and minute since the epoch, in one round trip."""
         with translated(), self._client.pipeline(transaction=False) as pipe:
-            for minute in minutes:
-                pipe.hgetall(f"{self._keys.prefix}minute:{minute}")
-            return [{name.decode(): int(value) for name, value in counts.items()} for counts in pipe.execute()]
+            for owner, minute in places:
+                pipe.hgetall(f"{self._keys.prefix}minute:{minute}" + (f":{owner}" if owner else ""))
+            for owner, minute in places:
+                if owner:
+                    pipe.zcount(self._keys.recent_of(owner), 60 * minute, f"({60 * minute + 60}")
+            found = pipe.execute()
+        read = [{name.decode(): int(value) for name, value in counts.items()} for counts in found[: len(places)]]
+        owned = (counts for (owner, _), counts in zip(places, read, strict=True) if owner)
+        for counts, accepted in zip(owned, found[len(places) :], strict=True):
+            counts["any:accepted"] = accepted  # its list of recent requests has them for as long
+        return read
 
 
 def _current() -> int:
     return int(time.time() // 60)
+
+
+def _pace(row: Row, total: Row) -> Row:
+    seconds = 60 + time.time() % 60
+    bad, computed = row["failed"] + row["expired"], total["compute_seconds"]
+    ended = bad + row["succeeded"]
+    return {
+        "rate_in": row["accepted"] / seconds,
+        "rate_out": (ended + row["canceled"]) / seconds,
+        "errors": bad / ended if ended else None,
+        "share": row["compute_seconds"] / computed if computed else None,
+    }
 
 
 def _row(at: int, minutes: Sequence[Mapping[str, int]]) -> Row:
@@ -102,7 +137,13 @@ def _row(at: int, minutes: Sequence[Mapping[str, int]]) -> Row:
             events[kind] = events.get(kind, 0) + value
         elif kind in stages:
             stages[kind][bucket] += value / (1_000_000 if bucket == "sum" else 1)
-    return {"at": at, **events, **{stage: summary(buckets) for stage, buckets in stages.items()}}
+    computed = sum(counts.get(":computed", 0) for counts in minutes) / 1_000_000
+    return {
+        "at": at,
+        **events,
+        "compute_seconds": computed,
+        **{stage: summary(buckets) for stage, buckets in stages.items()},
+    }
 
 
 def summary(buckets: Mapping[str, float]) -> dict[str, float]:

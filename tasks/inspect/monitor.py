@@ -87,10 +87,12 @@ class Monitor:
             lanes[lane][int(size)] = int(value)
         return lanes
 
-    def dead_letter_count(self) -> int:
-        """How many there are."""
+    def dead_letter_count(self, owner: str | None = None) -> int:
+        """How many there are, or how many this owner has."""
         with translated():
-            return int(self._client.zcard(self._keys.dead_letters))
+            if owner is None:
+                return int(self._client.zcard(self._keys.dead_letters))
+            return sum(owner_of(name.decode()) == owner for name in self._client.zrange(self._keys.dead_letters, 0, -1))
 
     def ledger(self) -> dict[str, dict[str, int]]:
         """Per lane, the conservation ledger: accepted = succeeded + failed + canceled + expired + queued + running."""
@@ -107,8 +109,30 @@ class Monitor:
 
     def usage(self, owner: str | None = None, days: int = usage.DAYS) -> list[usage.Row]:
         """What this owner, or everybody, asked for in the last UTC days; see :func:`tasks.protocol.usage.read`."""
-        owners = sorted(known_owners(self._client, self._keys)) if owner is None else [owner]
-        return usage.read(self._client, self._keys, owners, days)
+        return usage.read(self._client, self._keys, self._owners(owner), days)
+
+    def owners(self, owner: str | None = None) -> list[dict[str, Any]]:
+        """A row for each owner, or for this one: weight, queued requests, recent rates and shares, the sums of today.
+
+        In a lane with messages of several requests, an owner's part of the queued ones is that of the messages.
+        """
+        names, load = self._owners(owner), read_backlog(self._client, self._keys)
+        rows, lately = self.usage(owner, 1), self._history.lately(names)
+        with translated():
+            weights = self._hash(self._keys.owner_weights)
+        return [
+            {
+                "owner": name,
+                "weight": float(weights.get(name, 1)),
+                "queued": round(sum(load.queued[lane] * share for lane, share in load.waiting.shares(name).items())),
+                **lately[name],
+                "today": usage.total(row for row in rows if row["owner"] == name),
+            }
+            for name in names
+        ]
+
+    def _owners(self, owner: str | None) -> list[str]:
+        return sorted(known_owners(self._client, self._keys)) if owner is None else [owner]
 
     def paused(self) -> dict[str, dict[str, Any]]:
         """Paused lanes, with who paused them and when."""

@@ -93,6 +93,10 @@ class Waiting:
         weights = {name.decode(): float(value) for name, value in next(found).items()}
         return cls({lane: _by_owner(found, sharing[lane]) for lane in lanes}, weights)
 
+    def shares(self, owner: str) -> dict[str, float]:
+        """Lane -> the owner's part of the messages that wait there."""
+        return {lane: counts.get(owner, 0) / sum(counts.values()) for lane, counts in self.lanes.items() if counts}
+
     def ahead(self, lane: str, owner: str, queued: int, mine: float | None = None) -> float:
         """Of ``queued`` requests in a lane, how many are served before the next of an owner.
 

@@ -6,7 +6,7 @@ The scripts write it in the step that ends or refuses a request, so its sums equ
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Any
@@ -39,6 +39,14 @@ def read(client: Client, keys: Keys, owners: Iterable[str], days: int = DAYS) ->
                 pipe.hgetall(keys.usage(f"{owner}:{day}"))
             found = pipe.execute()
     return [row for (owner, day), amounts in zip(wanted, found, strict=True) for row in _rows(owner, day, amounts)]
+
+
+def total(rows: Iterable[Row]) -> Row:
+    """The :data:`AMOUNTS` of several rows together."""
+    summed: Counter[str] = Counter()
+    for row in rows:
+        summed.update({name: row[name] for name in AMOUNTS})
+    return {name: summed[name] for name in AMOUNTS}
 
 
 def _rows(owner: str, day: int, amounts: dict[bytes, bytes]) -> list[Row]:

@@ -47,7 +47,12 @@ local function count(hash, field, by)
     redis.call('EXPIRE', prefix .. hash, 90000)
   end
 end
-local function minute(lane, name, at, by) count('minute:' .. math.floor(at / 60), lane .. ':' .. name, by or 1) end
+-- What is counted of a named owner's request `id` is counted once more in a hash of that owner.
+local function minute(id, lane, name, at, by)
+  local hash, owner = 'minute:' .. math.floor(at / 60), string.match(id, '^(.*)/')
+  count(hash, lane .. ':' .. name, by or 1)
+  if owner then count(hash .. ':' .. owner, lane .. ':' .. name, by or 1) end
+end
 
 -- The conservation ledger: per lane, accepted = succeeded + failed + canceled + expired + queued + running.
 local function credit(lane, state, by) redis.call('HINCRBY', ledger, lane .. ':' .. state, by) end
@@ -86,15 +91,15 @@ end
 
 -- Latency histogram: bucket b holds durations up to 2^(b/2) milliseconds; sum is in microseconds.
 -- Counted twice: in total, per lane, and per minute, for all lanes together (lane name '').
-local function observe(lane, stage, seconds, at)
+local function observe(id, lane, stage, seconds, at)
   local ms = seconds * 1000
   local bucket = 0
   if ms > 1 then bucket = math.ceil(2 * math.log(ms) / math.log(2) - 0.000000001) end
   if bucket > 40 then bucket = 40 end
   count('latency', lane .. ':' .. stage .. ':' .. bucket, 1)
-  minute('', stage .. ':' .. bucket, at)
+  minute(id, '', stage .. ':' .. bucket, at)
   local micro = string.format('%.0f', seconds * 1000000)
-  if stage == 'total' then minute('', 'total:sum', at, micro) end
+  if stage == 'total' then minute(id, '', 'total:sum', at, micro) end
   count('latency', lane .. ':' .. stage .. ':sum', micro)
 end
 
@@ -126,13 +131,16 @@ local function finish(id, key, lane, from, to, at, ttls, keep, model, ...)
   redis.call('HDEL', key, 'owner', 'tag')
   redis.call('HSET', key, 'state', to, 'completed', stamp(at), 'expires', stamp(at + ttl), ...)
   move(lane, from, to)
-  minute(lane, to, at)
+  minute(id, lane, to, at)
   -- Per model, for all lanes together: answers, and failures by its fault.
-  if model and model ~= '' and (keep or to == 'succeeded') then minute('', (keep and 'faults:' or 'answered:') .. model, at) end
+  if model and model ~= '' and (keep or to == 'succeeded') then minute(id, '', (keep and 'faults:' or 'answered:') .. model, at) end
   local r = redis.call('HMGET', key, 'created', 'bytes', 'payload', 'deadline', 'watch')
-  observe(served(lane, model), 'total', at - tonumber(r[1]), at)
+  observe(id, served(lane, model), 'total', at - tonumber(r[1]), at)
   use(id, lane, model, at, to, 1)
-  if computed > 0 then use(id, lane, model, at, 'computed', computed) end
+  if computed > 0 then
+    use(id, lane, model, at, 'computed', computed)
+    minute(id, '', 'computed', at, computed)
+  end
   if r[2] then
     use(id, lane, model, at, 'bytes', r[2])
     redis.call('DECRBY', image_bytes, r[2])

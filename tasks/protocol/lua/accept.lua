@@ -93,7 +93,7 @@ if #fresh > 0 and not asking then
       owners[owner] = true
       redis.call('ZADD', prefix .. 'recent:' .. owner, stamp(at), id)
     end
-    minute(lane, 'accepted', at)
+    minute('', lane, 'accepted', at) -- for an owner, recent:OWNER has them
     bytes = bytes + tonumber(ARGV[i + 5])
   end
   redis.call('INCRBY', image_bytes, bytes)

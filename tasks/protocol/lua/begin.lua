@@ -57,8 +57,8 @@ else
   if attempt == 1 and not r[11] then
     local waited = at - tonumber(r[7])
     local by = served(lane, ARGV[7])
-    observe(by, 'queue', waited, at)
-    if r[10] then observe(by, 'eta_error', math.abs(waited - tonumber(r[10])), at) end
+    observe(id, by, 'queue', waited, at)
+    if r[10] then observe(id, by, 'eta_error', math.abs(waited - tonumber(r[10])), at) end
   end
   r[11] = stamp(at)
 end

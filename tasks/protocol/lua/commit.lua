@@ -24,8 +24,8 @@ if ARGV[10] == '1' then
 end
 if to == 'succeeded' then
   local by = served(r[4], ARGV[12])
-  observe(by, 'decode', tonumber(ARGV[8]), at)
-  observe(by, 'infer', tonumber(ARGV[9]), at)
+  observe(id, by, 'decode', tonumber(ARGV[8]), at)
+  observe(id, by, 'infer', tonumber(ARGV[9]), at)
   count('batches', by .. ':' .. ARGV[11], 1)
 end
 finish(id, key, r[4], 'running', to, at, ARGV[7], false, ARGV[12],

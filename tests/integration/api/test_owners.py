@@ -47,7 +47,7 @@ BY_ID = {
 }  # fmt: skip
 READS_FIRST: list[str] = sorted(BY_ID, key=lambda route: ("cancel" in route or "DELETE" in route, route))
 LISTS = {"GET /inference", "GET /dead_letters", "GET /ops/snapshot"}
-USAGE = {"GET /usage"}
+NUMBERS = {"GET /usage", "GET /ops/history"}
 SUBMISSIONS = {
     "POST /inference", "POST /batch_inference", "POST /v2/models/<model>/infer",
     "POST /v2/models/<model>/versions/<version>/infer",
@@ -57,7 +57,7 @@ SHARED = {
     "GET /",
     "GET /docs", "GET /docs/assets/<path:name>", "GET /health", "GET /livez", "GET /readyz", "GET /openapi.json",
     "GET /problems/<code>", "GET /metrics", "GET /metrics/prometheus", "GET /models", "GET /workers/status",
-    "GET /queue/status", "GET /ops/history", "GET /v2", "GET /v2/health/live", "GET /v2/health/ready",
+    "GET /queue/status", "GET /v2", "GET /v2/health/live", "GET /v2/health/ready",
     "GET /v2/models/<model>", "GET /v2/models/<model>/ready", "GET /v2/models/<model>/versions/<version>",
     "GET /v2/models/<model>/versions/<version>/ready",
 }  # fmt: skip
@@ -134,7 +134,7 @@ def ask(client: httpx.Client, route: str, name: str, **more: Any) -> httpx.Respo
 
 def test_the_walk_knows_every_route() -> None:
     found = {" ".join(route) for route in auth.roles(create_app(load_settings({"MODELS": "toy"})))}
-    assert found == BY_ID | LISTS | USAGE | SUBMISSIONS | SHARED | FOR_ADMINS
+    assert found == BY_ID | LISTS | NUMBERS | SUBMISSIONS | SHARED | FOR_ADMINS
 
 
 @pytest.mark.parametrize("route", READS_FIRST)
@@ -164,6 +164,46 @@ def test_lists_show_a_user_their_own(callers: Callers, route: str) -> None:
     if route != "GET /ops/snapshot":
         assert CUSTOM_ID not in ask(callers.admin, route, "", params={"owner": "bob"}).text
         assert CUSTOM_ID in ask(callers.admin, route, "", params={"owner": "ann"}).text
+
+
+def test_numbers_are_of_a_users_own_requests_and_an_admins_of_all(callers: Callers) -> None:
+    for client in (callers.ann, callers.bob, callers.bob):
+        assert post(client).status_code == 200
+    post(callers.ann, "waits", model_type="resnet18")  # nobody serves it
+
+    def told(client: httpx.Client) -> dict[str, Any]:
+        """By source, how many succeeded and, where it is told, were accepted."""
+        body = client.get("/ops/snapshot?fresh=1").json()
+        past = client.get("/ops/history?minutes=60").json()["history"]
+        used = client.get("/usage").json()["usage"]
+        sums = {name: sum(row[name] for row in past) for name in ("accepted", "succeeded")}
+        assert sums == {name: sum(row[name] for row in body["history"]) for name in sums}
+        names = {row["owner"] for row in used} | {row["owner"] for row in body["owners"]}
+        today = sum(row["today"]["succeeded"] for row in body["owners"])
+        return {**sums, "ledger": body["ledger"]["succeeded"], "usage": sum(row["succeeded"] for row in used),
+                "today": today, "names": names}  # fmt: skip
+
+    def own(client: httpx.Client, name: str) -> bool:
+        """Whether everything agrees; workers write the history once a second."""
+        listed = client.get("/inference?limit=500").json()["requests"]
+        ends = sum(row["state"] == "succeeded" for row in listed)
+        seen = told(client)
+        assert seen["names"] == {name}
+        assert seen["accepted"] == len(listed)
+        assert seen["ledger"] == seen["usage"] == seen["today"] == ends > 0
+        return bool(seen["succeeded"] == ends)
+
+    for name, client in users(callers):
+        wait_until(lambda client=client, name=name: own(client, name), what=f"the history of {name}")  # type: ignore[misc]
+    ann, bob, everybody = told(callers.ann), told(callers.bob), told(callers.admin)
+    assert everybody["names"] >= {"ann", "bob"}
+    assert everybody["succeeded"] == ann["succeeded"] + bob["succeeded"] > max(ann["succeeded"], bob["succeeded"])
+    rows = {row["owner"]: row for row in callers.admin.get("/ops/snapshot?fresh=1").json()["owners"]}
+    assert sum(row["share"] for row in rows.values()) == pytest.approx(1)
+    assert rows["anonymous"]["rate_out"] == pytest.approx(0)
+    assert rows["bob"]["rate_out"] > 0
+    assert rows["ann"]["queued"] >= 1
+    assert rows["bob"]["queued"] == 0
 
 
 @pytest.mark.parametrize("route", sorted(SHARED))

@@ -176,6 +176,9 @@ class FakeQueue:
     def usage(self, _owner: str | None = None, _days: int = 35) -> list[dict[str, Any]]:
         return []
 
+    def owners(self, owner: str | None = None) -> list[dict[str, Any]]:
+        return [{"owner": owner or "anonymous", "queued": 2}]
+
     def ledger(self) -> dict[str, dict[str, int]]:
         self.ping()
         states = {"accepted": 9, "succeeded": 4, "failed": 1, "canceled": 1, "expired": 0, "queued": 2, "running": 1}
@@ -190,13 +193,13 @@ class FakeQueue:
     def batch_sizes(self) -> dict[str, dict[int, int]]:
         return {"normal": {1: 3, 4: 1}}
 
-    def dead_letter_count(self) -> int:
+    def dead_letter_count(self, _owner: str | None = None) -> int:
         return 2
 
     def histograms(self) -> dict[tuple[str, str], dict[str, float]]:
         return {("normal", "total"): {"4": 3.0, "10": 1.0, "sum": 0.5}}
 
-    def history(self, minutes: int, step: int = 1) -> list[dict[str, Any]]:
+    def history(self, minutes: int, step: int = 1, _owner: str | None = None) -> list[dict[str, Any]]:
         self.ping()
         return [{"at": 60 * step * number} for number in range(minutes // step)]
 

@@ -31,6 +31,14 @@ def worker(name: str = "resnet18-1@host", **changes: Any) -> dict[str, Any]:
     return row | changes
 
 
+def owner(name: str = "anonymous", **changes: Any) -> dict[str, Any]:
+    row = {
+        "owner": name, "weight": 1.0, "queued": 0, "rate_in": 1.0, "rate_out": 0.5, "errors": None, "share": None,
+        "today": dict.fromkeys(("requests", "succeeded", "failed", "canceled", "expired", "refused"), 0),
+    }  # fmt: skip
+    return row | changes
+
+
 def lane(name: str = "normal.resnet18", **changes: Any) -> dict[str, Any]:
     priority, _, model = name.partition(".")
     row = {
@@ -63,7 +71,7 @@ def snapshot(**changes: Any) -> dict[str, Any]:
             {"name": "resnet18", "available": True, "live_workers": 1, "version": "1", "architecture": "resnet18",
              "input_size": [224, 224], "labels": 1000, "runtimes": ["onnxruntime"], "weights": ["random"]},
         ],
-        "silent": [], "fleet_events": [],
+        "silent": [], "fleet_events": [], "owners": [owner()],
         "activity": [{"at": AS_OF, "what": "POST /admin/lanes/normal/pause", "who": "admin"}],
     }  # fmt: skip
     return body | changes

@@ -68,7 +68,7 @@ def test_an_order_is_told_as_a_sentence(what: str, told: str) -> None:
 
 def test_only_counters_that_count_something_are_told() -> None:
     counters = {"redelivered": 2, "retried": 0, "fenced": 3, "workers_lost": 1}
-    told = events.counters(snapshot(ledger={"succeeded": 1200, "failed": 0, "queued": 3}, counters=counters))
+    told = events.counters(snapshot(ledger={"accepted": 1203, "succeeded": 1200, "queued": 3}, counters=counters))
     assert told == "Since the records began: 1,200 succeeded, 2 redelivered, 1 worker lost."
     assert events.counters(snapshot(ledger={}, counters={})) == "No request has ended yet."
 
