@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -29,9 +30,10 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
     "requeue": ("POST", "/dead_letters/{id}/requeue"),
     "delete": ("DELETE", "/dead_letters/{id}"),
 }
-#: Most requests of one order, and the statuses that refuse one of them: unknown, ended, without its image.
+#: Most requests of one order.
 MOST_AT_ONCE = 500
-PASSED_OVER = frozenset({404, 409, 410})
+#: The status with which the API refuses one of them -> why.
+PASSED_OVER: Mapping[int, str] = {404: "gone", 409: "ended before", 410: "without an image"}
 
 
 class UnknownAction(ValueError):
@@ -60,8 +62,12 @@ def call_of(order: Mapping[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
         raise UnknownAction("there is no such action")
     method, template = ACTIONS[verb]
     names = [name for _, name, _, _ in Formatter().parse(template) if name]
-    path = template.format(**{name: path_segment(order.get(name), name) for name in names})
-    return method, path, _body(verb, order)
+    # Ids of the page are those of its rows, owner/id, or what a person typed.
+    key = order.get("id")
+    owner, _, public = key.rpartition("/") if isinstance(key, str) else ("", "", key)
+    given = {**order, "id": public}
+    path = template.format(**{name: path_segment(given.get(name), name) for name in names})
+    return method, f"{path}?owner={quote(owner)}" if owner else path, _body(verb, order)
 
 
 def _body(verb: str, order: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -93,8 +99,8 @@ def perform(api: ApiClient, order: Mapping[str, Any]) -> httpx.Response:
     return api.call(method, path, json=body) if body else api.call(method, path)
 
 
-def perform_for_each(api: ApiClient, order: Mapping[str, Any]) -> dict[str, int]:
-    """Send the call of an order for each of its ``ids``; counts what was done and what the API refused.
+def perform_for_each(api: ApiClient, order: Mapping[str, Any]) -> dict[str, Any]:
+    """Send the call of an order for each of its ``ids``; counts what was done and, by reason, what the API refused.
 
     Raises:
         UnknownAction: there are too many ids, or none.
@@ -106,15 +112,16 @@ def perform_for_each(api: ApiClient, order: Mapping[str, Any]) -> dict[str, int]
     orders = [{**order, "id": each} for each in ids]
     for each in orders:
         call_of(each)
-    done = sum(_done(api, each) for each in orders)
-    return {"done": done, "refused": len(ids) - done}
+    refused = Counter(why for each in orders if (why := _refusal(api, each)))
+    return {"done": len(ids) - refused.total(), "refused": refused}
 
 
-def _done(api: ApiClient, order: Mapping[str, Any]) -> bool:
+def _refusal(api: ApiClient, order: Mapping[str, Any]) -> str:
+    """Why the API did not do it; empty when it did."""
     try:
         perform(api, order)
     except ApiError as error:
         if error.status not in PASSED_OVER:
             raise
-        return False
-    return True
+        return PASSED_OVER[error.status]
+    return ""

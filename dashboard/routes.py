@@ -184,14 +184,15 @@ def infer() -> Response:
 @blueprint.get("/requests/<request_id>")
 def one_request(request_id: str) -> Response:
     """The request resource."""
-    return _passed_on(_api().call("GET", f"/inference/{actions.path_segment(request_id)}"))
+    return _passed_on(_api().call("GET", f"/inference/{actions.path_segment(request_id)}", params=_query(("owner",))))
 
 
 @blueprint.get("/requests/<request_id>/image")
 def image(request_id: str) -> Response:
     """The photo of a request; 204 when it is deleted, which is no error of the page."""
     try:
-        return _passed_on(_api().call("GET", f"/inference/{actions.path_segment(request_id)}/image"))
+        path = f"/inference/{actions.path_segment(request_id)}/image"
+        return _passed_on(_api().call("GET", path, params=_query(("owner",))))
     except ApiError as error:
         if error.status == GONE:
             return Response(status=204)

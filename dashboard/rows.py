@@ -126,9 +126,11 @@ def request_row(request: Mapping[str, Any]) -> Row:
     return {
         **_picked(request, "priority", "attempts", "owner"),
         "id": request["request_id"],
+        "key": f"{request['owner']}/{request['request_id']}",
         "at": epoch(request["created_at"]),
         "shown": f"{SIGNS.get(request['state'], '?')} {request['state']}",
         "open": request["state"] in {"queued", "running"},
+        "letter": any(event["event"] == "dead_lettered" for event in request["timeline"][-1:]),
         "model": request["model"] or request["model_type"],
         "worker": request["worker_id"] or "",
         **{stage: milliseconds(request["timings"].get(stage)) for stage in ("queue", "infer", "total")},

@@ -29,6 +29,13 @@ window.inferlane = (function () {
     return answer;
   }
 
+  // The row of a request is owner/id: two owners may have the same id. A person may type the id alone.
+  const requestPath = (key, tail = "") => {
+    const cut = key.lastIndexOf("/");
+    return `requests/${encodeURIComponent(key.slice(cut + 1))}${tail}${cut > 0 ? `?${new URLSearchParams({ owner: key.slice(0, cut) })}` : ""}`;
+  };
+  const keyOf = ({ owner, request_id: id }) => `${owner}/${id}`;
+
   // -- times
 
   // 14:05:09, with the date before it on another day.
@@ -107,5 +114,5 @@ window.inferlane = (function () {
     if (button && !button.disabled && acts[button.dataset.act]) acts[button.dataset.act](button.dataset, button);
   });
 
-  return { ask, clock, ago, duration, rate, panel, draw, live, state, changed, set, clientside, notify, on };
+  return { ask, requestPath, keyOf, clock, ago, duration, rate, panel, draw, live, state, changed, set, clientside, notify, on };
 })();

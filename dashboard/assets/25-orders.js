@@ -44,8 +44,9 @@
     const ids = all.slice(0, MOST);
     try {
       const { done, refused: passed } = await ask("POST", "actions", { json: { verb, ids }, timeout: 60000 });
-      const rest = [passed ? `${passed} refused: ended or gone` : "", all.length > MOST ? `${all.length - MOST} left, order again` : ""];
-      notify(DONE[verb], [`${done} of ${ids.length} requests`, ...rest.filter(Boolean)].join("; "), "teal");
+      const rest = Object.entries(passed).map(([why, number]) => `${number} not: ${why}`);
+      if (all.length > MOST) rest.push(`${all.length - MOST} left, order again`);
+      notify(DONE[verb], [`${done} of ${ids.length} requests`, ...rest].join("; "), done === ids.length ? "teal" : "yellow");
     } catch (failure) {
       refused(failure, () => sendAll(verb, all));
     }

@@ -1,7 +1,7 @@
 // Try it: a photo, a model, a priority; then every step of the request as it happens, and what came of it.
 (function () {
   "use strict";
-  const { html, ui, show, ask, duration, panel, changed, notify, set, on, clientside } = window.inferlane;
+  const { html, ui, show, ask, requestPath, keyOf, duration, panel, changed, notify, set, on, clientside } = window.inferlane;
   const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
   const SAMPLE = { name: "cat.jpg", url: "assets/cat.jpg", sample: true };
   let followed = null;
@@ -77,7 +77,7 @@
     try {
       const accepted = await post("infer", photo, model, priority);
       drawSteps(accepted);
-      follow(accepted.request_id);
+      follow(keyOf(accepted));
     } catch (failure) {
       refuse(failure, () => submit(clicks, photo, model, priority));
     }
@@ -125,7 +125,7 @@
     followed = id;
     for (let pause = 80; followed === id; pause = Math.min(pause * 1.3, 1000)) {
       try {
-        const request = await ask("GET", `requests/${encodeURIComponent(id)}`);
+        const request = await ask("GET", requestPath(id));
         if (followed !== id) return;
         drawSteps(request);
         if (TERMINAL.has(request.state)) return;
@@ -188,7 +188,7 @@
     const body = request.state === "succeeded"
       ? request.predictions.map(bar) : request.error ? [refusal(request)] : [];
     return html("Div", { className: "outcome", id: "outcome" }, body, facts(request),
-      ui("Button", { quiet: true, "data-act": "open-request", "data-id": request.request_id },
+      ui("Button", { quiet: true, "data-act": "open-request", "data-id": keyOf(request) },
         "Timeline of this request"));
   }
 

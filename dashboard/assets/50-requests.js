@@ -1,12 +1,15 @@
 // The grid of requests, and the drawer with everything about one of them.
 (function () {
   "use strict";
-  const { html, ui, show, ask, clock, duration, live, state, panel, changed, on, set, notify } = window.inferlane;
+  const { html, ui, show, ask, requestPath, keyOf, clock, duration, live, state, panel, changed, on, set, notify } = window.inferlane;
   const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
   const EVERY = 3000;
   const MOST = 2000;
   let listed = listing("");
   let opened = null;
+  let selected = [];
+  const SELECTION = "ag-Grid-SelectionColumn";
+  const short = (key) => key.replace(/^anonymous\//, "");
 
   // -- the grid: what the snapshot has, or what the API finds; what was read before stays below it
 
@@ -29,18 +32,24 @@
     if (!changed("requests", [rows, listed.end, listed.cursor])) return;
     set("grid", { rowData: rows });
     set("older", { disabled: listed.end });
-    cancelable();
+    orderable();
     owners(new Set(rows.map((row) => row.owner)).size > 1 || Boolean(search.owner));
     const narrowed = Object.values(search).some(Boolean);
     show("listing-text", rows.length ? `${rows.length} newest requests${listed.end ? ", and there are no more" : ""}`
       : narrowed ? "No requests match. Clear the filters to see all." : "No requests yet. Classify the sample on the Overview tab.");
   }
 
-  const unfinished = () => [...listed.rows.values()].filter((row) => row.open).map((row) => row.id);
+  // What an order is about: the selected rows, or all that are listed; and which of these have a state that allows it.
+  const chosen = () => (selected.length ? selected.map((key) => listed.rows.get(key)).filter(Boolean) : [...listed.rows.values()]);
+  const ALLOWED = { cancel: (row) => row.open, requeue: (row) => row.letter };
+  const allowed = (verb) => chosen().filter(ALLOWED[verb]);
 
-  function cancelable() {
-    const count = unfinished().length;
-    if (changed("cancelable", count)) set("cancel-listed", { children: count ? `Cancel all ${count}` : "Cancel all", disabled: !count });
+  function orderable() {
+    const counts = Object.keys(ALLOWED).map((verb) => allowed(verb).length);
+    if (!changed("orderable", [counts, selected.length])) return;
+    const what = selected.length ? "selected" : "all";
+    ["Cancel", "Requeue"].forEach((word, at) => set(`${word.toLowerCase()}-listed`, {
+      children: counts[at] ? `${word} ${what} ${counts[at]}` : `${word} ${what}`, disabled: !counts[at] }));
   }
 
   // Whose a request is matters where there are several.
@@ -50,15 +59,17 @@
     window.dash_ag_grid.getApiAsync("grid").then((grid) => grid.setColumnsVisible(["owner"], several));
   }
 
-  on("cancel-listed", () => {
-    const ids = unfinished();
-    window.inferlane.orders.confirm(`This cancels the ${ids.length} listed requests that have not ended.`, `Cancel ${ids.length} requests`,
-      () => window.inferlane.orders.sendAll("cancel", ids));
+  on("order-listed", ({ verb }) => {
+    const [all, keys] = [chosen().length, allowed(verb).map((row) => row.key)];
+    const text = { cancel: `This cancels ${keys.length} requests. Of the ${all} ${selected.length ? "selected" : "listed"}, the others have ended.`,
+      requeue: `This gives ${keys.length} dead letters another life. Of the ${all} ${selected.length ? "selected" : "listed"}, the others are none.` };
+    window.inferlane.orders.confirm(text[verb], `${verb === "cancel" ? "Cancel" : "Requeue"} ${keys.length} requests`,
+      () => window.inferlane.orders.sendAll(verb, keys));
   });
 
   // Newer rows of a request replace older ones.
   function keep(mine, rows) {
-    for (const row of rows) mine.rows.set(row.id, row);
+    for (const row of rows) mine.rows.set(row.key, row);
     while (mine.rows.size > MOST) mine.rows.delete(mine.rows.keys().next().value);
   }
 
@@ -97,10 +108,10 @@
   async function open(id) {
     const mine = { id };
     opened = mine;
-    set("drawer", { opened: true, title: `Request ${id}`, children: body("Loading…") });
+    set("drawer", { opened: true, title: `Request ${short(id)}`, children: body("Loading…") });
     let shown = "";
     while (true) {
-      const request = await ask("GET", `requests/${encodeURIComponent(id)}`).catch((failure) => failure);
+      const request = await ask("GET", requestPath(id)).catch((failure) => failure);
       if (opened !== mine) return;
       const text = JSON.stringify(request) + (request.message || "");
       if (text !== shown) set("drawer", { children: body(request instanceof Error ? missing(request) : detail(request)) });
@@ -129,7 +140,7 @@
 
   function detail(request) {
     const error = request.error ? ui("Alert", { color: "red", title: request.error.code }, request.error.message) : null;
-    const link = `${window.location.origin}${window.location.pathname}#request=${encodeURIComponent(request.request_id)}`;
+    const link = `${window.location.origin}${window.location.pathname}#request=${encodeURIComponent(short(keyOf(request)))}`;
     const copy = (text, what) => ui("Button", { "data-act": "copy", "data-text": text }, what);
     return html("Div", { id: "request-detail" },
       html("Div", { className: "line" }, copy(request.request_id, "Copy id"), copy(link, "Copy link")), ui("Badge", { large: true, color: request.state === "failed" ? "red" : "blue" }, request.state), error,
@@ -142,7 +153,7 @@
   function picture(request) {
     if (TERMINAL.has(request.state) && !letter(request)) return null;
     if (!(state.data || {}).logged_in) return html("Div", { className: "note" }, "Log in to see its photo.");
-    return html("Img", { className: "thumbnail", src: `ui/requests/${encodeURIComponent(request.request_id)}/image`,
+    return html("Img", { className: "thumbnail", src: `ui/${requestPath(keyOf(request), "/image")}`,
       alt: "The photo of this request", onError: (event) => { event.target.style.display = "none"; } });
   }
 
@@ -183,7 +194,7 @@
   }
 
   function buttons(request) {
-    const order = (verb, text, more) => ui("Button", { "data-act": "order", "data-verb": verb, "data-id": request.request_id,
+    const order = (verb, text, more) => ui("Button", { "data-act": "order", "data-verb": verb, "data-id": keyOf(request),
       disabled: !live(state.data || {}), ...more }, text);
     if (!TERMINAL.has(request.state)) return order("cancel", "Cancel request", { color: "red" });
     if (letter(request)) return order("requeue", "Requeue");
@@ -222,7 +233,7 @@
     const times = [members.at(-1), members[0]].map((row) => clock(Date.parse(row.timestamp) / 1000));
     const span = members.length > 1 ? `first ${times[0]}, last ${times[1]}` : `at ${times[0]}`;
     const all = (verb, text, more) => ui("Button", { "data-act": "all-letters", "data-verb": verb, "data-code": code,
-      "data-ids": members.map((row) => row.request_id).join(), disabled: !live(state.data || {}), ...more }, `${text} all ${members.length}`);
+      "data-ids": members.map(keyOf).join(), disabled: !live(state.data || {}), ...more }, `${text} all ${members.length}`);
     const heads = ["Request", "Error", "Model", "Attempts", "Failed at", ""];
     return html("Section", { className: "group", "data-letter-group": code },
       html("Div", { className: "line" }, ui("Badge", { color: "red" }, `✕ ${code}: ${members.length}`),
@@ -232,9 +243,9 @@
 
   function letterLine(row) {
     const act = (verb, text, more) => ui("Button", { "data-act": "order", "data-verb": verb, disabled: !live(state.data || {}),
-      "data-id": row.request_id, "aria-label": `${text} ${row.request_id}`, ...more }, text);
+      "data-id": keyOf(row), "aria-label": `${text} ${row.request_id}`, ...more }, text);
     return html("Tr", { "data-letter-row": row.request_id },
-      html("Td", {}, ui("Button", { quiet: true, "data-act": "open-request", "data-id": row.request_id }, row.request_id)),
+      html("Td", {}, ui("Button", { quiet: true, "data-act": "open-request", "data-id": keyOf(row) }, row.request_id)),
       html("Td", { className: "wrap" }, (row.error || {}).message || "–"), html("Td", {}, row.model_type),
       html("Td", { className: "number" }, `${row.attempts}`), html("Td", {}, clock(Date.parse(row.timestamp) / 1000)),
       html("Td", {}, html("Div", { className: "buttons" }, act("requeue", "Requeue"),
@@ -260,9 +271,10 @@
     if (event.key === "Enter" && event.target.id === "find-id" && event.target.value.trim()) open(event.target.value.trim());
   });
 
-  Object.assign(window.inferlane, { openRequest: open, openedRequest: () => opened && opened.id });
-  const pressed = ({ event, data }) => { if (event.key === " " || event.key === "Enter") open(data.id); };
+  Object.assign(window.inferlane, { openRequest: open, openedRequest: () => opened && opened.id && short(opened.id) });
+  const pressed = ({ event, data }) => { if (event.key === "Enter") open(data.key); };
   window.dashAgGridFunctions = { ...(window.dashAgGridFunctions || {}), inferlaneClock: (epoch) => clock(epoch),
     inferlaneDuration: (value) => (value === null ? "" : duration(value / 1000)),
-    inferlaneOpen: ({ data }) => { open(data.id); }, inferlaneKey: pressed };
+    inferlaneOpen: ({ data, column }) => { if (column.getColId() !== SELECTION) open(data.key); }, inferlaneKey: pressed,
+    inferlaneSelected: ({ api }) => { selected = api.getSelectedRows().map((row) => row.key); orderable(); } };
 })();

@@ -17,26 +17,27 @@ GRID_THEME = (
     " foregroundColor: 'var(--mantine-color-text)',"
     " borderColor: 'var(--mantine-color-default-border)', headerBackgroundColor: 'var(--mantine-color-default-hover)',"
     " oddRowBackgroundColor: 'var(--mantine-color-body)', browserColorScheme: 'inherit', fontFamily: 'inherit',"
-    " fontSize: 13, spacing: 6,"
+    " fontSize: 13, spacing: 6, cellHorizontalPadding: 8,"
     " accentColor: 'var(--mantine-primary-color-filled)'})"
 )
+ORDER = {"size": "xs", "variant": "light", "disabled": True}
 NUMBER = {"type": "rightAligned"}
-FLEXIBLE = {"flex": 1, "minWidth": 120}
+FLEXIBLE = {"flex": 1, "minWidth": 90}
 CLOCK = {"valueFormatter": {"function": "inferlaneClock(params.value)"}}
 TIME = {**NUMBER, "valueFormatter": {"function": "inferlaneDuration(params.value)"}}
 #: Field, title, width and further properties of each column.
 COLUMNS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
-    ("at", "Accepted", 85, CLOCK),
-    ("shown", "State", 110, {}),
-    ("owner", "Owner", 90, {"hide": True}),
+    ("at", "Accepted", 80, CLOCK),
+    ("shown", "State", 105, {}),
+    ("owner", "Owner", 80, {"hide": True}),
     ("answer", "Answer or error", 120, FLEXIBLE),
-    ("model", "Model", 130, {}),
-    ("priority", "Priority", 80, {}),
+    ("model", "Model", 120, {}),
+    ("priority", "Priority", 75, {}),
     ("worker", "Worker", 100, {}),
-    ("attempts", "Attempts", 85, NUMBER),
-    ("queue", "Waited", 75, TIME),
-    ("total", "Total", 75, TIME),
-    ("id", "Id", 285, {"cellStyle": {"fontFamily": "var(--mantine-font-family-monospace)", "fontSize": 12}}),
+    ("attempts", "Attempts", 80, NUMBER),
+    ("queue", "Waited", 70, TIME),
+    ("total", "Total", 70, TIME),
+    ("id", "Id", 280, {"cellStyle": {"fontFamily": "var(--mantine-font-family-monospace)", "fontSize": 12}}),
 )
 TIMES = [
     {"value": str(minutes), "label": f"in the last {text}"}
@@ -47,8 +48,16 @@ TIMES = [
 def panel() -> Any:
     """The tab."""
     text = html.Div(id="listing-text", className="note", **aria(live="polite"))
+    orders = dmc.Group(
+        [
+            act("Requeue", "order-listed", id="requeue-listed", **{"data-verb": "requeue"}, **ORDER),
+            act("Cancel all", "order-listed", id="cancel-listed", color="red", **{"data-verb": "cancel"}, **ORDER),
+        ],
+        gap="xs",
+    )
+    head = dmc.Group([text, orders], justify="space-between", mb="xs")
     older = act("Load older requests", "older-requests", id="older", variant="default", size="xs", mt="sm")
-    return card("Requests", _filters(), text, html.Div(_grid()), older)
+    return card("Requests", _filters(), head, html.Div(_grid()), older)
 
 
 def _filters() -> Any:
@@ -63,8 +72,8 @@ def _filters() -> Any:
         ),
         act("Open", "find-request", variant="default"),
         dmc.TextInput(id="filter-owner", label="Owner", w=130, debounce=400, display="none"),
-        act("Cancel all", "cancel-listed", id="cancel-listed", color="red", variant="light", disabled=True),
         mb="sm",
+        className="filters",
     )
 
 
@@ -75,22 +84,27 @@ def _filter(name: str, label: str, options: Any = (), placeholder: str = "all", 
 
 
 def _grid() -> Any:
-    """Click a row to open it, or move to it and press Space or Enter."""
+    """Click a row to open it, or move to it and press Enter; its box and Space select it."""
     columns = [{"field": field, "headerName": title, "width": width, **more} for field, title, width, more in COLUMNS]
     return dag.AgGrid(
         id="grid",
         columnDefs=columns,
         rowData=[],
-        getRowId="params.data.id",
+        getRowId="params.data.key",
         defaultColDef={"sortable": True, "resizable": True, "filter": False},
         dashGridOptions={
             "theme": {"function": GRID_THEME},
-            "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
+            "rowSelection": {"mode": "multiRow"},
+            "selectionColumnDef": {"width": 34},
             "animateRows": False,
             "suppressNoRowsOverlay": True,  # the text above the grid says it
         },
         # Not its selection: rows that change during the click undo that, and a selected row could not be opened again.
-        eventListeners={"cellClicked": ["inferlaneOpen(params)"], "cellKeyDown": ["inferlaneKey(params)"]},
+        eventListeners={
+            "cellClicked": ["inferlaneOpen(params)"],
+            "cellKeyDown": ["inferlaneKey(params)"],
+            "selectionChanged": ["inferlaneSelected(params)"],
+        },
         style={"height": "62vh", "minHeight": "300px"},
         className="",
     )

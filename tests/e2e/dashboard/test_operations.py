@@ -124,10 +124,10 @@ def test_requests_are_listed_filtered_and_canceled_from_their_drawer(page: Page,
     expect(page.locator(f"[data-lane-cell='low.{MODEL}']")).to_contain_text("paused")
     waiting = submit(system, priority="low")
     tab(page, "Requests")
-    expect(page.locator(f"#grid [row-id='{waiting}']").first).to_contain_text("queued")
+    expect(page.locator(f"#grid [row-id='anonymous/{waiting}']").first).to_contain_text("queued")
     choose(page, "filter-state", re.compile("queued"))
     expect(page.locator("#grid .ag-center-cols-container .ag-row")).to_have_count(1)
-    page.locator(f"#grid [row-id='{waiting}'] [col-id='shown']").click()
+    page.locator(f"#grid [row-id='anonymous/{waiting}'] [col-id='shown']").click()
     page.get_by_role("button", name="Cancel request").click()
     expect(page.locator("#request-detail")).to_contain_text("canceled")
     assert state(system, waiting) == "canceled"
@@ -149,18 +149,44 @@ def test_what_the_filter_lists_is_canceled_at_once_and_counted(page: Page, syste
     assert state(system, others) == "succeeded"
 
 
+def test_selected_rows_are_canceled_or_requeued_as_their_state_allows(page: Page, system: System) -> None:
+    log_in(page)
+    lane = f"low.{MODEL}"
+    workers = [worker["id"] for worker in system.api.client.get("/workers/status").json()["workers"]]
+    order_fault(system, workers, "error")
+    dead = submit(system)
+    wait_until(lambda: state(system, dead) == "failed", 30, what="the request is given up")
+    order_fault(system, workers, "off")
+    assert system.api.client.post(f"/admin/lanes/{lane}/pause", headers=system.admin).status_code == 200
+    waiting = [submit(system, priority="low") for _ in range(3)]
+    tab(page, "Requests")
+    for each in (dead, *waiting[:2]):
+        page.locator(f"#grid [row-id='anonymous/{each}'] .ag-selection-checkbox").click()
+    expect(page.get_by_role("button", name="Requeue selected 1")).to_be_enabled()
+    page.get_by_role("button", name="Cancel selected 2").click()
+    assert system.api.client.post(f"/inference/{waiting[0]}/cancel").status_code == 200
+    page.get_by_role("button", name="Cancel 2 requests").click()
+    expect(page.get_by_text("2 of 2 requests")).to_be_visible()
+    assert [state(system, each) for each in (dead, *waiting)] == ["failed", "canceled", "canceled", "queued"]
+    page.get_by_role("button", name="Requeue selected 1").click()
+    letters = system.api.client.delete(f"/dead_letters/{dead}", headers=system.admin)
+    assert letters.status_code == 204
+    page.get_by_role("button", name="Requeue 1 requests").click()
+    expect(page.get_by_text("0 of 1 requests; 1 not: gone")).to_be_visible()
+
+
 def test_a_row_opens_its_drawer_each_time_however_fast_the_rows_change(page: Page, system: System) -> None:
     ids = [submit(system) for _ in range(2)]
     tab(page, "Requests")
     page.evaluate(CHANGE_ROWS)
     drawer = page.get_by_role("dialog")
     for one in (*ids, ids[1], ids[0]):
-        page.locator(f"#grid [row-id='{one}'] [col-id='shown']").click()
+        page.locator(f"#grid [row-id='anonymous/{one}'] [col-id='shown']").click()
         expect(drawer).to_contain_text(f"Request {one}")
         expect(page.locator("#request-detail")).to_contain_text("succeeded")
         drawer.get_by_role("button").first.click()
         expect(drawer).to_have_count(0)
-    page.locator(f"#grid [row-id='{ids[0]}'] [col-id='model']").focus()
+    page.locator(f"#grid [row-id='anonymous/{ids[0]}'] [col-id='model']").focus()
     page.keyboard.press("Enter")
     expect(drawer).to_contain_text(f"Request {ids[0]}")
 
@@ -206,7 +232,7 @@ def test_requests_are_searched_by_worker_and_by_a_part_of_an_id(page: Page, syst
     expect(page.locator("#listing-text")).to_contain_text(f"{len(listed)} newest requests, and there are no more")
     page.locator("#find-id").fill(ids[0][4:])
     expect(page.locator("#listing-text")).to_contain_text("1 newest requests, and there are no more")
-    expect(page.locator(f"#grid [row-id='{ids[0]}']").first).to_be_visible()
+    expect(page.locator(f"#grid [row-id='anonymous/{ids[0]}']").first).to_be_visible()
 
 
 def test_a_request_is_found_by_its_id(page: Page, system: System) -> None:
@@ -223,7 +249,7 @@ def test_a_link_opens_the_page_as_it_was_with_its_filters_and_its_request(page: 
     wait_until(lambda: state(system, one) == "succeeded", 30, what="an answer")
     tab(page, "Requests")
     choose(page, "filter-state", re.compile("succeeded"))
-    page.locator(f"#grid [row-id='{one}'] [col-id='shown']").click()
+    page.locator(f"#grid [row-id='anonymous/{one}'] [col-id='shown']").click()
     expect(page).to_have_url(re.compile(f"#tab=requests&state=succeeded&request={one}"))
     page.reload()
     expect(page.get_by_role("dialog")).to_contain_text(f"Request {one}")

@@ -19,6 +19,7 @@ from dashboard.api_client import ApiClient, ApiError
             ("POST", "/admin/workers/a@host/chaos", {"mode": "slow", "seconds": 2.0}),
         ),
         ({"verb": "cancel", "id": "x"}, ("POST", "/inference/x/cancel", None)),
+        ({"verb": "cancel", "id": "ann/x"}, ("POST", "/inference/x/cancel?owner=ann", None)),
         ({"verb": "requeue", "id": "x"}, ("POST", "/dead_letters/x/requeue", None)),
         ({"verb": "delete", "id": "x"}, ("DELETE", "/dead_letters/x", None)),
     ],
@@ -39,7 +40,8 @@ def test_what_is_not_a_verb_is_refused(order: dict[str, object]) -> None:
 def test_a_name_cannot_lead_out_of_its_path(name: str) -> None:
     with pytest.raises(UnknownAction):
         call_of({"verb": "cancel", "id": name})
-    assert call_of({"verb": "cancel", "id": "../admin?x#y"})[1] == "/inference/..%2Fadmin%3Fx%23y/cancel"
+    assert call_of({"verb": "pause", "lane": "../x?y#z"})[1] == "/admin/lanes/..%2Fx%3Fy%23z/pause"
+    assert call_of({"verb": "cancel", "id": "../a/b?c"})[1] == "/inference/b%3Fc/cancel?owner=../a"
 
 
 def api(calls: list[str], statuses: dict[str, int]) -> ApiClient:
@@ -55,7 +57,9 @@ def api(calls: list[str], statuses: dict[str, int]) -> ApiClient:
 def test_an_order_for_many_requests_counts_those_that_had_ended() -> None:
     calls: list[str] = []
     order = {"verb": "cancel", "ids": ["a", "b", "c", "d"]}
-    assert perform_for_each(api(calls, {"b": 409, "c": 404}), order) == {"done": 2, "refused": 2}
+    assert perform_for_each(api(calls, {"b": 409, "c": 404}), order) == {
+        "done": 2, "refused": {"ended before": 1, "gone": 1},
+    }  # fmt: skip
     assert calls == [f"/inference/{each}/cancel" for each in "abcd"]
 
 
