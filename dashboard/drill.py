@@ -29,7 +29,13 @@ SLOWDOWN = 1.5
 PHOTO_SLOWDOWN = 4.0
 #: Seconds for which a photo's worker is seen with it before it is killed.
 WATCHED = 1.5
+#: What the API tells of a worker without a fault.
+NO_FAULT = frozenset({None, "off"})
 FINAL_STATES = frozenset({"succeeded", "failed", "canceled", "expired"})
+
+
+class FaultInPlace(ValueError):
+    """A worker already has a fault that somebody ordered, which the drill would replace."""
 
 
 class DrillFailed(RuntimeError):
@@ -86,6 +92,7 @@ class Drill(BackgroundRun):
 
     Raises:
         ApiError: the API refuses to slow the worker down.
+        FaultInPlace
     """
 
     slowdown = SLOWDOWN
@@ -96,8 +103,12 @@ class Drill(BackgroundRun):
         self._events: list[dict[str, Any]] = []
         self._verdict = self._level = ""
         self._slowed: list[str] = []
+        candidates, workers = self._candidates(), self._workers()
+        if faulty := [each for each in candidates if workers.get(each, {}).get("chaos") not in NO_FAULT]:
+            named = ", ".join(f"{each} has the fault {workers[each]['chaos']}" for each in faulty)
+            raise FaultInPlace(f"{named}; end it first: a drill would replace it")
         try:
-            for each in self._candidates():
+            for each in candidates:
                 self._slow_down(each)
         except ApiError:
             self._end_slowdowns()
@@ -153,10 +164,12 @@ class Drill(BackgroundRun):
         self._log(f"{', '.join(self._slowed)} slowed down, so that requests are held when the worker dies")
 
     def _end_slowdowns(self) -> None:
-        """All but the victim's, which ends with it."""
+        """All but the victim's, which ends with it, and those that another fault has replaced meanwhile."""
         while self._slowed:
+            worker = self._slowed.pop()
             with suppress(ApiError):  # it may be gone
-                self._inject(self._slowed.pop(), "off")
+                if self._workers().get(worker, {}).get("chaos") in {*NO_FAULT, "slow"}:
+                    self._inject(worker, "off")
 
     def _crash(self) -> None:
         self._inject(self._worker, "crash")

@@ -5,6 +5,10 @@
 
   const LINES = ["throughput", "latency", "split"];
   const COLORS = { none: "gray.6", ok: "teal.7", warn: "orange.7", bad: "red.7" };
+  const LEVELS = Object.keys(COLORS);
+  // Pixels of a sign, and of the axis and margins beside the plot.
+  const SIGN = 14;
+  const AXIS = 100;
   const SHOWN = 12;
   // A window longer than what a snapshot brings along is asked for by itself, as often as its points are worth it.
   const EVERY = 15000;
@@ -27,7 +31,8 @@
       if (changed(`chart ${name}`, all[name])) set(`${name}-chart`, { data: labelled(all[name]) });
       if (name === "throughput") failures(all[name].some((row) => row.failed));
     }
-    if (changed("marks", all.marks)) mark(all.marks);
+    const width = plotWidth();
+    if (changed("marks", [all.marks, all.throughput.length, width])) mark(all.marks, all.throughput, width);
     if (all.outcomes && changed("chart outcomes", all.outcomes)) pie(all.outcomes);
     for (const [name, text] of Object.entries(all.summaries)) {
       if (changed(`text ${name}`, text)) show(`${name}-text`, text);
@@ -58,13 +63,32 @@
   });
 
   // Orders and the coming and going of workers, as upright lines in the charts and as a list that says the same.
-  function mark(marks) {
-    const lines = marks.map(({ at, label, level }) => ({ x: clock(at, false), label, color: COLORS[level], labelPosition: "insideTopRight" }));
+  function mark(marks, rows, width) {
+    const lines = apart(marks, rows, width).map(({ at, x, label, level }) => ({ x: clock(at, false), label, color: COLORS[level],
+      labelPosition: x < wide(label) ? "insideTopLeft" : "insideTopRight" }));
     for (const name of LINES) set(`${name}-chart`, { referenceLines: lines });
     const newest = marks.slice(-SHOWN).reverse();
     show("marks", marks.length ? html("Details", { className: "marks" },
       html("Summary", {}, `${marks.length} mark${marks.length === 1 ? "" : "s"} on the charts; the newest: ${newest[0].label} ${clock(newest[0].at, false)} ${shortened(newest[0].text)}`),
       html("Ul", {}, newest.map((one) => html("Li", {}, `${one.label} ${clock(one.at, false)} ${one.text}`)))) : null);
+  }
+
+  const plotWidth = () => ((document.getElementById("throughput-chart") || {}).clientWidth || 400) - AXIS;
+  const wide = (label) => SIGN * label.length + 8;
+
+  // From the newest on: a mark under the signs of the one on its right, or too near the axis for its own, joins that one.
+  function apart(marks, rows, width) {
+    const kept = [];
+    const crowded = ([next, one]) => one.x >= next.x - wide(next.label) || one.x < wide(one.label);
+    for (const one of marks.toReversed()) {
+      kept.push({ ...one, x: (rows.findIndex((row) => row.at === one.at) * width) / Math.max(1, rows.length - 1) });
+      while (kept.length > 1 && crowded(kept.slice(-2))) {
+        const { label, level } = kept.pop();
+        const next = kept.at(-1);
+        Object.assign(next, { label: [...new Set(label + next.label)].join(""), level: LEVELS[Math.max(LEVELS.indexOf(level), LEVELS.indexOf(next.level))] });
+      }
+    }
+    return kept;
   }
 
   const shortened = (text) => (text.length > 90 ? `${text.slice(0, 89)}…` : text);

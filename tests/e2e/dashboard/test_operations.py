@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
+from itertools import pairwise
 
 import pytest
-from playwright.sync_api import Page, expect
+import redis
+from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.dashboard.conftest import ADMIN_KEY, MODEL, System, log_in, tab
+from tests.e2e.dashboard.conftest import ADMIN_KEY, MODEL, System, log_in, opened, tab
 from tests.e2e.dashboard.photos import state, submit
 from tests.support.waiting import wait_until
 
@@ -219,6 +223,25 @@ def test_left_and_lost_are_told_apart_and_marked_in_the_charts(page: Page, syste
     expect(page.locator(f"[data-gone-row='{unlucky.node}']")).to_contain_text("lost")
     expect(page.locator("#marks")).to_contain_text("✕")
     expect(page.locator("#throughput-chart .recharts-reference-line").first).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_marks_of_many_events_do_not_collide(browser: Browser, system: System, width: int) -> None:
+    prefix, now = system.stack.settings().key_prefix, time.time()
+    with redis.Redis.from_url(system.stack.redis_url) as database:
+        for ago in range(15, 0, -1):
+            for event in ("joined", "left", "lost")[: 1 + ago % 3]:
+                line = {"at": now - 60 * ago, "event": event, "worker": f"w{ago}@h/boot", "model": MODEL}
+                database.lpush(f"{prefix}worker_events", json.dumps(line))
+    with opened(browser, system.url, width=width) as page:
+        labels = page.locator("#throughput-chart .recharts-reference-line text")
+        labels.first.wait_for()
+        boxes = sorted((each.bounding_box() or {} for each in labels.all()), key=lambda box: box["x"])
+        assert len(boxes) > 2
+        for left, right in pairwise(boxes):
+            assert left["x"] + left["width"] <= right["x"], "two labels overlap"
+        page.locator("#marks summary").click()
+        expect(page.locator("#marks li")).to_have_count(12)
 
 
 def test_requests_are_searched_by_worker_and_by_a_part_of_an_id(page: Page, system: System) -> None:

@@ -63,7 +63,7 @@ ORDERS: dict[str, dict[str, Any]] = {
 READ: dict[str, Callable[[Mapping[str, str]], dict[str, Any]]] = {
     "/ops/snapshot": lambda _: snapshot(),
     "/ops/history": history,
-    "/workers/status": lambda _: {"workers": [{"id": "w@h", "model": "resnet18"}]},
+    "/workers/status": lambda _: {"workers": [{"id": "w@h", "model": "resnet18", "chaos": None}]},
 }
 
 
