@@ -97,7 +97,7 @@ local function observe(id, lane, stage, seconds, at)
   if ms > 1 then bucket = math.ceil(2 * math.log(ms) / math.log(2) - 0.000000001) end
   if bucket > 40 then bucket = 40 end
   count('latency', lane .. ':' .. stage .. ':' .. bucket, 1)
-  minute(id, '', stage .. ':' .. bucket, at)
+  if stage ~= 'eta_error' then minute(id, '', stage .. ':' .. bucket, at) end
   local micro = string.format('%.0f', seconds * 1000000)
   if stage == 'total' then minute(id, '', 'total:sum', at, micro) end
   count('latency', lane .. ':' .. stage .. ':sum', micro)
@@ -133,7 +133,7 @@ local function finish(id, key, lane, from, to, at, ttls, keep, model, ...)
   move(lane, from, to)
   minute(id, lane, to, at)
   -- Per model, for all lanes together: answers, and failures by its fault.
-  if model and model ~= '' and (keep or to == 'succeeded') then minute(id, '', (keep and 'faults:' or 'answered:') .. model, at) end
+  if model and model ~= '' and (keep or to == 'succeeded') then minute('', '', (keep and 'faults:' or 'answered:') .. model, at) end
   local r = redis.call('HMGET', key, 'created', 'bytes', 'payload', 'deadline', 'watch')
   observe(id, served(lane, model), 'total', at - tonumber(r[1]), at)
   use(id, lane, model, at, to, 1)
