@@ -102,4 +102,4 @@ def charts(snapshot: Mapping[str, Any], history: Sequence[Mapping[str, Any]], st
 
 
 def _summed(snapshot: Mapping[str, Any], name: str) -> float:
-    return sum(owner[name] for owner in snapshot["owners"])
+    return float(sum(owner[name] for owner in snapshot["owners"]))
