@@ -6,7 +6,7 @@ import sys
 
 from api.app import create_app
 from api.features.webhooks.sender import running_sender
-from api.http import auth
+from api.http import auth, errors
 from api.input.json_body import MAX_CONTAINERS
 from api.services import service
 from common import logs
@@ -39,6 +39,7 @@ def application() -> Front:
         most=settings.max_body_bytes,
         memory=settings.body_memory or 4 * settings.max_body_bytes,
         admits=auth.admits(app, settings),
+        refuses=app.extensions[errors.REFUSALS],
         containers=MAX_CONTAINERS,
         pages=frozenset({"/inference", "/ops/snapshot", "/metrics"}),
     )

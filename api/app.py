@@ -10,7 +10,6 @@ from flask import Flask
 from api.features import activity
 from api.features.webhooks import transport
 from api.http import auth, correlation, errors, openapi
-from api.input import intake
 from api.routes import BLUEPRINTS
 from api.services import EXTENSION, Factories, Services
 from api.version import VERSION
@@ -52,7 +51,6 @@ def create_app(settings: Settings | None = None, *, factories: Factories | None 
         factories = {Gateway: tracing.traced_gateway, **(factories or {})}
     app.extensions[EXTENSION] = Services(settings, factories)
     behind(app, settings.trusted_proxies)
-    app.after_request(intake.drain)
     correlation.register(app)
     auth.register(app, settings)
     errors.register(app)

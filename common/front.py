@@ -10,8 +10,9 @@ import asyncio
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http import HTTPStatus
 from itertools import chain
 from typing import Any
@@ -26,6 +27,8 @@ WINDOW, LEAST = 10.0, 64 * 1024
 READERS = 512
 #: Seconds that a large body waits for memory.
 MEMORY_TIMEOUT = 5.0
+#: Seconds in which the rest of a refused body is read.
+DISCARD_TIMEOUT = 5.0
 #: Seconds for the client to take each piece of a streamed answer.
 WRITE_TIMEOUT = 30.0
 #: Answered on the loop itself: it waits for nothing.
@@ -39,23 +42,32 @@ Admits = Callable[[Environ], bool]
 
 
 class BodyRefused(Exception):
-    """A body that is not read to its end, and the problem that answers it."""
+    """The answer to a request whose body is not wanted; :meth:`problem` makes one."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self._status, self._code, self._detail = HTTPStatus(status), code, detail
+    def __init__(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        super().__init__(status)
+        self.status, self.headers, self.body = status, headers, body
 
-    def answer(self, proto: Any) -> None:
-        """Send the problem and close the connection."""
+    @classmethod
+    def problem(cls, status: int, code: str, detail: str) -> BodyRefused:
+        """A problem document, after which the connection is closed."""
+        known = HTTPStatus(status)
         document = {
-            "type": f"/problems/{self._code}", "title": self._status.phrase, "status": self._status,
-            "detail": self._detail, "code": self._code,
-            "retryable": self._status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE},
+            "type": f"/problems/{code}", "title": known.phrase, "status": status, "detail": detail, "code": code,
+            "retryable": known in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE},
         }  # fmt: skip
         headers = [("content-type", "application/problem+json"), ("connection", "close")]
-        if self._status == HTTPStatus.SERVICE_UNAVAILABLE:
+        if known == HTTPStatus.SERVICE_UNAVAILABLE:
             headers.append(("retry-after", "1"))
-        proto.response_bytes(self._status, headers, json.dumps(document).encode())
+        return cls(status, headers, json.dumps(document).encode())
+
+
+#: Asked before a body is read: the answer, if the request line and the headers are enough for a refusal.
+Refuses = Callable[[Environ], Awaitable[BodyRefused | None]]
+
+
+async def _refuses_none(_environ: Environ) -> None:
+    return None
 
 
 class Front:
@@ -66,17 +78,18 @@ class Front:
         threads: how many.
         most: bytes of the largest body; a larger one is left to the application, which refuses it.
         memory: bytes that large bodies may hold together, until they are answered.
-        admits: asked before a large body is read.
+        admits: asked before a large body is read, or one whose sender waits for ``100 Continue``.
+        refuses: asked before any body is read.
         containers: lists and objects that a large JSON body may have.
         pages: paths whose GET is CPU-bound; two are answered at a time, so that they leave the interpreter to others.
     """
 
     def __init__(
         self, application: Callable[..., Iterable[bytes]], *, threads: int, most: int, memory: int,
-        admits: Admits = lambda _environ: True, containers: int = 100_000,
+        admits: Admits = lambda _environ: True, refuses: Refuses = _refuses_none, containers: int = 100_000,
         pages: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
-        self._application = application
+        self._application, self._refuses = application, refuses
         self._most, self._memory, self._admits, self._containers = most, memory, admits, containers
         self._threads = ThreadPoolExecutor(threads, "request")
         self._probe_threads = ThreadPoolExecutor(2, "probe")
@@ -87,18 +100,20 @@ class Front:
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         """Answer one request."""
         environ = environ_of(scope)
+        held = 0
         try:
             body, held = await self._body(environ, proto)
-        except BodyRefused as refusal:
-            refusal.answer(proto)
-            return
-        try:
             environ["wsgi.input"] = io.BytesIO(body or b"")
             call = WsgiCall(self._application, environ, proto, asyncio.get_running_loop(), closes=body is None)
             await self._run(call, environ)
             call.answer()
+        except BodyRefused as refusal:
+            proto.response_bytes(refusal.status, refusal.headers, refusal.body)
+            body = None
         finally:
             self._held -= held
+        if body is None:
+            await self._discard(environ, proto)
 
     async def _run(self, call: WsgiCall, environ: Environ) -> None:
         path = environ["PATH_INFO"]
@@ -113,7 +128,7 @@ class Front:
         """The body, None when the application will not want it, and the bytes it holds of the memory for large ones.
 
         Raises:
-            BodyRefused: too many bodies, too slow, or no memory.
+            BodyRefused: the body is not wanted, there are too many, it is too slow, or there is no memory for it.
         """
         length = environ.get("CONTENT_LENGTH")
         size = int(length) if length is not None and length.isdigit() else None
@@ -121,11 +136,15 @@ class Front:
             return b"", 0
         if size is not None and size > self._most:
             return None, 0
+        if refusal := await self._refuses(environ):
+            raise refusal
         if self._readers >= READERS:
-            raise BodyRefused(503, "too_many_bodies", f"{READERS} other bodies are being read; come back in a second.")
+            raise BodyRefused.problem(
+                503, "too_many_bodies", f"{READERS} other bodies are being read; come back in a second."
+            )
         self._readers += 1
         try:
-            if size is not None and size <= SMALL:
+            if size is not None and size <= SMALL and "HTTP_EXPECT" not in environ:
                 async with asyncio.timeout(SMALL_TIMEOUT):
                     return bytes(await proto()), 0
             if not self._admits(environ):
@@ -134,9 +153,28 @@ class Front:
             body = await self._large(proto, self._containers if is_json else sys.maxsize)
             return body, len(body)
         except TimeoutError:
-            raise BodyRefused(408, "body_timeout", "The body came too slowly.") from None
+            raise BodyRefused.problem(408, "body_timeout", "The body came too slowly.") from None
         finally:
             self._readers -= 1
+
+    async def _discard(self, environ: Environ, proto: Any) -> None:
+        """Read what is left of a refused body, once it has been answered.
+
+        Data that nobody reads resets the connection, and the answer can be lost with it. A sender that has waited for
+        ``100 Continue`` has sent nothing.
+        """
+        if "HTTP_EXPECT" in environ:
+            return
+        left = self._most
+        with suppress(Exception):  # the sender may be gone, or slow
+            async with asyncio.timeout(DISCARD_TIMEOUT):
+                if int(environ.get("CONTENT_LENGTH", SMALL + 1)) <= SMALL:
+                    await proto()
+                    return
+                async for piece in proto:
+                    left -= len(piece)
+                    if left < 0:
+                        return
 
     async def _large(self, proto: Any, containers: int) -> bytes:
         """A large body, whose bytes count as held until it is answered."""
@@ -159,9 +197,9 @@ class Front:
 
     def _check(self, size: int, brackets: int, containers: int) -> None:
         if size > self._most:
-            raise BodyRefused(413, "body_too_large", f"The body has more than {self._most} bytes.")
+            raise BodyRefused.problem(413, "body_too_large", f"The body has more than {self._most} bytes.")
         if brackets > containers:
-            raise BodyRefused(400, "invalid_json", f"The JSON has more than {containers} lists and objects.")
+            raise BodyRefused.problem(400, "invalid_json", f"The JSON has more than {containers} lists and objects.")
 
     async def _reserve(self, size: int) -> bool:
         """Wait for memory for another piece; whether that took time."""
@@ -169,7 +207,7 @@ class Front:
         waited = False
         while self._held + size > self._memory:
             if asyncio.get_running_loop().time() > deadline:
-                raise BodyRefused(503, "too_many_bodies", "Other bodies hold all the memory there is for them.")
+                raise BodyRefused.problem(503, "too_many_bodies", "Other bodies hold all the memory there is for them.")
             await asyncio.sleep(0.05)
             waited = True
         self._held += size

@@ -16,6 +16,8 @@ class TaskError(Exception):
     retryable = False
     #: Seconds after which the same call may succeed; None when unknown.
     retry_after: float | None = None
+    #: Seconds for which any such call would get the same error, whatever its image.
+    stands: float = 0.0
 
     def after(self, seconds: float | None) -> Self:
         """This error, with ``retry_after`` set to ``seconds``."""
@@ -51,6 +53,7 @@ class UnsupportedModel(TaskError):
     """No model of this name is configured or served."""
 
     code = "unknown_model"
+    stands = 0.5
 
 
 class TooManyWaiters(TaskError):

@@ -26,6 +26,8 @@ from common.settings import Settings, SettingsError
 from tasks.protocol.owners import ANONYMOUS
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="inferlane"'}
+#: Seconds for which a key is taken for unknown.
+STANDS = 1.0
 #: Third-party routes (Swagger UI, the document), which declare no role.
 ELSEWHERE = "public"
 #: Least length, and distinct characters, of a plain ADMIN_KEY off loopback.
@@ -143,7 +145,7 @@ def _key_in(headers: Headers | EnvironHeaders) -> str:
 
 def _unknown(role: str, keys: KnownKeys) -> Problem:
     if _key_in(request.headers):
-        return Problem("unauthorized", "This API key is not known.", headers=CHALLENGE)
+        return Problem("unauthorized", "This API key is not known.", headers=CHALLENGE).standing(STANDS)
     if role == "admin" and not keys:
         return Problem("forbidden", "Administrative routes are closed: no ADMIN_KEY is set.")
     return Problem("unauthorized", "Send an API key: Authorization: Bearer KEY, or X-API-Key.", headers=CHALLENGE)

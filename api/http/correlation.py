@@ -24,11 +24,15 @@ def register(app: Flask) -> None:
 
 
 def _begin() -> None:
-    given = request.headers.get(HEADER, "")
     g.headers = {}
-    g.correlation_id = given if _HARMLESS.fullmatch(given) else secrets.token_hex(16)
+    g.correlation_id = correlation_id(request.headers.get(HEADER, ""))
     # Every log line of this thread has the id until its next request.
     bind_contextvars(request_id=g.correlation_id)
+
+
+def correlation_id(given: str) -> str:
+    """The ``X-Request-ID`` of an answer to a request that has this one."""
+    return given if _HARMLESS.fullmatch(given) else secrets.token_hex(16)
 
 
 def _end(response: Response) -> Response:

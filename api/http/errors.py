@@ -10,17 +10,29 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response
 
 from api.http.problems import BY_STATUS, PROBLEM_TYPES, Problem, render
-from api.services import app_settings
+from api.http.refusals import Refusals
+from api.services import EXTENSION, app_settings
 from tasks.errors import TaskError, UnsupportedModel
 from tasks.lanes import ANY
 from tasks.protocol.owners import public_id
 from tasks.protocol.requests import Request
 
+#: The app's :class:`~api.http.refusals.Refusals`, among its extensions.
+REFUSALS = "inferlane.refusals"
+
 
 def register(app: Flask) -> None:
     """Answer every error of ``app`` with a problem document."""
-    app.register_error_handler(Problem, render)
-    app.register_error_handler(TaskError, lambda error: render(from_task(error)))
+    refusals = app.extensions[REFUSALS] = Refusals(app.extensions[EXTENSION])
+
+    def answer(problem: Problem) -> Response:
+        response = render(problem)
+        if problem.stands:
+            refusals.keep(problem, response)
+        return response
+
+    app.register_error_handler(Problem, answer)
+    app.register_error_handler(TaskError, lambda error: answer(from_task(error)))
     app.register_error_handler(HTTPException, from_http)
 
 
@@ -28,7 +40,8 @@ def from_task(error: TaskError) -> Problem:
     """The problem for ``error``."""
     code = error.code if error.code in PROBLEM_TYPES else "internal_error"
     members = {"models": [*app_settings().models, ANY]} if isinstance(error, UnsupportedModel) else {}
-    return Problem(code, str(error), retryable=error.retryable, retry_after=error.retry_after, members=members)
+    problem = Problem(code, str(error), retryable=error.retryable, retry_after=error.retry_after, members=members)
+    return problem.standing(error.stands)
 
 
 def from_outcome(record: Request) -> Problem:

@@ -55,7 +55,8 @@ class FailedKeyLimiter:
         now = self._clock()
         full_at = max(self._full_at.get(source, now), now) + STEP
         if full_at - now > WINDOW:
-            raise Problem("rate_limited", "Too many wrong API keys.", retry_after=full_at - now - WINDOW)
+            left = full_at - now - WINDOW
+            raise Problem("rate_limited", "Too many wrong API keys.", retry_after=left).standing(left)
         _keep(self._full_at, source, full_at)
 
 

@@ -6,6 +6,8 @@ stands for a record that does not exist, and is answered like any unknown id.
 
 from __future__ import annotations
 
+import hashlib
+
 from flask import g, request
 
 from api.http.problems import wrong_value
@@ -42,6 +44,20 @@ def resolve_path() -> None:
     for parameter in PATH_IDS.keys() & arguments:
         public = arguments[parameter]
         arguments[parameter] = internal_id(_owner(parameter, public), public)
+
+
+def key_id(idempotency_key: str, key_name: str) -> str:
+    """The request id for an ``Idempotency-Key``, quoted (as the draft standard has it) or not; empty for none.
+
+    Two callers may use the same key.
+    """
+    said = f"{key_name}\0{unquoted(idempotency_key)}"
+    return "key-" + hashlib.blake2b(said.encode(), digest_size=16).hexdigest() if unquoted(idempotency_key) else ""
+
+
+def unquoted(header: str) -> str:
+    """A header's value without white space and quotation marks around it."""
+    return header.strip().strip('"')
 
 
 def visible_owner() -> str | None:

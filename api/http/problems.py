@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from flask import Response, g, json, request
 from flask import has_request_context as in_request
@@ -94,7 +94,12 @@ class Problem(Exception):
         retryable: overrides the type's own.
         status: overrides the type's own HTTP status.
         members: further members of the problem document.
+
+    Attributes:
+        stands: seconds for which the same call would be refused again, whatever its body (:mod:`api.http.refusals`).
     """
+
+    stands = 0.0
 
     def __init__(
         self,
@@ -117,6 +122,11 @@ class Problem(Exception):
         self.retryable = kind.retryable if retryable is None else retryable
         self.retry_after = retry_after
         self.members = dict(members or {})
+
+    def standing(self, seconds: float) -> Self:
+        """This problem, which stands for so long."""
+        self.stands = seconds
+        return self
 
     def brief(self) -> dict[str, Any]:
         """The error member of a batch item or request resource."""

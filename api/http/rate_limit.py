@@ -69,4 +69,4 @@ def _spend(cost: int, calls: int, seconds: float) -> None:
         add_headers({"RateLimit": budget, "RateLimit-Policy": f'"default";q={calls};w={seconds:.0f}'})
     if left < 0:
         detail = f"{g.spender.partition(':')[0]} limit: {calls} calls in {seconds:g} s."
-        raise Problem("rate_limited", detail, retry_after=after)
+        raise Problem("rate_limited", detail, retry_after=after).standing(after if cost == 1 else 0.0)

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from flask import Request, Response, g, request
+from flask import Request, g, request
 
+from api.http.ownership import key_id, unquoted
 from api.http.problems import Problem, wrong_value
 from api.input import images, json_body, multipart
 from tasks.lanes import ANY, PRIORITIES
@@ -28,8 +29,6 @@ ACCEPT_POST = ", ".join(("application/json", "multipart/form-data", *images.MEDI
 MAX_TOP_K = 1000
 MAX_URL = 2000
 MAX_DEADLINE = 86_400.0  # seconds
-#: Bytes of a refused body that are read to keep the connection, and the chunk size.
-DRAINED, DRAIN_CHUNK = 4 * 1024 * 1024, 64 * 1024
 #: A URL path cannot carry ``.`` and ``..``: clients and proxies resolve them.
 ID_PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$"
 _ID = re.compile(ID_PATTERN)
@@ -130,15 +129,12 @@ def read(request: Request, limits: Limits) -> Draft:
     raise unsupported_media_type(request)
 
 
-def idempotency_key() -> str | None:
-    """An id made from the ``Idempotency-Key`` header, quoted (as the draft standard has it) or not."""
-    key = request.headers.get("Idempotency-Key", "").strip().strip('"')
-    if not key:
-        return None
-    if len(key) > 255:
+def idempotency_key() -> str:
+    """An id made from the ``Idempotency-Key`` header, empty without one."""
+    header = request.headers.get("Idempotency-Key", "")
+    if len(unquoted(header)) > 255:
         raise wrong_value("Idempotency-Key", "must have at most 255 characters", "The Idempotency-Key is too long.")
-    mine = f"{g.key_name}\0{key}"  # two callers may use the same key
-    return "key-" + hashlib.blake2b(mine.encode(), digest_size=16).hexdigest()
+    return key_id(header, g.key_name)
 
 
 def unsupported_media_type(request: Request, accept: str = ACCEPT_POST) -> Problem:
@@ -147,24 +143,6 @@ def unsupported_media_type(request: Request, accept: str = ACCEPT_POST) -> Probl
         return Problem("empty_body", "Send an image: JSON with base64, multipart/form-data, or the raw bytes.")
     said = request.mimetype or "no Content-Type"
     return Problem("unsupported_media_type", f"Cannot read {said}.", headers={"Accept-Post": accept})
-
-
-def drain(response: Response) -> Response:
-    """After every request: drain a body that an early refusal left unread.
-
-    A connection with unread data is closed after the answer, and the caller's next request on it would fail. Of a very
-    large body only the beginning is read, and the answer closes the connection.
-    """
-    if response.status_code < 400 or "Expect" in request.headers:
-        return response
-    if not request.content_length and "Transfer-Encoding" not in request.headers:
-        return response
-    unread = request.environ["wsgi.input"]
-    for _ in range(DRAINED // DRAIN_CHUNK):
-        if not unread.read(DRAIN_CHUNK):
-            return response
-    response.headers["Connection"] = "close"
-    return response
 
 
 def body(request: Request) -> bytes:

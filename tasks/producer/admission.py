@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 from common.settings import Settings
@@ -19,8 +20,14 @@ from tasks.protocol.records import Records
 #: Retry-After in seconds while no worker has measured its service time.
 UNMEASURED = 5.0
 
+#: The share of its Retry-After for which a refusal stands.
+STANDING = 0.05
+
 #: Seconds for which the key of a write test stays.
 PROBE_TTL = 60
+
+
+R = TypeVar("R", bound=Refused)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +101,21 @@ class Admission:
             ).after(wait - most)
         else:
             return
+        if submission.request_id and self.known(request_id):
+            return  # accept.lua answers that
+        self.count_refused(submission.owner, model)
+        raise _standing(refusal, submission, model)
+
+    def known(self, request_id: str) -> bool:
+        """Whether a request was accepted before."""
         with translated():
-            if submission.request_id and self._client.exists(self._keys.request(request_id)):
-                return  # accepted before: accept.lua answers that
-            self._client.hincrby(self._keys.counters, "refused")
-            usage.refuse(self._client, self._keys, submission.owner, model)
-        raise refusal
+            return bool(self._client.exists(self._keys.request(request_id)))
+
+    def count_refused(self, owner: str, model: str, number: int = 1) -> None:
+        """Count requests that were refused before any script saw them."""
+        with translated():
+            self._client.hincrby(self._keys.counters, "refused", number)
+            usage.refuse(self._client, self._keys, owner, model, number)
 
     def _model_for(self, model_type: str) -> str:
         live = self._live_workers.load().models
@@ -117,13 +133,14 @@ class Admission:
     def full(self, entry: Admitted, *, of_images: bool) -> LaneFull:
         """The refusal of a request whose lanes are full or, with ``of_images``, whose image has no room."""
         live = self._live_workers.load()
-        wait = live.expected_wait(entry.model, entry.submission.priority, entry.submission.owner) or UNMEASURED
+        wait = live.expected_wait(entry.model, entry.submission.priority, entry.submission.owner)
         if of_images:
             why = "open requests hold as many bytes of images as they may (MAX_QUEUE_BYTES)"
         else:
             paused = f", and {entry.lane} is paused" if entry.lane in live.paused else ""
             why = f"the lanes of {entry.model} are full for {entry.submission.priority}{paused}"
-        return LaneFull(why).after(wait / 2)
+        refusal = LaneFull(why).after((wait or UNMEASURED) / 2)
+        return refusal if of_images or not wait else _standing(refusal, entry.submission, entry.model)
 
     def refusal(self) -> str:
         """Why Redis or the payload store takes no writes now; empty when they do."""
@@ -142,6 +159,13 @@ class Admission:
     def _max_image_bytes(self) -> int:
         most = 0 if self._payloads.outside else self._live_workers.load().memory // 2
         return self._settings.max_queue_bytes or most
+
+
+def _standing(refusal: R, submission: Submission, model: str) -> R:
+    """The refusal, which stands where the submission alone decides the lane: so long that the lane stays busy."""
+    if submission.model_type == model:
+        refusal.stands = STANDING * (refusal.retry_after or 0.0)
+    return refusal
 
 
 def uuid7() -> UUID:

@@ -27,6 +27,7 @@ class Gateway:
         self.publisher = Publisher(settings, admission, self.records, trace)
         self.waiter = Waiter(self.records, settings.max_waiters)
         self.refusal, self.image_bytes = admission.refusal, admission.image_bytes
+        self.known, self.count_refused = admission.known, admission.count_refused
         self.submit, self.submit_many = self.publisher.submit, self.publisher.submit_many
         self.wait, self.wait_many = self.waiter.wait, self.waiter.wait_many
         self.get, self.cancel = self.records.get, self.records.cancel

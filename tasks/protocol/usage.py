@@ -72,8 +72,8 @@ def _row(owner: str, day: int, model: str, told: dict[str, int]) -> Row:
     }
 
 
-def refuse(client: Client, keys: Keys, owner: str, model: str) -> None:
-    """Count a request that was refused before any script saw it."""
+def refuse(client: Client, keys: Keys, owner: str, model: str, number: int = 1) -> None:
+    """Count requests that were refused before any script saw them."""
     name = keys.usage(f"{owner}:{int(client.time()[0]) // _DAY}")
-    client.hincrby(name, f"{model}:refused", 1)
+    client.hincrby(name, f"{model}:refused", number)
     client.expire(name, (DAYS + 1) * _DAY)
