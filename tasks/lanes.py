@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import count
 from math import ceil
 from typing import NamedTuple
@@ -58,6 +59,7 @@ def lane(priority: str, model_type: str) -> str:
     return priority if model_type == ANY else f"{priority}.{model_type}"
 
 
+@lru_cache
 def urgency(name: str) -> int:
     """The rank of a lane's priority: 0 for high, more is later."""
     priority = Lane.parse(name).priority
@@ -98,9 +100,11 @@ class WeightedOrder:
         self._lanes = list(lanes)
         self._priority = {name: Lane.parse(name).priority for name in self._lanes}
 
-    def consume(self, n: int) -> list[str]:
-        """The first ``n`` lanes in the order in which the next take should look at them."""
-        return sorted(self._lanes, key=self._rank)[:n]
+    def consume(self, n: int | None = None) -> list[str]:
+        """The first ``n`` lanes, by default all, in the order in which the next take should look at them."""
+        of_priority = {priority: self._rank(priority) for priority in set(self._priority.values())}
+        ranks = {name: of_priority[priority] for name, priority in self._priority.items()}
+        return sorted(self._lanes, key=ranks.__getitem__)[:n]
 
     def plan(self, takes: int, n: int) -> list[list[str]]:
         """The orders of the next takes if no lane is empty; nothing is served."""
@@ -115,7 +119,7 @@ class WeightedOrder:
 
     def rotate(self, last_used: str) -> None:
         """``last_used`` was served, so every lane ahead of it was empty."""
-        served = Lane.parse(last_used).priority
+        served = self._priority.get(last_used, "")
         if served not in self._pass:
             return
         present = self._pass[served]
@@ -126,8 +130,7 @@ class WeightedOrder:
             self._lanes.remove(last_used)
             self._lanes.append(last_used)
 
-    def _rank(self, name: str) -> tuple[float, int]:
-        priority = self._priority[name]
+    def _rank(self, priority: str) -> tuple[float, int]:
         known = priority in self._pass
         return (round(self._pass[priority], 9), PRIORITIES.index(priority)) if known else (float("inf"), 0)
 
@@ -135,8 +138,8 @@ class WeightedOrder:
 class StrictOrder(WeightedOrder):
     """High before normal before low, always; low may starve."""
 
-    def _rank(self, name: str) -> tuple[float, int]:
-        return (0.0, urgency(name))
+    def _rank(self, priority: str) -> tuple[float, int]:
+        return (0.0, urgency(priority))
 
 
 ORDERS: dict[str, type[WeightedOrder]] = {"weighted": WeightedOrder, "strict": StrictOrder}

@@ -133,14 +133,14 @@ class Admission:
     def full(self, entry: Admitted, *, of_images: bool) -> LaneFull:
         """The refusal of a request whose lanes are full or, with ``of_images``, whose image has no room."""
         live = self._live_workers.load()
-        wait = live.expected_wait(entry.model, entry.submission.priority, entry.submission.owner)
+        wait = live.expected_wait(entry.model, entry.submission.priority, entry.submission.owner) or UNMEASURED
         if of_images:
             why = "open requests hold as many bytes of images as they may (MAX_QUEUE_BYTES)"
         else:
             paused = f", and {entry.lane} is paused" if entry.lane in live.paused else ""
             why = f"the lanes of {entry.model} are full for {entry.submission.priority}{paused}"
-        refusal = LaneFull(why).after((wait or UNMEASURED) / 2)
-        return refusal if of_images or not wait else _standing(refusal, entry.submission, entry.model)
+        refusal = LaneFull(why).after(wait / 2)
+        return refusal if of_images else _standing(refusal, entry.submission, entry.model)
 
     def refusal(self) -> str:
         """Why Redis or the payload store takes no writes now; empty when they do."""

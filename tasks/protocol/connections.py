@@ -126,6 +126,11 @@ def why(error: Exception) -> str:
     return f"Redis does not answer: {message}"
 
 
+def send(connection: Any, *command: Any) -> None:
+    """Send a command over a redis-py connection, packed by hiredis without redis-py's look at each argument."""
+    connection.send_packed_command([pack_command(command)])
+
+
 class PinnedClient:
     """Commands over one connection per thread that stays open, with the client's own way of repeating them.
 
@@ -166,7 +171,7 @@ class PinnedClient:
 
     def _once(self, command: Sequence[Any], **options: Any) -> Any:
         connection = self._connection()
-        connection.send_packed_command([pack_command(tuple(command))])
+        send(connection, *command)
         return connection.read_response(**options)
 
     def _all(self, commands: Sequence[Sequence[Any]]) -> list[Any]:

@@ -28,7 +28,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from queue import Empty
 from time import monotonic
 from types import SimpleNamespace
@@ -40,12 +40,12 @@ from kombu.utils.json import dumps
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from tasks.protocol import envelope, scripts
-from tasks.protocol.connections import NotNow, leaving
+from tasks.protocol.connections import NotNow, leaving, send
 from tasks.protocol.keys import Keys
 from tasks.worker import ownership
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tasks.worker.ownership import Ownership
 
@@ -109,10 +109,24 @@ class OwnedQoS(kombu_redis.QoS):
             super().restore_unacked_once(stderr)
 
 
+class ParsedMessage(virtual.Message):
+    """A message whose body is parsed once, here, if it is a delivery of ours; Celery would parse it twice."""
+
+    body: Any
+    content_type: str | None
+
+    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
+        super().__init__(payload, channel=channel, **kwargs)
+        if self.content_type == "application/json" and self.headers.get("task") == envelope.TASK:
+            self.body = self._decoded_cache = json.loads(self.body)
+            self.content_type = None  # Celery takes the body as it is
+
+
 class OwnedChannel(kombu_redis.Channel):
     """See the module docstring."""
 
     QoS = OwnedQoS
+    Message = ParsedMessage
     supports_batch_publish = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -165,7 +179,7 @@ class OwnedChannel(kombu_redis.Channel):
             self._sent = None
             super()._brpop_start(timeout)
             return
-        lanes = self._queue_cycle.consume(len(self.active_queues))
+        lanes = self._queue_cycle.consume()
         if lanes:
             self._in_poll = self.client.connection
             self._brpop_sent_at = monotonic()
@@ -176,10 +190,10 @@ class OwnedChannel(kombu_redis.Channel):
         if self._awaiting_bell:
             self._sent = _Sent(lanes)
             bells = [self.keys.bell(name) for name in lanes]
-            self.client.connection.send_command("BRPOP", *bells, timeout or 0)
+            send(self.client.connection, "BRPOP", *bells, timeout or 0)
         else:
             self._sent = self._next_take(lanes)
-            self.client.connection.send_command(*scripts.command("take", *self._sent.call))
+            send(self.client.connection, *scripts.command("take", *self._sent.call))
 
     def _next_take(self, lanes: list[str]) -> _Sent:
         """A take of a batch at most, because a neighbour may be idle, each delivery in its own order of the lanes."""
@@ -213,7 +227,7 @@ class OwnedChannel(kombu_redis.Channel):
             self.client.connection.disconnect()
             raise
         except NoScriptError:
-            self.client.connection.send_command(*scripts.command("take", *call, full=True))
+            send(self.client.connection, *scripts.command("take", *call, full=True))
             return self.client.connection.read_response()
         except ResponseError as error:
             # The server is up but refuses (a permission is missing, say): connect again, which waits between attempts.
@@ -270,11 +284,17 @@ def take_call(
         wanted: how many requests at most, but for the last message's.
         cost: the service seconds to expect of a request.
     """
-    letters = {name: chr(ord("A") + place) for place, name in enumerate(lanes)}
-    words = [wanted, " ".join(tags), " ".join("".join(letters[name] for name in order) for order in orders)]
-    places = [keys.lane(name) for name in lanes] + [keys.bell(name) for name in lanes]
+    letter, places = _places(keys, tuple(lanes))
+    words = [wanted, " ".join(tags), " ".join(["".join(map(letter, order)) for order in orders])]
     ended = [f"{tag} {unpaid:.6f}" if unpaid else tag for tag, unpaid in owner.acknowledged().items()]
     return places, [keys.prefix, owner.boot, *words, cost, *lanes, *ended]
+
+
+@lru_cache
+def _places(keys: Keys, lanes: tuple[str, ...]) -> tuple[Callable[[str], str], list[str]]:
+    """For these lanes: the letter of each in an order, and the keys of all lists and all bells."""
+    letters = {name: chr(ord("A") + place) for place, name in enumerate(lanes)}
+    return letters.__getitem__, [*map(keys.lane, lanes), *map(keys.bell, lanes)]
 
 
 def _bare(client: Any) -> Any:

@@ -39,6 +39,7 @@ Callback = Callable[..., Any]
     bind=True,
     name=TASK,
     ignore_result=True,
+    backend=app.backend,  # or Celery looks it up in a thread's variables for each task, twice
     acks_late=True,
     autoretry_for=(TransientFailure,),
     max_retries=_settings.max_retries,

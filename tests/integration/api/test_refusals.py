@@ -11,12 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-import redis
 
 from tasks.inspect.monitor import Monitor
-from tasks.protocol import usage
-from tasks.protocol.keys import Keys
-from tasks.protocol.owners import ANONYMOUS
 from tests.integration.api.conftest import image
 from tests.support.stack import ApiProcess, Stack
 from tests.support.waiting import wait_until
@@ -101,9 +97,8 @@ def test_each_refusal_is_counted(api: ApiProcess, stack: Stack) -> None:
     assert answers.keys() == {202, 503}
     monitor = Monitor(stack.settings())
     wait_until(lambda: monitor.counters()["refused"] == answers[503])
-    with redis.Redis.from_url(stack.redis_url) as client:
-        used = usage.read(client, Keys(stack.settings().key_prefix), [ANONYMOUS])
-    assert [row["refused"] for row in used if row["model"] == "photo"] == [answers[503]]
+    (used,) = monitor.usage()
+    assert (used["model"], used["refused"]) == ("photo", answers[503])
 
 
 def test_a_lane_with_room_takes_the_next(api: ApiProcess) -> None:
