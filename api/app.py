@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask
 
-from api.features import activity
+from api.features import audit
 from api.features.webhooks import transport
 from api.http import auth, correlation, errors, openapi
 from api.routes import BLUEPRINTS
@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None, *, factories: Factories | None 
     correlation.register(app)
     auth.register(app, settings)
     errors.register(app)
-    activity.register(app)
+    audit.register(app)
     api = openapi.create(app, VERSION)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)

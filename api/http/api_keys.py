@@ -1,91 +1,119 @@
 """API keys: random, shown once, kept as SHA-256 only. ``python -m api.http.api_keys NAME [ROLE]`` makes one.
 
-A key is 256 random bits, so a plain digest suffices at rest. A comparison checks every known key in constant time, so
-timing reveals neither which key matched nor how much of it.
+A key is 256 random bits, so a plain digest suffices at rest. A caller's key is looked up by its digest. The time that
+takes may tell something about digests; nobody can choose a key for its digest, nor get from a digest to its key.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 import secrets
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from common.settings import Settings, SettingsError
 from tasks.protocol.owners import ANONYMOUS
 
 ROLES = ("user", "admin")
+NAME = r"[A-Za-z0-9_.@-]{1,64}"
 _ENTRY = re.compile(
-    r"(?P<name>[A-Za-z0-9_.@-]{1,64}):(?P<role>user|admin):(?P<digest>[0-9a-f]{64})"
-    r"(:(?=.*[1-9])\d{1,4}(\.\d{1,4})?)?"
+    rf"(?P<name>{NAME}):(?P<role>user|admin):(?P<digest>[0-9a-f]{{64}})(:(?=.*[1-9])\d{{1,4}}(\.\d{{1,4}})?)?"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """A caller; ``role`` is ``user`` or ``admin``, which includes ``user``."""
+class ApiKey:
+    """A key and its owner.
 
+    Attributes:
+        id: for operators; tells nothing about the key.
+        name: the owner.
+        role: ``user``, or ``admin``, which includes ``user``.
+        digest: the SHA-256 of the key, in hexadecimal.
+        created_at: epoch seconds; None for a key from the settings.
+        created_by: the owner of the key that made it.
+    """
+
+    id: str
     name: str
     role: str
+    digest: str = field(repr=False)
+    created_at: float | None = None
+    created_by: str = ""
 
 
 class KnownKeys:
-    """The valid keys."""
+    """The keys in ``API_KEYS`` and ``ADMIN_KEY``, and those that a subclass adds.
 
-    def __init__(self, known: Sequence[tuple[str, Caller]]) -> None:
-        self._known = [(bytes.fromhex(digest), caller) for digest, caller in known]
+    Attributes:
+        fixed: the keys of the settings, by digest.
+        known: all valid keys, by digest; replaced as a whole.
 
-    def __bool__(self) -> bool:
-        return bool(self._known)
+    Raises:
+        SettingsError: an entry is malformed; the message does not repeat it.
+    """
 
-    @classmethod
-    def of(cls, settings: Settings) -> KnownKeys:
-        """The keys in ``API_KEYS`` and ``ADMIN_KEY``.
-
-        Raises:
-            SettingsError: an entry is malformed; the message does not repeat it.
-        """
-        known = [_entry(text) for text in settings.api_keys]
+    def __init__(self, settings: Settings) -> None:
+        found = [_entry(text) for text in settings.api_keys]
         if settings.admin_key:
-            known.append((_admin_digest(settings.admin_key), Caller("admin", "admin")))
-        return cls(known)
+            found.append(ApiKey("ADMIN_KEY", "admin", "admin", _admin_digest(settings.admin_key)))
+        self.fixed: Mapping[str, ApiKey] = {key.digest: key for key in found}
+        self.known = self.fixed
 
-    def caller(self, key: str) -> Caller | None:
-        """The key's owner; None if it is invalid."""
-        digest = hashlib.sha256(key.encode()).digest()
-        found = None
-        for known, caller in self._known:
-            if hmac.compare_digest(known, digest):
-                found = caller
-        return found
+    def remembered(self, key: str) -> ApiKey | None:
+        """The key, if this process knows it."""
+        return self.known.get(digest_of(key))
+
+    def caller(self, key: str) -> ApiKey | None:
+        """The key, if it is valid."""
+        return self.remembered(key)
 
 
-def _entry(text: str) -> tuple[str, Caller]:
+def digest_of(key: str) -> str:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def id_of(digest: str) -> str:
+    """The id of a random key."""
+    return digest[:16]
+
+
+def valid_name(name: object) -> bool:
+    """Whether a key may have this name."""
+    return isinstance(name, str) and bool(re.fullmatch(NAME, name)) and name != ANONYMOUS
+
+
+def _entry(text: str) -> ApiKey:
     match = _ENTRY.fullmatch(text)
-    if match is None or match["name"] == ANONYMOUS:
+    if match is None or not valid_name(match["name"]):
         raise SettingsError(
             "API_KEYS: each entry must be name:role:sha256-hex, perhaps with :weight (a number above 0), and no name be"
             " anonymous; `python -m api.http.api_keys` prints one"
         )
-    return match["digest"], Caller(match["name"], match["role"])
+    return ApiKey(id_of(match["digest"]), match["name"], match["role"], match["digest"])
 
 
 def _admin_digest(text: str) -> str:
     kind, _, digest = text.partition(":")
     if kind != "sha256":
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest_of(text)
     if not re.fullmatch("[0-9a-f]{64}", digest):
         raise SettingsError("ADMIN_KEY: after sha256: there must be 64 hexadecimal digits")
     return digest
 
 
+def random_key() -> str:
+    """A new key."""
+    return "il_" + secrets.token_urlsafe(32)
+
+
 def make(name: str, role: str = "user") -> tuple[str, str]:
     """A new key and its entry for ``API_KEYS``; :class:`SettingsError` for a wrong name or role."""
-    key = "il_" + secrets.token_urlsafe(32)
-    entry = f"{name}:{role}:{hashlib.sha256(key.encode()).hexdigest()}"
+    key = random_key()
+    entry = f"{name}:{role}:{digest_of(key)}"
     _entry(entry)
     return key, entry
 

@@ -18,9 +18,11 @@ from werkzeug.exceptions import HTTPException
 
 from api.http.api_keys import KnownKeys
 from api.http.failed_keys import FailedKeyLimiter
+from api.http.live_keys import LiveKeys
 from api.http.ownership import resolve_path
 from api.http.problems import Problem
 from api.http.rate_limit import spend_call
+from api.services import EXTENSION, Services
 from common.serving import answers_to, loopback
 from common.settings import Settings, SettingsError
 from tasks.protocol.owners import ANONYMOUS
@@ -40,23 +42,23 @@ def register(app: Flask, settings: Settings) -> None:
     Raises:
         SettingsError: other machines could use the API without a key, or guess it.
     """
-    keys = KnownKeys.of(settings)
-    asked = needs_key(settings, keys)
+    KnownKeys(settings)
+    asked = needs_key(settings)
     _refuse_weak_key(settings)
-    limiter = FailedKeyLimiter(keys)
+    limiter = FailedKeyLimiter(lambda key: _keys_of(app).caller(key))
     urls = (settings.api_url, settings.dashboard_api_url)
     names = {*settings.allowed_hosts, *(urlsplit(url).hostname or "" for url in urls)} - {""}
 
     def check() -> None:
+        role = g.role = role_of(request.endpoint)
         if not asked and not answers_to(request.headers.get("Host"), settings.api_host, names):
             raise Problem("misdirected", f"This API does not answer to the name {request.host}; see ALLOWED_HOSTS.")
-        role = g.role = role_of(request.endpoint)
         if role == "public" or (role == "metrics" and (not asked or _open_scrape(settings))):
             return
         key = _key_in(request.headers)
-        caller = limiter.caller(key, request.remote_addr or "") if key else None
+        caller = g.caller = limiter.caller(key, request.remote_addr or "") if key else None
         if caller is None and (asked or role == "admin" or key):
-            raise _unknown(role, keys)
+            raise _unknown(role, _keys_of(app))
         if role == "admin" and (caller is None or caller.role != "admin"):
             raise Problem("forbidden", "This route needs the key of an administrator.")
         g.key_name = caller.name if caller else ""
@@ -69,6 +71,11 @@ def register(app: Flask, settings: Settings) -> None:
     app.before_request(check)
 
 
+def _keys_of(app: Flask) -> KnownKeys:
+    services: Services = app.extensions[EXTENSION]
+    return services.get(LiveKeys)
+
+
 def _open_scrape(settings: Settings) -> bool:
     return settings.metrics_open and loopback(request.remote_addr or "")
 
@@ -78,8 +85,8 @@ def admits(app: Flask, settings: Settings) -> Callable[[dict[str, Any]], bool]:
 
     The application refuses the others itself; this only avoids reading their bodies.
     """
-    keys = KnownKeys.of(settings)
-    asked = needs_key(settings, keys)
+    _keys_of(app)  # it has them by the first call
+    asked = needs_key(settings)
 
     def check(environ: dict[str, Any]) -> bool:
         try:
@@ -87,25 +94,25 @@ def admits(app: Flask, settings: Settings) -> Callable[[dict[str, Any]], bool]:
         except HTTPException:
             return False
         key = _key_in(EnvironHeaders(environ))
-        return keys.caller(key) is not None if key else not asked
+        return _keys_of(app).remembered(key) is not None if key else not asked
 
     return check
 
 
-def needs_key(settings: Settings, keys: KnownKeys) -> bool:
-    """Whether user routes ask for a key.
+def needs_key(settings: Settings) -> bool:
+    """Whether user routes ask for a key: the settings alone decide, not which keys there are at run time.
 
     Raises:
         SettingsError: they would not, on an address that is not loopback.
     """
     if settings.auth == "on" or (settings.auth == "auto" and settings.api_keys):
-        if not keys:
+        if not settings.api_keys and not settings.admin_key:
             raise SettingsError("AUTH: is on, but there is neither an ADMIN_KEY nor an entry in API_KEYS")
         return True
     if not loopback(settings.api_host):
         raise SettingsError(
-            f"AUTH: the API would be open to everybody who reaches {settings.api_host}; add API_KEYS"
-            " (`python -m api.http.api_keys NAME`), or set API_HOST to a loopback address"
+            f"AUTH: the API would be open to everybody who reaches {settings.api_host}; set AUTH=on and ADMIN_KEY,"
+            " or add API_KEYS (`python -m api.http.api_keys NAME`), or set API_HOST to a loopback address"
         )
     return False
 
@@ -146,6 +153,6 @@ def _key_in(headers: Headers | EnvironHeaders) -> str:
 def _unknown(role: str, keys: KnownKeys) -> Problem:
     if _key_in(request.headers):
         return Problem("unauthorized", "This API key is not known.", headers=CHALLENGE).standing(STANDS)
-    if role == "admin" and not keys:
+    if role == "admin" and not keys.known:
         return Problem("forbidden", "Administrative routes are closed: no ADMIN_KEY is set.")
     return Problem("unauthorized", "Send an API key: Authorization: Bearer KEY, or X-API-Key.", headers=CHALLENGE)

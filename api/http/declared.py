@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 from api.http import sse
 from api.http.openapi import Answer, header
 
@@ -26,3 +29,9 @@ EVENTS = (
     Answer("Server-sent events", sse.SCHEMA, media_type=sse.MEDIA_TYPE),
     Answer("It is over, and the reader has had every event", status=204),
 )
+
+
+def json_body(required: Collection[str], example: dict[str, Any], **properties: Any) -> dict[str, Any]:
+    """The request body of an order: a JSON object with these members."""
+    schema = {"type": "object", "required": [*required], "properties": properties}
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}

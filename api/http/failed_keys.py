@@ -15,8 +15,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from api.http.api_keys import Caller, KnownKeys
+from api.http.api_keys import ApiKey
 from api.http.problems import Problem
+from tasks.errors import TaskError
 
 MOST, WINDOW = 30, 60.0
 STEP = WINDOW / MOST  # seconds until one more try
@@ -26,29 +27,42 @@ KEPT = 10_000  # addresses, and valid keys
 class FailedKeyLimiter:
     """The wrong keys of the last minute; threads may share it."""
 
-    def __init__(self, keys: KnownKeys, clock: Callable[[], float] = time.monotonic) -> None:
-        self._keys, self._clock = keys, clock
+    def __init__(self, lookup: Callable[[str], ApiKey | None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._lookup, self._clock = lookup, clock
         self._lock = threading.Lock()
         self._full_at: OrderedDict[str, float] = OrderedDict()  # when an address has all its tries back
         self._good: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
-    def caller(self, key: str, address: str) -> Caller | None:
-        """The key's owner; None if it is invalid.
+    def caller(self, key: str, address: str) -> ApiKey | None:
+        """The key, if it is valid.
 
         Raises:
             Problem: ``rate_limited``, too many wrong ones came from ``address``.
+            Unavailable: whether it is valid cannot be said.
         """
         source, digest = _source(address), hashlib.sha256(key.encode()).digest()
         with self._lock:
             free = (source, digest) in self._good
             if not free:
                 self._take(source)
-        caller = self._keys.caller(key)
-        if caller is not None and not free:
+        try:
+            caller = self._lookup(key)
+        except TaskError:
+            if not free:
+                self._give_back(source)
+            raise
+        if caller is None and free:  # it was revoked
             with self._lock:
-                self._full_at[source] = self._full_at.get(source, 0.0) - STEP
+                self._good.pop((source, digest), None)
+        elif caller is not None and not free:
+            self._give_back(source)
+            with self._lock:
                 _keep(self._good, (source, digest), None)
         return caller
+
+    def _give_back(self, source: str) -> None:
+        with self._lock:
+            self._full_at[source] = self._full_at.get(source, 0.0) - STEP
 
     def _take(self, source: str) -> None:
         """Count a try before the comparison, so that concurrent tries do not exceed the limit."""

@@ -45,6 +45,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "unknown_lane": ProblemType(404, "This lane does not exist"),
     "unknown_worker": ProblemType(404, "This worker is not online"),
     "unknown_dead_letter": ProblemType(404, "This dead letter does not exist"),
+    "unknown_key": ProblemType(404, "This API key does not exist"),
     "method_not_allowed": ProblemType(405, "This method is not allowed here"),
     "not_acceptable": ProblemType(406, "No representation matches the Accept header"),
     "already_finished": ProblemType(409, "The request has already finished"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flask import g, request
 
-from api.http.api_keys import Caller
+from api.http.api_keys import ApiKey
 from api.http.correlation import add_headers
 from api.http.problems import Problem, wrong_value
 from api.services import app_settings, service
@@ -37,7 +37,7 @@ class Budgets:
         return int(left), float(after)
 
 
-def spend_call(caller: Caller | None) -> None:
+def spend_call(caller: ApiKey | None) -> None:
     """Take one call from the caller's budget, if there is a limit."""
     limit = app_settings().rate_limit
     if limit is None:

@@ -28,6 +28,7 @@ from worker_models.limits import Limits
 ACCEPT_POST = ", ".join(("application/json", "multipart/form-data", *images.MEDIA_TYPES, "application/octet-stream"))
 MAX_TOP_K = 1000
 MAX_URL = 2000
+MAX_SAID = 100  # characters of a member in the audit log
 MAX_DEADLINE = 86_400.0  # seconds
 #: A URL path cannot carry ``.`` and ``..``: clients and proxies resolve them.
 ID_PATTERN = r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$"
@@ -170,6 +171,17 @@ def load_json(request: Request) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise Problem("invalid_parameters", "The JSON must be an object.")
     return parsed
+
+
+def order_body(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON object in the body of an order; what it says of declared members goes into the audit log."""
+    if request.mimetype != "application/json":
+        raise Problem("unsupported_media_type", "Send JSON.", headers={"Accept-Post": "application/json"})
+    given = load_json(request)
+    members = declared["content"]["application/json"]["schema"]["properties"]
+    said = {name: given[name] for name in members if isinstance(given.get(name), str | int | float)}
+    g.body = {name: value for name, value in said.items() if len(str(value)) <= MAX_SAID}
+    return given
 
 
 def from_json(given: Any, limits: Limits, defaults: Mapping[str, Any] | None = None) -> Draft:

@@ -1,6 +1,20 @@
 """The routes, one file per resource; :data:`BLUEPRINTS` is all of them, in the document's order."""
 
-from api.routes import admin, batches, dead_letters, health, images, inference, ops, problems, queue, usage, v2
+from api.routes import (
+    admin,
+    audit,
+    batches,
+    dead_letters,
+    health,
+    images,
+    inference,
+    keys,
+    ops,
+    problems,
+    queue,
+    usage,
+    v2,
+)
 
 BLUEPRINTS = (
     inference.blueprint,
@@ -12,6 +26,8 @@ BLUEPRINTS = (
     v2.blueprint,
     dead_letters.blueprint,
     admin.blueprint,
+    keys.blueprint,
+    audit.blueprint,
     problems.blueprint,
     ops.blueprint,
 )

@@ -14,11 +14,10 @@ from flask import Response, g, request
 
 from api.features.doctor import examine, inspect
 from api.http import declared
-from api.http.api_keys import KnownKeys
 from api.http.auth import needs_key
 from api.http.openapi import ROUTE, Answer, Operations
 from api.http.problems import Problem, wrong_value
-from api.input.intake import load_json
+from api.input.intake import order_body
 from api.services import app_settings, service
 from api.views.resources import now, reply
 from tasks.control.orders import Controls
@@ -31,25 +30,20 @@ MAX_SECONDS = 3600.0
 _ORDERED = Answer("The order was given", "Order")
 
 
-def _body(required: str, example: dict[str, Any], **properties: Any) -> dict[str, Any]:
-    schema = {"type": "object", "required": [required], "properties": properties}
-    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
-
-
 def _order(path: str, answer: Answer = _ORDERED, body: Mapping[str, Any] | None = None) -> Callable[[ROUTE], ROUTE]:
     """Declare a route of an order."""
     problems = ["unknown_lane" if "<lane>" in path else "unknown_worker", *(declared.JSON_BODY if body else ())]
     return blueprint.operation("POST", path, answer, problems=problems, body=body, role="admin")
 
 
-CHAOS_BODY = _body(
-    "mode", {"mode": "slow", "seconds": 0.5},
+CHAOS_BODY = declared.json_body(
+    ["mode"], {"mode": "slow", "seconds": 0.5},
     mode={"enum": list(MODES), "description": "The fault; off ends it"},
     seconds={"type": "number", "minimum": 0, "maximum": MAX_SECONDS, "default": 1},
     rate={"type": "number", "minimum": 0, "maximum": 1, "default": 1},
 )  # fmt: skip
-PURGE_BODY = _body(
-    "confirm", {"confirm": "low"}, confirm={"type": "string", "description": "The name of the lane"}
+PURGE_BODY = declared.json_body(
+    ["confirm"], {"confirm": "low"}, confirm={"type": "string", "description": "The name of the lane"}
 )  # fmt: skip
 
 
@@ -57,7 +51,7 @@ PURGE_BODY = _body(
 def doctor() -> Response:
     """Check the installation; answers even without Redis."""
     settings = app_settings()
-    found = inspect(settings, asks_for_keys=needs_key(settings, KnownKeys.of(settings)), proxied_from=_proxied_from())
+    found = inspect(settings, asks_for_keys=needs_key(settings), proxied_from=_proxied_from())
     return reply({"checks": [asdict(check) for check in examine(found)], "timestamp": now()})
 
 
@@ -92,7 +86,7 @@ def purge_lane(lane: str) -> Response:
     Requests held by workers and pending retries go on.
     """
     _check_lane(lane)
-    if _json_body().get("confirm") != lane:
+    if order_body(PURGE_BODY).get("confirm") != lane:
         raise wrong_value("confirm", f"must be {lane}")
     return reply({"target": lane, "order": "purge", "canceled": service(Controls).purge(lane, str(g.who))})
 
@@ -126,7 +120,7 @@ def set_chaos(worker_id: str) -> Response:
     """Inject a fault into a worker; only with CHAOS_ENABLED."""
     if not app_settings().chaos_enabled:
         raise Problem("forbidden", "Fault injection needs CHAOS_ENABLED=1.")
-    body = _json_body()
+    body = order_body(CHAOS_BODY)
     mode = body.get("mode")
     if mode not in MODES:
         raise wrong_value("mode", "must be one of " + ", ".join(MODES))
@@ -134,13 +128,6 @@ def set_chaos(worker_id: str) -> Response:
     _live_workers(worker_id)
     service(Controls).chaos(worker_id, mode, seconds=seconds, rate=rate)
     return _ordered(worker_id, f"chaos {mode}")
-
-
-def _json_body() -> dict[str, Any]:
-    if request.mimetype != "application/json":
-        raise Problem("unsupported_media_type", "Send JSON.", headers={"Accept-Post": "application/json"})
-    g.body = load_json(request)
-    return g.body  # type: ignore[no-any-return]
 
 
 def _number(body: dict[str, Any], name: str, most: float) -> float:

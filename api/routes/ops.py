@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Response, g, request
 
-from api.features.activity import Activity
+from api.features.audit import Audit
 from api.http.openapi import Answer, Operations, query
 from api.http.parameters import whole
 from api.services import app_settings, service
@@ -111,7 +111,7 @@ def _read(owner: str | None) -> dict[str, Any]:
         "paused": monitor.paused(),
         "dead_letters": monitor.dead_letter_count(_named(owner)),
         "models": system.model_rows(settings.models, seen.workers),
-        "activity": _dated(service(Activity).read() if owner in (None, ANONYMOUS) else ()),
+        "activity": _dated(service(Audit).orders() if owner in (None, ANONYMOUS) else ()),
         "silent": [system.worker_row(worker) for worker in seen.silent],
         "fleet_events": _dated(monitor.fleet_events()),
         **_numbers(monitor, owner),

@@ -64,6 +64,17 @@ _STATUS: dict[str, Shape] = {
     "version": string("Version of Inferlane"),
     "uptime": number("Seconds this API process has run"),
 }
+_KEY: dict[str, Shape] = {
+    "id": string("Names the key; tells nothing about it"),
+    "name": string("The owner of what is done with it"),
+    "role": string(enum=["user", "admin"]),
+    "source": string("settings: in API_KEYS or ADMIN_KEY, not revocable here", enum=["settings", "run_time"]),
+    "weight": number("The owner's share in its lanes' turns"),
+    "created_at": time("When it was made; null for one of the settings"),
+    "created_by": maybe_string("Name of the key that made it"),
+    "last_used_at": time("When it was last used, to a few seconds"),
+}
+_REQUIRED = boolean("Whether routes for users ask for a key: by AUTH and API_KEYS, at the start of the API")
 
 #: Component name -> shape.
 SYSTEM: dict[str, Shape] = {
@@ -179,6 +190,27 @@ SYSTEM: dict[str, Shape] = {
         effective_within=number("Seconds until it takes effect"),
     ),
     "Purge": shape(target=string("The lane"), order=string("purge"), canceled=integer("Number of canceled requests")),
+    "ApiKey": shape(_KEY),
+    "ApiKeys": shape(keys=many("ApiKey"), keys_required=_REQUIRED, timestamp=time("Time of this answer")),
+    "NewApiKey": shape(_KEY, key=string("The key"), keys_required=_REQUIRED),
+    "Owner": shape(owner=string("Name of its keys"), weight=number("Share in its lanes' turns")),
+    "AuditEntry": shape(
+        at=time("When it was answered"),
+        name=string("The caller: name of the key; empty if the call came without a valid one"),
+        key_id=string("The id of that key"),
+        address=string("The caller's address"),
+        method=string("HTTP method"),
+        route=string("The route, with its parameters named"),
+        path=string("The path with its query, up to 300 characters"),
+        body=mapping("Short members of the order"),
+        status=integer("HTTP status of the answer"),
+        request_id=string("X-Request-ID of the call"),
+    ),
+    "AuditLog": shape(
+        entries=many("AuditEntry", "Newest first"),
+        next_cursor=maybe_string("For the next page; null on the last"),
+        timestamp=time("Time of this answer"),
+    ),
     "History": shape(
         as_of=string("Time of this snapshot", format="date-time"),
         step=integer("Minutes per row"),

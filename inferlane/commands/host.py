@@ -1,4 +1,4 @@
-"""``start``, ``stop``, ``scale``, ``demo``, ``keys``: calls of the checkout's programs, for the host they run on."""
+"""``start``, ``stop``, ``scale``, ``demo``: calls of the checkout's programs, for the host they run on."""
 
 from __future__ import annotations
 
@@ -45,15 +45,8 @@ def _demo_words(given: Given) -> Iterable[str]:
     return ["--quick"] if given.quick else photo
 
 
-def _keys(parser: Arguments) -> None:
-    parser.add_argument("name", help="the owner of the key")
-    parser.add_argument("role", nargs="?", choices=("user", "admin"), default="user", help="role (%(default)s)")
-
-
 START = _host_command("start", "start everything on this host",
                       lambda given: ["start", *(f"--without={name}" for name in given.without)], _start)  # fmt: skip
 STOP = _host_command("stop", "stop everything on this host", lambda _given: ["stop"])
 SCALE = _host_command("scale", "run more or fewer workers of a model", lambda given: ["scale", *given.replicas], _scale)
 DEMO = _host_command("demo", "classify a photo of a cat, or tour the system", _demo_words, _demo, "scripts.demo")
-KEYS = _host_command("keys", "make an API key and its entry for API_KEYS",
-                     lambda given: [given.name, given.role], _keys, "api.http.api_keys")  # fmt: skip

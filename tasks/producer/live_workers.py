@@ -13,6 +13,7 @@ from typing import Any
 from tasks.lanes import ANY, PRIORITIES, lane
 from tasks.protocol.connections import Client, read_hash, translated
 from tasks.protocol.keys import Keys
+from tasks.protocol.owners import write_weights
 from tasks.protocol.turns import Waiting
 
 #: Seconds after which the load is read again.
@@ -138,8 +139,7 @@ class LiveWorkers:
 
     def _read(self) -> QueueLoad:
         if self._weights:
-            with translated():
-                self._client.hset(self._keys.owner_weights, mapping=dict(self._weights))
+            write_weights(self._client, self._keys, self._weights)
             self._weights = None
         workers, backlog = read_workers(self._client, self._keys), read_backlog(self._client, self._keys)
         paused = read_hash(self._client, self._keys.paused).keys()

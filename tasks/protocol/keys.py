@@ -41,6 +41,7 @@ class Keys:
         self.recent = f"{prefix}recent"
         self.owners = f"{prefix}owners"
         self.owner_weights = f"{prefix}owner_weights"
+        self.weights_set = f"{prefix}weights_set"  # those of owner_weights that were set at run time
         self.shared = f"{prefix}shared"
         """Shared lanes, where owners take turns, with their virtual time; see ``_prelude.lua``."""
         self.batches = f"{prefix}batches"

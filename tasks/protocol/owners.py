@@ -6,9 +6,9 @@ what the other has. Requests made without a key belong to :data:`ANONYMOUS`; the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from tasks.protocol.connections import Client, translated
+from tasks.protocol.connections import Client, read_hash, translated
 from tasks.protocol.keys import Keys
 
 ANONYMOUS = "anonymous"
@@ -45,3 +45,36 @@ def weights(api_keys: Iterable[str]) -> dict[str, float]:
     """Owner -> weight of the entries of ``API_KEYS``, which the API has checked; 1 where none is given."""
     parts = [entry.split(":") for entry in api_keys]
     return {name: float(*more) if more else 1.0 for name, _, _, *more in parts}
+
+
+def set_weight(client: Client, keys: Keys, owner: str, weight: float) -> None:
+    """Give an owner a weight, for good: it goes before the one in ``API_KEYS``.
+
+    Raises:
+        Unavailable: Redis does not answer.
+    """
+    with translated(), client.pipeline() as pipe:
+        pipe.hset(keys.weights_set, owner, weight)
+        pipe.hset(keys.owner_weights, owner, weight)
+        pipe.execute()
+
+
+def write_weights(client: Client, keys: Keys, given: Mapping[str, float]) -> None:
+    """Give owners the weights in ``API_KEYS``, unless others were set at run time.
+
+    Raises:
+        Unavailable: Redis does not answer.
+    """
+    with translated():
+        client.hset(keys.owner_weights, mapping=dict(given))
+        if later := client.hgetall(keys.weights_set):
+            client.hset(keys.owner_weights, mapping=later)
+
+
+def read_weights(client: Client, keys: Keys) -> dict[str, float]:
+    """Owner -> weight, without those of weight 1 that nobody gave.
+
+    Raises:
+        Unavailable: Redis does not answer.
+    """
+    return {owner: float(weight) for owner, weight in read_hash(client, keys.owner_weights).items()}

@@ -9,6 +9,8 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.features.batches import Batches
 from api.features.cache import SharedAnswers
+from api.http.api_keys import KnownKeys
+from api.http.live_keys import LiveKeys
 from api.http.ownership import Owners
 from api.http.rate_limit import Budgets
 from api.services import EXTENSION, Factories, Services
@@ -51,6 +53,7 @@ def factories(queue: FakeQueue, controls: FakeControls, dead_letters: FakeDeadLe
         Budgets: lambda _: queue,
         SharedAnswers: lambda _: queue,
         Owners: lambda _: queue,
+        LiveKeys: KnownKeys,
         Controls: lambda _: controls,
         DeadLetters: lambda _: dead_letters,
     }

@@ -1,0 +1,125 @@
+"""The audit log: who called which route that only an admin may use, with which key, from where, and what came of it.
+
+Two streams in Redis, each bounded: what administrators ordered, and all other such calls (what they read, and what was
+refused), so that no flood of refused calls pushes out an order. Written after the call: a process that dies in between,
+or an outage of Redis, may lose the entry of an order that took effect; the outage is logged.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+from flask import Flask, Response, g, request
+
+from api.http.api_keys import ApiKey
+from api.services import service
+from common.settings import Settings
+from tasks.errors import TaskError
+from tasks.protocol.connections import prompt, translated
+
+log = logging.getLogger(__name__)
+
+KEPT = 10_000  # entries of each stream, and up to a hundred more: Redis cuts whole blocks
+SHOWN = 50  # orders in the snapshot
+PAGE = 1000  # entries of an export in one round trip
+MOST = 300  # characters of a path
+CURSOR = re.compile(r"\d{1,15}-\d{1,15}")
+READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
+#: A key where none belongs, such as in a path.
+_KEY = re.compile(r"il_[\w-]{8,}")
+
+Entry = dict[str, Any]
+
+
+class Audit:
+    """The log in Redis."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = prompt(settings.redis_url)
+        self._orders, self._others = (f"{settings.key_prefix}api:audit:{kind}" for kind in ("orders", "others"))
+
+    def write(self, entry: Entry, *, order: bool) -> None:
+        """Add an entry; Redis dates it."""
+        text = _KEY.sub("il_...", json.dumps(entry))
+        with translated():
+            self._redis.xadd(self._orders if order else self._others, {"entry": text}, maxlen=KEPT, approximate=True)
+
+    def page(self, limit: int, cursor: str = "") -> tuple[list[Entry], str | None]:
+        """The newest entries, or those before a cursor, and the cursor of the next page if there is one.
+
+        There may be more than ``limit`` where entries of the two streams have the same id.
+        """
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            for stream in (self._orders, self._others):
+                pipe.xrevrange(stream, f"({cursor}" if cursor else "+", "-", count=limit + 1)
+            found = sorted(
+                ((_moment(entry_id), members[b"entry"]) for entry_id, members in chain(*pipe.execute())), reverse=True
+            )
+        last = found[limit - 1][0] if len(found) > limit else (0, 0)
+        shown = [(moment, text) for moment, text in found if moment >= last]
+        more = "{}-{}".format(*last) if len(shown) < len(found) else None
+        return [{"at": milliseconds / 1000, **json.loads(text)} for (milliseconds, _), text in shown], more
+
+    def everything(self) -> Iterator[Entry]:
+        """Every entry, newest first."""
+        entries, cursor = self.page(PAGE)
+        yield from entries
+        while cursor:
+            entries, cursor = self.page(PAGE, cursor)
+            yield from entries
+
+    def orders(self) -> list[dict[str, Any]]:
+        """The newest orders that were carried out, each in a line."""
+        with translated():
+            found = self._redis.xrevrange(self._orders, count=SHOWN)
+        entries = [(_moment(entry_id)[0] / 1000, json.loads(members[b"entry"])) for entry_id, members in found]
+        return [
+            {"at": at, "what": _line(entry), "who": entry["name"]} for at, entry in entries if entry["status"] < 400
+        ]
+
+
+def _moment(entry_id: bytes) -> tuple[int, int]:
+    """Milliseconds since 1970, and a number among those of the same one."""
+    milliseconds, _, number = entry_id.partition(b"-")
+    return int(milliseconds), int(number)
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    members = json.dumps(entry["body"]) if entry["body"] else ""
+    return f"{entry['method']} {entry['path'].partition('?')[0]} {members}".strip()
+
+
+def register(app: Flask) -> None:
+    """Log the calls of ``app``."""
+    app.after_request(_record)
+
+
+def _record(response: Response) -> Response:
+    if g.get("role") == "admin":
+        order = bool(g.get("sees_all")) and request.method not in READ_ONLY
+        try:
+            service(Audit).write(_entry(response.status_code), order=order)
+        except TaskError as error:  # what was ordered took effect; a lost entry must not turn it into an error
+            log.warning("not in the audit log: %s %s: %s", request.method, request.path, error)
+    return response
+
+
+def _entry(status: int) -> Entry:
+    caller: ApiKey | None = g.get("caller")
+    body: Mapping[str, Any] = g.get("body", {})
+    return {
+        "name": caller.name if caller else "",
+        "key_id": caller.id if caller else "",
+        "address": request.remote_addr or "",
+        "method": request.method,
+        "route": str(request.url_rule),
+        "path": request.full_path.rstrip("?")[:MOST],
+        "body": body,
+        "status": status,
+        "request_id": g.get("correlation_id", ""),
+    }

@@ -1,0 +1,164 @@
+"""``/admin/keys`` and ``/admin/owners``: API keys made and revoked at run time, and the weights of their owners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response, g
+
+from api.http import declared
+from api.http.api_keys import NAME, ROLES, ApiKey, valid_name
+from api.http.auth import needs_key
+from api.http.live_keys import LiveKeys, RunTimeKeys
+from api.http.openapi import Answer, Operations
+from api.http.problems import Problem, wrong_value
+from api.input.intake import order_body
+from api.services import app_settings, service
+from api.views.resources import now, reply, timestamp
+from common.settings import Settings
+from tasks.protocol.connections import prompt
+from tasks.protocol.keys import Keys
+from tasks.protocol.owners import read_weights, set_weight
+
+blueprint = Operations("keys", __name__, description="API keys at run time")
+
+MOST_WEIGHT = 9999.0
+_ROLE = {"type": "string", "enum": list(ROLES)}
+_WEIGHT = {"type": "number", "exclusiveMinimum": 0, "maximum": MOST_WEIGHT, "description": "Share in its lanes' turns"}
+KEY_BODY = declared.json_body(
+    ["name"], {"name": "ann"},
+    name={"type": "string", "pattern": f"^{NAME}$", "description": "The owner; may have several keys"},
+    role=_ROLE | {"default": "user"}, weight=_WEIGHT,
+)  # fmt: skip
+ROLE_BODY = declared.json_body(["role"], {"role": "admin"}, role=_ROLE)
+OWNER_BODY = declared.json_body(["weight"], {"weight": 2}, weight=_WEIGHT)
+ONE = ("unknown_key", "invalid_parameters")
+
+
+class Weights:
+    """The owners' weights in Redis."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis, self._keys = prompt(settings.redis_url), Keys(settings.key_prefix)
+
+    def read(self) -> dict[str, float]:
+        """Owner -> weight, where any was given."""
+        return read_weights(self._redis, self._keys)
+
+    def set(self, owner: str, weight: float) -> None:
+        """Give an owner a weight."""
+        set_weight(self._redis, self._keys, owner, weight)
+
+
+@blueprint.operation("GET", "/admin/keys", Answer("By name", "ApiKeys"), role="admin")
+def list_keys() -> Response:
+    """List the API keys: those made at run time, and those of the settings."""
+    rows = _rows(*_all_keys())
+    rows.sort(key=lambda row: (row["name"], row["created_at"] or ""))
+    return reply({"keys": rows, "keys_required": needs_key(app_settings()), "timestamp": now()})
+
+
+@blueprint.operation(
+    "POST", "/admin/keys", Answer("The key, shown only now", "NewApiKey", {"Location": "Of the key"}, status=201),
+    problems=declared.JSON_BODY, body=KEY_BODY, role="admin",
+)  # fmt: skip
+def create_key() -> Response:
+    """Create an API key, valid at once in every API process; whether keys are asked for at all stays as it is."""
+    body = order_body(KEY_BODY)
+    name, role = body.get("name"), _role(body, "user")
+    if not valid_name(name):
+        raise wrong_value("name", f"must match {NAME} and not be anonymous")
+    if "weight" in body:
+        service(Weights).set(str(name), _weight(body))
+    key, made = service(RunTimeKeys).create(str(name), role, str(g.key_name))
+    g.body["id"] = made.id
+    (row,) = _rows(made)
+    headers = {"Location": f"/admin/keys/{made.id}", "Cache-Control": "no-store"}
+    return reply({**row, "key": key, "keys_required": needs_key(app_settings())}, 201, headers)
+
+
+@blueprint.operation(
+    "PATCH", "/admin/keys/<key_id>", Answer("The key", "ApiKey"),
+    problems=(*declared.JSON_BODY, *ONE), body=ROLE_BODY, role="admin",
+)  # fmt: skip
+def change_key(key_id: str) -> Response:
+    """Change the role of a key, within a second in every API process."""
+    role = _role(order_body(ROLE_BODY))
+    _check_id(key_id)
+    changed = service(RunTimeKeys).set_role(key_id, role)
+    if changed is None:
+        raise _unknown(key_id)
+    return reply(_rows(changed)[0])
+
+
+@blueprint.operation(
+    "DELETE", "/admin/keys/<key_id>", Answer("It is revoked", status=204), problems=ONE, role="admin"
+)  # fmt: skip
+def revoke_key(key_id: str) -> Response:
+    """Revoke a key: within a second, no API process accepts it any more. Its owner's requests go on."""
+    _check_id(key_id)
+    if not service(RunTimeKeys).revoke(key_id):
+        raise _unknown(key_id)
+    return Response(status=204)
+
+
+@blueprint.operation(
+    "PATCH", "/admin/owners/<owner>", Answer("The owner", "Owner"),
+    problems=(*declared.JSON_BODY, "unknown_key"), body=OWNER_BODY, role="admin",
+)  # fmt: skip
+def change_owner(owner: str) -> Response:
+    """Change the weight of an owner of keys, at once; it goes before the one in API_KEYS."""
+    weight = _weight(order_body(OWNER_BODY))
+    if owner not in {key.name for key in _all_keys()}:
+        raise Problem("unknown_key", f"There is no key of {owner}.")
+    service(Weights).set(owner, weight)
+    return reply({"owner": owner, "weight": weight})
+
+
+def _all_keys() -> list[ApiKey]:
+    return [*service(LiveKeys).fixed.values(), *service(RunTimeKeys).read()[1]]
+
+
+def _rows(*keys: ApiKey) -> list[dict[str, Any]]:
+    weights, uses = service(Weights).read(), service(RunTimeKeys).uses()
+    return [_row(key, weights, uses) for key in keys]
+
+
+def _row(key: ApiKey, weights: Mapping[str, float], uses: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "role": key.role,
+        "source": "settings" if key.created_at is None else "run_time",
+        "weight": weights.get(key.name, 1.0),
+        "created_at": timestamp(key.created_at),
+        "created_by": key.created_by or None,
+        "last_used_at": timestamp(uses.get(key.id)),
+    }
+
+
+def _check_id(key_id: str) -> None:
+    if key_id in {key.id for key in service(LiveKeys).fixed.values()}:
+        detail = "is that of a key in the settings"
+        raise wrong_value(
+            "key_id", detail, "This key is in API_KEYS or ADMIN_KEY: change it there, and restart the API."
+        )
+
+
+def _unknown(key_id: str) -> Problem:
+    return Problem("unknown_key", f"There is no key with the id {key_id}; GET /admin/keys lists all.")
+
+
+def _role(body: Mapping[str, Any], default: str = "") -> str:
+    role = body.get("role", default)
+    if role not in ROLES:
+        raise wrong_value("role", "must be one of " + ", ".join(ROLES))
+    return str(role)
+
+
+def _weight(body: Mapping[str, Any]) -> float:
+    weight = body.get("weight")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0.0001 <= weight <= MOST_WEIGHT:
+        raise wrong_value("weight", f"must be a number from 0.0001 to {MOST_WEIGHT:g}")
+    return float(weight)
