@@ -65,7 +65,9 @@ def advice(error: ClientError, *, has_key: bool) -> str:
 def access_advice(error: AccessDenied, *, has_key: bool) -> str:
     """How to get access: 401 means that the API wants a key or does not know it, 403 that it does not suffice."""
     if error.status == 401 and has_key:
-        return f"the API does not know this key; {KEY} must be its ADMIN_KEY or belong to one of its API_KEYS"
+        return (
+            f"the API does not know this key; {KEY} must be its ADMIN_KEY, one of its API_KEYS or made by `keys create`"
+        )
     if error.status == 401:
         return f"give an API key with {KEY} or --api-key; operators need the API's ADMIN_KEY"
     if has_key:

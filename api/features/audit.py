@@ -19,7 +19,7 @@ from flask import Flask, Response, g, request
 from api.http.api_keys import ApiKey
 from api.services import service
 from common.settings import Settings
-from tasks.errors import TaskError
+from tasks.errors import TaskError, Unavailable
 from tasks.protocol.connections import prompt, translated
 
 log = logging.getLogger(__name__)
@@ -102,10 +102,13 @@ def register(app: Flask) -> None:
 def _record(response: Response) -> Response:
     if g.get("role") == "admin":
         order = bool(g.get("sees_all")) and request.method not in READ_ONLY
+        entry = _entry(response.status_code)
         try:
-            service(Audit).write(_entry(response.status_code), order=order)
+            if response.status_code == 503:
+                raise Unavailable("the call found Redis unavailable")  # do not make the caller wait for it once more
+            service(Audit).write(entry, order=order)
         except TaskError as error:  # what was ordered took effect; a lost entry must not turn it into an error
-            log.warning("not in the audit log: %s %s: %s", request.method, request.path, error)
+            log.warning("not in the audit log: %s", error, extra={"entry": entry})
     return response
 
 

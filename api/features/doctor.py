@@ -293,7 +293,7 @@ def _access(setup: Installation) -> Check:
     public = _public(setup)
     wrong = [f"no key is asked for, and others reach it: {', '.join(public)}"] if public else []
     fine = f"no key is asked for; {setup.settings.api_host} is reached from its own host only"
-    return _judged("access", wrong, fine, "python -m api.http.api_keys NAME, put the entry into API_KEYS, AUTH=on")
+    return _judged("access", wrong, fine, "set AUTH=on and ADMIN_KEY; inferlane keys create NAME for each user")
 
 
 def _faults(setup: Installation) -> Check:

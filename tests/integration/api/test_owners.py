@@ -62,6 +62,8 @@ SHARED = {
     "GET /v2/models/<model>/versions/<version>/ready",
 }  # fmt: skip
 FOR_ADMINS = {
+    "GET /admin/audit", "GET /admin/keys", "POST /admin/keys", "PATCH /admin/keys/<key_id>",
+    "DELETE /admin/keys/<key_id>", "PATCH /admin/owners/<owner>",
     "GET /admin/doctor", "POST /admin/lanes/<lane>/pause", "POST /admin/lanes/<lane>/resume",
     "POST /admin/lanes/<lane>/purge", "POST /admin/workers/<worker_id>/restart",
     "POST /admin/workers/<worker_id>/drain", "POST /admin/workers/<worker_id>/resume",
@@ -70,6 +72,7 @@ FOR_ADMINS = {
 }  # fmt: skip
 PLACES = {
     "model": "toy", "version": "1", "code": "lane_full", "path:name": "index.css", "lane": "low", "worker_id": "toy-1",
+    "key_id": "ADMIN_KEY", "owner": "bob",
 }  # fmt: skip
 
 

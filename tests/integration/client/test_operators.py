@@ -95,6 +95,46 @@ def test_a_dead_letter_is_listed_shown_requeued_and_deleted(
     assert run(toy_api.url, "dead-letters", "show", given_up).returncode == 1
 
 
+def test_a_key_is_created_listed_changed_and_revoked(toy_api: ApiProcess) -> None:
+    created = admin(toy_api, "keys", "create", "bob", "--role", "admin", "--weight", "2", "--json")
+    assert "asks for no keys" in created.stderr
+    (made,) = documents(created.stdout)
+    assert run(toy_api.url, "keys", "--api-key", made["key"]).returncode == 0
+    assert "shown only now: il_" in admin(toy_api, "keys", "create", "bob").stdout
+    assert admin(toy_api, "keys", "weight", "bob", "3").stdout == "bob has the weight 3\n"
+    assert "now of role user" in admin(toy_api, "keys", "role", made["id"], "user").stdout
+    wait_until(lambda: run(toy_api.url, "keys", "--api-key", made["key"]).returncode == 1, what="the role")
+    (line,) = [line.split() for line in admin(toy_api, "keys").stdout.splitlines() if line.startswith(made["id"])]
+    assert line[1:6] == ["bob", "user", "3", "run", "time"]
+    assert admin(toy_api, "keys", "revoke", made["id"]).stdout == f"{made['id']} is revoked\n"
+    assert made["id"] not in admin(toy_api, "keys", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("create", 2), ("create a b", 2), ("list bob", 2), ("revoke", 2), ("weight bob", 2), ("weight bob much", 2),
+     ("revoke nobodys", 1), ("role ADMIN_KEY user", 1), ("weight nobody 2", 1), ("create a/b", 1),
+     ("revoke x --role user", 2), ("rename", 2)],
+)  # fmt: skip
+def test_wrong_orders_about_keys_are_one_line(toy_api: ApiProcess, words: str, code: int) -> None:
+    done = admin(toy_api, "keys", *words.split())
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_audit_log_is_listed_and_exported(toy_api: ApiProcess) -> None:
+    assert run(toy_api.url, "audit").returncode == 1
+    assert admin(toy_api, "queues", "--pause", "low.toy").returncode == 0
+    assert admin(toy_api, "queues", "--resume", "low.toy").returncode == 0
+    newest = admin(toy_api, "audit", "-n", "2").stdout
+    assert [line.split()[-1] for line in newest.splitlines()[-2:]] == [
+        "/admin/lanes/low.toy/resume",
+        "/admin/lanes/low.toy/pause",
+    ]
+    entries = documents(admin(toy_api, "audit", "--all", "--json").stdout)
+    assert [entry["status"] for entry in entries if entry["path"] == "/admin/audit?limit=500"][-1] == 401
+
+
 def test_load_is_sent_at_the_rate_and_accounted_for(toy_api: ApiProcess, tmp_path: Path) -> None:
     (tmp_path / "a.gif").write_bytes(image())
     arguments = ("load", tmp_path, "-m", "toy", "-r", "40", "-d", "2", "--seed", "7")

@@ -7,6 +7,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api.app import create_app
+from api.features.audit import Audit
 from api.features.batches import Batches
 from api.features.cache import SharedAnswers
 from api.http.api_keys import KnownKeys
@@ -19,7 +20,7 @@ from tasks.control.dead_letters import DeadLetters
 from tasks.control.orders import Controls
 from tasks.inspect.monitor import Monitor
 from tasks.producer.gateway import Gateway
-from tests.unit.api.fakes import MODELS, FakeControls, FakeDeadLetters, FakeQueue
+from tests.unit.api.fakes import MODELS, FakeAudit, FakeControls, FakeDeadLetters, FakeQueue
 
 BASE = {"MODELS": ",".join(MODELS), "MAX_BODY_BYTES": "400000", "MAX_IMAGE_BYTES": "200000"}
 
@@ -45,7 +46,12 @@ def dead_letters(queue: FakeQueue) -> FakeDeadLetters:
 
 
 @pytest.fixture
-def factories(queue: FakeQueue, controls: FakeControls, dead_letters: FakeDeadLetters) -> Factories:
+def audit() -> FakeAudit:
+    return FakeAudit()
+
+
+@pytest.fixture
+def factories(queue: FakeQueue, controls: FakeControls, dead_letters: FakeDeadLetters, audit: FakeAudit) -> Factories:
     return {
         Gateway: lambda _: queue,
         Monitor: lambda _: queue,
@@ -54,6 +60,7 @@ def factories(queue: FakeQueue, controls: FakeControls, dead_letters: FakeDeadLe
         SharedAnswers: lambda _: queue,
         Owners: lambda _: queue,
         LiveKeys: KnownKeys,
+        Audit: lambda _: audit,
         Controls: lambda _: controls,
         DeadLetters: lambda _: dead_letters,
     }

@@ -365,3 +365,19 @@ def lane_row(name: str, **changes: Any) -> dict[str, Any]:
         "rate_in": 0.5, "rate_out": 0.25, "eta": 1.0, "paused": False,
     }  # fmt: skip
     return row | changes
+
+
+class FakeAudit:
+    """The audit log as a list, the newest entry last."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+
+    def write(self, entry: dict[str, Any], *, order: bool) -> None:
+        self.entries.append(entry | {"order": order})
+
+    def page(self, _limit: int, _cursor: str = "") -> tuple[list[dict[str, Any]], None]:
+        return [], None
+
+    def orders(self) -> list[dict[str, Any]]:
+        return []

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.unit.api.fakes import FakeControls, FakeDeadLetters, FakeQueue
+from tests.unit.api.fakes import FakeAudit, FakeControls, FakeDeadLetters, FakeQueue
 from tests.unit.api.test_inference import post, refused
 
 KEY = {"Authorization": "Bearer boss"}
@@ -86,6 +86,26 @@ def test_chaos_is_ordered(boss: FlaskClient, controls: FakeControls) -> None:
 def test_wrong_chaos_is_refused(boss: FlaskClient, controls: FakeControls, body: Any, name: str) -> None:
     assert refused(chaos(boss, body), 422, "invalid_parameters")["errors"][0]["name"] == name
     assert not controls.orders
+
+
+def test_every_call_of_an_admin_route_is_in_the_audit_log(boss: FlaskClient, audit: FakeAudit) -> None:
+    chaos(boss, {"mode": "slow", "seconds": 0.5, "note": "not declared", "rate": "x" * 200})
+    boss.post("/admin/lanes/normal/pause", headers={"X-Request-ID": "ann-1"})
+    boss.get("/admin/doctor", headers=KEY)
+    boss.get("/inference", headers=KEY)
+    boss.get("/admin/audit?limit=none", headers=KEY)
+    assert [
+        (entry["name"], entry["method"], entry["path"], entry["status"], entry["order"]) for entry in audit.entries
+    ] == [
+        ("admin", "POST", "/admin/workers/answers-1@host/chaos", 422, True),
+        ("", "POST", "/admin/lanes/normal/pause", 401, False),
+        ("admin", "GET", "/admin/doctor", 200, False),
+        ("admin", "GET", "/admin/audit?limit=none", 422, False),
+    ]
+    assert audit.entries[0]["body"] == {"mode": "slow", "seconds": 0.5}
+    assert audit.entries[0]["route"] == "/admin/workers/<worker_id>/chaos"
+    assert audit.entries[0]["key_id"] == "ADMIN_KEY"
+    assert (audit.entries[1]["request_id"], audit.entries[1]["address"]) == ("ann-1", "127.0.0.1")
 
 
 def test_chaos_needs_to_be_enabled(make_app: Callable[..., Flask], controls: FakeControls) -> None:
