@@ -1,1 +1,1 @@
-"""Optional features: cached answers, batches, webhooks, doctor, audit log. Each is a folder or file, removable alone."""
+"""Optional features: cached answers, batches, webhooks, doctor, audit log. Each is one folder or file."""
