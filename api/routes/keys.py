@@ -71,11 +71,11 @@ def create_key() -> Response:
         raise wrong_value("name", f"must match {NAME} and not be anonymous")
     if "weight" in body:
         service(Weights).set(str(name), _weight(body))
+    weights = service(Weights).read()  # an error after this would lose the key
     key, made = service(RunTimeKeys).create(str(name), role, str(g.key_name))
     g.body["id"] = made.id
-    (row,) = _rows(made)
     headers = {"Location": f"/admin/keys/{made.id}", "Cache-Control": "no-store"}
-    return reply({**row, "key": key, "keys_required": needs_key(app_settings())}, 201, headers)
+    return reply({**_row(made, weights, {}), "key": key, "keys_required": needs_key(app_settings())}, 201, headers)
 
 
 @blueprint.operation(
