@@ -104,7 +104,7 @@ def revoke_key(key_id: str) -> Response:
 
 
 @blueprint.operation(
-    "PATCH", "/admin/owners/<owner>", Answer("The owner", "Owner"),
+    "PATCH", "/admin/owners/<owner>", Answer("The owner", "KeyOwner"),
     problems=(*declared.JSON_BODY, "unknown_key"), body=OWNER_BODY, role="admin",
 )  # fmt: skip
 def change_owner(owner: str) -> Response:

@@ -193,7 +193,7 @@ SYSTEM: dict[str, Shape] = {
     "ApiKey": shape(_KEY),
     "ApiKeys": shape(keys=many("ApiKey"), keys_required=_REQUIRED, timestamp=time("Time of this answer")),
     "NewApiKey": shape(_KEY, key=string("The key"), keys_required=_REQUIRED),
-    "Owner": shape(owner=string("Name of its keys"), weight=number("Share in its lanes' turns")),
+    "KeyOwner": shape(owner=string("Name of its keys"), weight=number("Share in its lanes' turns")),
     "AuditEntry": shape(
         at=time("When it was answered"),
         name=string("The caller: name of the key; empty if the call came without a valid one"),
