@@ -38,7 +38,7 @@ PROBES = frozenset({"/readyz", "/health"})
 
 Environ = dict[str, Any]
 #: Whether a large body may be sent at all: with a valid key, to a route that exists.
-Admits = Callable[[Environ], bool]
+Admits = Callable[[Environ], Awaitable[bool]]
 
 
 class BodyRefused(Exception):
@@ -70,6 +70,10 @@ async def _refuses_none(_environ: Environ) -> None:
     return None
 
 
+async def _admits_all(_environ: Environ) -> bool:
+    return True
+
+
 class Front:
     """An RSGI application around a WSGI one.
 
@@ -86,7 +90,7 @@ class Front:
 
     def __init__(
         self, application: Callable[..., Iterable[bytes]], *, threads: int, most: int, memory: int,
-        admits: Admits = lambda _environ: True, refuses: Refuses = _refuses_none, containers: int = 100_000,
+        admits: Admits = _admits_all, refuses: Refuses = _refuses_none, containers: int = 100_000,
         pages: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
         self._application, self._refuses = application, refuses
@@ -147,7 +151,7 @@ class Front:
             if size is not None and size <= SMALL and "HTTP_EXPECT" not in environ:
                 async with asyncio.timeout(SMALL_TIMEOUT):
                     return bytes(await proto()), 0
-            if not self._admits(environ):
+            if not await self._admits(environ):
                 return None, 0
             is_json = "json" in environ.get("CONTENT_TYPE", "")
             body = await self._large(proto, self._containers if is_json else sys.maxsize)

@@ -8,8 +8,7 @@ and loopback host names. A ``metrics`` route is one for users, which ``METRICS_O
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import asyncio
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, request
@@ -23,8 +22,10 @@ from api.http.ownership import resolve_path
 from api.http.problems import Problem
 from api.http.rate_limit import spend_call
 from api.services import EXTENSION, Services
+from common.front import Admits, Environ
 from common.serving import answers_to, loopback
 from common.settings import Settings, SettingsError
+from tasks.errors import Unavailable
 from tasks.protocol.owners import ANONYMOUS
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="inferlane"'}
@@ -80,7 +81,7 @@ def _open_scrape(settings: Settings) -> bool:
     return settings.metrics_open and loopback(request.remote_addr or "")
 
 
-def admits(app: Flask, settings: Settings) -> Callable[[dict[str, Any]], bool]:
+def admits(app: Flask, settings: Settings) -> Admits:
     """Whether a large body should be read: by its headers, the caller is known and the route exists.
 
     The application refuses the others itself; this only avoids reading their bodies.
@@ -88,13 +89,18 @@ def admits(app: Flask, settings: Settings) -> Callable[[dict[str, Any]], bool]:
     _keys_of(app)  # it has them by the first call
     asked = needs_key(settings)
 
-    def check(environ: dict[str, Any]) -> bool:
+    async def check(environ: Environ) -> bool:
         try:
             app.url_map.bind_to_environ(environ).match()
         except HTTPException:
             return False
-        key = _key_in(EnvironHeaders(environ))
-        return _keys_of(app).remembered(key) is not None if key else not asked
+        key, keys = _key_in(EnvironHeaders(environ)), _keys_of(app)
+        if not key or keys.remembered(key):
+            return bool(key) or not asked
+        try:
+            return await asyncio.to_thread(keys.caller, key) is not None
+        except Unavailable:
+            return False
 
     return check
 

@@ -99,6 +99,13 @@ def test_a_new_key_is_valid_at_once_in_every_process(pair: Pair) -> None:
         assert pair.statuses(key, path="/admin/keys") == [status, status]
 
 
+def test_a_large_body_with_a_new_key_is_read_by_the_process_that_has_not_seen_the_key(pair: Pair) -> None:
+    for _ in range(3):
+        headers = bearer(pair.create("bob")["key"]) | {"Content-Type": "image/gif"}
+        answer = pair.clients[1].post("/inference", content=image("ok" + " " * 300_000), headers=headers)
+        assert answer.status_code == 200, answer.text
+
+
 def test_a_revoked_key_ends_within_a_second_in_every_process(pair: Pair) -> None:
     def seconds() -> float:
         made = pair.create("bob")
