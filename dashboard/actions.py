@@ -26,10 +26,13 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
     "undrain": ("POST", "/admin/workers/{worker}/resume"),
     "restart": ("POST", "/admin/workers/{worker}/restart"),
     "chaos": ("POST", "/admin/workers/{worker}/chaos"),
+    "scale": ("POST", "/admin/models/{model}/scale"),
     "cancel": ("POST", "/inference/{id}/cancel"),
     "requeue": ("POST", "/dead_letters/{id}/requeue"),
     "delete": ("DELETE", "/dead_letters/{id}"),
 }
+#: Seconds: a purge or a change of workers takes longer than a read.
+TIMEOUT = 10.0
 #: Most requests of one order.
 MOST_AT_ONCE = 500
 #: The status with which the API refuses one of them -> why.
@@ -73,6 +76,8 @@ def call_of(order: Mapping[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
 def _body(verb: str, order: Mapping[str, Any]) -> dict[str, Any] | None:
     if verb == "purge":
         return {"confirm": order.get("typed")}
+    if verb == "scale":
+        return {"workers": int(_number(order.get("workers"), "workers"))}
     if verb == "chaos":
         numbers = {name: _number(order[name], name) for name in ("seconds", "rate") if order.get(name) is not None}
         return {"mode": path_segment(order.get("mode"), "mode"), **numbers}
@@ -96,7 +101,7 @@ def perform(api: ApiClient, order: Mapping[str, Any]) -> httpx.Response:
         UnknownAction, dashboard.api_client.ApiError
     """
     method, path, body = call_of(order)
-    return api.call(method, path, json=body) if body else api.call(method, path)
+    return api.call(method, path, timeout=TIMEOUT, **({"json": body} if body else {}))
 
 
 def perform_for_each(api: ApiClient, order: Mapping[str, Any]) -> dict[str, Any]:

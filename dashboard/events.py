@@ -29,6 +29,7 @@ ORDERS: Mapping[str, str] = {
     r"POST /admin/workers/(.+)/drain": "drained {}",
     r"POST /admin/workers/(.+)/resume": "resumed {}",
     r"POST /admin/workers/(.+)/restart": "restarted {}",
+    r"POST /admin/models/(.+)/scale": "scaled {} to {workers}",
     r"POST /dead_letters/(.+)/requeue": "requeued dead letter {}",
     r"DELETE /dead_letters/(.+)": "deleted dead letter {}",
 }
@@ -108,20 +109,20 @@ def _order(line: Mapping[str, Any]) -> str:
     """Who did what, as a sentence; an unknown call is quoted."""
     call, _, members = line["what"].partition(" {")
     who = line["who"] or "somebody"
+    try:
+        order = json.loads("{" + members) if members else {}
+    except ValueError:  # the log cuts long lines off
+        order = {}
     for pattern, words in ORDERS.items():
         if found := re.fullmatch(pattern, call):
-            return f"{who} {words.format(found[1])}"
+            return f"{who} {words.format(found[1], workers=order.get('workers'))}"
     if found := FAULT.fullmatch(call):
-        return f"{who} {_fault(found[1], members)}"
+        return f"{who} {_fault(found[1], order)}"
     return f"{who} called {line['what']}"
 
 
-def _fault(worker: str, members: str) -> str:
-    try:
-        order = json.loads("{" + members)
-    except ValueError:  # the log cuts long lines off
-        order = {}
-    words, joint = FAULTS.get(order.get("mode"), ("injected a fault into {}", ""))
+def _fault(worker: str, order: Mapping[str, Any]) -> str:
+    words, joint = FAULTS.get(order.get("mode", ""), ("injected a fault into {}", ""))
     seconds = order.get("seconds")
     return words.format(worker) + (f"{joint}{seconds:g} s" if joint and isinstance(seconds, int | float) else "")
 

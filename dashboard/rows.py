@@ -100,6 +100,7 @@ def models(snapshot: Mapping[str, Any]) -> list[Row]:
         {
             **_picked(model, "name", "available"),
             "workers": model["live_workers"],
+            "here": snapshot["replicas"].get(model["name"]),
             "version": model["version"] or NOTHING,
             "architecture": model["architecture"] or NOTHING,
             "input": _sides(model["input_size"]),

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from flask import Response, g, request
 
 from api.features.doctor import examine, inspect
+from api.features.scaling import MOST_WORKERS, STARTS, Scaling
 from api.http import declared
 from api.http.auth import needs_key
 from api.http.openapi import ROUTE, Answer, Operations
@@ -41,6 +42,9 @@ CHAOS_BODY = declared.json_body(
     mode={"enum": list(MODES), "description": "The fault; off ends it"},
     seconds={"type": "number", "minimum": 0, "maximum": MAX_SECONDS, "default": 1},
     rate={"type": "number", "minimum": 0, "maximum": 1, "default": 1},
+)  # fmt: skip
+SCALE_BODY = declared.json_body(
+    ["workers"], {"workers": 2}, workers={"type": "integer", "minimum": 0, "maximum": MOST_WORKERS}
 )  # fmt: skip
 PURGE_BODY = declared.json_body(
     ["confirm"], {"confirm": "low"}, confirm={"type": "string", "description": "The name of the lane"}
@@ -128,6 +132,19 @@ def set_chaos(worker_id: str) -> Response:
     _live_workers(worker_id)
     service(Controls).chaos(worker_id, mode, seconds=seconds, rate=rate)
     return _ordered(worker_id, f"chaos {mode}")
+
+
+@blueprint.operation(
+    "POST", "/admin/models/<model>/scale", _ORDERED, problems=["unknown_model", "refused", *declared.JSON_BODY],
+    body=SCALE_BODY, role="admin",
+)  # fmt: skip
+def scale_model(model: str) -> Response:
+    """Have more or fewer workers of a model on the API's host, where `make start` runs both."""
+    workers = order_body(SCALE_BODY).get("workers")
+    if isinstance(workers, bool) or not isinstance(workers, int) or not 0 <= workers <= MOST_WORKERS:
+        raise wrong_value("workers", f"must be a whole number from 0 to {MOST_WORKERS}")
+    service(Scaling).order(model, workers)
+    return reply({"target": model, "order": f"scale {workers}", "effective_within": STARTS})
 
 
 def _number(body: dict[str, Any], name: str, most: float) -> float:

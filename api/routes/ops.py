@@ -10,6 +10,7 @@ from typing import Any
 from flask import Response, g, request
 
 from api.features.audit import Audit
+from api.features.scaling import Scaling
 from api.http.openapi import Answer, Operations, query
 from api.http.parameters import whole
 from api.services import app_settings, service
@@ -110,6 +111,7 @@ def _read(owner: str | None) -> dict[str, Any]:
         "lanes": seen.lanes,
         "paused": monitor.paused(),
         "dead_letters": monitor.dead_letter_count(_named(owner)),
+        "replicas": service(Scaling).replicas(),
         "models": system.model_rows(settings.models, seen.workers),
         "activity": _dated(service(Audit).orders() if owner in (None, ANONYMOUS) else ()),
         "silent": [system.worker_row(worker) for worker in seen.silent],

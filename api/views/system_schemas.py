@@ -252,6 +252,9 @@ SYSTEM: dict[str, Shape] = {
         workers=many("Worker"),
         lanes=many("Lane"),
         paused=mapping("lane -> who paused it and when"),
+        replicas=mapping(
+            "model -> its workers on the API's host; empty where they cannot be scaled from here", integer()
+        ),
         ledger=mapping(values=integer()),
         counters=mapping(values=integer()),
         latencies=mapping(),

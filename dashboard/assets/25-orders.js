@@ -5,13 +5,13 @@
   const PATIENCE = 10000;
   const DONE = {
     pause: "Lane paused", resume: "Lane resumed", purge: "Lane purged", drain: "Worker draining", undrain: "Worker resumed",
-    restart: "Worker restarting", chaos: "Fault requested",
+    restart: "Worker restarting", scale: "Scaling", chaos: "Fault requested",
     cancel: "Canceled", requeue: "Requeued", delete: "Deleted",
   };
   const requested = new Map();
   let unconfirmed = null;
 
-  const subject = (order) => (order.lane ? `lane ${order.lane}` : order.worker ? `worker ${order.worker}` : order.id);
+  const subject = (order) => (order.lane ? `lane ${order.lane}` : order.worker ? `worker ${order.worker}` : order.model || order.id);
 
   // Whether a button stays "requested": its order was sent and the snapshot does not show its effect yet.
   function waits(name, verb, arrived) {
@@ -58,8 +58,8 @@
     else notify("Failed", failure.message, "red");
   }
 
-  const orderOf = ({ verb, lane, worker, id, mode, seconds, rate }) =>
-    Object.fromEntries(Object.entries({ verb, lane, worker, id, mode, seconds, rate }).filter(([, value]) => value));
+  const orderOf = ({ verb, lane, worker, id, model, workers }) =>
+    Object.fromEntries(Object.entries({ verb, lane, worker, id, model, workers }).filter(([, value]) => value));
 
   on("order", (dataset, button) => {
     const order = orderOf(dataset);

@@ -136,12 +136,23 @@
 
   // -- models and activity
 
-  panel(({ view }) => {
-    if (!view || !changed("models", view.models)) return;
+  // Orders name the number itself, so that one sent twice does no more. `here` is missing where our supervisor does not run them.
+  function workersOf(model, enabled) {
+    if (model.here === null) return number(model.workers);
+    const order = (text, workers, label) => button(text, { "data-act": "order", "data-verb": "scale", "data-model": model.name,
+      "data-workers": workers, disabled: !enabled || workers < 0, "aria-label": `${label} ${model.name}`,
+      "data-confirm": workers ? "" : `No worker on the API's host serves ${model.name} then; its requests wait.` });
+    return cell(html("Div", { className: "buttons" }, order("−", model.here - 1, "One worker less of"),
+      html("Span", {}, `${model.workers} live, ${model.here} here`), order("+", model.here + 1, "One worker more of")));
+  }
+
+  panel((data) => {
+    const { view } = data;
+    if (!view || !changed("models", [view.models, live(data)])) return;
     const heads = ["Model", "Served", "Workers", "Version", "Architecture", "Input", "Classes", "Runtime", "Weights"];
     show("models", table("Models", heads, view.models.map((model) => html("Tr", {},
       cell(html("Code", {}, model.name)), cell(model.available ? badge("✓ yes", "teal") : badge("✕ no worker", "gray")),
-      number(model.workers), cell(model.version), cell(model.architecture), number(model.input), number(model.labels),
+      workersOf(model, live(data)), cell(model.version), cell(model.architecture), number(model.input), number(model.labels),
       cell(model.runtimes), cell(model.random ? badge("✕ random", "red") : model.weights)))));
   });
 

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 
 MODEL = "efficientnet_lite0"
 WORKER = f"worker-{MODEL}-1"
+ADMIN_KEY = "the-key-of-whoever-scales-from-the-page"
 
 
 class Installation:
@@ -33,7 +34,7 @@ class Installation:
 
     def __init__(self, folder: Path) -> None:
         ports = {f"{name}_PORT": free_port() for name in ("API", "DASHBOARD", "FLOWER")}
-        stack = Stack("", folder, MODELS=MODEL, **ports)
+        stack = Stack("", folder, MODELS=MODEL, ADMIN_KEY=ADMIN_KEY, **ports)
         self.environ: dict[str, str] = stack.environ()
         self.settings: Settings = stack.settings()
         self.folder = folder
@@ -107,6 +108,31 @@ def test_scaling_adds_workers_and_takes_them_away_while_the_first_runs_on(inferl
     assert inferlane.workers() == {f"{MODEL}-1", f"{MODEL}-2"}
     inferlane.run("-m", "scripts", "scale", f"{MODEL}=1")
     wait_until(lambda: inferlane.workers() == {f"{MODEL}-1"}, what="one worker")
+    assert inferlane.rows()[WORKER].pid == first
+
+
+def test_the_dashboard_scales_too_and_its_activity_says_who(inferlane: Installation) -> None:
+    first = inferlane.rows()[WORKER].pid
+    url = f"http://127.0.0.1:{inferlane.settings.dashboard_port}/ui/"
+    with httpx.Client(base_url=url, headers={"X-Inferlane-Ui": "1"}, timeout=30) as page:
+        order = {"verb": "scale", "model": MODEL, "workers": 2}
+        assert page.post("actions", json=order).status_code == 401
+        assert page.post("login", json={"key": ADMIN_KEY}).status_code == 200
+
+        def told() -> tuple[int, int]:
+            """Live workers, and those that are to run here."""
+            (row,) = (row for row in page.get("snapshot").json()["view"]["models"] if row["name"] == MODEL)
+            return row["workers"], row["here"]
+
+        assert told() == (1, 1)
+        for number in (2, 1):
+            again = {**order, "workers": number}
+            # While the command before still waits for its worker, the next is refused.
+            wait_until(lambda again=again: page.post("actions", json=again).status_code == 200, 60)  # type: ignore[misc]
+            wait_until(lambda number=number: told() == (number, number), 60, what=f"{number} workers")  # type: ignore[misc]
+        assert page.post("actions", json={**order, "model": "resnet18"}).status_code == 422
+        log = [line["what"] for line in page.get("snapshot").json()["view"]["activity"]]
+    assert f"admin scaled {MODEL} to 2" in log
     assert inferlane.rows()[WORKER].pid == first
 
 

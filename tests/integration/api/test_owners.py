@@ -67,7 +67,7 @@ FOR_ADMINS = {
     "GET /admin/doctor", "POST /admin/lanes/<lane>/pause", "POST /admin/lanes/<lane>/resume",
     "POST /admin/lanes/<lane>/purge", "POST /admin/workers/<worker_id>/restart",
     "POST /admin/workers/<worker_id>/drain", "POST /admin/workers/<worker_id>/resume",
-    "POST /admin/workers/<worker_id>/chaos", "GET /inference/<request_id>/image",
+    "POST /admin/workers/<worker_id>/chaos", "POST /admin/models/<model>/scale", "GET /inference/<request_id>/image",
     "POST /dead_letters/<request_id>/requeue", "DELETE /dead_letters/<request_id>",
 }  # fmt: skip
 PLACES = {

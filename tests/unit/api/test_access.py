@@ -49,7 +49,8 @@ TABLE = {
         "GET /inference/<request_id>/image", "POST /admin/lanes/<lane>/purge",
         "POST /admin/workers/<worker_id>/restart",
         "POST /admin/lanes/<lane>/pause", "POST /admin/lanes/<lane>/resume", "POST /admin/workers/<worker_id>/chaos",
-        "POST /admin/workers/<worker_id>/drain", "POST /admin/workers/<worker_id>/resume",
+        "POST /admin/models/<model>/scale", "POST /admin/workers/<worker_id>/drain",
+        "POST /admin/workers/<worker_id>/resume",
         "DELETE /dead_letters/<request_id>", "POST /dead_letters/<request_id>/requeue",
     },
 }  # fmt: skip

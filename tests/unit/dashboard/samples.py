@@ -71,7 +71,7 @@ def snapshot(**changes: Any) -> dict[str, Any]:
             {"name": "resnet18", "available": True, "live_workers": 1, "version": "1", "architecture": "resnet18",
              "input_size": [224, 224], "labels": 1000, "runtimes": ["onnxruntime"], "weights": ["random"]},
         ],
-        "silent": [], "fleet_events": [], "owners": [owner()],
+        "silent": [], "fleet_events": [], "owners": [owner()], "replicas": {},
         "activity": [{"at": AS_OF, "what": "POST /admin/lanes/normal/pause", "who": "admin"}],
     }  # fmt: skip
     return body | changes

@@ -18,6 +18,7 @@ from dashboard.api_client import ApiClient, ApiError
             {"verb": "chaos", "worker": "a@host", "mode": "slow", "seconds": 2},
             ("POST", "/admin/workers/a@host/chaos", {"mode": "slow", "seconds": 2.0}),
         ),
+        ({"verb": "scale", "model": "m", "workers": "0"}, ("POST", "/admin/models/m/scale", {"workers": 0})),
         ({"verb": "cancel", "id": "x"}, ("POST", "/inference/x/cancel", None)),
         ({"verb": "cancel", "id": "ann/x"}, ("POST", "/inference/x/cancel?owner=ann", None)),
         ({"verb": "requeue", "id": "x"}, ("POST", "/dead_letters/x/requeue", None)),

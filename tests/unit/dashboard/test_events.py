@@ -57,6 +57,7 @@ def test_the_log_has_orders_and_events_of_workers_newest_first() -> None:
         ('POST /admin/workers/toy-1@host/chaos {"mode": "slow", "seconds": 2.0}', "admin slowed toy-1@host by 2 s"),
         ('POST /admin/workers/toy-1@host/chaos {"mode": "crash"}', "admin killed toy-1@host"),
         ('POST /admin/workers/toy-1@host/chaos {"mode": "cut o', "admin injected a fault into toy-1@host"),
+        ('POST /admin/models/toy/scale {"workers": 3}', "admin scaled toy to 3"),
         ("DELETE /dead_letters/id-1", "admin deleted dead letter id-1"),
         ("POST /admin/something/new", "admin called POST /admin/something/new"),
     ],
