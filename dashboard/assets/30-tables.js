@@ -143,7 +143,7 @@
       "data-workers": workers, disabled: !enabled || workers < 0, "aria-label": `${label} ${model.name}`,
       "data-confirm": workers ? "" : `No worker on the API's host serves ${model.name} then; its requests wait.` });
     return cell(html("Div", { className: "buttons" }, order("−", model.here - 1, "One worker less of"),
-      html("Span", {}, `${model.workers} live, ${model.here} here`), order("+", model.here + 1, "One worker more of")));
+      html("Span", {}, model.workers === model.here ? `${model.here}` : `${model.workers} live, ${model.here} here`), order("+", model.here + 1, "One worker more of")));
   }
 
   panel((data) => {
@@ -153,7 +153,7 @@
     show("models", table("Models", heads, view.models.map((model) => html("Tr", {},
       cell(html("Code", {}, model.name)), cell(model.available ? badge("✓ yes", "teal") : badge("✕ no worker", "gray")),
       workersOf(model, live(data)), cell(model.version), cell(model.architecture), number(model.input), number(model.labels),
-      cell(model.runtimes), cell(model.random ? badge("✕ random", "red") : model.weights)))));
+      cell(model.runtimes), cell(model.random ? badge("✕ random", "red") : model.weights))), "models"));
   });
 
   panel(({ view }) => {
