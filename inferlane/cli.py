@@ -51,7 +51,8 @@ def command_line_parser() -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=command.help, description=command.help, epilog=command.epilog)
         if command.remote:
             _call_arguments(one, command)
-        command.configure(one)
+        for add in command.arguments:
+            add(one)
         one.set_defaults(parsers=commands.choices)  # for completion
     return parser
 

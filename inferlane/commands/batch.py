@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
+from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from inferlane import images
 from inferlane.answers import BatchSnapshot, Outcome
-from inferlane.commands.command import Command, add_options, options_of, positive
+from inferlane.commands.command import argument, command, options_of, positive, request_options
 from inferlane.commands.watch import follow
 from inferlane.console import Context, Exit, UsageError, plain, progress, table
 from inferlane.jobs import Batch
@@ -19,18 +19,23 @@ from inferlane.rows import row_of
 MAX_BYTES = 24 * 1024 * 1024  # of photos in one call; the API takes bodies of 32 MiB by default
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="*", type=Path, help="photos and folders of photos")
+def _other_orders(parser: ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--detach", action="store_true", help="print the batch ids and do not wait")
     what.add_argument("--status", metavar="ID", help="show the progress of a batch")
     what.add_argument("--results", metavar="ID", help="print the results of a batch so far")
     what.add_argument("--cancel", metavar="ID", help="cancel the open requests of a batch")
-    parser.add_argument("--items", type=positive, default=64, metavar="N", help="photos per call (%(default)s)")
-    add_options(parser)
 
 
-def _run(context: Context) -> int:
+@command(
+    "batch", "classify many photos per call",
+    argument("images", nargs="*", type=Path, help="photos and folders of photos"),
+    _other_orders,
+    argument("--items", type=positive, default=64, metavar="N", help="photos per call (%(default)s)"),
+    request_options,
+    timeout=600.0, retries=Retries(patience=30.0),
+)  # fmt: skip
+def _batch(context: Context) -> int:
     given = context.arguments
     with context.client() as client:
         if given.status:
@@ -107,13 +112,3 @@ def _outcomes(context: Context, outcomes: list[Outcome]) -> int:
                   row["model"] or row["error_code"]) for row in rows)  # fmt: skip
         context.print(table("", "photo", "class", "#confidence", "model", rows=cells))
     return Exit.FAILED if any(outcome.error for outcome in outcomes) else Exit.OK
-
-
-BATCH = Command(
-    name="batch",
-    help="classify many photos per call",
-    run=_run,
-    configure=_configure,
-    timeout=600.0,
-    retries=Retries(patience=30.0),
-)

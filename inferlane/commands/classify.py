@@ -6,7 +6,6 @@ becomes its row. A photo that has not ended in time gets no row, so the next run
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 import time
@@ -19,7 +18,7 @@ from typing import Any
 from rich.console import Group
 
 from inferlane import images
-from inferlane.commands.command import BRIEF, Command, add_options, options_of, positive
+from inferlane.commands.command import BRIEF, argument, command, options_of, positive, request_options
 from inferlane.commands.requests import footnote, predictions, source
 from inferlane.console import Context, Exit, UsageError, plain, progress
 from inferlane.errors import (
@@ -36,7 +35,6 @@ from inferlane.rows import FORMATS, ForeignFile, RowFile, row_of
 
 #: Errors that every photo would meet.
 GENERAL = (Unreachable, Unavailable, AccessDenied, UnknownModel, UnexpectedAnswer)
-EPILOG = "After an interruption, run the same command again: it skips the photos that the output file has rows for."
 
 
 @dataclass(slots=True)
@@ -70,18 +68,18 @@ class Progress:
         return ", ".join(words)
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", help="photos, folders of photos, or - for standard input")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write one row per photo: .csv or .jsonl")
-    parser.add_argument("--format", choices=FORMATS, help="output format (default: by the file name)")
-    parser.add_argument("--fresh", action="store_true", help="overwrite the output instead of continuing it")
-    parser.add_argument(
-        "-j", "--concurrency", type=positive, default=16, metavar="N", help="photos in flight (%(default)s)"
-    )
-    add_options(parser)
-
-
-def _run(context: Context) -> int:
+@command(
+    "classify", "classify photos and wait for the answers",
+    argument("images", nargs="+", help="photos, folders of photos, or - for standard input"),
+    argument("-o", "--output", type=Path, metavar="FILE", help="write one row per photo: .csv or .jsonl"),
+    argument("--format", choices=FORMATS, help="output format (default: by the file name)"),
+    argument("--fresh", action="store_true", help="overwrite the output instead of continuing it"),
+    argument("-j", "--concurrency", type=positive, default=16, metavar="N", help="photos in flight (%(default)s)"),
+    request_options,
+    timeout=300.0, timeout_of="time limit per photo", retries=Retries(patience=120.0),
+    epilog="After an interruption, run the same command again: it skips the photos that the output file has rows for.",
+)  # fmt: skip
+def _classify(context: Context) -> int:
     given = context.arguments
     if len(given.images) == 1 and given.output is None and not Path(given.images[0]).is_dir():
         return _one(context, given.images[0])
@@ -109,7 +107,7 @@ def _many(context: Context, paths: list[Path]) -> int:
         done, failed, write = _sink(context, stack)
         todo = [path for path in photos if str(path) not in done]
         try:
-            asyncio.run(_classify(context, todo, write, tally))
+            asyncio.run(_send(context, todo, write, tally))
         finally:
             _sum_up(context, tally, skipped=len(photos) - len(todo), failed=failed, left=len(todo) - tally.ended)
     if tally.late:
@@ -138,7 +136,7 @@ def _line(row: Mapping[str, Any]) -> str:
     return plain(f"{row['path']}  {row['error_code']}: {row['error']}")
 
 
-async def _classify(
+async def _send(
     context: Context, photos: list[Path], write: Callable[[Mapping[str, Any]], None], tally: Progress
 ) -> None:
     given = context.arguments
@@ -165,9 +163,3 @@ def _sum_up(context: Context, tally: Progress, *, skipped: int, failed: int, lef
         again = "; the same command goes on with them" if context.arguments.output else ""
         words.append(f"{left} are left{again}")
     context.log.print(", ".join(words), style="red" if left and sys.exc_info()[0] else "", soft_wrap=True)
-
-
-CLASSIFY = Command(
-    name="classify", help="classify photos and wait for the answers", run=_run, configure=_configure, timeout=300.0,
-    timeout_of="time limit per photo", retries=Retries(patience=120.0), epilog=EPILOG,
-)  # fmt: skip

@@ -1,20 +1,19 @@
-"""What a command is, and the arguments several of them share."""
+"""What a command is, how a function becomes one, and the arguments several of them share."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from inferlane.console import Context
 from inferlane.operations import Options
 from inferlane.retries import Retries
 
 BRIEF = Retries(patience=3.0)  # for commands that only look
-
-
-def no_arguments(_parser: argparse.ArgumentParser) -> None:
-    """Nothing besides what every command takes."""
+#: Adds an argument, or several, to a parser.
+Argument = Callable[[argparse.ArgumentParser], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +22,6 @@ class Command:
 
     Attributes:
         run: carries it out; returns the exit code.
-        configure: adds its arguments.
         timeout: seconds it may take, without --timeout; ``timeout_of`` explains it in the help.
         retries: when it tries again, without --patience.
         remote: whether it asks the API, so that it takes the arguments of a call.
@@ -31,13 +29,23 @@ class Command:
 
     name: str
     help: str
+    arguments: tuple[Argument, ...]
     run: Callable[[Context], int]
-    configure: Callable[[argparse.ArgumentParser], None] = no_arguments
     timeout: float = 60.0
     timeout_of: str = "total time limit"
     retries: Retries = BRIEF
     epilog: str = ""
     remote: bool = True
+
+
+def command(name: str, about: str, *arguments: Argument, **more: Any) -> Callable[[Callable[[Context], int]], Command]:
+    """Make a function the command ``name``; ``more`` are further attributes of :class:`Command`."""
+    return lambda run: Command(name=name, help=about, arguments=arguments, run=run, **more)
+
+
+def argument(*names: str, **options: Any) -> Argument:
+    """An argument with the options of ``add_argument``."""
+    return lambda parser: parser.add_argument(*names, **options)
 
 
 def positive(text: str) -> int:
@@ -48,7 +56,7 @@ def positive(text: str) -> int:
     return value
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def request_options(parser: argparse.ArgumentParser) -> None:
     """The parameters of a request."""
     group = parser.add_argument_group("the request")
     group.add_argument("-m", "--model", default="any", help="model (%(default)s)")
@@ -58,5 +66,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(arguments: argparse.Namespace) -> Options:
-    """The arguments of :func:`add_options`, but for the model."""
+    """The arguments of :func:`request_options`, but for the model."""
     return {"priority": arguments.priority, "top_k": arguments.top_k, "deadline": arguments.deadline}

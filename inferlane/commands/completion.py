@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from inferlane.commands.command import Command
+from inferlane.commands.command import argument, command
 from inferlane.console import Context, Exit
 
 BASH = """\
@@ -20,16 +20,14 @@ _inferlane() {{
 complete -o default -F _inferlane inferlane
 """
 ZSH = "autoload -U +X compinit bashcompinit && compinit && bashcompinit\n"
-ACTIVATION = (
-    'In ~/.bashrc or ~/.zshrc: eval "$(inferlane completion bash)"; in fish: inferlane completion fish | source'
-)
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
-
-
-def _run(context: Context) -> int:
+@command(
+    "completion", "print a script that completes commands in a shell",
+    argument("shell", choices=("bash", "zsh", "fish")), remote=False,
+    epilog='In ~/.bashrc or ~/.zshrc: eval "$(inferlane completion bash)"; in fish: inferlane completion fish | source',
+)  # fmt: skip
+def _completion(context: Context) -> int:
     words = {name: list(_words(parser)) for name, parser in context.arguments.parsers.items()}
     if context.arguments.shell == "fish":
         lines = [f"complete -c inferlane -n __fish_use_subcommand -f -a '{' '.join(words)}'"]
@@ -48,9 +46,3 @@ def _words(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:  # noqa: SLF001 - argparse has no public list
         yield from (option for option in action.option_strings if option.startswith("--"))
         yield from map(str, action.choices or ())
-
-
-COMPLETION = Command(
-    name="completion", help="print a script that completes commands in a shell", run=_run, configure=_configure,
-    remote=False, epilog=ACTIVATION,
-)  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,18 +12,18 @@ from rich.text import Text
 
 from inferlane.checks import Diagnosis, Verdict, examine, gather
 from inferlane.clients import Client
-from inferlane.commands.command import Command
+from inferlane.commands.command import argument, command
 from inferlane.console import Context, Exit, plain, seconds, table
 from inferlane.errors import ClientError
 
 COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "red", Verdict.UNKNOWN: "dim"}
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--photo", type=Path, help="also classify this photo")
-
-
-def _run(context: Context) -> int:
+@command(
+    "doctor", "check this installation; exits with 1 if there is a problem",
+    argument("--photo", type=Path, help="also classify this photo"),
+)  # fmt: skip
+def _doctor(context: Context) -> int:
     with context.client() as client:
         findings = examine(gather(client))
         if photo := context.arguments.photo:
@@ -50,9 +49,3 @@ def _report(findings: Sequence[Diagnosis]) -> RenderableType:
         made.add_row(verdict, plain(finding.name), "\n".join(lines))
     counts = Counter(finding.verdict for finding in findings)
     return Group(made, ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]))
-
-
-DOCTOR = Command(
-    name="doctor", help="check this installation; exits with 1 if there is a problem", run=_run,
-    configure=_configure,
-)  # fmt: skip

@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from inferlane import checkout
-from inferlane.commands.command import Command, no_arguments
+from inferlane.commands.command import argument, command
 from inferlane.console import Context
 
-Arguments = argparse.ArgumentParser
-Given = argparse.Namespace
+
+@command(
+    "start", "start everything on this host",
+    argument("--without", action="append", default=[], metavar="PROGRAM",
+             help="do not start this line of the Procfile; may be repeated"),
+    remote=False,
+)  # fmt: skip
+def _start(context: Context) -> int:
+    checkout.become("scripts", "start", *(f"--without={name}" for name in context.arguments.without))
 
 
-def _host_command(
-    name: str, about: str, words: Callable[[Given], Iterable[str]],
-    configure: Callable[[Arguments], None] = no_arguments, module: str = "scripts",
-) -> Command:  # fmt: skip
-    """A command that becomes ``python -m module`` with ``words``."""
-
-    def run(context: Context) -> int:
-        return checkout.become(module, *words(context.arguments))
-
-    return Command(name=name, help=about, run=run, configure=configure, remote=False)
+@command("stop", "stop everything on this host", remote=False)
+def _stop(_context: Context) -> int:
+    checkout.become("scripts", "stop")
 
 
-def _start(parser: Arguments) -> None:
-    parser.add_argument("--without", action="append", default=[], metavar="PROGRAM",
-                        help="do not start this line of the Procfile; may be repeated")  # fmt: skip
+@command(
+    "scale", "run more or fewer workers of a model",
+    argument("replicas", nargs="+", metavar="MODEL=NUMBER", help="workers that a model is to have"), remote=False,
+)  # fmt: skip
+def _scale(context: Context) -> int:
+    checkout.become("scripts", "scale", *context.arguments.replicas)
 
 
-def _scale(parser: Arguments) -> None:
-    parser.add_argument("replicas", nargs="+", metavar="MODEL=NUMBER", help="workers that a model is to have")
-
-
-def _demo(parser: Arguments) -> None:
-    parser.add_argument("photo", nargs="?", type=Path, help="classify this photo (a cat)")
-    parser.add_argument("--quick", action="store_true", help="play all scenes, on a temporary system if none runs")
-
-
-def _demo_words(given: Given) -> Iterable[str]:
-    photo = [str(given.photo.resolve())] if given.photo else []
-    return ["--quick"] if given.quick else photo
-
-
-START = _host_command("start", "start everything on this host",
-                      lambda given: ["start", *(f"--without={name}" for name in given.without)], _start)  # fmt: skip
-STOP = _host_command("stop", "stop everything on this host", lambda _given: ["stop"])
-SCALE = _host_command("scale", "run more or fewer workers of a model", lambda given: ["scale", *given.replicas], _scale)
-DEMO = _host_command("demo", "classify a photo of a cat, or tour the system", _demo_words, _demo, "scripts.demo")
+@command(
+    "demo", "classify a photo of a cat, or tour the system",
+    argument("photo", nargs="?", type=Path, help="classify this photo (a cat)"),
+    argument("--quick", action="store_true", help="play all scenes, on a temporary system if none runs"), remote=False,
+)  # fmt: skip
+def _demo(context: Context) -> int:
+    photo = context.arguments.photo
+    words = ["--quick"] if context.arguments.quick else [str(photo.resolve())] if photo else []
+    checkout.become("scripts.demo", *words)

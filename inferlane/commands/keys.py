@@ -11,36 +11,12 @@ from typing import Any
 from urllib.parse import quote
 
 from inferlane.clients import Client
-from inferlane.commands.command import Command, positive
+from inferlane.commands.command import argument, command, positive
 from inferlane.console import Context, Exit, UsageError, plain, table
 from inferlane.retries import ONCE
 
 PAGE = 500
 OPEN = "the API asks for no keys now (AUTH=auto without API_KEYS, or off): set AUTH=on and restart it to change that"
-
-
-def _keys_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help="action (%(default)s)")
-    parser.add_argument("words", nargs="*", metavar="NAME|ID|VALUE",
-                        help="create NAME; revoke ID...; role ID user|admin; weight NAME NUMBER")  # fmt: skip
-    parser.add_argument("--role", choices=("user", "admin"), help="of a new key (user)")
-    parser.add_argument("--weight", type=float, metavar="W", help="of the owner of a new key")
-
-
-def _keys(context: Context) -> int:
-    given = context.arguments
-    if given.action != "create" and (given.role or given.weight is not None):
-        raise UsageError("--role and --weight go with create; for a key that exists, say: role ID ROLE, weight NAME W")
-    with context.client() as client:
-        ACTIONS[given.action](context, client, *_words(given))
-    return Exit.OK
-
-
-def _words(given: argparse.Namespace) -> list[str]:
-    needed = {"list": 0, "create": 1, "revoke": max(1, len(given.words))}.get(given.action, 2)
-    if len(given.words) != needed:
-        raise UsageError(f"{given.action} takes {needed or 'no'} words, see --help")
-    return list(given.words)
 
 
 def _list(context: Context, client: Client) -> None:
@@ -87,6 +63,31 @@ ACTIONS: Mapping[str, Callable[..., None]] = {
 }  # fmt: skip
 
 
+@command(
+    "keys", "list, create and revoke API keys, change their roles and their owners' weights",
+    argument("action", nargs="?", choices=ACTIONS, default="list", help="action (%(default)s)"),
+    argument("words", nargs="*", metavar="NAME|ID|VALUE",
+             help="create NAME; revoke ID...; role ID user|admin; weight NAME NUMBER"),
+    argument("--role", choices=("user", "admin"), help="of a new key (user)"),
+    argument("--weight", type=float, metavar="W", help="of the owner of a new key"),
+    retries=ONCE,
+)  # fmt: skip
+def _keys(context: Context) -> int:
+    given = context.arguments
+    if given.action != "create" and (given.role or given.weight is not None):
+        raise UsageError("--role and --weight go with create; for a key that exists, say: role ID ROLE, weight NAME W")
+    with context.client() as client:
+        ACTIONS[given.action](context, client, *_words(given))
+    return Exit.OK
+
+
+def _words(given: argparse.Namespace) -> list[str]:
+    needed = {"list": 0, "create": 1, "revoke": max(1, len(given.words))}.get(given.action, 2)
+    if len(given.words) != needed:
+        raise UsageError(f"{given.action} takes {needed or 'no'} words, see --help")
+    return list(given.words)
+
+
 def _warn(context: Context, answer: Mapping[str, Any]) -> None:
     if not answer["keys_required"]:
         context.log.print(OPEN, soft_wrap=True)
@@ -96,12 +97,13 @@ def _time(text: str | None) -> str:
     return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M:%S}" if text else ""
 
 
-def _audit_arguments(parser: argparse.ArgumentParser) -> None:
-    how_many = parser.add_mutually_exclusive_group()
-    how_many.add_argument("-n", "--limit", type=positive, default=50, metavar="N", help="how many (%(default)s)")
-    how_many.add_argument("--all", action="store_true", help="every entry that is kept")
+def _how_many(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-n", "--limit", type=positive, default=50, metavar="N", help="how many (%(default)s)")
+    group.add_argument("--all", action="store_true", help="every entry that is kept")
 
 
+@command("audit", "list the calls of administrative routes, newest first", _how_many)
 def _audit(context: Context) -> int:
     given = context.arguments
     with context.client() as client:
@@ -127,12 +129,3 @@ def _entries(client: Client) -> Iterator[dict[str, Any]]:
         answer = client.document("/admin/audit", params=params)
         yield from answer["entries"]
         cursor = answer["next_cursor"]
-
-
-KEYS = Command(
-    name="keys", help="list, create and revoke API keys, change their roles and their owners' weights", run=_keys,
-    configure=_keys_arguments, retries=ONCE,
-)  # fmt: skip
-AUDIT = Command(
-    name="audit", help="list the calls of administrative routes, newest first", run=_audit, configure=_audit_arguments
-)

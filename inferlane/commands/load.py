@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from inferlane import images, traffic
-from inferlane.commands.command import Command, add_options, options_of, positive
+from inferlane.commands.command import argument, command, options_of, positive, request_options
 from inferlane.console import Context, Exit, UsageError, plain, progress, seconds, sections, table
 from inferlane.errors import ImageUnreadable
 from inferlane.images import Upload
@@ -22,17 +21,18 @@ from inferlane.retries import ONCE
 from inferlane.traffic import Account, Ended, Shot
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", type=Path, help="photos and folders of photos, sent in rotation")
-    parser.add_argument("-r", "--rate", type=float, default=10.0, help="requests per second (%(default)g)")
-    parser.add_argument("-d", "--duration", type=float, default=10.0, help="duration in seconds (%(default)g)")
-    parser.add_argument("--in-flight", type=positive, default=1000, metavar="N",
-                        help="most requests in flight; further ones are counted as unsent (%(default)s)")  # fmt: skip
-    parser.add_argument("--seed", type=int, help="seed of the random arrival times")
-    add_options(parser)
-
-
-def _run(context: Context) -> int:
+@command(
+    "load", "send photos at a rate and measure the answers",
+    argument("images", nargs="+", type=Path, help="photos and folders of photos, sent in rotation"),
+    argument("-r", "--rate", type=float, default=10.0, help="requests per second (%(default)g)"),
+    argument("-d", "--duration", type=float, default=10.0, help="duration in seconds (%(default)g)"),
+    argument("--in-flight", type=positive, default=1000, metavar="N",
+             help="most requests in flight; further ones are counted as unsent (%(default)s)"),
+    argument("--seed", type=int, help="seed of the random arrival times"),
+    request_options,
+    retries=ONCE, timeout=30.0, timeout_of="time limit per request",
+)  # fmt: skip
+def _load(context: Context) -> int:
     given = context.arguments
     if given.rate <= 0 or given.duration <= 0:
         raise UsageError("rate and duration must be above 0")
@@ -80,9 +80,3 @@ def _report(document: Mapping[str, Any]) -> RenderableType:
     if document["errors"]:
         parts.append(table(plain("errors"), "code", "#requests", rows=document["errors"].items()))
     return sections(parts)
-
-
-LOAD = Command(
-    name="load", help="send photos at a rate and measure the answers", run=_run, configure=_configure, retries=ONCE,
-    timeout=30.0, timeout_of="time limit per request",
-)  # fmt: skip

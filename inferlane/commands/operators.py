@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from inferlane.answers import Snapshot
 from inferlane.clients import Client
-from inferlane.commands.command import Command
+from inferlane.commands.command import argument, command
 from inferlane.commands.requests import resource
 from inferlane.console import Context, Exit, UsageError, plain, table
 from inferlane.retries import ONCE
@@ -21,11 +21,12 @@ ACTIONS = ("list", "show", "requeue", "delete")
 MODES = ("crash", "exit", "hang", "slow", "error", "drop", "freeze", "off")
 
 
-def _letter_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help="action (%(default)s)")
-    parser.add_argument("ids", nargs="*", metavar="ID", help="request ids; all for requeue and delete")
-
-
+@command(
+    "dead-letters", "list, show, requeue or delete dead letters",
+    argument("action", nargs="?", choices=ACTIONS, default="list", help="action (%(default)s)"),
+    argument("ids", nargs="*", metavar="ID", help="request ids; all for requeue and delete"),
+    retries=ONCE,
+)  # fmt: skip
 def _dead_letters(context: Context) -> int:
     given = context.arguments
     if (given.action == "list") == bool(given.ids):
@@ -69,15 +70,16 @@ def _act(context: Context, client: Client, action: str, request_id: str) -> None
         context.show(letter, lambda: plain(f"{request_id} {letter['state']}"))
 
 
-def _chaos_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mode", nargs="?", choices=MODES, help="the fault, or off; without it, show active faults")
-    parser.add_argument("--worker", action="append", default=[], metavar="ID", help="worker id; may be repeated")
-    parser.add_argument("-m", "--model", help="all workers of this model")
-    parser.add_argument("--all", action="store_true", help="all workers")
-    parser.add_argument("--seconds", type=float, default=1.0, help="duration for slow and freeze (%(default)g)")
-    parser.add_argument("--rate", type=float, default=1.0, help="share of failures for error (%(default)g)")
-
-
+@command(
+    "chaos", "inject faults into workers",
+    argument("mode", nargs="?", choices=MODES, help="the fault, or off; without it, show active faults"),
+    argument("--worker", action="append", default=[], metavar="ID", help="worker id; may be repeated"),
+    argument("-m", "--model", help="all workers of this model"),
+    argument("--all", action="store_true", help="all workers"),
+    argument("--seconds", type=float, default=1.0, help="duration for slow and freeze (%(default)g)"),
+    argument("--rate", type=float, default=1.0, help="share of failures for error (%(default)g)"),
+    retries=ONCE,
+)  # fmt: skip
 def _chaos(context: Context) -> int:
     given = context.arguments
     with context.client() as client:
@@ -110,13 +112,3 @@ def order(context: Context, client: Client, path: str, body: Mapping[str, Any] |
     answer = client.document(path, method="POST", body=body)
     within = answer["effective_within"]
     context.show(answer, lambda: plain(f"{answer['target']}: {answer['order']}, within {within:g} s"))
-
-
-DEAD_LETTERS = Command(
-    name="dead-letters", help="list, show, requeue or delete dead letters", run=_dead_letters,
-    configure=_letter_arguments, retries=ONCE,
-)  # fmt: skip
-CHAOS = Command(
-    name="chaos", help="inject faults into workers", run=_chaos, configure=_chaos_arguments,
-    retries=ONCE,
-)  # fmt: skip

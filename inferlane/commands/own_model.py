@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
@@ -10,17 +9,17 @@ import sys
 from pathlib import Path
 
 from inferlane import checkout
-from inferlane.commands.command import Command
+from inferlane.commands.command import argument, command
 from inferlane.console import Context, Exit, UsageError, plain
 
 NAME = re.compile(r"(?!(?:any|high|normal|low)$)[A-Za-z][A-Za-z0-9_-]*")
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 
 
-def _init_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="the model's name, which becomes a folder here")
-
-
+@command(
+    "init", "write a model of your own with its test",
+    argument("name", help="the model's name, which becomes a folder here"), remote=False,
+)  # fmt: skip
 def _init(context: Context) -> int:
     folder = Path(context.arguments.name)
     module = _module(folder)
@@ -42,10 +41,10 @@ def _module(folder: Path) -> str:
     return f"{folder.name.replace('-', '_')}_model"
 
 
-def _serve_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="the folder that `inferlane init` wrote")
-
-
+@command(
+    "serve", "serve a model of your own until Ctrl-C; starts the system if it does not run",
+    argument("folder", type=Path, help="the folder that `inferlane init` wrote"), remote=False,
+)  # fmt: skip
 def _serve(context: Context) -> int:
     checkout.require()
     folder = context.arguments.folder.resolve()
@@ -63,12 +62,3 @@ def _serve(context: Context) -> int:
     node = f"{folder.name}-{os.getpid()}@%h"
     worker = ["celery", "-A", "tasks", "worker", "--model", model, "-n", node, "-P", "threads"]
     return checkout.become(*worker, PYTHONPATH=path)
-
-
-INIT = Command(
-    name="init", help="write a model of your own with its test", run=_init, configure=_init_arguments, remote=False
-)
-SERVE = Command(
-    name="serve", help="serve a model of your own until Ctrl-C; starts the system if it does not run", run=_serve,
-    configure=_serve_arguments, remote=False,
-)  # fmt: skip

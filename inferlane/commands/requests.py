@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import islice
@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from inferlane.answers import ENDED, Result, Snapshot
-from inferlane.commands.command import Command, add_options, options_of, positive
+from inferlane.commands.command import argument, command, options_of, positive, request_options
 from inferlane.console import Context, Exit, Fitting, plain, seconds, sections, table
 from inferlane.images import Source
 from inferlane.retries import Retries
@@ -62,26 +62,13 @@ def details(entry: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in entry.items() if name not in {"at", "event"})
 
 
-def _submit_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", help="a photo, or - for standard input")
-    parser.add_argument("--request-id", help="your own id; the same id and photo run once")
-    add_options(parser)
-
-
-def _id_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", help="request id")
-
-
-def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-s", "--status", choices=STATES, help="only requests in this state")
-    parser.add_argument("-m", "--model", help="only requests for this model, or for any")
-    how_many = parser.add_mutually_exclusive_group()
-    how_many.add_argument(
-        "-n", "--limit", type=positive, default=20, metavar="N", help="number of requests (%(default)s)"
-    )
-    how_many.add_argument("--all", action="store_true", help="every request on record")
-
-
+@command(
+    "submit", "submit one photo and print its id",
+    argument("image", help="a photo, or - for standard input"),
+    argument("--request-id", help="your own id; the same id and photo run once"),
+    request_options,
+    retries=Retries(patience=10.0),
+)  # fmt: skip
 def _submit(context: Context) -> int:
     given = context.arguments
     with context.client() as client:
@@ -90,6 +77,7 @@ def _submit(context: Context) -> int:
     return Exit.OK
 
 
+@command("get", "show a request", argument("id", help="request id"))
 def _get(context: Context) -> int:
     with context.client() as client:
         snapshot = client.job(context.arguments.id).status()
@@ -97,6 +85,7 @@ def _get(context: Context) -> int:
     return Exit.OK
 
 
+@command("cancel", "cancel a request", argument("id", help="request id"))
 def _cancel(context: Context) -> int:
     with context.client() as client:
         snapshot = client.job(context.arguments.id).cancel()
@@ -105,6 +94,18 @@ def _cancel(context: Context) -> int:
     return Exit.OK
 
 
+def _how_many(parser: ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-n", "--limit", type=positive, default=20, metavar="N", help="number of requests (%(default)s)")
+    group.add_argument("--all", action="store_true", help="every request on record")
+
+
+@command(
+    "list", "list recent requests, newest first",
+    argument("-s", "--status", choices=STATES, help="only requests in this state"),
+    argument("-m", "--model", help="only requests for this model, or for any"),
+    _how_many,
+)  # fmt: skip
 def _list(context: Context) -> int:
     given = context.arguments
     limit = None if given.all else given.limit
@@ -136,12 +137,3 @@ def _row(snapshot: Snapshot) -> tuple[str, ...]:
         snapshot.request_id, f"{accepted:%m-%d %H:%M:%S}", snapshot.state, snapshot.model_type, snapshot.priority,
         seconds(raw.get("processing_time")), best[0].get("class") or error.get("code") or "",
     )  # fmt: skip
-
-
-SUBMIT = Command(
-    name="submit", help="submit one photo and print its id", run=_submit, configure=_submit_arguments,
-    retries=Retries(patience=10.0),
-)  # fmt: skip
-GET = Command(name="get", help="show a request", run=_get, configure=_id_argument)
-CANCEL = Command(name="cancel", help="cancel a request", run=_cancel, configure=_id_argument)
-LIST = Command(name="list", help="list recent requests, newest first", run=_list, configure=_list_arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from inferlane.clients import Client
-from inferlane.commands.command import Command, positive
+from inferlane.commands.command import argument, command, positive
 from inferlane.commands.operators import order
 from inferlane.console import Context, Exit, Fitting, UsageError, plain, seconds, sections, table
 from inferlane.errors import ClientError
@@ -28,6 +27,7 @@ STAGES = ("queue", "decode", "infer", "total")
 WORDS = {"eta_error": "estimate off by"}
 
 
+@command("status", "show the system's health; exits with 1 if it is unhealthy")
 def _status(context: Context) -> int:
     with context.client() as client:
         health = client.health()
@@ -35,8 +35,13 @@ def _status(context: Context) -> int:
         metrics = client.metrics() if up else None
         minutes = client.document("/ops/history", params={"minutes": str(MINUTES)})["history"] if up else []
     document = {"health": health, "metrics": metrics, "minutes": minutes}
-    context.show(document, lambda: sections([verdict(health), table("", "", "#", rows=_facts(health)),
-                                             *([_minute_table(minutes)] if minutes else [])]))  # fmt: skip
+    workers = health["workers"]
+    facts = {
+        "version": health["version"], "API up for": seconds(health["uptime"]), "broker": health["broker"],
+        "workers": "{total} ({busy} busy, {draining} draining)".format(**workers), "queued": health["queue_size"],
+    }  # fmt: skip
+    parts = [verdict(health), table("", "", "#", rows=facts.items())]
+    context.show(document, lambda: sections([*parts, *([_minute_table(minutes)] if minutes else [])]))
     return Exit.FAILED if health["status"] == "unhealthy" else Exit.OK
 
 
@@ -67,6 +72,7 @@ def stage_table(latencies: Mapping[str, Any]) -> RenderableType:
     return table("latency", "stage", "#p50", "#p95", "#p99", "#count", rows=rows)
 
 
+@command("metrics", "show counters and latencies as JSON")
 def _metrics(context: Context) -> int:
     with context.client() as client:
         metrics = client.metrics()
@@ -74,28 +80,9 @@ def _metrics(context: Context) -> int:
     return Exit.OK
 
 
-def _facts(health: Mapping[str, Any]) -> Iterable[tuple[str, object]]:
-    workers = health["workers"]
-    yield "version", health["version"]
-    yield "API up for", seconds(health["uptime"])
-    yield "broker", health["broker"]
-    yield "workers", f"{workers['total']} ({workers['busy']} busy, {workers['draining']} draining)"
-    yield "queued", health["queue_size"]
-
-
 def _latency(name: str, stage: Mapping[str, Any]) -> tuple[object, ...]:
     times = (seconds(stage.get(part)) for part in ("p50", "p95", "p99"))
     return (WORDS.get(name, name), *times, round(stage.get("count") or 0))
-
-
-def _queue_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pause", metavar="LANE", help="pause a lane; it still accepts requests")
-    parser.add_argument("--resume", metavar="LANE", help="resume a paused lane")
-
-
-def _worker_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--drain", metavar="ID", help="drain a worker: it finishes its requests and takes no more")
-    parser.add_argument("--resume", metavar="ID", help="resume a drained worker")
 
 
 def _give_orders(context: Context, client: Client, kind: str, actions: Iterable[str]) -> bool:
@@ -106,6 +93,11 @@ def _give_orders(context: Context, client: Client, kind: str, actions: Iterable[
     return bool(asked)
 
 
+@command(
+    "queues", "show the backlog by lane; pause and resume lanes",
+    argument("--pause", metavar="LANE", help="pause a lane; it still accepts requests"),
+    argument("--resume", metavar="LANE", help="resume a paused lane"),
+)  # fmt: skip
 def _queues(context: Context) -> int:
     with context.client() as client:
         if _give_orders(context, client, "lanes", ("pause", "resume")):
@@ -128,6 +120,11 @@ def _lane(lane: Mapping[str, Any]) -> tuple[object, ...]:
     return (lane["lane"], lane["depth"], lane["running"], seconds(lane["oldest_age"]), *rates, expected)
 
 
+@command(
+    "workers", "show the live workers; drain and resume them",
+    argument("--drain", metavar="ID", help="drain a worker: it finishes its requests and takes no more"),
+    argument("--resume", metavar="ID", help="resume a drained worker"),
+)  # fmt: skip
 def _workers(context: Context) -> int:
     with context.client() as client:
         if _give_orders(context, client, "workers", ("drain", "resume")):
@@ -156,6 +153,7 @@ def _worker(worker: Mapping[str, Any]) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+@command("models", "show the models that requests may name")
 def _models(context: Context) -> int:
     with context.client() as client:
         models = client.models()
@@ -165,11 +163,12 @@ def _models(context: Context) -> int:
     return Exit.OK
 
 
-def _monitor_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="refresh interval (%(default)g)")
-    parser.add_argument("--times", type=positive, metavar="N", help="exit after N refreshes")
-
-
+@command(
+    "monitor", "watch health, workers, lanes and latencies",
+    argument("--every", type=float, default=1.0, metavar="SECONDS", help="refresh interval (%(default)g)"),
+    argument("--times", type=positive, metavar="N", help="exit after N refreshes"),
+    retries=ONCE, timeout=5.0, timeout_of="time limit per refresh",
+)  # fmt: skip
 def _monitor(context: Context) -> int:
     every, times = context.arguments.every, context.arguments.times
     if every <= 0:
@@ -198,18 +197,3 @@ def _look(client: Client) -> tuple[bool, RenderableType]:
         return False, Text(f"{heading}\n{plain(error)}", style="red")
     parts = [Group(heading, verdict(health)), worker_table(workers), lane_table(queues)]
     return True, sections([*parts, *([stage_table(latencies)] if latencies else [])])
-
-
-STATUS = Command(name="status", help="show the system's health; exits with 1 if it is unhealthy", run=_status)
-METRICS = Command(name="metrics", help="show counters and latencies as JSON", run=_metrics)
-QUEUES = Command(
-    name="queues", help="show the backlog by lane; pause and resume lanes", run=_queues, configure=_queue_arguments
-)
-WORKERS = Command(
-    name="workers", help="show the live workers; drain and resume them", run=_workers, configure=_worker_arguments
-)
-MODELS = Command(name="models", help="show the models that requests may name", run=_models)
-MONITOR = Command(
-    name="monitor", help="watch health, workers, lanes and latencies", run=_monitor, configure=_monitor_arguments,
-    retries=ONCE, timeout=5.0, timeout_of="time limit per refresh",
-)  # fmt: skip

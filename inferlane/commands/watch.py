@@ -6,15 +6,13 @@ Both ways give the same events.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from inferlane.answers import BatchSnapshot, Snapshot
-from inferlane.clients import Client
-from inferlane.commands.command import Command
+from inferlane.commands.command import argument, command
 from inferlane.commands.requests import details, footnote, predictions
 from inferlane.console import Context, Exit, plain, table
 from inferlane.errors import ClientError, NotFound, Timeout, Unavailable, UnexpectedAnswer
@@ -80,27 +78,24 @@ def poll(handle: Job | Batch, last: int, until: float) -> Iterator[Event]:
         time.sleep(LOOK_EVERY)
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", help="id of a request or batch")
-
-
-def _run(context: Context) -> int:
+@command(
+    "watch", "follow a request or a batch to its end", argument("id", help="id of a request or batch"),
+    timeout=600.0, retries=Retries(patience=60.0),
+)  # fmt: skip
+def _watch(context: Context) -> int:
+    name = context.arguments.id
     with context.client() as client:
-        return _watch_either(context, client, context.arguments.id)
-
-
-def _watch_either(context: Context, client: Client, name: str) -> int:
-    try:
-        snapshot = client.job(name).status()
-    except NotFound as unknown:
         try:
-            client.batch(name).status()
-        except NotFound:
-            raise unknown from None
-        return _end_of_batch(context, _print_events(context, client.batch(name), _counts))
-    if not snapshot.ended and not context.json:
-        context.print(_waiting(snapshot))
-    return _end(context, Snapshot.of(_print_events(context, client.job(name), _entry)))
+            snapshot = client.job(name).status()
+        except NotFound as unknown:
+            try:
+                client.batch(name).status()
+            except NotFound:
+                raise unknown from None
+            return _end_of_batch(context, _print_events(context, client.batch(name), _counts))
+        if not snapshot.ended and not context.json:
+            context.print(_waiting(snapshot))
+        return _end(context, Snapshot.of(_print_events(context, client.job(name), _entry)))
 
 
 def _print_events(context: Context, handle: Job | Batch, line: Callable[[Event], str]) -> Mapping[str, Any]:
@@ -151,9 +146,3 @@ def _end_of_batch(context: Context, document: Mapping[str, Any]) -> int:
         context.print(table("", "state", "#items", rows=counts.items()))
         context.print(plain(f"the results: batch --results {document['batch_id']}"))
     return Exit.OK if counts["succeeded"] == counts["total"] else Exit.FAILED
-
-
-WATCH = Command(
-    name="watch", help="follow a request or a batch to its end", run=_run, configure=_configure, timeout=600.0,
-    retries=Retries(patience=60.0),
-)  # fmt: skip
