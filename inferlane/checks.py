@@ -19,7 +19,7 @@ import httpx
 from inferlane.clients import Client
 from inferlane.connection import Call, is_loopback
 from inferlane.console import access_advice
-from inferlane.errors import AccessDenied, ClientError, NotFound
+from inferlane.errors import AccessDenied, ClientError
 from inferlane.exchange import exchange
 
 SLOW_ANSWER = 0.1  # seconds for /livez, which does nothing
@@ -88,7 +88,7 @@ def answers(facts: Facts) -> Findings:
     else:
         yield Diagnosis("API", Verdict.WARNING, detail, "is its host overloaded, or far away?")
     for name, error in facts.errors.items():
-        if name == INSIDE and isinstance(error, AccessDenied | NotFound):
+        if name == INSIDE and isinstance(error, AccessDenied):
             continue  # no fault of the installation; ``inside`` says what was missed
         verdict = Verdict.UNKNOWN if isinstance(error, AccessDenied) else Verdict.PROBLEM
         yield Diagnosis("API", verdict, f"{PATHS[name]}: {error}")
@@ -146,8 +146,6 @@ def inside(facts: Facts) -> Findings:
     if isinstance(error, AccessDenied):
         yield Diagnosis("inside", Verdict.UNKNOWN, f"not checked: {UNSEEN}; only administrators may read it",
                       access_advice(error, has_key=facts.has_key))  # fmt: skip
-    elif isinstance(error, NotFound):
-        yield Diagnosis("inside", Verdict.UNKNOWN, f"not checked: {UNSEEN}; this API is too old for it", "update it")
 
 
 CHECKS: Sequence[Callable[[Facts], Findings]] = (

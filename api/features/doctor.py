@@ -100,13 +100,6 @@ def _judged(name: str, wrong: Sequence[str], fine: str, remedy: str) -> Check:
     return Check(name, not wrong, "; ".join(wrong) if wrong else fine, remedy if wrong else "")
 
 
-def _reported(name: str, wrong: Sequence[str], silent: Sequence[str], fine: str, remedy: str) -> Check:
-    """The same, unknown as long as workers of an older release report nothing."""
-    if silent and not wrong:
-        return Check(name, None, "not reported by " + ", ".join(silent), "run the same version everywhere")
-    return _judged(name, wrong, fine, remedy)
-
-
 def _redis(setup: Installation) -> Iterator[Check]:
     """Redis answers, refuses when full, keeps what it accepted, and has memory and the right time."""
     vitals = setup.vitals
@@ -117,16 +110,15 @@ def _redis(setup: Installation) -> Iterator[Check]:
         return
     yield Check("redis", True, vitals.server)
     yield from (_eviction(vitals.policy), _persistence(vitals), _fsync(vitals.fsync), _memory(vitals))
-    yield _clock("clock: API", {"the API": vitals.ahead}, ())
-    if setup.workers:
-        silent = [str(worker["id"]) for worker in setup.workers if worker["id"] not in vitals.workers_ahead]
-        yield _clock("clock: workers", vitals.workers_ahead, silent)
+    yield _clock("clock: API", {"the API": vitals.ahead})
+    if vitals.workers_ahead:
+        yield _clock("clock: workers", vitals.workers_ahead)
 
 
-def _clock(name: str, ahead: Mapping[str, float], silent: Sequence[str]) -> Check:
+def _clock(name: str, ahead: Mapping[str, float]) -> Check:
     wrong = [f"{who} is {seconds:+.1f} s off Redis" for who, seconds in ahead.items() if abs(seconds) > SKEW]
-    fine = f"at most {max(map(abs, ahead.values()), default=0) * 1000:.0f} ms off Redis"
-    return _reported(name, wrong, silent, fine, "let NTP or chrony set the clock of every host")
+    fine = f"at most {max(map(abs, ahead.values())) * 1000:.0f} ms off Redis"
+    return _judged(name, wrong, fine, "let NTP or chrony set the clock of every host")
 
 
 def _eviction(policy: str | None) -> Check:
@@ -183,16 +175,13 @@ def _threads(setup: Installation) -> Check:
             hosts[str(worker["host"])].append(worker)
     if not hosts:
         return Check("threads", None, "no worker computes on a CPU")
-    wrong, unknown, said = [], [], []
+    wrong, said = [], []
     for host, workers in sorted(hosts.items()):
-        if any(worker.get("intra_op_threads") is None for worker in workers):
-            unknown.append(host)
-            continue
         asked, cores = sum(int(worker["intra_op_threads"]) for worker in workers), _cores(workers)
         said.append(f"{host}: {len(workers)} workers compute with {asked} threads on {cores} cores")
         wrong += said[-1:] if asked > cores else []
     remedy = "set WORKERS_ON_HOST to the number of workers that share the host, or INTRA_OP_THREADS"
-    return _reported("threads", wrong, unknown, "; ".join(said), remedy)
+    return _judged("threads", wrong, "; ".join(said), remedy)
 
 
 def _cores(workers: Sequence[Mapping[str, Any]]) -> int:
@@ -209,29 +198,28 @@ def _cores(workers: Sequence[Mapping[str, Any]]) -> int:
 def _versions(setup: Installation) -> Check:
     """API and workers run the same, supported versions."""
     ours = setup.versions
-    told: dict[str, Mapping[str, str] | None] = {"the API": ours}
-    told |= {str(worker["id"]): worker.get("versions") for worker in setup.workers}
-    known = {who: found for who, found in told.items() if found is not None}
+    told = {"the API": ours} | {str(worker["id"]): worker["versions"] for worker in setup.workers}
     wrong = [
         f"{who} has {package} {found.get(package, 'nowhere')}, at least {'.'.join(map(str, least))} is needed"
-        for who, found in known.items()
+        for who, found in told.items()
         for package, least in NEEDED.items()
         if release(found.get(package, "")) < least
     ]
-    wrong += _differences(ours, known)
+    wrong += _differences(ours, told)
     fine = ", ".join(f"{package} {number}" for package, number in ours.items())
     remedy = "pip install -r requirements.txt, everywhere the same"
-    return _reported("versions", wrong, [who for who in told if who not in known], fine, remedy)
+    return _judged("versions", wrong, fine, remedy)
 
 
 def _settings(setup: Installation) -> Check:
     """Workers and API have the same settings."""
     ours = {name.upper(): value for name, value in shared(setup.settings).items()}
-    told = {str(worker["id"]): worker.get("configured") for worker in setup.workers}
-    known = {who: {name.upper(): value for name, value in found.items()} for who, found in told.items() if found}
+    told = {
+        str(worker["id"]): {name.upper(): value for name, value in worker["configured"].items()}
+        for worker in setup.workers
+    }
     remedy = "give all processes the same environment"
-    silent = [who for who in told if who not in known]
-    return _reported("settings", _differences(ours, known), silent, "workers and API agree", remedy)
+    return _judged("settings", _differences(ours, told), "workers and API agree", remedy)
 
 
 def _precision(setup: Installation) -> Iterator[Check]:

@@ -9,8 +9,6 @@ from api.views.shapes import (  # isort: skip
     number, ref, shape, string, strings, time,
 )  # fmt: skip
 
-#: Members that older workers' leases lack.
-_OPTIONAL = ("intra_op_threads", "cpu_count", "versions", "configured", "precision", "fast")
 _WORKER: dict[str, Shape] = {
     "id": string("Its name"),
     "url": string("Empty: workers have no address, they pull"),
@@ -90,7 +88,7 @@ SYSTEM: dict[str, Shape] = {
         available=boolean("Whether a worker serves it now"),
     ),
     "Models": shape(models=many("Model", "By name")),
-    "Worker": shape(_WORKER, optional=_OPTIONAL),
+    "Worker": shape(_WORKER),
     "Workers": shape(
         workers=many("Worker", "By name"),
         total_active=count("How many hold their lease"),

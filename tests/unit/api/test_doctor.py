@@ -68,7 +68,6 @@ def test_a_redis_that_is_set_up_wrongly_is_told(name: str, vitals: dict[str, Any
         ("persistence", {"appendonly": None}),
         ("fsync", {"fsync": None}),
         ("memory", {"limit": 0, "host_memory": None}),
-        ("clock: workers", {"workers_ahead": {}}),
     ],
 )
 def test_what_redis_does_not_tell_is_unknown(name: str, vitals: dict[str, Any]) -> None:
@@ -99,7 +98,6 @@ def test_without_redis_the_rest_is_unknown_and_the_house_is_looked_at() -> None:
         ([worker("a@one", cpu_mask="ff", cpu_count=8), worker("b@one", cpu_mask="ff", cpu_count=8)], True),
         ([worker("a@one", device="cuda:0"), worker("b@one")], True),
         ([worker("a@one", device="cuda:0")], None),
-        ([worker("a@one", intra_op_threads=None)], None),
     ],
 )
 def test_threads_of_a_host_are_held_against_its_cores(workers: list[dict[str, Any]], ok: bool | None) -> None:
@@ -127,12 +125,6 @@ def test_versions_that_differ_or_are_too_old_are_told(workers: list[dict[str, An
     check = found(installation(*workers), "versions")
     assert check.ok is False
     assert says in check.detail
-
-
-def test_a_worker_of_an_older_release_leaves_the_doctor_unsure() -> None:
-    old = {name: value for name, value in worker().items() if name not in {"versions", "configured"}}
-    told = {check.name: check.ok for check in examine(installation(old))}
-    assert (told["versions"], told["settings"]) == (None, None)
 
 
 def test_an_api_on_an_old_celery_is_told() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from inferlane.checks import CHECKS, Diagnosis, Facts, Verdict, examine
-from inferlane.errors import AccessDenied, ClientError, NotFound
+from inferlane.errors import AccessDenied, ClientError
 
 NO_WORKER = {"code": "no_worker", "severity": "problem", "detail": "no worker serves x", "remedy": "start one"}
 
@@ -45,7 +45,6 @@ def denied(status: int) -> AccessDenied:
         (denied(401), False, "give an API key with INFERLANE_API_KEY"),
         (denied(401), True, "does not know this key"),
         (denied(403), True, "a user's key"),
-        (NotFound("no such path"), True, "update it"),
     ],
 )
 def test_what_only_administrators_are_told_is_named_with_the_way_to_it(
