@@ -4,8 +4,6 @@ Modules write with ``logging.getLogger(__name__)`` and pass facts as ``extra={..
 ``structlog.get_logger()``; both come out the same.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

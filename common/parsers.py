@@ -1,7 +1,5 @@
 """Parsers of variables: text to a value, or a ``ValueError`` that says what the value must be."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -4,8 +4,6 @@
 variable, and a test compares.
 """
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import os

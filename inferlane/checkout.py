@@ -1,7 +1,5 @@
 """The checkout of Inferlane that this package lies in, if it does: its settings and its programs."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -4,17 +4,14 @@ A check is a function from :class:`Facts` to findings, so each is tested on fact
 say is reported as unknown and never guessed.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
-
-import httpx
 
 from inferlane.clients import Client
 from inferlane.connection import Call, is_loopback
@@ -168,7 +165,9 @@ def gather(client: Client) -> Facts:
     connection = client.connection
     alive = connection.run(exchange(connection, lambda: Call("GET", "/livez"), connection.limits()))
     took = time.monotonic() - began
-    ahead = _ahead(alive, datetime.now(UTC))
+    ahead = None
+    with suppress(KeyError, ValueError):
+        ahead = (parsedate_to_datetime(alive.headers["Date"]) - datetime.now(UTC)).total_seconds()
     documents: dict[str, Mapping[str, Any]] = {}
     errors: dict[str, ClientError] = {}
     for name, path in PATHS.items():
@@ -178,11 +177,3 @@ def gather(client: Client) -> Facts:
             errors[name] = error
     url, has_key = connection.url, bool(connection.api_key)
     return Facts(url=url, has_key=has_key, round_trip=took, ahead=ahead, documents=documents, errors=errors)
-
-
-def _ahead(answer: httpx.Response, now: datetime) -> float | None:
-    try:
-        date = parsedate_to_datetime(answer.headers["Date"])
-    except (KeyError, ValueError):
-        return None
-    return (date - now).total_seconds()

@@ -3,8 +3,6 @@
 Exit codes: 0 success, 1 something failed, 2 wrong usage, 3 the API is unreachable, 4 timeout, 130 interrupted.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """The two clients: :class:`Client` returns when a call is done, :class:`AsyncClient` is awaited."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -81,7 +79,9 @@ class _Calls(Generic[JOB, GROUP]):
         """
         sources = list(images)
         uploads = await self.connection.load(sources)
-        names = [_custom_id(item.name) or str(number) for number, item in enumerate(uploads)]
+        # As much of the end of a name as the API takes, without bytes that are no text.
+        texts = (upload.name.encode("utf-8", "replace").decode()[-MAX_CUSTOM_ID:] for upload in uploads)
+        names = [text or str(number) for number, text in enumerate(texts)]
         files = [
             ("image", (name, item.data, "application/octet-stream")) for name, item in zip(names, uploads, strict=True)
         ]
@@ -161,11 +161,6 @@ class _Calls(Generic[JOB, GROUP]):
         except ClientError as error:
             return Outcome(index, source, error=error)
         return Outcome(index, source, result)
-
-
-def _custom_id(name: str) -> str:
-    """As much of the end of ``name`` as the API takes, without bytes that are no text."""
-    return name.encode("utf-8", "replace").decode()[-MAX_CUSTOM_ID:]
 
 
 class Client(_Calls[Job, Batch]):

@@ -5,8 +5,6 @@ loop runs it. A :class:`SyncConnection` sends, reads and sleeps before it return
 at once.
 """
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import ipaddress

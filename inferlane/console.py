@@ -4,8 +4,6 @@ Results go to standard output, progress and errors to standard error. Text from 
 printed without markup, and control characters in it are replaced.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -4,8 +4,6 @@ The id of an event is its place in the history. A connection that breaks, or tha
 opened again with ``Last-Event-ID``, so no event is repeated or missed.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import AsyncGenerator, Iterator

@@ -4,8 +4,6 @@ Calls may be sent twice: reading is harmless, and whatever creates something car
 or ``Idempotency-Key``), under which the API runs it once. An operator's orders have none; they take ``retries.ONCE``.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Collection

@@ -1,7 +1,5 @@
 """Where images come from: a path, bytes, or an open file; and how a folder of photos is walked."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -33,18 +31,14 @@ def read(source: Source) -> Upload:
     if isinstance(source, bytes | bytearray | memoryview):
         return Upload(bytes(source))
     if isinstance(source, str | os.PathLike):
-        return _read_path(Path(source))
+        try:
+            return Upload(Path(source).read_bytes(), os.fsdecode(source))
+        except OSError as error:
+            raise ImageUnreadable(f"{os.fsdecode(source)}: {error.strerror or error}") from error
     data: object = source.read()
     if not isinstance(data, bytes):
         raise ImageUnreadable("the file is open as text; open it with mode 'rb'")
     return Upload(data, str(getattr(source, "name", "")))
-
-
-def _read_path(path: Path) -> Upload:
-    try:
-        return Upload(path.read_bytes(), str(path))
-    except OSError as error:
-        raise ImageUnreadable(f"{path}: {error.strerror or error}") from error
 
 
 def unreadable(path: Path) -> ImageUnreadable | None:

@@ -4,12 +4,10 @@ A handle is an id and the client it belongs to. It costs nothing to make, outliv
 the id alone in another process: ``client.job(request_id)``.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
 from inferlane import events
 from inferlane.answers import BatchSnapshot, Outcome, Result, Snapshot, item_outcome
@@ -20,12 +18,13 @@ from inferlane.exchange import document_of, exchange
 from inferlane.operations import BATCH, REQUEST, Kind, S, about, finished, look
 
 
+@dataclass(frozen=True)
 class _Handle(Generic[S]):
     """The operations of a request or a batch."""
 
-    connection: Connection
+    connection: Connection = field(repr=False, compare=False)
     id: str
-    kind: Kind[S]
+    kind: ClassVar[Kind[Any]]
 
     @operation
     async def status(self, *, wait: int = 0) -> S:
@@ -54,7 +53,9 @@ class _Handle(Generic[S]):
         """
         call = Call("POST", self.kind.path(self.id, "/cancel"))
         with about(self.kind, self.id):
-            return self.kind.read(document_of(await exchange(self.connection, lambda: call, self.connection.limits())))
+            answer = await exchange(self.connection, lambda: call, self.connection.limits())
+            canceled: S = self.kind.read(document_of(answer))
+            return canceled
 
 
 class _Request(_Handle[Snapshot]):
@@ -71,9 +72,10 @@ class _Request(_Handle[Snapshot]):
         return (await finished(self.connection, REQUEST, self.id, self.connection.limits(timeout))).result()
 
 
+@dataclass(frozen=True)
 class _Batch(_Handle[BatchSnapshot]):
     kind = BATCH
-    sources: Sequence[Any]
+    sources: Sequence[Any] = field(default=(), repr=False)
 
     @operation
     async def results(self, timeout: float | None = None) -> list[Outcome]:
@@ -98,41 +100,31 @@ class _Batch(_Handle[BatchSnapshot]):
     outcomes = operation(_outcomes)
 
 
-@dataclass(frozen=True)
 class Job(_Request):
     """One request of a :class:`~inferlane.Client`."""
 
-    connection: SyncConnection = field(repr=False, compare=False)
-    id: str
+    connection: SyncConnection
 
 
-@dataclass(frozen=True)
 class AsyncJob(_Request):
     """One request of an :class:`~inferlane.AsyncClient`; awaiting it gives its result."""
 
-    connection: AsyncConnection = field(repr=False, compare=False)
-    id: str
+    connection: AsyncConnection
 
     def __await__(self) -> Generator[Any, Any, Result]:
         return self.result().__await__()
 
 
-@dataclass(frozen=True)
 class Batch(_Batch):
     """Many requests submitted together; ``sources`` are the images, where this process submitted them."""
 
-    connection: SyncConnection = field(repr=False, compare=False)
-    id: str
-    sources: Sequence[Any] = field(default=(), repr=False)
+    connection: SyncConnection
 
 
-@dataclass(frozen=True)
 class AsyncBatch(_Batch):
     """As :class:`Batch`; awaiting it gives the outcomes."""
 
-    connection: AsyncConnection = field(repr=False, compare=False)
-    id: str
-    sources: Sequence[Any] = field(default=(), repr=False)
+    connection: AsyncConnection
 
     def __await__(self) -> Generator[Any, Any, list[Outcome]]:
         return self.results().__await__()

@@ -5,8 +5,6 @@ goes on by looking at the request with ``Prefer: wait``. A broken connection, a 
 and do not end it.
 """
 
-from __future__ import annotations
-
 import math
 import time
 import uuid

@@ -4,8 +4,6 @@ A row is written the moment its photo has ended, so a killed run loses at most a
 file again keeps the rows that need no second run: the answers, and the failures that would repeat.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -53,13 +51,8 @@ def to_text(row: Mapping[str, Any], form: str) -> str:
     """``row`` as it stands in a file of ``form``, with its line end."""
     if form == "jsonl":
         return json.dumps(row) + "\n"
-    return _csv_line(_csv_cell(row[name]) for name in FIELDS)
-
-
-def _csv_cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return json.dumps(value) if isinstance(value, list) else value
+    values = (row[name] for name in FIELDS)
+    return _csv_line(json.dumps(value) if isinstance(value, bool | list) else value for value in values)
 
 
 def _csv_line(cells: Iterable[Any]) -> str:

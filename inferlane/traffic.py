@@ -5,8 +5,6 @@ been answered, and latency counts from those times: a client that waits for slow
 slowness ("coordinated omission"). In a *closed* load (:func:`users`) each user waits for an answer before asking again.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import random
@@ -49,10 +47,6 @@ def percentile(ordered: Sequence[float], share: float) -> float | None:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def _accept(_result: Result) -> str:
-    return ""
-
-
 @dataclass(frozen=True, slots=True)
 class Shot:
     """One request.
@@ -63,7 +57,7 @@ class Shot:
 
     upload: Upload
     parameters: Parameters
-    judge: Callable[[Result], str] = _accept
+    judge: Callable[[Result], str] = lambda _result: ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,5 @@
 """Says on standard error what a command waits for, once it has been silent for a moment."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from types import TracebackType

@@ -1,7 +1,5 @@
 """The processes of this host: start, stop, scale and watch them. ``make`` targets call these commands."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal

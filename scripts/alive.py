@@ -4,8 +4,6 @@ A worker renews its lease in Redis from a dedicated thread, so one that is busy 
 one that hangs as a whole is not. This loads no model runtime and no Celery.
 """
 
-from __future__ import annotations
-
 import argparse
 import socket
 import sys

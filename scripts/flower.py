@@ -5,8 +5,6 @@ only this user can read in ``RUN_DIR/flower-password``. It is passed in the envi
 a command line.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

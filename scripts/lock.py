@@ -8,8 +8,6 @@ torch and torchvision are locked by version, without hashes: a build for CPUs, f
 from another index under the same version. What only they need is not locked.
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Probes: which ports are taken, which services answer, which processes belong to a run directory."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket

@@ -4,8 +4,6 @@ supervisord starts the programs, restarts those that die, and ends each with all
 ``worker`` stands for a program per replica of each model.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Inferlane on one host: the Procfile's programs under a supervisord, with everything they write under ``RUN_DIR``."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

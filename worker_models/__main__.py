@@ -4,8 +4,6 @@ A model that is in the cache costs next to nothing, so ``prepare`` can run at ev
 exports run in child processes, as many at a time as there are cores.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

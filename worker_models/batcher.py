@@ -6,8 +6,6 @@ another, so none is idle while there is work, and an urgent item does not wait f
 raises is split in halves until the failing item is alone: only that item gets the error, even ``SystemExit``.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -162,7 +160,9 @@ class Batcher(Generic[B]):
                     self._changed.notify()
                     return []
                 self._changed.wait(pause)
-            items = self._next()
+            # This thread's share: the waiting items are divided evenly among the free threads.
+            share = min(self._max_batch, -(-len(self._waiting) // (self._passes - self._running)))
+            items = [heappop(self._waiting)[-1] for _ in range(share)]
             self._running += 1
             if self._waiting or self._closed:
                 self._changed.notify()
@@ -175,12 +175,6 @@ class Batcher(Generic[B]):
         if not self._gather or self._closed or len(self._waiting) >= self._max_batch:
             return 0
         return max(0.0, min(item.since for _, _, item in self._waiting) + self._gather - time.monotonic())
-
-    def _next(self) -> list[B]:
-        """This thread's share of the waiting items: they are divided evenly among the free threads."""
-        free = self._passes - self._running
-        share = min(self._max_batch, -(-len(self._waiting) // free))
-        return [heappop(self._waiting)[-1] for _ in range(share)]
 
     def _run(self, number: int, items: list[B]) -> None:
         """Give every item its value or its own error."""

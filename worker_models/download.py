@@ -1,7 +1,5 @@
 """Fetch a published weights file into torch's cache directory, within a deadline, without torch and torchvision."""
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import os

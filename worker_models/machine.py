@@ -3,8 +3,6 @@
 A container's limits are those of its control group, of version 1 or 2, and of every visible group above it.
 """
 
-from __future__ import annotations
-
 import ctypes
 import math
 import os

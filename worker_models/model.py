@@ -4,8 +4,6 @@
 torch only if torch runs the network or no exported graph is in the cache.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, cast
 

@@ -1,7 +1,5 @@
 """The runtime of ``PRECISION=fast``: an exported graph in OpenVINO, in the numbers that the CPU multiplies fastest."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -45,7 +43,9 @@ class OpenVinoRuntime(CpuRuntime):
             # Only a fixed size is spread over threads.
             network.reshape({0: [1, *(side.get_length() for side in list(network.input(0).partial_shape)[1:])]})
             self._single = _compile(core, network, precision, streams=1, threads=self._threads).create_infer_request()
-            self.wide = self._one_image
+            self.wide = lambda pixels: (
+                _forward(self._single, pixels) if len(pixels) == 1 else self._side_by_side(pixels)
+            )
 
     def _side_by_side(self, pixels: Pixels) -> Probabilities:
         request = self._requests.get()  # as many as there are passes
@@ -53,9 +53,6 @@ class OpenVinoRuntime(CpuRuntime):
             return _forward(request, pixels)
         finally:
             self._requests.put(request)
-
-    def _one_image(self, pixels: Pixels) -> Probabilities:
-        return _forward(self._single, pixels) if len(pixels) == 1 else self._side_by_side(pixels)
 
     def close(self) -> None:
         """See :class:`worker_models.runtimes.Runtime`."""

@@ -6,8 +6,6 @@ quarter or eighth scale. Unusual ones (CMYK, damage, an odd sampling) and other 
 metadata.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import struct

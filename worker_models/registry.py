@@ -4,8 +4,6 @@ A :class:`ModelCard` is plain data, and nothing heavy is imported here, so the A
 card to ``_CARDS``, or keep the card in a package of your own and name a factory in ``MODELS`` (docs/models.md).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache

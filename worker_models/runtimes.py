@@ -4,8 +4,6 @@
 where :mod:`worker_models.precision` finds that it keeps the answers.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Callable

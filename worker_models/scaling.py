@@ -9,8 +9,6 @@ one step of 255, and bicubic ones by more at the hardest edges, where values are
 scales what it has decoded, and everything where there is no build of fast_image_resize (Linux on ARM).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,7 +124,9 @@ def _resized_channels(image: Image.Image, box: Box, transform: Transform) -> lis
     if image.mode in {"RGBA", "RGBX"}:
         return [_resized(image.getchannel(band), box, transform) for band in "RGB"]
     if image.mode == "P":
-        return [_resized(image.point(table, "L"), box, transform) for table in _palette(image)]
+        colours = (image.getpalette("RGB") or []) + [0] * 768
+        tables = (colours[band:768:3] for band in range(3))  # the value of each index
+        return [_resized(image.point(table, "L"), box, transform) for table in tables]
     gray = _gray(image)
     return [_resized(gray, box, transform)] if gray else []
 
@@ -140,12 +140,6 @@ def _gray(image: Image.Image) -> Image.Image | None:
     if image.mode.startswith("I;16"):
         return _upper_bits(image)
     return image.convert("L") if image.mode == "1" else None
-
-
-def _palette(image: Image.Image) -> list[list[int]]:
-    """For red, green and blue, the value of each index."""
-    colours = (image.getpalette("RGB") or []) + [0] * 768
-    return [colours[band:768:3] for band in range(3)]
 
 
 def _upper_bits(image: Image.Image) -> Image.Image:

@@ -12,7 +12,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,13 +102,11 @@ def _read_legacy(path: Path) -> tuple[Mapping[str, Any], Callable[[str], bytes]]
         Unpickler(file).load()  # version of the protocol
         Unpickler(file).load()  # sizes of the writer's types
         found = Unpickler(file).load()
-        blocks = {key: _block(file, storages[key]) for key in Unpickler(file).load()}
+        blocks = {}
+        for key in Unpickler(file).load():
+            (length,) = struct.unpack("<q", file.read(8))
+            blocks[key] = file.read(length * int(storages[key].dtype[2:]))
     return found, blocks.__getitem__
-
-
-def _block(file: BinaryIO, storage: _Storage) -> bytes:
-    (length,) = struct.unpack("<q", file.read(8))
-    return file.read(length * int(storage.dtype[2:]))
 
 
 def _array(tensor: _Tensor, data: bytes) -> Array:

@@ -4,8 +4,6 @@ Eager on a CPU; on CUDA channels-last, with the fastest autocast type that keeps
 worker on CUDA import this module; a worker that finds its graph in the cache never does.
 """
 
-from __future__ import annotations
-
 import pickle  # nosec B403 # for the name of an exception; files are read with weights_only
 from contextlib import nullcontext
 from pathlib import Path
@@ -123,12 +121,11 @@ class TorchRuntime:
 
     def _forward(self, pixels: Pixels, dtype: torch.dtype | None) -> torch.Tensor:
         precision = torch.autocast("cuda", dtype=dtype) if dtype else nullcontext()
-        with torch.inference_mode(), precision:
-            return self._network(self._upload(pixels)).float()  # type: ignore[no-any-return]
-
-    def _upload(self, pixels: Pixels) -> torch.Tensor:
         images = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
-        return images.pin_memory().to(self.device, non_blocking=True) if self._cuda else images
+        if self._cuda:
+            images = images.pin_memory().to(self.device, non_blocking=True)
+        with torch.inference_mode(), precision:
+            return self._network(images).float()  # type: ignore[no-any-return]
 
     def _fastest_exact_type(self) -> torch.dtype | None:
         """The first of bfloat16 and float16 that keeps every top class of a probe, else None: full precision."""

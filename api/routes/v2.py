@@ -5,8 +5,6 @@ and returns ``label``, ``index`` and ``confidence`` of its best classes. The pro
 answer comes when all images are done, or is 504 after ``MAX_WAIT``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -96,14 +94,10 @@ def v2_live() -> Response:
 def v2_ready() -> Response:
     """Check whether inference requests are answered."""
     try:
-        ready = bool(_live_models())
+        ready = any(worker["state"] != "draining" for worker in service(Monitor).workers())
     except Unavailable:
         ready = False
     return reply({"ready": ready}, 200 if ready else 503)
-
-
-def _live_models() -> set[str]:
-    return {worker["model"] for worker in service(Monitor).workers() if worker["state"] != "draining"}
 
 
 @blueprint.operation("GET", "/v2/models/<model>", METADATA, problems=UNKNOWN)

@@ -4,8 +4,6 @@ Every value is read from Redis at scrape time, so all API processes agree and a 
 units; no label has an unbounded set of values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 

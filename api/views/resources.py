@@ -6,8 +6,6 @@ expired``), except in synchronous answers (the 200 of ``POST /inference`` and th
 in both.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

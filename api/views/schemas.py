@@ -3,8 +3,6 @@
 :mod:`api.views.resources` builds the answers; a test holds them against the published document.
 """
 
-from __future__ import annotations
-
 from api.views.shapes import (  # isort: skip
     Shape, array, boolean, count, integer, many, mapping, maybe_integer, maybe_number, maybe_string, nullable, number,
     ref, shape, string, strings, time,

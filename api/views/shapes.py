@@ -1,7 +1,5 @@
 """Shorthands for JSON Schema in the OpenAPI document."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any

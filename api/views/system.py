@@ -1,7 +1,5 @@
 """Workers, models, health and totals, shared by several answers."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence

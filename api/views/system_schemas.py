@@ -1,7 +1,5 @@
 """The shapes of answers about workers, lanes, health and numbers, for the OpenAPI document."""
 
-from __future__ import annotations
-
 from api.views.schemas import PRIORITIES
 
 from api.views.shapes import (  # isort: skip

@@ -1,7 +1,5 @@
 """``batch``: many photos in as few calls as the API's limits allow."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 from functools import partial

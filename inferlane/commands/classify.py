@@ -4,8 +4,6 @@ An error that every photo would meet (nothing answers, wrong key, no such model)
 becomes its row. A photo that has not ended in time gets no row, so the next run takes it again.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import time

@@ -1,7 +1,5 @@
 """What a command is, how a function becomes one, and the arguments several of them share."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass

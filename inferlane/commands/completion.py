@@ -1,7 +1,5 @@
 """``completion``: a script that completes commands and options in a shell; the shell completes file names."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """``doctor``: find common mistakes in an installation."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict

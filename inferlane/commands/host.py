@@ -1,7 +1,5 @@
 """``start``, ``stop``, ``scale``, ``demo``: calls of the checkout's programs, for the host they run on."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from inferlane import checkout

@@ -1,7 +1,5 @@
 """``load``: send photos at a rate for a while and say how long the answers took."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import Mapping

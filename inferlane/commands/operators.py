@@ -3,8 +3,6 @@
 Orders need an administrator's key. An order that may have been given is not repeated automatically.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any

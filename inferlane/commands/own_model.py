@@ -1,7 +1,5 @@
 """``init``, ``serve``: a model of your own, from a first version with its test to a worker that serves it."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """``submit``, ``get``, ``cancel``, ``list``: requests, from an image or an id."""
 
-from __future__ import annotations
-
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping

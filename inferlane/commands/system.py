@@ -1,7 +1,5 @@
 """``status``, ``metrics``, ``queues``, ``workers``, ``models``, ``monitor``: the system, and orders to it."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterable, Mapping

@@ -4,8 +4,6 @@ When no events can be had (a proxy buffers them, the API holds as many callers a
 Both ways give the same events.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime

@@ -4,8 +4,6 @@ Without a photo it takes the cat in docs/images and checks that the answer is on
 or two and --menu lets you choose; both start a temporary system when none runs. Exit code 1: something failed.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -3,8 +3,6 @@
 The scene ``poison`` loads it; see :class:`worker_models.model.Model` for the interface.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any

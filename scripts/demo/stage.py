@@ -1,7 +1,5 @@
 """What the scenes need: the system that answers already, or a temporary one, and photos with their right classes."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket

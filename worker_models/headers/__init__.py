@@ -9,8 +9,6 @@ Orientation follows one rule: the first Exif block counts, where the format keep
 be read means upright.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """BMP: its bitmap header, of Windows or OS/2."""
 
-from __future__ import annotations
-
 import struct
 
 from worker_models.errors import UnsupportedImage

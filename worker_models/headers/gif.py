@@ -1,7 +1,5 @@
 """GIF: its screen and its first frame."""
 
-from __future__ import annotations
-
 import struct
 
 from worker_models.errors import TruncatedImage, UnsupportedImage

@@ -1,7 +1,5 @@
 """What an encoded image says about itself."""
 
-from __future__ import annotations
-
 import struct
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """JPEG: the segments up to the first scan, or of the whole file if it has several scans."""
 
-from __future__ import annotations
-
 import re
 import struct
 from collections.abc import Iterator

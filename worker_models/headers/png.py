@@ -1,7 +1,5 @@
 """PNG: its first chunk, and the orientation in its Exif chunk."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """WebP: its canvas, and the orientation in its Exif chunk."""
 
-from __future__ import annotations
-
 import struct
 
 from worker_models.errors import TruncatedImage, UnsupportedImage

@@ -6,8 +6,6 @@ itself. A taken entry is exclusive: neither the bell nor a replay of its request
 made or the taker has died. Times are by Redis' clock.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from common.settings import Settings

@@ -4,8 +4,6 @@ A receiver gets several calls at a time only after a quick answer; the others sh
 calls are deferred by the expected duration of those ahead of them.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Webhooks for routes: registered before a request is accepted, sent when it has ended."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 from api.features.webhooks import targets

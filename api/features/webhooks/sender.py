@@ -5,8 +5,6 @@ ends the calls, and so does 410, by which a receiver declines. Everything else, 
 :data:`PAUSES`, which end before a record expires.
 """
 
-from __future__ import annotations
-
 import http.client
 import json
 import logging

@@ -6,8 +6,6 @@ checked, so a name that resolves differently the next moment (rebinding) changes
 ``WEBHOOK_HOSTS`` are exempt, for internal receivers.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import socket
 from collections.abc import Callable, Collection, Sequence

@@ -1,7 +1,5 @@
 """One webhook call: signed as Standard Webhooks 1.0, to the checked address, without redirects."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import http.client

@@ -347,8 +347,8 @@ def worker_row(name: str, model: str, **changes: Any) -> dict[str, Any]:
     row = {
         "id": name, "boot": f"{name}/1f", "model": model, "version": "1", "weights": "w", "runtime": "onnxruntime",
         "device": "cpu", "host": "host", "pid": 4, "concurrency": 16, "state": "idle", "in_flight": 0, "processed": 7,
-        "max_batch": 16, "fast": "",
-        "failed": 1, "service_seconds": 0.02, "rss_bytes": 150_000_000, "cpu_seconds": 3.5, "chaos": None, "precision": "float32",
+        "max_batch": 16, "precision": "float32", "fast": "",
+        "failed": 1, "service_seconds": 0.02, "rss_bytes": 150_000_000, "cpu_seconds": 3.5, "chaos": None,
         "last_heartbeat": 1_800_000_000.0, "intra_op_threads": 2, "cpu_count": 2, "cpu_mask": "3",
         "versions": {"celery": version("celery"), "kombu": version("kombu"), "redis": version("redis")},
         "configured": {"lease_ttl": 2.0, "hard_timeout": 120.0, "lane_order": "weighted", "lane_weights": [6, 3, 1],
