@@ -5,7 +5,7 @@ say is reported as unknown and never guessed.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -101,19 +101,6 @@ def clock(facts: Facts) -> Findings:
         yield Diagnosis("clock", Verdict.PROBLEM, f"the API's clock is {facts.ahead:+.0f} s off this one", "use NTP")
 
 
-def readiness(facts: Facts) -> Findings:
-    """The API is ready."""
-    for check in facts.documents.get("readiness", {}).get("checks", ()):
-        verdict = Verdict.OK if check["ok"] else Verdict.PROBLEM
-        yield Diagnosis(f"ready: {check['name']}", verdict, check["detail"])
-
-
-def health(facts: Facts) -> Findings:
-    """The API's own findings."""
-    for found in facts.documents.get("health", {}).get("findings", ()):
-        yield Diagnosis(f"health: {found['code']}", Verdict(found["severity"]), found["detail"], found["remedy"])
-
-
 def access(facts: Facts) -> Findings:
     """Others need a key, and no key travels in the clear."""
     if facts.local:
@@ -127,32 +114,27 @@ def access(facts: Facts) -> Findings:
         yield Diagnosis("access", Verdict.OK, "a key is required")
 
 
-def dead_letters(facts: Facts) -> Findings:
-    """No request was given up."""
-    if letters := facts.documents.get("dead_letters", {}).get("dead_letters"):
+def reported(facts: Facts) -> Findings:
+    """What the API says of itself: whether it is ready, its health, its dead letters, and what only admins may read."""
+    told, inside = facts.documents, facts.errors.get(INSIDE)
+    for check in told.get("readiness", {}).get("checks", ()):
+        verdict = Verdict.OK if check["ok"] else Verdict.PROBLEM
+        yield Diagnosis(f"ready: {check['name']}", verdict, check["detail"])
+    for found in told.get("health", {}).get("findings", ()):
+        yield Diagnosis(f"health: {found['code']}", Verdict(found["severity"]), found["detail"], found["remedy"])
+    if letters := told.get("dead_letters", {}).get("dead_letters"):
         yield Diagnosis("dead letters", Verdict.WARNING, f"{len(letters)} requests were given up", "dead-letters")
-
-
-def inside(facts: Facts) -> Findings:
-    """What only administrators may read."""
-    for check in facts.documents.get(INSIDE, {}).get("checks", ()):
+    for check in told.get(INSIDE, {}).get("checks", ()):
         verdict = {True: Verdict.OK, False: Verdict.PROBLEM}.get(check["ok"], Verdict.UNKNOWN)
-        remedy = "" if verdict is Verdict.OK else check.get("remedy") or ""
-        yield Diagnosis(f"inside: {check['name']}", verdict, check["detail"], remedy)
-    error = facts.errors.get(INSIDE)
-    if isinstance(error, AccessDenied):
+        yield Diagnosis(f"inside: {check['name']}", verdict, check["detail"], check["remedy"])
+    if isinstance(inside, AccessDenied):
         yield Diagnosis("inside", Verdict.UNKNOWN, f"not checked: {UNSEEN}; only administrators may read it",
-                      access_advice(error, has_key=facts.has_key))  # fmt: skip
-
-
-CHECKS: Sequence[Callable[[Facts], Findings]] = (
-    answers, clock, readiness, health, access, dead_letters, inside,
-)  # fmt: skip
+                        access_advice(inside, has_key=facts.has_key))  # fmt: skip
 
 
 def examine(facts: Facts) -> list[Diagnosis]:
     """Every finding of every check."""
-    return [finding for check in CHECKS for finding in check(facts)]
+    return [finding for check in (answers, clock, access, reported) for finding in check(facts)]
 
 
 def gather(client: Client) -> Facts:

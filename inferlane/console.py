@@ -118,9 +118,9 @@ class Printer(Console):
         super().print(*objects, **style)
 
 
-def output(to_people: bool) -> Printer:
+def _output() -> Printer:
     """Standard output; lines for a program or a file are never broken."""
-    return Printer(markup=False, highlight=False, soft_wrap=False, width=None if to_people else WIDE)
+    return Printer(markup=False, highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class Context:
 
     arguments: argparse.Namespace
     default_retries: Retries
-    out: Printer = field(default_factory=lambda: output(sys.stdout.isatty()))
+    out: Printer = field(default_factory=_output)
     log: Printer = field(default_factory=lambda: Printer(stderr=True, markup=False, highlight=False))
 
     def printed(self) -> bool:

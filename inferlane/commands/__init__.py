@@ -6,8 +6,7 @@ from importlib import import_module
 from inferlane.commands.command import Command
 
 _MODULES = (
-    "host", "own_model", "classify", "requests", "watch", "batch", "system", "operators", "keys", "load",
-    "doctor", "completion",
+    "host", "classify", "requests", "watch", "batch", "system", "operators", "keys", "load", "doctor", "completion",
 )  # fmt: skip
 _FOUND = (found for name in _MODULES for found in vars(import_module(f"{__name__}.{name}")).values())
 COMMANDS: Mapping[str, Command] = {found.name: found for found in _FOUND if isinstance(found, Command)}

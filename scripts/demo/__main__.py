@@ -46,14 +46,9 @@ def classify(console: Console, url: str, photo: Path, model: str) -> None:
     print(NEXT.format(inferlane=COMMAND_LINE if COMMAND_LINE.exists() else "python -m inferlane"))
 
 
-def title(name: str) -> str:
-    """What the scene shows, in a line."""
-    return str(SCENES[name].__doc__).rstrip(".")
-
-
 def play(name: str, shown: DemoStage) -> bool:
     """Play one scene; whether the system kept its promise."""
-    shown.console.print(Rule(title(name), align="left"))
+    shown.console.print(Rule(str(SCENES[name].__doc__).rstrip("."), align="left"))
     try:
         SCENES[name](shown)
     except (DemoError, ClientError) as error:
@@ -67,7 +62,7 @@ def chosen(console: Console) -> Iterator[str]:
     names = {str(number): name for number, name in enumerate(SCENES, 1)}
     while True:
         for number, name in names.items():
-            console.print(f"{number}  {title(name)}")
+            console.print(f"{number}  {SCENES[name].__doc__}")
         choice = Prompt.ask("q  quit; your choice", choices=[*names, "q"], show_choices=False)
         if choice == "q":
             return
