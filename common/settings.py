@@ -18,19 +18,8 @@ from urllib.parse import quote
 
 from dotenv import dotenv_values
 
-from common.parsers import (
-    Parser,
-    integer,
-    integers,
-    names,
-    one_of,
-    payload_store,
-    port,
-    rate,
-    seconds,
-    seconds_or_zero,
-    switch,
-)
+from common import parsers
+from common.parsers import Parser
 
 #: The exit code of every process with an invalid setting.
 MISUSED = 2
@@ -77,7 +66,7 @@ class ModelName(str):
 
 
 def _models(text: str) -> tuple[ModelName, ...]:
-    found = tuple(map(ModelName, names(text)))
+    found = tuple(map(ModelName, parsers.names(text)))
     if twice := sorted({name for name in found if found.count(name) > 1}):
         raise ValueError(f"two models are called {twice[0]}: name one of them, as in OTHER=package.module:factory")
     return found
@@ -97,26 +86,26 @@ class Settings:
     sentinel_master: str = _setting("mymaster")
     key_prefix: str = _setting("inferlane:")
     api_host: str = _setting("127.0.0.1")
-    api_port: int = _setting(8000, port)
-    api_processes: int = _setting(2, integer(1))
-    access_log: bool = _setting(False, switch)
+    api_port: int = _setting(8000, parsers.port)
+    api_processes: int = _setting(2, parsers.integer(1))
+    access_log: bool = _setting(False, parsers.switch)
     api_url: str = _setting("")
     dashboard_host: str = _setting("127.0.0.1")
-    dashboard_port: int = _setting(8050, port)
-    dashboard_read_only: bool = _setting(False, switch)
+    dashboard_port: int = _setting(8050, parsers.port)
+    dashboard_read_only: bool = _setting(False, parsers.switch)
     dashboard_api_url: str = _setting("")
     dashboard_flower_url: str = _setting("")
     dashboard_grafana_url: str = _setting("")
-    flower_port: int = _setting(5555, port)
+    flower_port: int = _setting(5555, parsers.port)
     flower_basic_auth: str = _setting("")
     flower_events: bool = _setting(False, switch)
     redis_server: str = _setting("")
-    redis_maxmemory: int = _setting(0, integer(0))
-    payload_store: str = _setting("", payload_store)
+    redis_maxmemory: int = _setting(0, parsers.integer(0))
+    payload_store: str = _setting("", parsers.payload_store)
     run_dir: str = _setting(".run")
-    log_level: str = _setting("INFO", one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
-    log_format: str = _setting("console", one_of("console", "json"))
-    otel_enabled: bool = _setting(False, switch)
+    log_level: str = _setting("INFO", parsers.one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+    log_format: str = _setting("console", parsers.one_of("console", "json"))
+    otel_enabled: bool = _setting(False, parsers.switch)
 
     # -- models
     models: tuple[ModelName, ...] = _setting(
@@ -124,62 +113,62 @@ class Settings:
     )
     weights_dir: str = _setting("")
     model_cache_dir: str = _setting(".cache/models")
-    allow_random_weights: bool = _setting(False, switch)
-    weights_timeout: float = _setting(60.0, seconds)
-    runtime: str = _setting("auto", one_of("auto", "onnxruntime", "torch"))
-    precision: str = _setting("exact", one_of("exact", "fast"))
-    intra_op_threads: int = _setting(0, integer(0))
-    workers_on_host: int = _setting(1, integer(1))
-    max_batch: int = _setting(16, integer(1, 1024), alias="BATCH_SIZE")
-    batch_timeout: float = _setting(0.0, seconds_or_zero)
+    allow_random_weights: bool = _setting(False, parsers.switch)
+    weights_timeout: float = _setting(60.0, parsers.seconds)
+    runtime: str = _setting("auto", parsers.one_of("auto", "onnxruntime", "torch"))
+    precision: str = _setting("exact", parsers.one_of("exact", "fast"))
+    intra_op_threads: int = _setting(0, parsers.integer(0))
+    workers_on_host: int = _setting(1, parsers.integer(1))
+    max_batch: int = _setting(16, parsers.integer(1, 1024), alias="BATCH_SIZE")
+    batch_timeout: float = _setting(0.0, parsers.seconds_or_zero)
 
     # -- images
-    max_image_bytes: int = _setting(10 * 1024 * 1024, integer(1))
-    max_image_pixels: int = _setting(50_000_000, integer(1))
-    max_image_side: int = _setting(65_535, integer(1))
-    decode_memory: int = _setting(384 * 1024 * 1024, integer(1024 * 1024))
+    max_image_bytes: int = _setting(10 * 1024 * 1024, parsers.integer(1))
+    max_image_pixels: int = _setting(50_000_000, parsers.integer(1))
+    max_image_side: int = _setting(65_535, parsers.integer(1))
+    decode_memory: int = _setting(384 * 1024 * 1024, parsers.integer(1024 * 1024))
 
     # -- requests
-    max_body_bytes: int = _setting(32 * 1024 * 1024, integer(1))
-    body_memory: int = _setting(0, integer(0))
-    max_batch_items: int = _setting(256, integer(1))
-    batch_chunk: int = _setting(16, integer(1))
-    max_wait: float = _setting(30.0, seconds)
-    max_waiters: int = _setting(96, integer(1))
-    result_ttl: int = _setting(3600, integer(1))
-    failure_ttl: int = _setting(86_400, integer(1))
-    max_queue: int = _setting(10_000, integer(1), alias="QUEUE_SIZE")
-    max_queue_bytes: int = _setting(0, integer(0))
-    max_queue_wait: float = _setting(600.0, seconds_or_zero)
-    metrics_window: float = _setting(300.0, seconds)
+    max_body_bytes: int = _setting(32 * 1024 * 1024, parsers.integer(1))
+    body_memory: int = _setting(0, parsers.integer(0))
+    max_batch_items: int = _setting(256, parsers.integer(1))
+    batch_chunk: int = _setting(16, parsers.integer(1))
+    max_wait: float = _setting(30.0, parsers.seconds)
+    max_waiters: int = _setting(96, parsers.integer(1))
+    result_ttl: int = _setting(3600, parsers.integer(1))
+    failure_ttl: int = _setting(86_400, parsers.integer(1))
+    max_queue: int = _setting(10_000, parsers.integer(1), alias="QUEUE_SIZE")
+    max_queue_bytes: int = _setting(0, parsers.integer(0))
+    max_queue_wait: float = _setting(600.0, parsers.seconds_or_zero)
+    metrics_window: float = _setting(300.0, parsers.seconds)
     any_strategy: str = _setting(
-        "least_loaded", one_of("least_loaded", "round_robin", "random"), alias="LOAD_BALANCE_STRATEGY"
+        "least_loaded", parsers.one_of("least_loaded", "round_robin", "random"), alias="LOAD_BALANCE_STRATEGY"
     )
-    lane_order: str = _setting("weighted", one_of("weighted", "strict"))
-    lane_weights: tuple[int, ...] = _setting((6, 3, 1), integers)
+    lane_order: str = _setting("weighted", parsers.one_of("weighted", "strict"))
+    lane_weights: tuple[int, ...] = _setting((6, 3, 1), parsers.integers)
 
     # -- reliability
-    lease_ttl: float = _setting(2.0, seconds, alias="WORKER_TIMEOUT")
-    lease_renew: float = _setting(0.5, seconds, alias="HEALTH_CHECK_INTERVAL")
-    max_retries: int = _setting(3, integer(0))
-    retry_backoff: int = _setting(1, integer(1), alias="RETRY_DELAY")
-    retry_backoff_max: int = _setting(60, integer(1))
-    retry_jitter: bool = _setting(True, switch)
-    max_deliveries: int = _setting(3, integer(1))
-    hard_timeout: float = _setting(120.0, seconds)
-    chaos_enabled: bool = _setting(False, switch)
+    lease_ttl: float = _setting(2.0, parsers.seconds, alias="WORKER_TIMEOUT")
+    lease_renew: float = _setting(0.5, parsers.seconds, alias="HEALTH_CHECK_INTERVAL")
+    max_retries: int = _setting(3, parsers.integer(0))
+    retry_backoff: int = _setting(1, parsers.integer(1), alias="RETRY_DELAY")
+    retry_backoff_max: int = _setting(60, parsers.integer(1))
+    retry_jitter: bool = _setting(True, parsers.switch)
+    max_deliveries: int = _setting(3, parsers.integer(1))
+    hard_timeout: float = _setting(120.0, parsers.seconds)
+    chaos_enabled: bool = _setting(False, parsers.switch)
 
     # -- access
-    auth: str = _setting("auto", one_of("auto", "on", "off"))
+    auth: str = _setting("auto", parsers.one_of("auto", "on", "off"))
     admin_key: str = _setting("")
-    api_keys: tuple[str, ...] = _setting((), names)
-    metrics_open: bool = _setting(False, switch)
-    allowed_hosts: tuple[str, ...] = _setting((), names)
-    trusted_proxies: int = _setting(0, integer(0, 10))
-    rate_limit: tuple[int, float] | None = _setting(None, rate)
-    cache_ttl: int = _setting(0, integer(0))
+    api_keys: tuple[str, ...] = _setting((), parsers.names)
+    metrics_open: bool = _setting(False, parsers.switch)
+    allowed_hosts: tuple[str, ...] = _setting((), parsers.names)
+    trusted_proxies: int = _setting(0, parsers.integer(0, 10))
+    rate_limit: tuple[int, float] | None = _setting(None, parsers.rate)
+    cache_ttl: int = _setting(0, parsers.integer(0))
     webhook_secret: str = _setting("")
-    webhook_hosts: tuple[str, ...] = _setting((), names)
+    webhook_hosts: tuple[str, ...] = _setting((), parsers.names)
 
     def __post_init__(self) -> None:
         if not self.redis_url:
@@ -295,18 +284,17 @@ def _names_of(item: Field[Any]) -> list[str]:
 
 def _value(item: Field[Any], environ: Mapping[str, str]) -> Any:
     """The value that a variable gives; None when none does."""
-    values = {name: _parse(item, name, text) for name in _names_of(item) if (text := environ.get(name, "").strip())}
+    values: dict[str, Any] = {}
+    for name in _names_of(item):
+        if text := environ.get(name, "").strip():
+            try:
+                values[name] = item.metadata["parser"](text)
+            except ValueError as error:
+                raise SettingsError(f"{name}: {error} (got {text!r})") from error
     if len(set(values.values())) > 1:
         own, alias = values
         raise SettingsError(f"{alias}: another name of {own}, which says otherwise; set one of them")
     return next(iter(values.values()), None)
-
-
-def _parse(item: Field[Any], name: str, text: str) -> Any:
-    try:
-        return item.metadata["parser"](text)
-    except ValueError as error:
-        raise SettingsError(f"{name}: {error} (got {text!r})") from error
 
 
 @lru_cache(maxsize=1)

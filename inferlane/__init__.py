@@ -15,18 +15,6 @@ from inferlane.retries import Retries
 __version__ = "0.1.0"
 
 __all__ = [
-    "AsyncBatch",
-    "AsyncClient",
-    "AsyncJob",
-    "Batch",
-    "BatchSnapshot",
-    "Client",
-    "ClientError",
-    "Event",
-    "Job",
-    "Outcome",
-    "Prediction",
-    "Result",
-    "Retries",
-    "Snapshot",
-]
+    "AsyncBatch", "AsyncClient", "AsyncJob", "Batch", "BatchSnapshot", "Client", "ClientError", "Event", "Job",
+    "Outcome", "Prediction", "Result", "Retries", "Snapshot",
+]  # fmt: skip

@@ -11,18 +11,9 @@ from typing import Any
 
 import httpx
 
+from inferlane import errors
 from inferlane.connection import Call, Connection
-from inferlane.errors import (
-    ClientError,
-    RateLimited,
-    Refused,
-    Timeout,
-    TryLater,
-    Unavailable,
-    UnexpectedAnswer,
-    Unreachable,
-    problem,
-)
+from inferlane.errors import ClientError, Timeout, UnexpectedAnswer
 from inferlane.retries import CallLimits, retry_after
 
 log = logging.getLogger("inferlane")
@@ -80,7 +71,7 @@ async def _attempt(
 
 def _again(error: ClientError, outage_began: float | None, pause: float, limits: CallLimits) -> bool:
     """Whether another attempt makes sense and there is time for it."""
-    worth_it = isinstance(error, TryLater | Unreachable) and error.retryable
+    worth_it = isinstance(error, errors.TryLater | errors.Unreachable) and error.retryable
     if not worth_it or pause >= limits.left():
         return False
     return outage_began is None or time.monotonic() + pause <= outage_began + limits.retries.patience
@@ -88,7 +79,7 @@ def _again(error: ClientError, outage_began: float | None, pause: float, limits:
 
 def _outage(error: ClientError, began: float | None) -> float | None:
     """When the uninterrupted outage began; a refusal is an answer, so it ends one."""
-    if isinstance(error, Refused | RateLimited):
+    if isinstance(error, errors.Refused | errors.RateLimited):
         return None
     return time.monotonic() if began is None else began
 
@@ -100,7 +91,7 @@ def _lost(lost: httpx.RequestError, limits: CallLimits) -> ClientError:
     if not isinstance(lost, httpx.TransportError):
         return UnexpectedAnswer(f"the answer cannot be read: {lost}")
     where = f"{lost.request.url.scheme}://{lost.request.url.netloc.decode()}"
-    return Unreachable(f"nothing answers at {where}: {lost or type(lost).__name__}")
+    return errors.Unreachable(f"nothing answers at {where}: {lost or type(lost).__name__}")
 
 
 def judge(answer: httpx.Response) -> ClientError | None:
@@ -111,12 +102,12 @@ def judge(answer: httpx.Response) -> ClientError | None:
     after = retry_after(answer.headers.get("Retry-After"))
     is_problem = answer.headers.get("Content-Type", "").startswith("application/problem+json")
     if is_problem and (document := _object(answer)) is not None:
-        return problem(status, document, after)
+        return errors.problem(status, document, after)
     if status in _NO_PROBLEM:
-        error = Unavailable(f"{status} {answer.reason_phrase} from {answer.url.host}")
+        error = errors.Unavailable(f"{status} {answer.reason_phrase} from {answer.url.host}")
         error.status, error.retry_after = status, after
         return error
-    return UnexpectedAnswer(f"{status} from {answer.url}, and not a problem document: {answer.text[:200]!r}")
+    return UnexpectedAnswer(f"{status} from {answer.url}, and not a errors.problem document: {answer.text[:200]!r}")
 
 
 def _object(answer: httpx.Response) -> dict[str, Any] | None:

@@ -8,14 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from common.settings import Settings
-from worker_models.errors import (
-    DecodeTooLarge,
-    ImageTooLarge,
-    SideTooLong,
-    TooManyPixels,
-    TooManyScans,
-    UnsupportedImage,
-)  # fmt: skip
+from worker_models import errors
 from worker_models.headers import Header, read_header
 from worker_models.machine import memory_bytes
 
@@ -78,28 +71,28 @@ class Limits:
     def check_bytes(self, size: int) -> None:
         """Raise ImageTooLarge for an image of too many encoded bytes."""
         if size > self.max_bytes:
-            raise ImageTooLarge(f"the image has {size} bytes; at most {self.max_bytes} are accepted")
+            raise errors.ImageTooLarge(f"the image has {size} bytes; at most {self.max_bytes} are accepted")
 
     def _check_size(self, header: Header) -> None:
         size = f"{header.width} x {header.height}"
         if header.width < 1 or header.height < 1:
-            raise UnsupportedImage(f"the image is {size} pixels: there is nothing to classify")
+            raise errors.UnsupportedImage(f"the image is {size} pixels: there is nothing to classify")
         if header.pixels > self.max_pixels:
-            raise TooManyPixels(f"the image is {size} pixels; at most {self.max_pixels} are accepted")
+            raise errors.TooManyPixels(f"the image is {size} pixels; at most {self.max_pixels} are accepted")
         if max(header.width, header.height) > self.max_side:
-            raise SideTooLong(f"the image is {size} pixels; a side may have at most {self.max_side}")
+            raise errors.SideTooLong(f"the image is {size} pixels; a side may have at most {self.max_side}")
 
     def _check_time(self, header: Header) -> None:
         most = min(MAX_SCANS, SCANS_OF_THE_LARGEST * self.max_pixels // header.pixels)
         if header.scans > most:
-            raise TooManyScans(f"the JPEG image has more scans than the {most} that one of its size may have")
+            raise errors.TooManyScans(f"the JPEG image has more scans than the {most} that one of its size may have")
         if header.packed and header.pixels > MAX_PACKED_PIXELS:
-            raise TooManyPixels(f"a run-length encoded bitmap may have at most {MAX_PACKED_PIXELS} pixels")
+            raise errors.TooManyPixels(f"a run-length encoded bitmap may have at most {MAX_PACKED_PIXELS} pixels")
 
     def check_memory(self, needed: int, header: Header) -> None:
         """Raise DecodeTooLarge for an image that needs more bytes of memory than all that decoders have."""
         if needed > self.memory:
-            raise DecodeTooLarge(
+            raise errors.DecodeTooLarge(
                 f"the {header.format} image of {header.width} x {header.height} pixels needs {needed // MIB} MiB to be "
                 f"decoded; at most {self.memory // MIB} MiB are available"
             )

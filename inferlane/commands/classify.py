@@ -15,24 +15,15 @@ from typing import Any
 
 from rich.console import Group
 
-from inferlane import images
+from inferlane import errors, images
 from inferlane.commands.command import BRIEF, argument, command, options_of, positive, request_options
 from inferlane.commands.requests import footnote, predictions, source
 from inferlane.console import Context, Exit, UsageError, plain, progress
-from inferlane.errors import (
-    AccessDenied,
-    ClientError,
-    Timeout,
-    Unavailable,
-    UnexpectedAnswer,
-    UnknownModel,
-    Unreachable,
-)
 from inferlane.retries import Retries
 from inferlane.rows import FORMATS, ForeignFile, RowFile, row_of
 
 #: Errors that every photo would meet.
-GENERAL = (Unreachable, Unavailable, AccessDenied, UnknownModel, UnexpectedAnswer)
+GENERAL = (errors.Unreachable, errors.Unavailable, errors.AccessDenied, errors.UnknownModel, errors.UnexpectedAnswer)
 
 
 @dataclass(slots=True)
@@ -49,15 +40,15 @@ class Progress:
         """How many photos are done."""
         return self.succeeded + self.failed + self.late
 
-    def add(self, error: ClientError | None) -> bool:
+    def add(self, error: errors.ClientError | None) -> bool:
         """Count one photo; whether it has ended and gets a row."""
-        if isinstance(error, Timeout):
+        if isinstance(error, errors.Timeout):
             self.late += 1
         elif error is None:
             self.succeeded += 1
         else:
             self.failed += 1
-        return not isinstance(error, Timeout)
+        return not isinstance(error, errors.Timeout)
 
     def __str__(self) -> str:
         took = max(time.monotonic() - self.began, 1e-9)
