@@ -9,9 +9,9 @@ import asyncio
 import functools
 import ipaddress
 import time
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 import httpx
@@ -53,17 +53,19 @@ class Call:
     stream: bool = False
 
 
-class Connection(ABC):
+class Connection:
     """The address of the API, how calls to it are limited, and what a coroutine may do.
 
     Attributes:
         timeout: seconds one call of a client may take in all, retries and waiting included.
         retries: when to try again within that.
         http: an ``httpx.Client`` or ``httpx.AsyncClient``, whichever ``kind`` names.
+        awaits: whether it is the latter, whose calls are awaited.
     """
 
     kind: type[httpx.Client | httpx.AsyncClient]
     http: Any
+    awaits: bool
 
     def __init__(
         self, url: str = DEFAULT_URL, api_key: str | None = None, *, timeout: float = 60.0,
@@ -94,25 +96,49 @@ class Connection(ABC):
         request: httpx.Request = self.http.build_request(call.method, call.path, timeout=silence, **call.options)
         return request
 
-    @abstractmethod
     async def send(self, call: Call, timeout: float) -> httpx.Response:
         """The answer to ``call``; with ``call.stream`` a success is still open."""
+        request = self.request(call, timeout)
+        answer: httpx.Response = await _done(self.http.send(request, stream=call.stream))
+        if call.stream and not answer.is_success:
+            await _done(answer.aread() if self.awaits else answer.read())
+        return answer
 
-    @abstractmethod
-    def chunks(self, answer: httpx.Response) -> AsyncIterator[bytes]:
+    async def chunks(self, answer: httpx.Response) -> AsyncIterator[bytes]:
         """The bytes of an open answer as they arrive."""
+        if self.awaits:
+            async for chunk in answer.aiter_bytes():
+                yield chunk
+        else:
+            for chunk in answer.iter_bytes():
+                yield chunk
 
-    @abstractmethod
     async def hang_up(self, answer: httpx.Response) -> None:
         """Close an open answer."""
+        if self.awaits:
+            await answer.aclose()
+        else:
+            answer.close()
 
-    @abstractmethod
     async def pause(self, seconds: float) -> None:
         """Let this many seconds pass."""
+        if self.awaits:
+            await asyncio.sleep(seconds)
+        else:
+            time.sleep(seconds)  # noqa: ASYNC251 - it blocks
 
-    @abstractmethod
     async def load(self, sources: Sequence[Source]) -> list[Upload]:
-        """Read images into memory."""
+        """Read images into memory, in a thread where the caller's event loop must go on."""
+
+        def read_all() -> list[Upload]:
+            return [read(source) for source in sources]
+
+        return await asyncio.to_thread(read_all) if self.awaits else read_all()
+
+
+async def _done(result: Any) -> Any:
+    """What a method of either client of httpx returns."""
+    return await result if isawaitable(result) else result
 
 
 class SyncConnection(Connection):
@@ -120,25 +146,7 @@ class SyncConnection(Connection):
 
     kind = httpx.Client
     http: httpx.Client
-
-    async def send(self, call: Call, timeout: float) -> httpx.Response:
-        answer = self.http.send(self.request(call, timeout), stream=call.stream)
-        if call.stream and not answer.is_success:
-            answer.read()
-        return answer
-
-    async def chunks(self, answer: httpx.Response) -> AsyncIterator[bytes]:
-        for chunk in answer.iter_bytes():
-            yield chunk
-
-    async def hang_up(self, answer: httpx.Response) -> None:
-        answer.close()
-
-    async def pause(self, seconds: float) -> None:
-        time.sleep(seconds)  # noqa: ASYNC251 - it blocks
-
-    async def load(self, sources: Sequence[Source]) -> list[Upload]:
-        return [read(source) for source in sources]
+    awaits = False
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What ``coroutine`` returns."""
@@ -163,28 +171,11 @@ class SyncConnection(Connection):
 
 
 class AsyncConnection(Connection):
-    """Works in the caller's event loop, with an ``httpx.AsyncClient``; images are read in a thread."""
+    """Works in the caller's event loop, with an ``httpx.AsyncClient``."""
 
     kind = httpx.AsyncClient
     http: httpx.AsyncClient
-
-    async def send(self, call: Call, timeout: float) -> httpx.Response:
-        answer = await self.http.send(self.request(call, timeout), stream=call.stream)
-        if call.stream and not answer.is_success:
-            await answer.aread()
-        return answer
-
-    def chunks(self, answer: httpx.Response) -> AsyncIterator[bytes]:
-        return answer.aiter_bytes()
-
-    async def hang_up(self, answer: httpx.Response) -> None:
-        await answer.aclose()
-
-    async def pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    async def load(self, sources: Sequence[Source]) -> list[Upload]:
-        return await asyncio.to_thread(lambda: [read(source) for source in sources])
+    awaits = True
 
 
 class Blocking(Protocol):

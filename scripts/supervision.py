@@ -33,44 +33,8 @@ STOP_SECONDS = {"api": 45, WORKER: 60, "broker": 30, "flower": 3}
 #: The variable that tells supervisord where the code is.
 CODE = "INFERLANE_ROOT"
 
-# Paths are relative to the run directory, in which supervisord runs, or in variables: a path may have characters that
-# are special in this file.
-HEADER = """\
-; Written by `make start` from the Procfile; changes here are lost.
-[supervisord]
-umask=077
-silent=true
-logfile=logs/supervisord.log
-logfile_maxbytes=5MB
-logfile_backups=1
-pidfile=supervisord.pid
-childlogdir=logs
-identifier=inferlane
-{user}
-[unix_http_server]
-file={socket}
-chmod=0700
-
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
-"""
-# supervisord counts failed starts and waits a second longer after each; it must never stop trying.
-SECTION = """
-[program:{name}]
-command=/bin/sh -c {command}
-directory=%(ENV_{root})s
-environment={environ}
-priority={priority}
-autorestart=true
-startsecs=2
-startretries=1000000
-stopwaitsecs={stop_seconds}
-killasgroup=true
-redirect_stderr=true
-stdout_logfile=logs/{name}.log
-stdout_logfile_maxbytes=20MB
-stdout_logfile_backups=3
-"""
+#: The configuration, and in it the section of a program, with their variables in braces.
+TEMPLATE = Path(__file__).with_name("supervisord.conf")
 
 
 class OperationError(RuntimeError):
@@ -123,11 +87,12 @@ def configuration(programs: Iterable[Program], folder: Path) -> str:
     user = "user=root\n" if os.geteuid() == 0 else ""  # explicit, or supervisord warns about it
     path = _socket(folder)
     socket = path.name if path.parent == folder else str(path)
-    return HEADER.format(socket=socket, user=user) + "".join(map(_section, programs))
+    header, start, section = TEMPLATE.read_text().partition("[program:")
+    return header.format(socket=socket, user=user) + "\n".join(_filled(start + section, each) for each in programs)
 
 
-def _section(program: Program) -> str:
-    return SECTION.format(
+def _filled(section: str, program: Program) -> str:
+    return section.format(
         name=program.name,
         # exec: the signal must reach the program, not a shell around it.
         command=_escaped(shlex.quote(f"exec {program.command}")),
