@@ -97,8 +97,8 @@ metrics monitor doctor:
 test-inference: ## Classify the photo of a cat on the running system
 	@$(PYTHON) -m scripts.demo
 
-simulate-crash: ## Kill a worker with SIGKILL and watch it restart
-	@$(RUN) crash
+simulate-crash: ## Kill a worker with SIGKILL while it holds requests; watch them be answered and it restart
+	@$(PYTHON) -m scripts.demo --scene crash $(ARGUMENTS)
 
 chaos-enable: setup ## Restart with fault injection on; faults are injected with ADMIN_KEY or the Celery CLI
 chaos-disable: setup ## Restart with fault injection off

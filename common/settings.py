@@ -98,7 +98,7 @@ class Settings:
     dashboard_grafana_url: str = _setting("")
     flower_port: int = _setting(5555, parsers.port)
     flower_basic_auth: str = _setting("")
-    flower_events: bool = _setting(False, switch)
+    flower_events: bool = _setting(False, parsers.switch)
     redis_server: str = _setting("")
     redis_maxmemory: int = _setting(0, parsers.integer(0))
     payload_store: str = _setting("", parsers.payload_store)

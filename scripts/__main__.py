@@ -44,13 +44,6 @@ def status(system: System, _arguments: argparse.Namespace) -> int:
     return 0 if rows and all(row.state == "RUNNING" for row in rows) else 1
 
 
-def crash(system: System, _arguments: argparse.Namespace) -> int:
-    """Kill one worker with SIGKILL and wait until it is back."""
-    name, seconds = system.crash()
-    print(f"Killed {name}; it was back and ready after {seconds:.1f} s.")
-    return 0
-
-
 def scale(system: System, arguments: argparse.Namespace) -> int:
     """Change how many workers a model has, while everything runs."""
     if not arguments.replicas:
@@ -80,7 +73,7 @@ def reset(system: System, _arguments: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, Callable[[System, argparse.Namespace], int]] = {
-    command.__name__: command for command in (start, stop, restart, status, scale, crash, logs, reset)
+    command.__name__: command for command in (start, stop, restart, status, scale, logs, reset)
 }
 #: Signals that end a command with nothing half done.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

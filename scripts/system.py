@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import random
 import resource
 import shutil
 import signal
@@ -142,22 +141,6 @@ class System:
                 print(f"{verb}: {', '.join(names) or 'none'}")
             self._wait_until_up(added)
         print("Workers that ran before keep their thread count until `make restart`.")
-
-    def crash(self) -> tuple[str, float]:
-        """Kill one worker at random; its name, and the seconds until it was ready again.
-
-        Raises:
-            OperationError: no worker runs, or it did not come back.
-        """
-        running = {row.name: row.pid for row in self.rows() if row.pid}
-        if not (workers := _workers(running)):
-            raise OperationError("no worker runs: `make start` first")
-        victim = random.choice(workers)  # noqa: S311 - any of them
-        os.kill(running[victim], signal.SIGKILL)
-        killed = time.monotonic()
-        wait_for(lambda: victim not in self._seen(), START_TIMEOUT)
-        self._wait_until_up([victim])
-        return victim, time.monotonic() - killed
 
     def rows(self) -> list[ProcessRow]:
         """Every program and its state; empty when nothing runs."""
