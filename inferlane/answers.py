@@ -175,12 +175,10 @@ def item_outcome(document: Mapping[str, Any], sources: Sequence[Any] = ()) -> Ou
         return None
     if status in {"succeeded", "success"}:
         return Outcome(index, source, result=Result.of(document))
-    error = _item_error(status, document.get("error") or {"code": status, "message": f"The item is {status}."})
+    failure = document.get("error") or {"code": status, "message": f"The item is {status}."}
+    if status == "rejected":  # never became a request: a full lane may have room later
+        error = problem(0, {**failure, "detail": failure.get("message")})
+    else:
+        error = outcome(status if status in {"canceled", "expired"} else "failed", failure)
     error.request_id = document.get("request_id")
     return Outcome(index, source, error=error)
-
-
-def _item_error(status: str, failure: Mapping[str, Any]) -> ClientError:
-    if status == "rejected":  # never became a request: a full lane may have room later
-        return problem(0, {**failure, "detail": failure.get("message")})
-    return outcome(status if status in {"canceled", "expired"} else "failed", failure)

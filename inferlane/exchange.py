@@ -47,7 +47,9 @@ async def exchange(
         found = await _attempt(connection, make(), limits, accept)
         if isinstance(found, httpx.Response):
             return found
-        outage_began = _outage(found, outage_began)
+        # A refusal is an answer, so it ends an outage.
+        refused = isinstance(found, errors.Refused | errors.RateLimited)
+        outage_began = None if refused else outage_began or time.monotonic()
         pause = limits.retries.pause(attempt, found.retry_after)
         if found.code in final or not _again(found, outage_began, pause, limits):
             raise found
@@ -75,13 +77,6 @@ def _again(error: ClientError, outage_began: float | None, pause: float, limits:
     if not worth_it or pause >= limits.left():
         return False
     return outage_began is None or time.monotonic() + pause <= outage_began + limits.retries.patience
-
-
-def _outage(error: ClientError, began: float | None) -> float | None:
-    """When the uninterrupted outage began; a refusal is an answer, so it ends one."""
-    if isinstance(error, errors.Refused | errors.RateLimited):
-        return None
-    return time.monotonic() if began is None else began
 
 
 def _lost(lost: httpx.RequestError, limits: CallLimits) -> ClientError:

@@ -128,7 +128,11 @@ async def drive(
     account, running, began = Account(), set[asyncio.Task[None]](), time.monotonic()
 
     async def one(shot: Shot, at: float) -> None:
-        code, result = await _fire(client, shot)
+        try:
+            result = await client.predict(shot.upload.data, **shot.parameters)
+            code = shot.judge(result)
+        except ClientError as error:
+            code, result = error.code, None
         ended = Ended(shot, time.monotonic() - began - at, code, result)
         account.add(ended)
         on_end(account, ended)
@@ -157,11 +161,3 @@ async def _turn(at: float | None, began: float, running: set[asyncio.Task[None]]
     while len(running) >= in_flight:
         await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
     return True
-
-
-async def _fire(client: AsyncClient, shot: Shot) -> tuple[str, Result | None]:
-    try:
-        result = await client.predict(shot.upload.data, **shot.parameters)
-    except ClientError as error:
-        return error.code, None
-    return shot.judge(result), result

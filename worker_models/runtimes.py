@@ -6,10 +6,11 @@ where :mod:`worker_models.precision` finds that it keeps the answers.
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class GraphUnusable(Exception):
     """The cached file is no graph that this onnxruntime can run."""
 
 
-class Runtime(Protocol):
+class Runtime(ABC):
     """A loaded network on a device.
 
     Attributes:
@@ -45,22 +46,22 @@ class Runtime(Protocol):
 
     name: str
     device: str
-    precision: str
-    fast: str
-    max_batch: int | None
-    passes: int
+    precision: str = EXACT
+    fast: str = ""
+    max_batch: int | None = None
+    passes: int = 1
 
+    @abstractmethod
     def run(self, pixels: Pixels) -> Probabilities:
         """Probabilities ``(images, classes)`` of uint8 ``(images, height, width, 3)``. Called from ``passes`` threads.
 
         Raises:
             InferenceFailed: the runtime raised.
         """
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """Free the memory."""
-        ...
 
 
 def choose(settings: Settings) -> str:
@@ -83,7 +84,7 @@ def _cuda_works() -> bool:
     return torch.cuda.is_available()
 
 
-class CpuRuntime:
+class CpuRuntime(Runtime):
     """A graph on the CPU: small passes side by side, one thread each; a single image on an idle worker has all threads.
 
     Independent threads answer more images, and small passes stay in the CPU's caches and take less memory. Measured on
@@ -95,11 +96,8 @@ class CpuRuntime:
         wide: a pass in all threads; one at a time.
     """
 
-    name: str
     device = "cpu"
-    precision = EXACT
-    fast = ""
-    max_batch: int | None = 2
+    max_batch = 2
     _errors: tuple[type[Exception], ...] = (RuntimeError, ValueError)
     narrow: Forward
     wide: Forward

@@ -17,7 +17,7 @@ from worker_models.builders import import_object
 from worker_models.errors import InferenceFailed, WeightsUnavailable
 from worker_models.machine import intra_op_threads
 from worker_models.registry import ModelCard, Transform
-from worker_models.runtimes import Pixels, Probabilities
+from worker_models.runtimes import Pixels, Probabilities, Runtime
 from worker_models.weights import RANDOM_SEED
 
 MAX_DIFFERENCE = 0.02
@@ -87,13 +87,10 @@ def _load(network: torch.nn.Module, path: Path) -> None:
         raise WeightsUnavailable(f"{path} holds no weights of this network: {summary}") from error
 
 
-class TorchRuntime:
+class TorchRuntime(Runtime):
     """A network run by torch itself."""
 
     name = "torch"
-    fast = ""
-    max_batch: int | None = None
-    passes = 1
 
     def __init__(self, network: Folded, settings: Settings, device: str | None = None) -> None:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -25,12 +25,12 @@ def _doctor(context: Context) -> int:
     with context.client() as client:
         findings = examine(gather(client))
         if photo := context.arguments.photo:
-            findings.append(_end_to_end(client, photo))
+            findings.append(_request(client, photo))
     context.show([asdict(finding) for finding in findings], lambda: _report(findings))
     return Exit.FAILED if any(finding.verdict is Verdict.PROBLEM for finding in findings) else Exit.OK
 
 
-def _end_to_end(client: Client, photo: Path) -> Diagnosis:
+def _request(client: Client, photo: Path) -> Diagnosis:
     try:
         result = client.predict(photo)
     except ClientError as error:

@@ -41,11 +41,8 @@ def _check_pixels(data: bytes, size: int, bits: int, compression: int) -> None:
     packed_bits = {_RLE8: 8, _RLE4: 4}.get(compression, bits)
     if compression not in {_PLAIN, _RLE8, _RLE4, _FIELDS} or packed_bits != bits:
         raise UnsupportedImage(f"the BMP image has compression {compression} with {bits} bits: no supported variant")
-    if compression == _FIELDS and _masks(data, size, bits) not in _MASKS.get(bits, ()):
+    if compression != _FIELDS:
+        return
+    masks = struct.unpack_from("<IIII" if size >= 56 else "<III", data, 54)  # the shortest header has none for alpha
+    if (*masks, 0)[: 4 if bits == 32 else 3] not in _MASKS.get(bits, ()):
         raise UnsupportedImage("the BMP image has colours in an order of bits (bitfields) that is not supported")
-
-
-def _masks(data: bytes, size: int, bits: int) -> tuple[int, ...]:
-    """The bit masks of red, green, blue and alpha; the shortest header has none for alpha."""
-    masks = struct.unpack_from("<IIII" if size >= 56 else "<III", data, 54)
-    return (*masks, 0)[: 4 if bits == 32 else 3]
