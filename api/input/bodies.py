@@ -47,6 +47,11 @@ def _json(required: str, image: Shape, properties: dict[str, Shape]) -> Shape:
     return _object(required, image, {name: nullable(shape) for name, shape in properties.items()})
 
 
+def _form(image: Shape, properties: dict[str, Shape]) -> Shape:
+    """The same as a form, in which Swagger UI leaves fields without a default empty."""
+    return _object("image", image, {n: s if "default" in s else s | {"example": ""} for n, s in properties.items()})
+
+
 def _body(schema: Shape, example: dict[str, Any], form: Shape, **others: Any) -> dict[str, Any]:
     content = {"application/json": {"schema": schema, "example": example}, "multipart/form-data": {"schema": form}}
     return {"required": True, "content": content | others}
@@ -57,11 +62,11 @@ _ITEM = {"anyOf": [_json("data", _DATA, _CUSTOM_ID | _PARAMETERS), {"description
 INFERENCE_BODY = _body(
     _json("data", _DATA, _CUSTOM_ID | _PARAMETERS | _IDENTITY),
     {"data": CAT, "model_type": "any", "priority": "normal", "top_k": 3},
-    _object("image", _FILE, _CUSTOM_ID | _PARAMETERS | _IDENTITY),
+    _form(_FILE, _CUSTOM_ID | _PARAMETERS | _IDENTITY),
     **{media_type: {"schema": _FILE} for media_type in (*MEDIA_TYPES, "application/octet-stream")},
 )
 BATCH_BODY = _body(
     _json("requests", array(_ITEM, minItems=1), _PARAMETERS | _CALLBACK),
     {"requests": [{"custom_id": "first", "data": CAT}, {"custom_id": "second", "data": CAT}]},
-    _object("image", array(_FILE, minItems=1), _PARAMETERS | _CALLBACK),
+    _form(array(_FILE, minItems=1), _PARAMETERS | _CALLBACK),
 )

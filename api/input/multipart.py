@@ -43,8 +43,8 @@ class Form:
     fields: tuple[tuple[str, str], ...]
 
     def values(self) -> dict[str, str]:
-        """Field names to values; of equal names the first counts."""
-        return dict(reversed(self.fields))
+        """Field names to values; of equal names the first counts. A field that was left empty has none."""
+        return {name: value for name, value in reversed(self.fields) if value}
 
 
 def read(body: bytes, boundary: str) -> Form:
@@ -82,7 +82,7 @@ def split(body: bytes, boundary: bytes) -> Iterator[Part]:
         if body.startswith(b"--", end):
             return
         head, begin = _headers(body, end)
-        stop, end = _find(body, delimiter, begin)
+        stop, end = _find(body, delimiter, begin - 2)  # a part without data may end with its headers (RFC 2046)
         yield _part(head, body[begin:stop])
     raise malformed(f"it has more than {MAX_PARTS} parts")
 

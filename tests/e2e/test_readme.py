@@ -1,4 +1,5 @@
-"""The commands of the README and the usual ones of docs/operating.md, in order, in a fresh shell in a fresh copy."""
+"""The commands of the README, the usual ones of docs/operating.md and those of docs/client.md that start and stop
+processes, in order, in a fresh shell in a fresh copy."""
 
 from __future__ import annotations
 
@@ -28,6 +29,8 @@ pytestmark = pytest.mark.slow
 README = (ROOT / "README.md").read_text()
 #: The first commands of docs/operating.md.
 USUAL = (ROOT / "docs" / "operating.md").read_text().partition("## ")[0]
+#: The commands of docs/client.md for the host of a checkout, which find the command as the README says.
+HOST = re.findall(r"```console\n(\$ inferlane start.*?)```", (ROOT / "docs" / "client.md").read_text(), re.DOTALL)[0]
 #: What the README has to say about stock Celery.
 CELERY_FACT = 'python -c "from kombu.transport.redis import Channel; print(Channel.visibility_timeout)"'
 
@@ -42,14 +45,15 @@ EXEMPT = {
     CELERY_FACT: "run below",
 }
 #: Commands that go on until they are interrupted, and what they show by then.
-ENDLESS = {"make monitor": "efficientnet_lite0", "make logs": "api"}
+ENDLESS = {"make monitor": "efficientnet_lite0", "make logs": "api", ".venv/bin/inferlane serve ./sunny": "Ask it"}
 #: What differs from the README: ports that are free here, and a model whose weights need no internet.
 MODEL = "efficientnet_lite0"
 
 
 def blocks() -> list[tuple[str, str]]:
     """Language and text of each piece of code."""
-    return re.findall(r"^```(sh|python)\n(.*?)^```", README + USUAL, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^```(sh|python)\n(.*?)^```", README + USUAL, re.DOTALL | re.MULTILINE)
+    return [*found, ("sh", HOST.replace("$ inferlane", ".venv/bin/inferlane"))]
 
 
 def commands(block: str) -> list[str]:
@@ -157,6 +161,7 @@ def copy(tmp_path: Path) -> Iterator[Copy]:
     probes.end_own_processes(made.folder / ".run", grace=2.0)
 
 
+@pytest.mark.timeout(600)
 def test_the_commands_of_the_readme_work_in_their_order(copy: Copy) -> None:
     said = {}
     for language, block in blocks():

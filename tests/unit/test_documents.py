@@ -14,6 +14,29 @@ from scripts.__main__ import COMMANDS
 from tests.load import plan
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Tests that run all shell commands of a page.
+RUN_BY = {
+    "README.md": "tests/e2e/test_readme.py",
+    "docs/api.md": "tests/integration/test_examples.py",
+    "docs/client.md": "tests/integration/client/test_documentation.py",
+    "docs/models.md": "tests/e2e/test_own_models.py",
+}
+#: How commands of other pages begin: the test that runs them, or why none does.
+OTHERS = {
+    r"make (start$|scale mobilenet|status|monitor|doctor|load-test$|logs|stop)": "tests/e2e/test_readme.py",
+    r"make (setup-dev|test$|check)": "CI runs them",
+    r"make scale": "tests/e2e/test_own_models.py",
+    r"python -m bench.capacity (?!.*--real)": "tests/unit/test_capacity.py",
+    r"python -m bench.capacity .*--real": "takes minutes; tests/integration/test_capacity.py has other numbers",
+    r"celery -A tasks (inspect|control)|celery multi": "tests/integration/tasks/test_celery_command_line.py",
+    r"celery -A tasks worker": "tests/e2e/test_own_models.py",
+    r"openssl|echo|redis-server": "tests/integration/tasks/test_tls.py",
+    r"make (load-test-burst|stress-test)|python tests/load_test.py": "minutes of load; their options are checked below",
+    r"REDIS_URL=\S+ .*make start|export REDIS_URL|make start WITHOUT": "needs another host",
+    r"make docker|docker|cp deploy/k8s|kubectl": "needs containers; tests/unit/deploy checks the files",
+    r"REDIS_PASSWORD=|API_KEYS=": "lines of .env",
+    r"scripts/setup.sh otel|OTEL_ENABLED": "installs packages; tests/integration/test_tracing.py runs with tracing on",
+}
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
@@ -59,6 +82,34 @@ def commands(page: Path, program: str) -> list[str]:
     text = page.read_text()
     code = re.findall(r"```(?:sh|console)\n(.*?)```", text, re.DOTALL) + re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
     return [found.strip() for part in code for found in re.findall(rf"{re.escape(program)} ([^|;&#\n)]+)", part)]
+
+
+def typed(page: Path) -> list[str]:
+    """The lines that the page tells to type into a shell."""
+    blocks = re.findall(r"```(sh|console)\n(.*?)```", page.read_text(), re.DOTALL)
+    lines = [
+        line.removeprefix("$ ")
+        for language, text in blocks
+        for line in re.sub(r"\\\n\s*", "", text).splitlines()
+        if language == "sh" or line.startswith("$ ")
+    ]
+    return [line.partition("  #")[0].strip() for line in lines]
+
+
+def test_every_command_is_run_by_a_test_or_has_a_reason() -> None:
+    pages = {str(page.relative_to(ROOT)): typed(page) for page in PAGES}
+    assert [
+        page for page, test in RUN_BY.items() if page not in (ROOT / test).read_text() and page != "README.md"
+    ] == []
+    others = [line for page, lines in pages.items() if page not in RUN_BY for line in lines]
+    assert [line for line in others if not any(re.match(begin, line) for begin in OTHERS)] == []
+    assert [begin for begin in OTHERS if not any(re.match(begin, line) for line in others)] == []
+    assert [test for test in OTHERS.values() if re.fullmatch(r"tests/\S+", test) and not (ROOT / test).exists()] == []
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"](docs/{page.name})" not in readme] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

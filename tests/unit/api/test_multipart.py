@@ -45,7 +45,7 @@ def test_any_bytes_end_in_parts_or_a_problem(tail: bytes) -> None:
 def test_it_agrees_with_a_real_client_about_names_and_files() -> None:
     builder = EnvironBuilder(
         method="POST",
-        data={"model_type": "resnet18", "größe": "ä", "image": (io.BytesIO(b"\r\n--"), "ü.jpg")},
+        data={"model_type": "resnet18", "größe": "ä", "left_empty": "", "image": (io.BytesIO(b"\r\n--"), "ü.jpg")},
     )
     with Flask("x").request_context(builder.get_environ()):
         form = multipart.read(request.get_data(), request.mimetype_params["boundary"])
