@@ -67,8 +67,8 @@ def traffic(running: system.System, seconds: float) -> None:
 def busy(browser: Browser, folder: Path) -> None:
     """A system at work: overview, tabs, dark, narrow, degraded, down."""
     with system.running(folder, "lite-1", "lite-2") as running:
-        traffic(running, TRAFFIC)
         with shown(browser, running.url) as page:
+            traffic(running, TRAFFIC)  # while a page polls: the last minute is drawn from what it has seen
             page.get_by_role("button", name="Classify").click()
             expect(page.locator("#step-text")).to_contain_text("Succeeded")
             take(page, "desktop", whole=True)
