@@ -166,6 +166,8 @@ class Settings:
     allowed_hosts: tuple[str, ...] = _setting((), parsers.names)
     trusted_proxies: int = _setting(0, parsers.integer(0, 10))
     rate_limit: tuple[int, float] | None = _setting(None, parsers.rate)
+    max_open_per_owner: int = _setting(0, parsers.integer(0))
+    monthly_quota: int = _setting(0, parsers.integer(0))
     cache_ttl: int = _setting(0, parsers.integer(0))
     webhook_secret: str = _setting("")
     webhook_hosts: tuple[str, ...] = _setting((), parsers.names)

@@ -118,7 +118,7 @@ class TryLater(Problem):
 
 
 class RateLimited(TryLater, codes=["rate_limited"], statuses=[429]):
-    """Too many calls with this API key."""
+    """Too many calls, open requests or images of this API key."""
 
 
 class Refused(TryLater, codes=["lane_full", "deadline_hopeless", "refused"]):

@@ -6,7 +6,8 @@ round trip because no ``__init__`` has a second positional argument.
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 
 class TaskError(Exception):
@@ -18,10 +19,12 @@ class TaskError(Exception):
     retry_after: float | None = None
     #: Seconds for which any such call would get the same error, whatever its image.
     stands: float = 0.0
+    #: More about it, for programs.
+    members: Mapping[str, Any] = {}
 
-    def after(self, seconds: float | None) -> Self:
-        """This error, with ``retry_after`` set to ``seconds``."""
-        self.retry_after = seconds
+    def after(self, seconds: float | None, **members: Any) -> Self:
+        """This error, with ``retry_after`` set to ``seconds``, and with these members."""
+        self.retry_after, self.members = seconds, members
         return self
 
 
@@ -74,6 +77,18 @@ class LaneFull(Refused):
     """The model's lanes have no room for this priority."""
 
     code = "lane_full"
+
+
+class TooManyOpen(Refused):
+    """The owner has as many open requests as its cap allows."""
+
+    code = "too_many_open"
+
+
+class QuotaExceeded(Refused):
+    """The owner has used its quota of the month."""
+
+    code = "quota_exceeded"
 
 
 class DeadlineHopeless(Refused):

@@ -9,7 +9,7 @@ from api.http import sse
 from api.http.openapi import Answer, header
 
 ONE_REQUEST = ("unknown_request", "purged_request")
-REFUSALS = ("lane_full", "deadline_hopeless")
+REFUSALS = ("lane_full", "deadline_hopeless", "too_many_open", "quota_exceeded")
 JSON_BODY = ("empty_body", "invalid_json", "body_too_large", "unsupported_media_type", "invalid_parameters")
 IMAGE_BODY = (
     "invalid_json", "invalid_base64", "invalid_multipart", "bad_request", "empty_body", "body_too_large",

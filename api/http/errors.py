@@ -39,7 +39,7 @@ def register(app: Flask) -> None:
 def from_task(error: TaskError) -> Problem:
     """The problem for ``error``."""
     code = error.code if error.code in PROBLEM_TYPES else "internal_error"
-    members = {"models": [*app_settings().models, ANY]} if isinstance(error, UnsupportedModel) else {}
+    members = {"models": [*app_settings().models, ANY]} if isinstance(error, UnsupportedModel) else error.members
     problem = Problem(code, str(error), retryable=error.retryable, retry_after=error.retry_after, members=members)
     return problem.standing(error.stands)
 

@@ -67,6 +67,8 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "unknown_model": ProblemType(422, "This model does not exist"),
     "idempotency_conflict": ProblemType(422, "The idempotency key was used with another body"),
     "rate_limited": ProblemType(429, "Too many requests", retryable=True),
+    "too_many_open": ProblemType(429, "This owner has too many open requests", retryable=True),
+    "quota_exceeded": ProblemType(429, "The quota of this month is used up", retryable=True),
     "internal_error": ProblemType(500, "Internal error"),
     "inference_failed": ProblemType(500, "The model failed on this request", retryable=True),
     "poison": ProblemType(500, "The request crashed its workers and became a dead letter"),

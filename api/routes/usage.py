@@ -12,7 +12,7 @@ from api.http.openapi import OWNER, Answer, Operations, query
 from api.http.ownership import visible_owner
 from api.http.parameters import choice, whole
 from api.services import service
-from api.views.resources import now, reply
+from api.views.resources import now, reply, timestamp
 from tasks.inspect.monitor import Monitor
 from tasks.protocol.usage import AMOUNTS, DAYS, Row
 
@@ -36,10 +36,14 @@ FORMATS = ("json", "csv")
 )  # fmt: skip
 def usage() -> Response:
     """Get what was asked for: the caller's own, or everybody's for an admin."""
-    rows = service(Monitor).usage(visible_owner(), whole("days", request.args, DAYS, most=DAYS))
+    monitor, owner = service(Monitor), visible_owner()
+    rows = monitor.usage(owner, whole("days", request.args, DAYS, most=DAYS))
     if _format() == "csv":
         return Response(_csv(rows), mimetype="text/csv")
-    return reply({"usage": rows, "timestamp": now()})
+    quota = monitor.quota(owner) if owner else None
+    if quota:
+        quota["resets"] = timestamp(quota["resets"])
+    return reply({"usage": rows, "quota": quota, "timestamp": now()})
 
 
 def _format() -> str:

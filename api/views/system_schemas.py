@@ -4,7 +4,7 @@ from api.views.schemas import PRIORITIES
 
 from api.views.shapes import (  # isort: skip
     Shape, array, boolean, count, integer, many, mapping, maybe_boolean, maybe_integer, maybe_number, maybe_string,
-    number, ref, shape, string, strings, time,
+    nullable, number, ref, shape, string, strings, time,
 )  # fmt: skip
 
 _WORKER: dict[str, Shape] = {
@@ -146,7 +146,17 @@ SYSTEM: dict[str, Shape] = {
         bytes=count("Bytes of these images"),
         compute_seconds=number("Seconds of decoding, and their share of forward passes"),
     ),
-    "Usage": shape(usage=many("UsageRow", "Newest day first"), timestamp=time("Time of this answer")),
+    "Quota": shape(
+        limit=count("Images that the owner may send in a calendar month (UTC)"),
+        used=count("Its requests that ended this month, and the open ones"),
+        left=count("The rest"),
+        resets=time("When the next month begins"),
+    ),
+    "Usage": shape(
+        usage=many("UsageRow", "Newest day first"),
+        quota=nullable(ref("Quota")),
+        timestamp=time("Time of this answer"),
+    ),
     "Liveness": shape(status=string("Always alive", enum=["alive"])),
     "Check": shape(name=string("Name of the check"), ok=boolean(), detail=string("Result of the check")),
     "Readiness": shape(

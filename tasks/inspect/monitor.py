@@ -23,6 +23,7 @@ from tasks.producer.live_workers import (
     read_workers,
 )
 from tasks.protocol import connections, servers, usage
+from tasks.protocol.allowances import Allowances
 from tasks.protocol.connections import read_hash, translated
 from tasks.protocol.keys import Keys
 from tasks.protocol.owners import known_owners, owner_of
@@ -133,6 +134,15 @@ class Monitor:
 
     def _owners(self, owner: str | None) -> list[str]:
         return sorted(known_owners(self._client, self._keys)) if owner is None else [owner]
+
+    def quota(self, owner: str) -> dict[str, Any] | None:
+        """The owner's quota: its ``limit``, how much is ``used`` and ``left``, and when it ``resets`` (epoch)."""
+        allowances = Allowances.read(self._client, self._keys)
+        limit = allowances.quota(owner, self._settings)
+        if not limit:
+            return None
+        used = allowances.used(self._client, self._keys, owner)
+        return {"limit": limit, "used": used, "left": max(0, limit - used), "resets": allowances.resets.timestamp()}
 
     def paused(self) -> dict[str, dict[str, Any]]:
         """Paused lanes, with who paused them and when."""

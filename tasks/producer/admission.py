@@ -9,7 +9,15 @@ from typing import TypeVar
 from uuid import UUID
 
 from common.settings import Settings
-from tasks.errors import DeadlineHopeless, LaneFull, Refused, Unavailable, UnsupportedModel
+from tasks.errors import (
+    DeadlineHopeless,
+    LaneFull,
+    QuotaExceeded,
+    Refused,
+    TooManyOpen,
+    Unavailable,
+    UnsupportedModel,
+)
 from tasks.lanes import ANY, PATIENCE, PRIORITIES, STRATEGIES, lane, room
 from tasks.producer.live_workers import LiveWorkers
 from tasks.protocol import usage
@@ -126,9 +134,10 @@ class Admission:
             raise UnsupportedModel(f"no model {model_type!r}; there are {known}")
         return model_type
 
-    def limits(self, priority: str) -> tuple[int, int, int]:
-        """Limits of ``accept.lua``: requests in the model's lanes, in this lane alone, and bytes of images."""
-        return *room(priority, self._settings.max_queue), self._max_image_bytes()
+    def limits(self, submission: Submission) -> tuple[int, int, int, str]:
+        """Limits of ``accept.lua``: requests in the model's lanes, in this lane alone, bytes of images, the owner's."""
+        allowance = self._live_workers.load().allowances.of(submission.owner, self._settings)
+        return *room(submission.priority, self._settings.max_queue), self._max_image_bytes(), allowance
 
     def full(self, entry: Admitted, *, of_images: bool) -> LaneFull:
         """The refusal of a request whose lanes are full or, with ``of_images``, whose image has no room."""
@@ -141,6 +150,21 @@ class Admission:
             why = f"the lanes of {entry.model} are full for {entry.submission.priority}{paused}"
         refusal = LaneFull(why).after(wait / 2)
         return refusal if of_images else _standing(refusal, entry.submission, entry.model)
+
+    def over_cap(self, entry: Admitted, count: int) -> TooManyOpen:
+        """The refusal of a request whose owner has ``count`` open ones."""
+        live, owner = self._live_workers.load(), entry.submission.owner
+        cap = live.allowances.cap(owner, self._settings)
+        refusal = TooManyOpen(f"{count} requests of {owner} are queued or running, and {cap} may be")
+        return refusal.after(live.next_end(owner) or UNMEASURED, open=count, limit=cap)
+
+    def over_quota(self, entry: Admitted, used: int) -> QuotaExceeded:
+        """The refusal of a request whose owner has sent ``used`` images this month."""
+        allowances, owner = self._live_workers.load().allowances, entry.submission.owner
+        quota, resets = allowances.quota(owner, self._settings), allowances.resets
+        refusal = QuotaExceeded(f"{owner} has sent {used} of {quota} images this month")
+        seconds, at = resets.timestamp() - time.time(), f"{resets:%Y-%m-%dT%X.000Z}"
+        return refusal.after(seconds, used=used, limit=quota, resets=at)
 
     def refusal(self) -> str:
         """Why Redis or the payload store takes no writes now; empty when they do."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from tasks.lanes import ANY, PRIORITIES, lane
+from tasks.lanes import ANY, PRIORITIES, Lane, lane
+from tasks.protocol.allowances import Allowances
 from tasks.protocol.connections import Client, read_hash, translated
 from tasks.protocol.keys import Keys
 from tasks.protocol.owners import write_weights
@@ -59,6 +60,7 @@ class QueueLoad:
     paused: Collection[str] = ()
     memory: int = 0
     waiting: Waiting = field(default_factory=Waiting)
+    allowances: Allowances = field(default_factory=Allowances)
     _waits: dict[tuple[str, str, str], float | None] = field(default_factory=dict)
 
     @cached_property
@@ -81,21 +83,32 @@ class QueueLoad:
             self._waits[asked] = self._expected_wait(*asked)
         return self._waits[asked]
 
-    def _expected_wait(self, model: str, priority: str, owner: str) -> float | None:
+    def next_end(self, owner: str) -> float | None:
+        """Seconds until one of an owner's open requests is expected to end; None when that is unknown.
+
+        The start of the first that waits and its service, or, when none waits, the service of one that runs.
+        """
+        lanes = [Lane.parse(name) for name, owners in self.waiting.lanes.items() if owner in owners]
+        starts = [self._expected_wait(one.model, one.priority, owner, mine=0) for one in lanes]
+        known = [start for start in starts if start is not None] if lanes else [0.0]
+        service = max((worker["service_seconds"] for worker in self.workers), default=0.0)
+        return min(known) + service if known and service else None
+
+    def _expected_wait(self, model: str, priority: str, owner: str, mine: float | None = None) -> float | None:
         measured = [worker for worker in self.workers if worker["service_seconds"] > 0]
         able = [worker for worker in measured if model in (ANY, worker["model"]) and worker["state"] != "draining"]
         if not able or lane(priority, model) in self.paused:
             return None
         rate, rate_of_all = (sum(1.0 / worker["service_seconds"] for worker in some) for some in (able, measured))
-        shared = self._ahead(ANY, priority, owner)
+        shared = self._ahead(ANY, priority, owner, mine)
         if model == ANY:
             return float(shared / rate)
-        return float((self._ahead(model, priority, owner) + shared * rate / rate_of_all) / rate)
+        return float((self._ahead(model, priority, owner, mine) + shared * rate / rate_of_all) / rate)
 
-    def _ahead(self, model: str, priority: str, owner: str) -> float:
+    def _ahead(self, model: str, priority: str, owner: str, mine: float | None) -> float:
         lanes = [lane(urgent, model) for urgent in PRIORITIES[: PRIORITIES.index(priority) + 1]]
         queued = {name: self.queued.get(name, 0) for name in lanes if name not in self.paused}
-        return sum(self.waiting.ahead(name, owner, count) if owner else count for name, count in queued.items())
+        return sum(self.waiting.ahead(name, owner, count, mine) if owner else count for name, count in queued.items())
 
 
 def read_backlog(client: Client, keys: Keys) -> QueueLoad:
@@ -145,4 +158,5 @@ class LiveWorkers:
         paused = read_hash(self._client, self._keys.paused).keys()
         with translated():
             memory = int(self._client.info("memory").get("maxmemory", 0))
-        return replace(backlog, workers=workers, paused=paused, memory=memory)
+        allowances = Allowances.read(self._client, self._keys)
+        return replace(backlog, workers=workers, paused=paused, memory=memory, allowances=allowances)

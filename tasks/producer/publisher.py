@@ -36,10 +36,11 @@ from tasks.protocol.requests import State
 #: Seconds after a refusal in which this process asks for room before it sends images.
 WARY = 2.0
 
-#: Codes that ``accept.lua`` answers for a request, each with the state of its record.
-ACCEPTED, REPLAYED, ANOTHER_BODY, NO_ROOM, NO_ROOM_FOR_IMAGE, WOULD = 1, 0, -1, -2, -3, 2
+#: Codes that ``accept.lua`` answers for a request, each with the state of its record; those of refusals, the last two
+#: with how much of the owner's allowance is used.
+ACCEPTED, REPLAYED, ANOTHER_BODY, WOULD = 1, 0, -1, 2
+NO_ROOM, NO_ROOM_FOR_IMAGE, OVER_CAP, OVER_QUOTA = -2, -3, -4, -5
 Answer = tuple[int, bytes]
-REFUSALS = frozenset({NO_ROOM, NO_ROOM_FOR_IMAGE})
 
 #: Seconds for which an uploaded image waits to be accepted; it expires only if the producer dies in between.
 UPLOAD_TTL = 60
@@ -74,7 +75,7 @@ class Publisher:
         self._admission = admission
         self._records = records
         self._trace = trace
-        self._wary: dict[str, float] = {}
+        self._wary: dict[tuple[str, str], float] = {}
 
     def submit(self, submission: Submission, reply: str = "") -> Accepted:
         """Accept one request; the reply list ``reply`` is notified when it ends.
@@ -141,8 +142,8 @@ class Publisher:
         return [entry.id for entry in entries]
 
     def _raise_refusal(self, entries: Sequence[Admitted], answers: Sequence[Answer]) -> None:
-        for entry, (code, _) in zip(entries, answers, strict=True):
-            if refusal := self._refusal(entry, code):
+        for entry, answer in zip(entries, answers, strict=True):
+            if refusal := self._refusal(entry, answer):
                 raise refusal
 
     def _withdraw(self, ids: Sequence[str]) -> None:
@@ -161,16 +162,16 @@ class Publisher:
 
         Soon after a refusal, and for an id that may be known already, room is asked for before images are sent.
         """
-        where = entries[0].lane
+        where = entries[0].lane, entries[0].submission.owner
         answers: list[Answer] = []
         if time.monotonic() < self._wary.get(where, 0.0) or any(_may_be_known(entry.submission) for entry in entries):
             answers = self._run_accept(entries, ask=True)
         if not answers or any(code == WOULD for code, _ in answers):
             answers = self._run_accept(entries, reply)
-        if any(code in REFUSALS for code, _ in answers):
+        if any(code <= NO_ROOM for code, _ in answers):
             self._wary[where] = time.monotonic() + WARY
         return [
-            self._refusal(entry, code) or Accepted(entry.id, code == REPLAYED, State(state.decode()))
+            self._refusal(entry, (code, state)) or Accepted(entry.id, code == REPLAYED, State(state.decode()))
             for entry, (code, state) in zip(entries, answers, strict=True)
         ]
 
@@ -178,7 +179,7 @@ class Publisher:
         """Run ``accept.lua`` for requests of one lane, as one message; ``ask`` accepts nothing and sends no image."""
         first, keys = entries[0], self._records.keys
         message = "" if ask else envelope.seal(app, first.lane, [entry.id for entry in entries])
-        limits = self._admission.limits(first.submission.priority)
+        limits = self._admission.limits(first.submission)
         backlog = [lane(priority, first.model) for priority in PRIORITIES]
         args: list[Any] = [keys.prefix, first.lane, message, *limits, reply, len(backlog), *backlog]
         images = []
@@ -213,10 +214,15 @@ class Publisher:
             raise
         return stored
 
-    def _refusal(self, entry: Admitted, code: int) -> TaskError | None:
+    def _refusal(self, entry: Admitted, answer: Answer) -> TaskError | None:
+        code, count = answer
         if code == ANOTHER_BODY:
             return IdempotencyConflict(f"request {public_id(entry.id)} was accepted before with another body")
-        if code in REFUSALS:
+        if code == OVER_CAP:
+            return self._admission.over_cap(entry, int(count))
+        if code == OVER_QUOTA:
+            return self._admission.over_quota(entry, int(count))
+        if code in {NO_ROOM, NO_ROOM_FOR_IMAGE}:
             return self._admission.full(entry, of_images=code == NO_ROOM_FOR_IMAGE)
         return None
 

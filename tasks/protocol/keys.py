@@ -42,6 +42,9 @@ class Keys:
         self.owners = f"{prefix}owners"
         self.owner_weights = f"{prefix}owner_weights"
         self.weights_set = f"{prefix}weights_set"  # those of owner_weights that were set at run time
+        self.owner_caps = f"{prefix}owner_caps"
+        self.owner_quotas = f"{prefix}owner_quotas"
+        self.open = f"{prefix}open"  # owner -> open requests, of those that have or had a cap or a quota
         self.shared = f"{prefix}shared"
         """Shared lanes, where owners take turns, with their virtual time; see ``_prelude.lua``."""
         self.batches = f"{prefix}batches"

@@ -28,6 +28,7 @@ local function arm(boot, ttl)
   redis.call('SET', prefix .. 'lease:' .. boot, ttl, 'PX', ttl)
 end
 
+local function owner_of_id(id) return string.match(id, '^(.*)/') or 'anonymous' end
 local function request_key(id) return prefix .. 'request:' .. id end
 local function image_key(id) return prefix .. 'image:' .. id end
 -- Bytes of the images of open requests.
@@ -111,10 +112,49 @@ end
 
 -- Usage: per owner and UTC day, amounts by model (tasks/protocol/usage.py). Kept for 35 days and the current one.
 local function use(id, lane, model, at, what, amount)
-  local hash = prefix .. 'usage:' .. (string.match(id, '^(.*)/') or 'anonymous') .. ':' .. math.floor(at / 86400)
+  local hash = prefix .. 'usage:' .. owner_of_id(id) .. ':' .. math.floor(at / 86400)
   local by = model and model ~= '' and model or string.match(lane, '%.(.*)$') or 'any'
   if redis.call('HINCRBY', hash, by .. ':' .. what, amount) == tonumber(amount) then redis.call('EXPIRE', hash, 36 * 86400) end
 end
+-- Open requests of each owner that has or had a cap or a quota. A record notes that it is counted, so that other owners'
+-- requests cost nothing. Whoever asks first reads the owner's requests of the last day; 2 s later, once more those since
+-- then, because some processes may not have known of the cap.
+local opens = prefix .. 'open'
+local function open_of(owner)
+  local counted, recent = prefix .. 'counted:' .. owner, prefix .. (owner == 'anonymous' and 'recent' or 'recent:' .. owner)
+  local known, at = redis.call('HGET', opens, owner), redis.call('GET', counted) or 0
+  if known and (at == 'done' or now() - at < 2) then return tonumber(known) end
+  local from, open = known and redis.call('ZCOUNT', recent, '-inf', stamp(at - 1)) or 0, 0
+  repeat
+    local ids = redis.call('ZRANGE', recent, from, from + 999)
+    for _, id in ipairs(ids) do
+      local r = owner_of_id(id) == owner and redis.call('HMGET', request_key(id), 'state', 'counted') or {}
+      if (r[1] == 'queued' or r[1] == 'running') and not (known and r[2]) then
+        redis.call('HSET', request_key(id), 'counted', '1')
+        open = open + 1
+      end
+    end
+    from = from + #ids
+  until #ids == 0
+  redis.call('SET', counted, known and 'done' or stamp(now()))
+  return redis.call('HINCRBY', opens, owner, open)
+end
+
+-- How much of its quota an owner has used: its requests that ended since a day, and the `open` ones.
+local function used_since(owner, first, open)
+  local used = open
+  for day = first, math.floor(now() / 86400) do
+    local amounts = redis.call('HGETALL', prefix .. 'usage:' .. owner .. ':' .. day)
+    for i = 1, #amounts, 2 do
+      local what = string.match(amounts[i], ':(%a+)$')
+      if what == 'succeeded' or what == 'failed' or what == 'canceled' or what == 'expired' then
+        used = used + tonumber(amounts[i + 1])
+      end
+    end
+  end
+  return used
+end
+
 -- Microseconds of computing that the script's request has taken; commit knows them.
 local computed = 0
 
@@ -134,7 +174,7 @@ local function finish(id, key, lane, from, to, at, ttls, keep, model, ...)
   minute(id, lane, to, at)
   -- Per model, for all lanes together: answers, and failures by its fault.
   if model and model ~= '' and (keep or to == 'succeeded') then minute('', '', (keep and 'faults:' or 'answered:') .. model, at) end
-  local r = redis.call('HMGET', key, 'created', 'bytes', 'payload', 'deadline', 'watch')
+  local r = redis.call('HMGET', key, 'created', 'bytes', 'payload', 'deadline', 'watch', 'counted')
   observe(id, served(lane, model), 'total', at - tonumber(r[1]), at)
   use(id, lane, model, at, to, 1)
   if computed > 0 then
@@ -146,6 +186,7 @@ local function finish(id, key, lane, from, to, at, ttls, keep, model, ...)
     redis.call('DECRBY', image_bytes, r[2])
   end
   if r[4] then redis.call('ZREM', prefix .. 'deadlines', id) end
+  if r[6] and redis.call('HINCRBY', opens, owner_of_id(id), -1) < 0 then redis.call('HDEL', opens, owner_of_id(id)) end
   if r[3] then
     redis.call('ZADD', payloads, keep and stamp(at + ttl + 60) or 0, r[3])
     if not keep then redis.call('HDEL', key, 'payload') end
@@ -195,7 +236,7 @@ local function ahead(lane, owner) return prefix .. 'ahead:' .. lane .. ':' .. ow
 local function behind(lane, owner) return prefix .. 'behind:' .. lane .. ':' .. owner end
 local function is_ticket(element) return string.byte(element, -1) == 32 end
 local function first_id(message) return string.match(message, '^{"body": ?"%[%[%[\\"([^\\"]+)') end
-local function owner_of(message) return string.match(first_id(message) or '', '^(.*)/') or 'anonymous' end
+local function owner_of(message) return owner_of_id(first_id(message) or '') end
 local function weight(owner)
   local given = tonumber(redis.call('HGET', prefix .. 'owner_weights', owner) or 1)
   return given and given > 0 and given or 1

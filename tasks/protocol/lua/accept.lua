@@ -1,44 +1,58 @@
 -- Accept one message's requests: record, image, ledger and message in one step, all of them or none.
 -- KEYS: lane list, doorbell. ARGV: prefix, lane, message, limit of the model's queued requests, of this lane's
---   (refused beyond both, but for an owner who has next to nothing there), limit of bytes of images of open requests (0: none), reply list
---   or '', number of backlog lanes m, their names, then per request: id, spec, fingerprint, deadline in seconds or '',
---   expected wait in seconds or '', bytes of the image, reference of the image outside Redis or '', upload or ''.
+--   (refused beyond both, but for an owner who has next to nothing there), limit of bytes of images of open requests (0: none),
+--   the owner's cap, quota (0: none) and first day of the month, with spaces between, or '' where its requests are not
+--   counted, reply list or '', number of backlog lanes m, their names, then per request: id, spec, fingerprint, deadline in
+--   seconds or '', expected wait in seconds or '', bytes of the image, reference of the image outside Redis or '', upload or ''.
 -- An upload is a key with a short TTL that was set just before, because Lua would copy its image three times. It becomes
 -- the request's image here, or is deleted. With '' for every reference and upload this is a dry run: nothing is accepted, and
 -- 2 stands for a request that would be.
 -- The only script that Redis refuses when out of memory, so that accepted requests can still end: its first write needs
 -- memory. If Redis had no memory for an upload and has some again for this, nothing is accepted either.
 -- Returns per request {code, state}: 1 accepted, 2 would be, 0 replayed, -1 same id with another body, -2 no room, -3 no
--- room for its image.
+-- room for its image; and {-4, how many are open} beyond the owner's cap, {-5, how much is used} beyond its quota.
 local lane, message, bound, reserved = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local bytes_bound, reply, m = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
+local bytes_bound, allowance, reply, m = tonumber(ARGV[6]), ARGV[7], ARGV[8], tonumber(ARGV[9])
 local FIELDS = 8
 local asking = ARGV[#ARGV] == '' and ARGV[#ARGV - 1] == ''
 local function queued(name) return tonumber(redis.call('HGET', ledger, name .. ':queued') or 0) end
 local backlog, own = 0, queued(lane)
-for i = 1, m do backlog = backlog + queued(ARGV[8 + i]) end
+for i = 1, m do backlog = backlog + queued(ARGV[9 + i]) end
 local held = bytes_bound > 0 and tonumber(redis.call('GET', image_bytes) or 0) or 0
+
+local owner = owner_of_id(ARGV[10 + m])
+local open, cap, quota, used = nil, 0, 0, 0
+if allowance ~= '' then
+  local first
+  cap, quota, first = string.match(allowance, '(%d+) (%d+) (%d+)')
+  cap, quota, open = tonumber(cap), tonumber(quota), open_of(owner)
+  if quota > 0 then used = used_since(owner, tonumber(first), open) end
+end
 
 local answers, fresh, unused, refused = {}, {}, {}, 0
 local function drop_uploads()
-  for i = 9 + m, #ARGV, FIELDS do redis.call('DEL', ARGV[i + 7]) end
+  for i = 10 + m, #ARGV, FIELDS do redis.call('DEL', ARGV[i + 7]) end
 end
 
--- Whether an owner has next to nothing waiting in this lane, of which others have much: it is not refused for them.
-local function spared(id)
-  local newest, owner = redis.call('LINDEX', KEYS[1], 0), string.match(id, '^(.*)/') or 'anonymous'
+-- Whether the owner has next to nothing waiting in this lane, of which others have much: it is not refused for them.
+local function spared()
+  local newest = redis.call('LINDEX', KEYS[1], 0)
   if not newest or not is_ticket(newest) and owner_of(newest) == owner then return false end
   local waiting = redis.call('LLEN', ahead(lane, owner)) + redis.call('LLEN', behind(lane, owner))
   return waiting + #fresh < math.floor(reserved / 5)
 end
 
-for i = 9 + m, #ARGV, FIELDS do
+for i = 10 + m, #ARGV, FIELDS do
   local known = redis.call('HMGET', request_key(ARGV[i]), 'state', 'fingerprint')
   local size = tonumber(ARGV[i + 5])
-  local code = asking and 2 or 1
+  local code, state = asking and 2 or 1, known[1] or ''
   if known[1] then
     code = known[2] == ARGV[i + 2] and 0 or -1
-  elseif backlog + #fresh >= bound and own + #fresh >= reserved and not spared(ARGV[i]) then
+  elseif cap > 0 and open + #fresh >= cap then
+    code, state = -4, tostring(open + #fresh)
+  elseif quota > 0 and used + #fresh >= quota then
+    code, state = -5, tostring(used + #fresh)
+  elseif backlog + #fresh >= bound and own + #fresh >= reserved and not spared() then
     code = -2
   elseif bytes_bound > 0 and held + size > bytes_bound then
     code = -3
@@ -51,7 +65,7 @@ for i = 9 + m, #ARGV, FIELDS do
   end
   if code < -1 then refused = refused + 1 end
   if code < 1 and ARGV[i + 7] ~= '' then unused[#unused + 1] = ARGV[i + 7] end
-  answers[#answers + 1] = {code, known[1] or (code == 1 and 'queued' or '')}
+  answers[#answers + 1] = {code, code == 1 and 'queued' or state}
 end
 
 if #fresh > 0 and not asking then
@@ -63,7 +77,8 @@ if #fresh > 0 and not asking then
   end
   local before = first - #fresh
   credit(lane, 'queued', #fresh)
-  local bytes, owners = 0, {}
+  if open then redis.call('HINCRBY', opens, owner, #fresh) end
+  local bytes = 0
   for place, i in ipairs(fresh) do
     local id, spec, fingerprint, deadline, eta = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
     local key = request_key(id)
@@ -78,6 +93,7 @@ if #fresh > 0 and not asking then
     local function also(name, value)
       if value ~= '' then fields[#fields + 1], fields[#fields + 2] = name, value end
     end
+    also('counted', open and '1' or '')
     also('payload', ARGV[i + 6])
     also('watch', reply)
     also('eta', eta)
@@ -88,22 +104,18 @@ if #fresh > 0 and not asking then
     end
     redis.call('HSET', key, unpack(fields))
     redis.call('ZADD', prefix .. 'recent', stamp(at), id)
-    local owner = string.match(id, '^(.*)/')
-    if owner then
-      owners[owner] = true
-      redis.call('ZADD', prefix .. 'recent:' .. owner, stamp(at), id)
-    end
+    if owner ~= 'anonymous' then redis.call('ZADD', prefix .. 'recent:' .. owner, stamp(at), id) end
     minute('', lane, 'accepted', at) -- for an owner, recent:OWNER has them
     bytes = bytes + tonumber(ARGV[i + 5])
   end
   redis.call('INCRBY', image_bytes, bytes)
-  for owner in pairs(owners) do redis.call('SADD', prefix .. 'owners', owner) end
+  if owner ~= 'anonymous' then redis.call('SADD', prefix .. 'owners', owner) end
   send(KEYS[1], KEYS[2], message)
 end
 for _, upload in ipairs(unused) do redis.call('DEL', upload) end
 -- A dry run that finds room is followed by the real call, which is counted.
 if refused > 0 and not (asking and #fresh > 0) then
   tally('refused', refused)
-  use(ARGV[9 + m], lane, nil, now(), 'refused', refused)
+  use(ARGV[10 + m], lane, nil, now(), 'refused', refused)
 end
 return answers

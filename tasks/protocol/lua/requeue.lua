@@ -13,6 +13,10 @@ if r[4] then redis.call('ZADD', payloads, '+inf', r[4]) else redis.call('PERSIST
 redis.call('HSET', key, 'state', 'queued', 'crashes', 0)
 redis.call('INCRBY', image_bytes, r[3] or redis.call('STRLEN', image_key(id)))
 redis.call('HDEL', key, 'deaths', 'alone', 'completed', 'expires', 'outcome', 'committed', 'deadline')
+if redis.call('HEXISTS', opens, owner_of_id(id)) == 1 then
+  redis.call('HSET', key, 'counted', '1')
+  redis.call('HINCRBY', opens, owner_of_id(id), 1)
+end
 move(r[2], 'failed', 'queued')
 note(key, now(), 'requeued')
 tally('requeued')

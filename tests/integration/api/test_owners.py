@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import httpx
@@ -152,6 +153,24 @@ def test_an_id_of_another_user_is_answered_like_an_unknown_one(callers: Callers,
     if "/events" not in route:  # of a request that waits, a stream lasts
         for client in (callers.admin, callers.ann):
             assert ask(client, route, name).status_code in {200, 202}
+
+
+@pytest.mark.parametrize("route", READS_FIRST)
+def test_an_id_of_another_user_costs_what_an_unknown_one_does(
+    callers: Callers, module_redis: RedisServer, route: str
+) -> None:
+    """The same commands in Redis, so that timing tells nothing either."""
+
+    def commands(name: str) -> list[str]:
+        with redis.Redis.from_url(module_redis.url) as client, client.monitor() as watched:
+            ask(callers.bob, route, name)
+            client.set("the end", "")
+            lines = iter(watched.next_command, None)
+            texts = takewhile(lambda text: "the end" not in text, (line["command"] for line in lines))
+            return [text.replace(name, "ID") for text in texts if name in text]
+
+    name = callers.ids["/" + route.split("/")[1]]
+    assert commands(name) == commands(name[:-6] + "0" * 6) != []
 
 
 @pytest.mark.parametrize("route", sorted(LISTS))

@@ -45,7 +45,7 @@ class Life:
         name = f"ann/01900000-0000-7000-8000-{number:012x}"
         upload, reply = self.keys.upload("u"), self.keys.reply("r")
         self.client.set(upload, b"image", ex=60)
-        args = [self.keys.prefix, LANE, envelope.seal(app, LANE, [name]), 100, 0, 0, reply + "+", 1, LANE]
+        args = [self.keys.prefix, LANE, envelope.seal(app, LANE, [name]), 100, 0, 0, "", reply + "+", 1, LANE]
         args += [name, json.dumps({"top_k": 5}), "f" * 40, "", "0.020", 5, "", upload]
         scripts.run(self.client, "accept", self.keys.lane_and_bell(LANE), args)
         tag = self.owner.new_tag()

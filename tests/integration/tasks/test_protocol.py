@@ -1,6 +1,6 @@
 """The protocol of take, begin, commit, retry, acknowledge, renew, lapse, rescue and purge, against a model of it.
 
-Requests are of one to three owners, so that lanes are shared in some runs and not in others.
+Requests are of one to three owners, so that lanes are shared in some runs and not in others. Owners get and lose caps.
 
 Hypothesis drives the real scripts on a real Redis through interleavings that no test would think of: workers that are
 declared dead at any step and go on as if nothing had happened. ``PROTOCOL_EXAMPLES`` sets how many.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from itertools import count
 from typing import Any
 
@@ -30,7 +31,8 @@ from hypothesis.stateful import (
 
 from common.settings import Settings
 from tasks.celery import app
-from tasks.protocol import envelope, scripts
+from tasks.protocol import envelope, scripts, usage
+from tasks.protocol.allowances import Allowances
 from tasks.protocol.keys import Keys
 from tasks.protocol.owners import ANONYMOUS, internal_id, owner_of
 from tasks.protocol.records import Records
@@ -46,6 +48,7 @@ from tests.support.redis_server import RedisServer
 EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "150"))
 LANE = "normal.m"
 WORKERS = 2
+OWNERS = (ANONYMOUS, "ann", "bob")
 MOST_CRASHES = 3
 
 _prefixes = count()
@@ -68,8 +71,8 @@ class Protocol(RuleBasedStateMachine):
 
     tags = Bundle("tags")
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(caps=st.tuples(*[st.sampled_from([0, 0, 3, 9])] * len(OWNERS)))
+    def start(self, caps: tuple[int, ...]) -> None:
         self.keys = Keys(f"p{next(_prefixes)}:")
         self.settings = Settings(key_prefix=self.keys.prefix, max_deliveries=MOST_CRASHES)
         self.records = Records(self.client, self.settings)
@@ -79,22 +82,47 @@ class Protocol(RuleBasedStateMachine):
         self.ids: list[str] = []
         self.ended: dict[str, tuple[str, str]] = {}
         self.commits: dict[str, int] = {}
+        self.requeued: Counter[str] = Counter()
+        self.client.hset(self.keys.owner_caps, mapping=dict(zip(OWNERS, caps, strict=True)))
         for number in range(WORKERS):
             self._renew(number)
 
     def run_script(self, name: str, keys: tuple[str, ...], *args: object) -> object:
         return scripts.run(self.client, name, keys, [self.keys.prefix, *args])
 
-    @rule(size=st.integers(1, 3), owner=st.sampled_from([ANONYMOUS, "ann", "bob"]))
+    @rule(size=st.integers(1, 3), owner=st.sampled_from(OWNERS))
     def accept(self, size: int, owner: str) -> None:
         ids = [internal_id(owner, f"r{len(self.ids) + n}") for n in range(size)]
-        self.ids += ids
-        args: list[object] = [LANE, envelope.seal(app, LANE, ids), 1_000_000, 0, 0, "", 1, LANE]
+        allowances = Allowances.read(self.client, self.keys)
+        allowance, cap = allowances.of(owner, self.settings), allowances.cap(owner, self.settings)
+        args: list[object] = [LANE, envelope.seal(app, LANE, ids), 1_000_000, 0, 0, allowance, "", 1, LANE]
         for request_id in ids:
             upload = self.keys.upload(request_id)
             self.client.set(upload, b"image")
             args += [request_id, json.dumps({"top_k": 1}), "", "", "", 5, "", upload]
-        self.run_script("accept", self.keys.lane_and_bell(LANE), *args)
+        room = max(0, cap - self._open(owner)) if cap else size
+        answers: Any = self.run_script("accept", self.keys.lane_and_bell(LANE), *args)
+        assert [code for code, _ in answers] == ([1] * room + [-4] * size)[:size]
+        self.ids += ids[:room]
+
+    def _open(self, owner: str) -> int:
+        records = self.records.get_many([name for name in self.ids if owner_of(name) == owner])
+        return sum(not record.state.terminal for record in records)
+
+    @rule(owner=st.sampled_from(OWNERS), cap=st.integers(0, 9))
+    def cap(self, owner: str, cap: int) -> None:
+        self.client.hset(self.keys.owner_caps, owner, cap)
+
+    @rule(data=st.data())
+    def requeue(self, data: st.DataObject) -> None:
+        letters = [name.decode() for name in self.client.zrange(self.keys.dead_letters, 0, -1)]
+        if letters:
+            name = data.draw(st.sampled_from(sorted(letters)))
+            message = envelope.seal(app, LANE, [name], fresh=True)
+            assert self.run_script("requeue", self.keys.lane_and_bell(LANE), name, message) == 1
+            self.requeued[owner_of(name)] += 1
+            self.ended.pop(name, None)
+            self.commits.pop(name, None)
 
     @rule(target=tags, number=st.integers(0, WORKERS - 1), wanted=st.integers(1, 4), most=st.integers(1, 3))
     def take(self, number: int, wanted: int, most: int) -> object:
@@ -144,6 +172,7 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, WORKERS - 1), data=st.data(), succeed=st.booleans())
     def commit(self, number: int, data: st.DataObject, succeed: bool) -> None:
+        """A failure may leave a dead letter."""
         worker = self.workers[number]
         if not worker.begun:
             return
@@ -151,7 +180,9 @@ class Protocol(RuleBasedStateMachine):
         worker.owner.serve(tag, data.draw(st.sampled_from([0.0, 0.5, 1.0, 5.0])))
         state = State.SUCCEEDED if succeed else State.FAILED
         before = self.records.get(attempt.id)
-        done = self.records.commit(worker.owner.boot, attempt, Outcome(state=state, result="{}"))
+        dead_letter = not succeed and data.draw(st.booleans())
+        outcome = Outcome(state=state, result="{}", dead_letter=dead_letter)
+        done = self.records.commit(worker.owner.boot, attempt, outcome)
         if done and not before.state.terminal:
             self.commits[attempt.id] = self.commits.get(attempt.id, 0) + 1
             assert before.attempts == attempt.number
@@ -291,6 +322,20 @@ class Protocol(RuleBasedStateMachine):
         assert all(row[state] == states.count(state) for state in (*ENDED, *OPEN)), (row, states)
 
     @invariant()
+    def usage_and_open_requests_are_counted_for_their_owner(self) -> None:
+        if not hasattr(self, "keys"):
+            return
+        records = self.records.get_many(self.ids)
+        open_ones = Counter(owner_of(record.id) for record in records if not record.state.terminal)
+        counted = {owner.decode(): int(count) for owner, count in self.client.hgetall(self.keys.open).items()}
+        assert counted == {owner: open_ones[owner] for owner in counted}
+        rows = usage.read(self.client, self.keys, OWNERS, 2)
+        for owner in OWNERS:
+            ended = sum(row["requests"] for row in rows if row["owner"] == owner)
+            sent = sum(owner_of(name) == owner for name in self.ids)
+            assert ended + open_ones[owner] == sent + self.requeued[owner], owner
+
+    @invariant()
     def an_end_is_final(self) -> None:
         if not hasattr(self, "keys"):
             return
@@ -345,6 +390,7 @@ class Protocol(RuleBasedStateMachine):
         assert not self.client.exists(self.keys.shared, self.keys.turns(LANE), self.keys.lane(LANE))
         self.books_balance()
         self.an_end_is_final()
+        self.usage_and_open_requests_are_counted_for_their_owner()
         keys = self.client.keys(f"{self.keys.prefix}*")
         if keys:
             self.client.delete(*keys)

@@ -1,4 +1,4 @@
-"""The test of the protocol notices scripts that lose a message."""
+"""The test of the protocol notices scripts that lose a message or count wrongly."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from tests.support.redis_server import RedisServer
         ("promote", "send(prefix .. lane"),
         ("take", "line_up(lane, owner, 'LPUSH'"),
         ("purge", "adopt(lane)"),
+        ("accept", "if open then redis.call('HINCRBY', opens"),
+        *((script, "if r[6] and redis.call('HINCRBY', opens") for script in ("cancel", "commit", "purge")),
     ],
 )
-def test_it_notices_a_message_that_gets_lost(
+def test_it_notices_a_message_or_a_count_that_gets_lost(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, script: str, text: str
 ) -> None:
     source = scripts._source

@@ -179,6 +179,9 @@ class FakeQueue:
     def owners(self, owner: str | None = None) -> list[dict[str, Any]]:
         return [{"owner": owner or "anonymous", "queued": 2}]
 
+    def quota(self, _owner: str) -> None:
+        return None
+
     def ledger(self) -> dict[str, dict[str, int]]:
         self.ping()
         states = {"accepted": 9, "succeeded": 4, "failed": 1, "canceled": 1, "expired": 0, "queued": 2, "running": 1}
