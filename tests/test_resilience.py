@@ -234,7 +234,7 @@ def check_refusals(replies: list[Reply]) -> None:
 
 ADMISSION_OFF = Mutation(
     "tasks/protocol/lua/accept.lua",
-    "elseif backlog + #fresh >= bound and own + #fresh >= reserved and not spared(ARGV[i]) then",
+    "elseif backlog + #fresh >= bound and own + #fresh >= reserved and not spared() then",
     "elseif false then",
 )
 GUESSED = Mutation(
