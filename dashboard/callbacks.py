@@ -20,8 +20,7 @@ CHOICES = (
 )
 #: Function -> outputs, inputs and states as ``id.property``.
 AT_START: dict[str, tuple[str, str, str]] = {
-    "tick": ("sink-tick.data", "tick.n_intervals rate.value", ""),
-    "pace": ("tick.interval", "rate.value", ""),
+    "pace": ("sink-pace.data", "rate.value", ""),
     "choices": ("sink-choices.data", CHOICES, ""),
     "choosePhoto": ("chosen.data", "photo.contents pasted.data", "photo.filename config.data"),
 }

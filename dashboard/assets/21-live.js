@@ -7,8 +7,10 @@
   const SECONDS = 60;
 
   panel(({ view }) => {
-    if (!view || !changed("live", [view.live, view.as_of])) return;
-    const { points } = view.live;
+    if (!view) return;
+    const points = view.live.points.filter((point) => point.answered || point.failed || point.latency !== null);
+    // Without a point, nothing moves.
+    if (!changed("live", [points, view.live.rate, view.live.latency, points.length && view.as_of])) return;
     const x = (at) => WIDTH - ((view.as_of - at) * WIDTH) / SECONDS;
     show("live-rate-chart", chart(bars(points, x)));
     show("live-latency-chart", chart(dots(points, x)));

@@ -63,7 +63,7 @@ def _choices(settings: Settings) -> list[Any]:
         dmc.Button(
             "Classify", id="classify", fullWidth=True, mt="sm", size="md", disabled=settings.dashboard_read_only
         ),
-        act("Kill the worker that has it", "kill", id="kill", color="red", variant="light", mt="xs", display="none"),
+        act("Kill the worker that has it", "kill", id="kill", variant="default", mt="xs", display="none"),
     ]
     return [dmc.Group(fields, mt="xs"), *buttons]
 

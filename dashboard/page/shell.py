@@ -29,7 +29,7 @@ KEYS = (
     ("?", "show this sheet"),
 )
 #: Where callbacks without an output write, and what the scripts keep in the page.
-STORES = ("pasted", "chosen", "sink-tick", "sink-choices", "sink-submit", "sink-kill", "sink-fault")
+STORES = ("pasted", "chosen", "sink-pace", "sink-choices", "sink-submit", "sink-kill", "sink-fault")
 RATES = [
     {"value": "1", "label": "Every second"},
     {"value": "5", "label": "Every 5 seconds"},
@@ -48,7 +48,6 @@ def layout(settings: Settings) -> Any:
         theme=THEME,
         defaultColorScheme="auto",
         children=[
-            dcc.Interval(id="tick", interval=1000),
             dcc.Store(id="config", data={"api": settings.public_url, "largest": settings.max_image_bytes}),
             *[dcc.Store(id=name) for name in STORES],
             dmc.NotificationContainer(id="notifications", position="bottom-right"),

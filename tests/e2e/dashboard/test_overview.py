@@ -15,6 +15,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CATS = re.compile(r"tabby|tiger cat|Egyptian cat|Persian cat|Siamese cat")
 LANE = f"normal.{MODEL}"
+#: Seconds.
+RESTED = 20
 
 
 def test_one_click_classifies_the_cat_and_shows_every_step(page: Page) -> None:
@@ -166,6 +168,23 @@ def test_updates_can_be_paused_and_the_page_says_so(page: Page) -> None:
     page.on("request", lambda request: "/ui/snapshot" in request.url and asked.append(request.url))
     page.wait_for_timeout(2500)  # the time itself is what is tested
     assert asked == []
+
+
+def test_an_open_page_at_rest_costs_a_twentieth_of_a_core_at_most(page: Page) -> None:
+    """Processor time of the page's one thread, since others may have the cores."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    asked: list[str] = []
+    page.on("request", lambda request: "/ui/snapshot" in request.url and asked.append(request.url))
+
+    def spent() -> float:
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return float(next(each["value"] for each in metrics if each["name"] == "ThreadTime"))
+
+    before = spent()
+    page.wait_for_timeout(1000 * RESTED)  # the time itself is what is tested
+    assert spent() - before <= RESTED / 20
+    assert len(asked) >= RESTED / 4
 
 
 def test_on_a_phone_workers_and_lanes_need_no_sideways_scrolling(browser: Browser, system: System) -> None:
