@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from api.http import api_keys
 from tests.e2e.dashboard import conftest as system
 from tests.e2e.dashboard.photos import submit
 
@@ -29,10 +30,11 @@ TRAFFIC = 150.0
 DESKTOP, PHONE = (1280, 900), (390, 844)
 
 
-def take(page: Page, name: str, *, whole: bool = False) -> None:
-    """Write a picture of ``page``, with few enough colours to be small."""
+def take(page: Page, name: str, *, whole: bool = False, part: str = "") -> None:
+    """Write a picture of ``page``, or of the part that this selects, with few enough colours to be small."""
     page.wait_for_timeout(1500)  # for fonts and transitions to settle
-    picture = Image.open(BytesIO(page.screenshot(full_page=whole))).convert("RGB")
+    shot = page.locator(part).screenshot() if part else page.screenshot(full_page=whole)
+    picture = Image.open(BytesIO(shot)).convert("RGB")
     FOLDER.mkdir(parents=True, exist_ok=True)
     file = FOLDER / f"{name}.png"
     picture.quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
@@ -127,6 +129,19 @@ def troubles(browser: Browser, running: system.System) -> None:
         take(page, "down")
 
 
+def owners(browser: Browser, folder: Path) -> None:
+    """Two users at work, one of them with three times as many photos."""
+    keys = {name: api_keys.make(name, "user") for name in ("ann", "bob")}
+    entries = ",".join(entry for _, entry in keys.values())
+    with system.running(folder, "lite-1", API_KEYS=entries) as running, shown(browser, running.url) as page:
+        system.log_in(page)
+        for turn in range(120):
+            running.api.client.headers["Authorization"] = f"Bearer {keys['bob' if turn % 4 else 'ann'][0]}"
+            submit(running)
+        page.wait_for_timeout(4000)  # until every owner's minute is written and shown
+        take(page, "owners", part="#owners-card")
+
+
 def idle(browser: Browser, folder: Path) -> None:
     """A system without workers and requests."""
     with system.running(folder) as running, shown(browser, running.url) as page:
@@ -139,6 +154,7 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=system.chromium(), args=system.ARGUMENTS)
         idle(browser, Path(folder) / "idle")
         busy(browser, Path(folder) / "busy")
+        owners(browser, Path(folder) / "owners")
         browser.close()
     return 0
 
