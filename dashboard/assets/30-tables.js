@@ -126,7 +126,7 @@
     show("owners", table("Owners", heads, view.owners.map((row) => html("Tr", { "data-owner-row": row.owner }, cell(row.owner),
       number(row.weight), number(row.rate), number(row.queued), number(row.share), number(row.errors), number(row.today.toLocaleString("en")),
       cell(html("Div", { className: "buttons" }, button("Requests", { "data-act": "owner-requests", "data-owner": row.owner, "aria-label": `Requests of ${row.owner}` }),
-        button("Usage", { "data-act": "usage", "data-owner": row.owner, "aria-label": `Usage of ${row.owner}` })))))));
+        button("Usage", { "data-act": "usage", "data-owner": row.owner, "aria-label": `Usage of ${row.owner}` }))))), "owners"));
   });
 
   on("owner-requests", ({ owner }) => {
