@@ -79,10 +79,10 @@ def all_lanes(models: Iterable[str]) -> list[str]:
 class WeightedOrder:
     """Which lane to look at first: weighted fair between priorities, alternating inside one.
 
-    Stride scheduling (Waldspurger and Weihl, 1995): a priority's *pass* advances by ``1/weight`` each time it is
-    served, and the smallest pass goes first. With weights 6:3:1 and no lane empty, ten takes are six high, three normal
-    and one low. A priority found empty is moved up to the present: it saves up no turns, except that high saves up
-    :data:`SAVED`, so it always goes first while it uses less than its share.
+    Stride scheduling (Waldspurger and Weihl, 1995): a priority's *pass* advances by ``1/weight`` with each request that
+    is served, and the smallest pass goes first. With weights 6:3:1 and no lane empty, ten requests are six high, three
+    normal and one low. A priority found empty is moved up to the present: it saves up no turns, except that high saves
+    up :data:`SAVED`, so it always goes first while it uses less than its share.
 
     Implements kombu's cycle protocol (``update``, ``consume``, ``rotate``); rank comes from the lane's name, because
     ``add_consumer`` appends lanes in any order.
@@ -117,15 +117,15 @@ class WeightedOrder:
         self._pass, self._lanes = now
         return orders
 
-    def rotate(self, last_used: str) -> None:
-        """``last_used`` was served, so every lane ahead of it was empty."""
+    def rotate(self, last_used: str, requests: int = 1) -> None:
+        """``last_used`` was served with so many requests, so every lane ahead of it was empty."""
         served = self._priority.get(last_used, "")
         if served not in self._pass:
             return
         present = self._pass[served]
         for priority, value in self._pass.items():
             self._pass[priority] = max(value, present - self._behind.get(priority, 0.0))
-        self._pass[served] = present + self._stride[served]
+        self._pass[served] = present + requests * self._stride[served]
         if last_used in self._lanes:
             self._lanes.remove(last_used)
             self._lanes.append(last_used)

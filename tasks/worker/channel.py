@@ -242,7 +242,7 @@ class OwnedChannel(kombu_redis.Channel):
         ]
         sizes = [envelope.size(message) for _, message in taken]
         for tag, (lane, message), size in zip(sent.tags, taken, sizes, strict=False):
-            self._queue_cycle.rotate(lane)
+            self._queue_cycle.rotate(lane, size)
             self.owner.hold(tag, size, size * sent.cost)
             message["properties"]["delivery_tag"] = tag
         self._awaiting_bell = len(taken) < len(sent.tags) and sum(sizes) < sent.wanted

@@ -46,6 +46,18 @@ def test_full_lanes_share_exactly_six_to_three_to_one_and_alternate_inside_a_pri
     assert counts["high"] == counts["high.m"] == 18
 
 
+def test_a_message_of_many_requests_is_as_many_turns() -> None:
+    order = WeightedOrder()
+    order.update(["high", "normal"])
+    counts: Counter[str] = Counter()
+    for _ in range(600):
+        name = order.consume()[0]
+        size = 16 if name == "normal" else 1
+        order.rotate(name, size)
+        counts[name] += size
+    assert abs(counts["high"] - 2 * counts["normal"]) <= SAVED + 2 * 16
+
+
 @given(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)), st.integers(0, 2))
 def test_shares_follow_the_weights_whichever_priority_is_empty(weights: tuple[int, int, int], empty: int) -> None:
     order = WeightedOrder(weights)
