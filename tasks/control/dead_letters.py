@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import count, islice
 
 from common.settings import Settings
-from tasks.celery import app
 from tasks.errors import PurgedRequest, UnknownRequest
 from tasks.protocol import connections, envelope, scripts
 from tasks.protocol.connections import translated
@@ -58,7 +57,7 @@ class DeadLetters:
             PurgedRequest: its image has expired.
         """
         request = self.get(request_id)
-        args = [self._keys.prefix, request_id, envelope.seal(app, request.lane, [request_id])]
+        args = [self._keys.prefix, request_id, envelope.seal(request.lane, [request_id])]
         with translated():
             done = scripts.run(self._client, "requeue", self._keys.lane_and_bell(request.lane), args)
         if done == -1:

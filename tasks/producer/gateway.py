@@ -64,6 +64,7 @@ class Gateway:
         return self.submit(submission, self.waiter.replies + "+")
 
     def close(self) -> None:
-        """Close the connections."""
+        """Write the last statistics and close the connections."""
+        self.records.statistics.close(self._client, self.records.keys.prefix)
         self.records.pinned.close()
         self._client.close()

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.settings import Settings
-from tasks.celery import app
 from tasks.errors import (
     AlreadyFinished,
     DeadlineHopeless,
@@ -29,7 +28,7 @@ from tasks.lanes import PRIORITIES, lane
 from tasks.producer.admission import Admission, Admitted, Submission
 from tasks.protocol import envelope, scripts
 from tasks.protocol.connections import translated
-from tasks.protocol.owners import public_id
+from tasks.protocol.owners import ANONYMOUS, public_id
 from tasks.protocol.records import Records
 from tasks.protocol.requests import State
 
@@ -44,6 +43,9 @@ Answer = tuple[int, bytes]
 
 #: Seconds for which an uploaded image waits to be accepted; it expires only if the producer dies in between.
 UPLOAD_TTL = 60
+
+#: Seconds for which an owner stays introduced.
+INTRODUCTION = 60.0
 
 #: Bytes of an image from which asking whether its request is known costs less than sending it for nothing.
 ASK_FIRST = 262_144
@@ -76,6 +78,7 @@ class Publisher:
         self._records = records
         self._trace = trace
         self._wary: dict[tuple[str, str], float] = {}
+        self._introduced: dict[str, float] = {}
 
     def submit(self, submission: Submission, reply: str = "") -> Accepted:
         """Accept one request; the reply list ``reply`` is notified when it ends.
@@ -178,21 +181,21 @@ class Publisher:
     def _run_accept(self, entries: Sequence[Admitted], reply: str = "", *, ask: bool = False) -> list[Answer]:
         """Run ``accept.lua`` for requests of one lane, as one message; ``ask`` accepts nothing and sends no image."""
         first, keys = entries[0], self._records.keys
-        message = "" if ask else envelope.seal(app, first.lane, [entry.id for entry in entries])
+        message = "" if ask else envelope.seal(first.lane, [entry.id for entry in entries])
         limits = self._admission.limits(first.submission)
         backlog = [lane(priority, first.model) for priority in PRIORITIES]
         args: list[Any] = [keys.prefix, first.lane, message, *limits, reply, len(backlog), *backlog]
-        images = []
+        before = [] if ask else self._introduce(first.submission.owner)
         payloads = [""] * len(entries) if ask else self._store(entries)
         for entry, payload in zip(entries, payloads, strict=True):
-            upload = "" if ask or payload else keys.upload(os.urandom(16).hex())
+            upload = "" if ask or payload else self._upload(entry)
             if upload:
-                images.append(("SET", upload, entry.submission.image, "EX", UPLOAD_TTL))
+                before.append(("SET", upload, entry.submission.image, "NX", "EX", UPLOAD_TTL))
             args += [*_fields(entry), payload, upload]
         try:
             with translated():
                 answers: list[Answer] = list(
-                    scripts.run_after(self._records.pinned, images, "accept", keys.lane_and_bell(first.lane), args)
+                    scripts.run_after(self._records.pinned, before, "accept", keys.lane_and_bell(first.lane), args)
                 )
         except Full:
             self._records.payloads.delete([*filter(None, payloads)])
@@ -201,7 +204,26 @@ class Publisher:
             raise error if ask else Unavailable(f"{error}. {UNKNOWN}") from error
         unused = [name for name, (code, _) in zip(payloads, answers, strict=True) if name and code != ACCEPTED]
         self._records.payloads.delete(unused)
+        self._count(first.lane, sum(code == ACCEPTED for code, _ in answers))
         return answers
+
+    def _upload(self, entry: Admitted) -> str:
+        """The key of an uploaded image: its request's own where nobody else can send that id."""
+        keys = self._records.keys
+        return keys.image(entry.id) if entry.submission.request_id is None else keys.upload(os.urandom(16).hex())
+
+    def _introduce(self, owner: str) -> list[tuple[Any, ...]]:
+        """The command that adds an owner to the known ones; once a minute, because Redis may have forgotten them."""
+        now = time.monotonic()
+        if owner == ANONYMOUS or now < self._introduced.get(owner, 0.0):
+            return []
+        self._introduced[owner] = now + INTRODUCTION
+        return [("SADD", self._records.keys.owners, owner)]
+
+    def _count(self, lane_name: str, accepted: int) -> None:
+        if accepted:
+            self._records.statistics.add(f"{accepted} minute:{int(time.time() // 60)} {lane_name}:accepted".encode())
+            self._records.statistics.flush_later(self._records.client, self._records.keys.prefix)
 
     def _store(self, entries: Sequence[Admitted]) -> list[str]:
         """Store their images outside Redis, all or none; empty references where images are sent to Redis."""

@@ -194,9 +194,8 @@ class Records:
             if answer[0] > 0:
                 number, spec, created, begun, payload, counted = answer
                 self.statistics.add(counted)
-                # Without an image it was canceled in between, and its commit will be fenced.
                 attempt = Attempt(
-                    id=name, model=model, number=number, spec=json.loads(spec), image=image or b"",
+                    id=name, model=model, number=number, spec=json.loads(spec), image=image,
                     payload=payload.decode(), created_at=float(created), started_at=float(begun),
                 )  # fmt: skip
                 started[tag].attempts.append(attempt)

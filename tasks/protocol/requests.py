@@ -82,14 +82,15 @@ class Request:
 class Attempt:
     """Leave to run a request once, as the holder of a delivery; ``model`` is the holder's.
 
-    ``payload`` is the reference of an image outside Redis.
+    ``payload`` is the reference of an image outside Redis. A request with neither was canceled in between, or has lost
+    its image.
     """
 
     id: str
     model: str
     number: int
     spec: dict[str, Any]
-    image: bytes
+    image: bytes | None
     created_at: float
     started_at: float
     payload: str = ""

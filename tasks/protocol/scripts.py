@@ -5,6 +5,7 @@ Each file says what its keys, arguments and answers are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from hashlib import sha1
@@ -17,6 +18,9 @@ from tasks.protocol.connections import Client, PinnedClient
 
 FOLDER = Path(__file__).parent / "lua"
 
+#: The only script that Redis refuses when it has reached maxmemory, so that accepted requests can still end.
+REFUSED_WHEN_FULL = "accept"
+
 #: The keys and the arguments of a script.
 Call = tuple[Sequence[str], Sequence[Any]]
 
@@ -24,8 +28,19 @@ Call = tuple[Sequence[str], Sequence[Any]]
 @cache
 def _source(name: str) -> tuple[str, str]:
     """The text of a script with the prelude in front, and its digest for EVALSHA."""
-    text = (FOLDER / "_prelude.lua").read_text() + (FOLDER / f"{name}.lua").read_text()
+    flags = "" if name == REFUSED_WHEN_FULL else "#!lua flags=allow-oom\n"
+    text = flags + _with_prelude((FOLDER / f"{name}.lua").read_text())
     return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _with_prelude(script: str) -> str:
+    """A script after the definitions of the prelude that it needs: Redis runs them at every call."""
+    prelude = re.sub(r"^--.*\n", "", (FOLDER / "_prelude.lua").read_text(), flags=re.MULTILINE)
+    for definition in reversed(re.split(r"^(?=local )", prelude, flags=re.MULTILINE)[1:]):
+        name = re.split(r"\W", definition.removeprefix("local ").removeprefix("function "), maxsplit=1)[0]
+        if re.search(rf"\b{name}\b", script):
+            script = definition + script
+    return script
 
 
 def command(name: str, keys: Sequence[str], args: Sequence[Any], *, full: bool = False) -> tuple[Any, ...]:

@@ -1,5 +1,7 @@
 """Statistics that scripts leave to their caller: added up here, and written once a second.
 
+A worker's lease thread writes them; in the API, a timer that the first of them starts.
+
 A process that is killed loses the last second of them. The ledger is not among them: scripts move it with the state.
 """
 
@@ -7,7 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from contextlib import suppress
 from itertools import chain
+
+from redis.exceptions import RedisError
 
 from tasks.protocol import scripts
 from tasks.protocol.connections import Client
@@ -19,11 +24,29 @@ class Statistics:
     def __init__(self) -> None:
         self._lines: Counter[bytes] = Counter()
         self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
 
     def add(self, text: bytes) -> None:
         """Add what a script has returned: lines of amount, hash and field."""
         with self._lock:
             self._lines.update(text.splitlines())
+
+    def flush_later(self, client: Client, prefix: str) -> None:
+        """Write them in a second, if Redis answers then."""
+        with self._lock:
+            if self._timer is None:
+                self._timer = threading.Timer(1.0, self.close, (client, prefix))
+                self._timer.daemon = True
+                self._timer.start()
+
+    def close(self, client: Client, prefix: str) -> None:
+        """Write now what :meth:`flush_later` would."""
+        with self._lock:
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+            with suppress(RedisError):
+                self.flush(client, prefix)
 
     def flush(self, client: Client, prefix: str) -> None:
         """Write them; they are kept when that fails, though it may have been done."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.celery import app
 from tasks.protocol import envelope
 from tasks.protocol.requests import Attempt, Outcome, State
 from tasks.worker.outcomes import failed, of_model, succeeded
@@ -75,7 +74,7 @@ class Finisher:
         for entry in entries:
             returned[entry.delivery].append(entry.id)
         for delivery, ids in returned.items():
-            message = envelope.seal(app, delivery.lane, ids, retries=delivery.retries)
+            message = envelope.seal(delivery.lane, ids, retries=delivery.retries)
             self._records.give_back(self._owner.boot, delivery.tag, delivery.lane, message, ids)
 
     def pause(self, entries: Sequence[Entry]) -> None:

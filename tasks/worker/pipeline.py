@@ -22,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks.lanes import ANY, Lane, urgency
+from tasks.protocol.payloads import PayloadLost
 from tasks.protocol.requests import Started
 from tasks.worker.delivery import Delivery, Entry
 from tasks.worker.finisher import Finisher
@@ -238,6 +239,8 @@ class Pipeline:
             try:
                 with self._decoding:
                     image = self.records.payloads.get(attempt.payload) if attempt.payload else attempt.image
+                    if image is None:
+                        raise PayloadLost("the stored image is gone")
                     entry.pixels = of_model(self.model.decode, image)
             except ModelError as error:
                 entry.error = error

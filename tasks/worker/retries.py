@@ -43,5 +43,5 @@ def postpone(pipeline: Pipeline, delivery: Delivery, delay: float) -> int:
     """End a delivery and let its failed requests wait ``delay`` seconds for another attempt; how many do."""
     failures = [(attempt, described(error)) for attempt, error in delivery.failures]
     ids = [attempt.id for attempt, _ in failures]
-    message = envelope.seal(app, delivery.lane, ids, retries=delivery.retries + 1)
+    message = envelope.seal(delivery.lane, ids, retries=delivery.retries + 1)
     return pipeline.records.retry(pipeline.owner.boot, delivery.tag, delivery.lane, message, delay, failures)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import OutOfMemoryError
 
-from tasks.celery import app
 from tasks.producer.live_workers import read_queued
 from tasks.protocol import envelope, scripts
 from tasks.protocol.turns import messages
@@ -142,6 +141,6 @@ class Sweep:
 
     def _publish(self, request_id: str, lane: str) -> int:
         # A new task id, because workers remember revoked ids.
-        message = envelope.seal(app, lane, [request_id], fresh=True)
+        message = envelope.seal(lane, [request_id], fresh=True)
         keys = self._keys.lane_and_bell(lane)
         return int(scripts.run(self._client, "republish", keys, [self._keys.prefix, request_id, message]))

@@ -5,15 +5,17 @@ local prefix = ARGV[1]
 local ledger = prefix .. 'ledger'
 local retries = prefix .. 'retries'
 
--- A script whose first write needs no memory may keep writing when Redis has reached maxmemory (6.2 and later).
-local function allow_when_full() redis.call('DEL', prefix .. 'none') end
-
 local function now()
   local t = redis.call('TIME')
   return tonumber(t[1]) + tonumber(t[2]) / 1000000
 end
 
-local function stamp(seconds) return string.format('%.6f', seconds) end
+-- A time as text. Numbers are slow to format, so each is formatted once.
+local stamps = {}
+local function stamp(seconds)
+  stamps[seconds] = stamps[seconds] or string.format('%.6f', seconds)
+  return stamps[seconds]
+end
 
 -- Whether a worker holds its lease and its guardian has not declared it dead.
 local function lives(boot)
@@ -41,34 +43,51 @@ local function tally(name, by) redis.call('HINCRBY', prefix .. 'counters', name,
 -- Statistics: histograms, and counts per minute that are kept for a day. Where `gathered` is a list, they are left to the
 -- caller, who adds them up and flushes them with count.lua: a line each of amount, hash and field.
 local gathered
+local aged = {}
 local function count(hash, field, by)
   if gathered then
     gathered[#gathered + 1] = by .. ' ' .. hash .. ' ' .. field
-  elseif redis.call('HINCRBY', prefix .. hash, field, by) == tonumber(by) and string.find(hash, '^minute:') then
+  elseif redis.call('HINCRBY', prefix .. hash, field, by) == tonumber(by) and not aged[hash] and string.find(hash, '^minute:') then
     redis.call('EXPIRE', prefix .. hash, 90000)
+    aged[hash] = true
   end
 end
 -- What is counted of a named owner's request `id` is counted once more in a hash of that owner.
+local minutes = {}
 local function minute(id, lane, name, at, by)
-  local hash, owner = 'minute:' .. math.floor(at / 60), string.match(id, '^(.*)/')
-  count(hash, lane .. ':' .. name, by or 1)
-  if owner then count(hash .. ':' .. owner, lane .. ':' .. name, by or 1) end
+  minutes[at] = minutes[at] or 'minute:' .. math.floor(at / 60)
+  local field, owner = lane .. ':' .. name, string.match(id, '^(.*)/')
+  count(minutes[at], field, by or '1')
+  if owner then count(minutes[at] .. ':' .. owner, field, by or '1') end
 end
 
 -- The conservation ledger: per lane, accepted = succeeded + failed + canceled + expired + queued + running.
-local function credit(lane, state, by) redis.call('HINCRBY', ledger, lane .. ':' .. state, by) end
 local function move(lane, from, to)
-  credit(lane, from, -1)
-  credit(lane, to, 1)
+  from, to = lane .. ':' .. from, lane .. ':' .. to
+  local counts = redis.call('HMGET', ledger, from, to)
+  redis.call('HSET', ledger, from, (counts[1] or 0) - 1, to, (counts[2] or 0) + 1)
+end
+
+-- The record of a request: its fields by name; nil when there is none. `owner` and `tag` of the delivery that runs it mean
+-- something only while it runs.
+local function record(id)
+  local flat, found = redis.call('HGETALL', request_key(id)), {}
+  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
+  return found.state and found
+end
+
+-- Change fields of a record, in Redis and as it was read.
+local function change(id, r, ...)
+  local fields = {...}
+  redis.call('HSET', request_key(id), unpack(fields))
+  for i = 1, #fields, 2 do r[fields[i]] = fields[i + 1] end
 end
 
 -- The timeline: one line of JSON per event of the request; `extra` is JSON members with a leading comma, or ''.
-local function longer(timeline, at, event, extra)
-  return (timeline or '') .. '{"at":' .. stamp(at) .. ',"event":"' .. event .. '"' .. (extra or '') .. '}\n'
+local function longer(r, at, event, extra)
+  return (r.timeline or '') .. '{"at":' .. stamp(at) .. ',"event":"' .. event .. '"' .. (extra or '') .. '}\n'
 end
-local function note(key, at, event, extra)
-  redis.call('HSET', key, 'timeline', longer(redis.call('HGET', key, 'timeline'), at, event, extra))
-end
+local function note(id, r, at, event, extra) change(id, r, 'timeline', longer(r, at, event, extra)) end
 
 -- Worker events, newest first: joined, left (stopped) or lost (with the requests it held).
 local function chronicle(event, boot, model, extra)
@@ -80,11 +99,11 @@ end
 
 -- Notify the reply lists of a request. One whose name ends in + gets the id, a newline and the record; any other gets the
 -- id. Unread reply lists expire. They are in no append-only file and no replica: who loses one reads the record.
-local function notify(key, id, watch)
+local function notify(id, r)
   redis.set_repl(redis.REPL_NONE)
-  for name in string.gmatch(watch, '%S+') do
+  for name in string.gmatch(r.watch, '%S+') do
     local reply, more = string.match(name, '^(.-)(%+?)$')
-    redis.call('RPUSH', reply, more == '' and id or id .. '\n' .. cjson.encode(redis.call('HGETALL', key)))
+    redis.call('RPUSH', reply, more == '' and id or id .. '\n' .. cjson.encode(r))
     redis.call('EXPIRE', reply, 60)
   end
   redis.set_repl(redis.REPL_ALL)
@@ -97,9 +116,9 @@ local function observe(id, lane, stage, seconds, at)
   local bucket = 0
   if ms > 1 then bucket = math.ceil(2 * math.log(ms) / math.log(2) - 0.000000001) end
   if bucket > 40 then bucket = 40 end
-  count('latency', lane .. ':' .. stage .. ':' .. bucket, 1)
+  count('latency', lane .. ':' .. stage .. ':' .. bucket, '1')
   if stage ~= 'eta_error' then minute(id, '', stage .. ':' .. bucket, at) end
-  local micro = string.format('%.0f', seconds * 1000000)
+  local micro = string.format('%d', seconds * 1000000 + 0.5)
   if stage == 'total' then minute(id, '', 'total:sum', at, micro) end
   count('latency', lane .. ':' .. stage .. ':sum', micro)
 end
@@ -111,10 +130,16 @@ local function served(lane, model)
 end
 
 -- Usage: per owner and UTC day, amounts by model (tasks/protocol/usage.py). Kept for 35 days and the current one.
-local function use(id, lane, model, at, what, amount)
+local function use(id, lane, model, at, amounts)
   local hash = prefix .. 'usage:' .. owner_of_id(id) .. ':' .. math.floor(at / 86400)
-  local by = model and model ~= '' and model or string.match(lane, '%.(.*)$') or 'any'
-  if redis.call('HINCRBY', hash, by .. ':' .. what, amount) == tonumber(amount) then redis.call('EXPIRE', hash, 36 * 86400) end
+  local by, names, sums = model and model ~= '' and model or string.match(lane, '%.(.*)$') or 'any', {}, {}
+  for what in pairs(amounts) do names[#names + 1] = by .. ':' .. what end
+  local before = redis.call('HMGET', hash, unpack(names))
+  for i, name in ipairs(names) do
+    sums[2 * i - 1], sums[2 * i] = name, (before[i] or 0) + amounts[string.sub(name, #by + 2)]
+  end
+  redis.call('HSET', hash, unpack(sums))
+  if not before[1] then redis.call('EXPIRE', hash, 36 * 86400) end
 end
 -- Open requests of each owner that has or had a cap or a quota. A record notes that it is counted, so that other owners'
 -- requests cost nothing. Whoever asks first reads the owner's requests of the last day; 2 s later, once more those since
@@ -165,30 +190,22 @@ local function kept_for(ttls, state)
 end
 
 -- End a request; every end goes through here. `keep` keeps the image for a requeue; `model` is the model of the last
--- attempt, if there was one; `...` are more fields of the record and their values. The first write needs no memory.
-local function finish(id, key, lane, from, to, at, ttls, keep, model, ...)
-  local ttl = kept_for(ttls, to)
-  redis.call('HDEL', key, 'owner', 'tag')
-  redis.call('HSET', key, 'state', to, 'completed', stamp(at), 'expires', stamp(at + ttl), ...)
-  move(lane, from, to)
+-- attempt, if there was one; `...` are more fields of the record and their values.
+local function finish(id, r, to, at, ttls, keep, model, ...)
+  local key, lane, ttl = request_key(id), r.lane, kept_for(ttls, to)
+  move(lane, r.state, to)
+  change(id, r, 'state', to, 'completed', stamp(at), 'expires', stamp(at + ttl), ...)
   minute(id, lane, to, at)
   -- Per model, for all lanes together: answers, and failures by its fault.
   if model and model ~= '' and (keep or to == 'succeeded') then minute('', '', (keep and 'faults:' or 'answered:') .. model, at) end
-  local r = redis.call('HMGET', key, 'created', 'bytes', 'payload', 'deadline', 'watch', 'counted')
-  observe(id, served(lane, model), 'total', at - tonumber(r[1]), at)
-  use(id, lane, model, at, to, 1)
-  if computed > 0 then
-    use(id, lane, model, at, 'computed', computed)
-    minute(id, '', 'computed', at, computed)
-  end
-  if r[2] then
-    use(id, lane, model, at, 'bytes', r[2])
-    redis.call('DECRBY', image_bytes, r[2])
-  end
-  if r[4] then redis.call('ZREM', prefix .. 'deadlines', id) end
-  if r[6] and redis.call('HINCRBY', opens, owner_of_id(id), -1) < 0 then redis.call('HDEL', opens, owner_of_id(id)) end
-  if r[3] then
-    redis.call('ZADD', payloads, keep and stamp(at + ttl + 60) or 0, r[3])
+  observe(id, served(lane, model), 'total', at - tonumber(r.created), at)
+  use(id, lane, model, at, {[to] = 1, computed = computed > 0 and computed or nil, bytes = r.bytes})
+  if computed > 0 then minute(id, '', 'computed', at, computed) end
+  if r.bytes then redis.call('DECRBY', image_bytes, r.bytes) end
+  if r.deadline then redis.call('ZREM', prefix .. 'deadlines', id) end
+  if r.counted and redis.call('HINCRBY', opens, owner_of_id(id), -1) < 0 then redis.call('HDEL', opens, owner_of_id(id)) end
+  if r.payload then
+    redis.call('ZADD', payloads, keep and stamp(at + ttl + 60) or 0, r.payload)
     if not keep then redis.call('HDEL', key, 'payload') end
   elseif keep then
     redis.call('PEXPIRE', image_key(id), ttl * 1000)
@@ -202,16 +219,15 @@ local function finish(id, key, lane, from, to, at, ttls, keep, model, ...)
   if #name ~= 36 or not string.match(name, '^%x+%-%x+%-7%x+%-%x+%-%x+$') then
     redis.call('SET', prefix .. 'gone:' .. id, '', 'PX', (ttl + math.max(ttl, 3600)) * 1000)
   end
-  if r[5] then notify(key, id, r[5]) end
+  if r.watch then notify(id, r) end
 end
 
 -- Add to the dead letters.
-local function bury(id, key, lane, from, at, ttls, failure, model)
-  redis.call('HSET', key, 'outcome', failure)
-  note(key, at, 'dead_lettered', ',"error":' .. failure)
+local function bury(id, r, at, ttls, failure, model, ...)
   redis.call('ZADD', prefix .. 'dead_letters', stamp(at), id)
   tally('dead_lettered')
-  finish(id, key, lane, from, 'failed', at, ttls, true, model)
+  finish(id, r, 'failed', at, ttls, true, model, 'timeline', longer(r, at, 'dead_lettered', ',"error":' .. failure),
+    'outcome', failure, ...)
 end
 
 -- At most one doorbell per message of a lane that has so many, and a hundred in all: each wakes one idle worker once.
@@ -257,9 +273,11 @@ local function adopt(lane)
   line_up(lane, owner, 'LPUSH', ahead(lane, owner), element)
 end
 
--- Append a message to a lane: at its tail or, with `first`, at its head. Returns how many wait there.
-local function send(lane_key, bell, message, first)
-  local lane, owner, newest = string.sub(lane_key, #prefix + 1), owner_of(message), redis.call('LINDEX', lane_key, 0)
+-- Append a message to a lane: at its tail or, with `first`, at its head; `alone`: no other request is queued there, so
+-- there is nothing to share. Returns how many wait there.
+local function send(lane_key, bell, message, first, alone)
+  local lane, owner = string.sub(lane_key, #prefix + 1), owner_of(message)
+  local newest = not alone and redis.call('LINDEX', lane_key, 0)
   local push, element = first and 'RPUSH' or 'LPUSH', message
   if newest and (is_ticket(newest) or owner_of(newest) ~= owner) then
     redis.call('HSETNX', shared, lane, '0')

@@ -5,7 +5,7 @@
 --   counted, reply list or '', number of backlog lanes m, their names, then per request: id, spec, fingerprint, deadline in
 --   seconds or '', expected wait in seconds or '', bytes of the image, reference of the image outside Redis or '', upload or ''.
 -- An upload is a key with a short TTL that was set just before, because Lua would copy its image three times. It becomes
--- the request's image here, or is deleted. With '' for every reference and upload this is a dry run: nothing is accepted, and
+-- the request's image here, or is deleted; it has the image's name already where nobody else can send this id. With '' for every reference and upload this is a dry run: nothing is accepted, and
 -- 2 stands for a request that would be.
 -- The only script that Redis refuses when out of memory, so that accepted requests can still end: its first write needs
 -- memory. If Redis had no memory for an upload and has some again for this, nothing is accepted either.
@@ -15,9 +15,11 @@ local lane, message, bound, reserved = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonu
 local bytes_bound, allowance, reply, m = tonumber(ARGV[6]), ARGV[7], ARGV[8], tonumber(ARGV[9])
 local FIELDS = 8
 local asking = ARGV[#ARGV] == '' and ARGV[#ARGV - 1] == ''
-local function queued(name) return tonumber(redis.call('HGET', ledger, name .. ':queued') or 0) end
-local backlog, own = 0, queued(lane)
-for i = 1, m do backlog = backlog + queued(ARGV[9 + i]) end
+local names, backlog = {lane .. ':accepted', lane .. ':queued'}, 0
+for i = 1, m do names[i + 2] = ARGV[9 + i] .. ':queued' end
+local counts = redis.call('HMGET', ledger, unpack(names))
+local accepted, own = counts[1] or 0, counts[2] or 0
+for i = 3, #names do backlog = backlog + (counts[i] or 0) end
 local held = bytes_bound > 0 and tonumber(redis.call('GET', image_bytes) or 0) or 0
 
 local owner = owner_of_id(ARGV[10 + m])
@@ -30,8 +32,14 @@ if allowance ~= '' then
 end
 
 local answers, fresh, unused, refused = {}, {}, {}, 0
-local function drop_uploads()
-  for i = 10 + m, #ARGV, FIELDS do redis.call('DEL', ARGV[i + 7]) end
+local function drop(uploads)
+  for _, upload in ipairs(uploads) do redis.call('DEL', upload) end
+end
+-- Accept nothing, and forget the uploads.
+local function give_up(answer)
+  drop(unused)
+  for _, i in ipairs(fresh) do redis.call('DEL', ARGV[i + 7]) end
+  return answer
 end
 
 -- Whether the owner has next to nothing waiting in this lane, of which others have much: it is not refused for them.
@@ -56,27 +64,28 @@ for i = 10 + m, #ARGV, FIELDS do
     code = -2
   elseif bytes_bound > 0 and held + size > bytes_bound then
     code = -3
-  elseif ARGV[i + 7] ~= '' and redis.call('EXISTS', ARGV[i + 7]) == 0 then
-    drop_uploads()
-    return redis.error_reply('OOM an image found no memory: maxmemory was reached')
   else
     fresh[#fresh + 1] = i
     held = held + size
   end
   if code < -1 then refused = refused + 1 end
-  if code < 1 and ARGV[i + 7] ~= '' then unused[#unused + 1] = ARGV[i + 7] end
+  -- The image of a request that was accepted, sent once more after a lost answer, is no upload.
+  if code < 1 and ARGV[i + 7] ~= '' and not (known[1] and ARGV[i + 7] == image_key(ARGV[i])) then
+    unused[#unused + 1] = ARGV[i + 7]
+  end
   answers[#answers + 1] = {code, code == 1 and 'queued' or state}
 end
 
 if #fresh > 0 and not asking then
   local at = now()
-  local first = redis.pcall('HINCRBY', ledger, lane .. ':accepted', #fresh)
-  if type(first) == 'table' and first.err then
-    drop_uploads()
-    return first
+  local first = redis.pcall('HSET', ledger, names[1], accepted + #fresh, names[2], own + #fresh)
+  if type(first) == 'table' and first.err then return give_up(first) end
+  for _, i in ipairs(fresh) do
+    if ARGV[i + 7] ~= '' and redis.call('PERSIST', ARGV[i + 7]) == 0 then
+      redis.call('HSET', ledger, names[1], accepted, names[2], own)
+      return give_up(redis.error_reply('OOM an image found no memory: maxmemory was reached'))
+    end
   end
-  local before = first - #fresh
-  credit(lane, 'queued', #fresh)
   if open then redis.call('HINCRBY', opens, owner, #fresh) end
   local bytes = 0
   for place, i in ipairs(fresh) do
@@ -84,12 +93,11 @@ if #fresh > 0 and not asking then
     local key = request_key(id)
     if ARGV[i + 6] ~= '' then
       redis.call('ZADD', payloads, '+inf', ARGV[i + 6])
-    else
+    elseif ARGV[i + 7] ~= image_key(id) then
       redis.call('RENAME', ARGV[i + 7], image_key(id))
-      redis.call('PERSIST', image_key(id))
     end
     local fields = {'state', 'queued', 'lane', lane, 'created', stamp(at), 'spec', spec, 'fingerprint', fingerprint,
-      'attempt', 0, 'place', before + place, 'bytes', ARGV[i + 5]}
+      'attempt', 0, 'place', accepted + place, 'bytes', ARGV[i + 5]}
     local function also(name, value)
       if value ~= '' then fields[#fields + 1], fields[#fields + 2] = name, value end
     end
@@ -105,17 +113,15 @@ if #fresh > 0 and not asking then
     redis.call('HSET', key, unpack(fields))
     redis.call('ZADD', prefix .. 'recent', stamp(at), id)
     if owner ~= 'anonymous' then redis.call('ZADD', prefix .. 'recent:' .. owner, stamp(at), id) end
-    minute('', lane, 'accepted', at) -- for an owner, recent:OWNER has them
     bytes = bytes + tonumber(ARGV[i + 5])
   end
   redis.call('INCRBY', image_bytes, bytes)
-  if owner ~= 'anonymous' then redis.call('SADD', prefix .. 'owners', owner) end
-  send(KEYS[1], KEYS[2], message)
+  send(KEYS[1], KEYS[2], message, false, tonumber(own) == 0)
 end
-for _, upload in ipairs(unused) do redis.call('DEL', upload) end
+drop(unused)
 -- A dry run that finds room is followed by the real call, which is counted.
 if refused > 0 and not (asking and #fresh > 0) then
   tally('refused', refused)
-  use(ARGV[10 + m], lane, nil, now(), 'refused', refused)
+  use(ARGV[10 + m], lane, nil, now(), {refused = refused})
 end
 return answers

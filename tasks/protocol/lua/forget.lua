@@ -1,6 +1,5 @@
 -- Unregister a worker that holds nothing. ARGV: prefix, boot id, '1' when the worker itself leaves.
 -- Returns 1 when it is gone, 0 when it lives or still holds deliveries.
-allow_when_full()
 local boot = ARGV[2]
 if ARGV[3] ~= '1' and lives(boot) then return 0 end
 if redis.call('HLEN', prefix .. 'unacked:' .. boot) > 0 then return 0 end

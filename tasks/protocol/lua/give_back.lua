@@ -3,23 +3,18 @@
 --   have not run, so that their attempt does not count; then the request ids of the message. Without a message they are
 --   queued again, but stay with the delivery.
 -- Returns 1, or 0 when the delivery was no longer held or, if it stays held, when none of these is open.
-allow_when_full()
 local boot, tag = ARGV[2], ARGV[3]
 local unrun = ARGV[5] == '1'
 if redis.call(unrun and 'HEXISTS' or 'HDEL', prefix .. 'unacked:' .. boot, tag) == 0 then return 0 end
 local open = 0
 for i = 6, #ARGV do
-  local key = request_key(ARGV[i])
-  local r = redis.call('HMGET', key, 'state', 'owner', 'tag', 'lane')
-  if r[1] == 'running' and r[2] == boot and r[3] == tag then
-    move(r[4], 'running', 'queued')
-    redis.call('HSET', key, 'state', 'queued')
-    redis.call('HDEL', key, 'owner', 'tag')
-    if unrun then redis.call('HINCRBY', key, 'attempt', -1) end
-    r[1] = 'queued'
-    note(key, now(), 'given_back', ',"worker":"' .. boot .. '"')
+  local r = record(ARGV[i]) or {}
+  if r.state == 'running' and r.owner == boot and r.tag == tag then
+    move(r.lane, 'running', 'queued')
+    change(ARGV[i], r, 'state', 'queued', 'attempt', r.attempt - (unrun and 1 or 0),
+      'timeline', longer(r, now(), 'given_back', ',"worker":"' .. boot .. '"'))
   end
-  if r[1] == 'queued' then open = open + 1 end
+  if r.state == 'queued' then open = open + 1 end
 end
 if unrun and open == 0 then return 0 end
 if ARGV[4] == '' then return 1 end

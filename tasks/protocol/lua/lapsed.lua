@@ -3,7 +3,6 @@
 -- A TTL longer than the given one means that the host's clock was set back: it is reset.
 -- ARGV: prefix, interval in ms. Returns {1, number of registered workers, Redis' clock less the known steps (see
 -- step.lua), boot ids ...}, or {0, number} to the other callers.
-allow_when_full()
 local workers, turn = prefix .. 'workers', prefix .. 'rescue_turn'
 if redis.call('PTTL', turn) > tonumber(ARGV[2]) then redis.call('DEL', turn) end
 if not redis.call('SET', turn, '1', 'NX', 'PX', ARGV[2]) then

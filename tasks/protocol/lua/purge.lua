@@ -1,7 +1,6 @@
 -- Purge: remove one message from a lane and cancel its queued requests.
 -- KEYS: lane, the list that has the message: the lane's or one of its owner's. ARGV: prefix, TTLs, JSON text of the operator, message, then the request ids of the message.
 -- Returns how many requests were canceled; 0 when the message is not in the lane (any more).
-allow_when_full()
 local lane, list = string.sub(KEYS[1], #prefix + 1), KEYS[2]
 local removed = redis.call('LREM', list, -1, ARGV[4])
 if removed == 0 and list == KEYS[1] then  -- it has become a ticket
@@ -15,12 +14,10 @@ if list ~= KEYS[1] then
 end
 local canceled = 0
 for i = 5, #ARGV do
-  local key = request_key(ARGV[i])
-  local r = redis.call('HMGET', key, 'state', 'lane')
-  if r[1] == 'queued' then
-    local at = now()
-    note(key, at, 'canceled', ',"purged_by":' .. ARGV[3])
-    finish(ARGV[i], key, r[2], 'queued', 'canceled', at, ARGV[2], false)
+  local r, at = record(ARGV[i]), now()
+  if r and r.state == 'queued' then
+    finish(ARGV[i], r, 'canceled', at, ARGV[2], false, nil,
+      'timeline', longer(r, at, 'canceled', ',"purged_by":' .. ARGV[3]))
     canceled = canceled + 1
   end
 end

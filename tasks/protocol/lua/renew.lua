@@ -2,7 +2,6 @@
 -- register.
 -- Returns {1, name, value, ...}, the operators' orders (JSON) for this node; or {0} when the worker is not registered and
 -- did not ask to be.
-allow_when_full()
 local boot = ARGV[2]
 local workers = prefix .. 'workers'
 if redis.call('HEXISTS', workers, boot) == 0 then

@@ -2,7 +2,6 @@
 -- declared dead and nothing expires for it. ARGV: prefix, the clock that `lapsed` would have returned without the step,
 --   tolerance in s.
 -- Idempotent: `clock_offset` is the sum of the steps, so a second caller finds none. Returns the step in seconds, as text.
-allow_when_full()
 local offset = tonumber(redis.call('GET', prefix .. 'clock_offset') or 0)
 local step = now() - offset - tonumber(ARGV[2])
 if math.abs(step) < tonumber(ARGV[3]) then return '0' end

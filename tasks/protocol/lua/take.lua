@@ -8,12 +8,11 @@
 -- difference when it has ended: seconds by weight. With one owner all this costs no call.
 -- Returns {lane number, message, lane number, message, ...}: fewer than wanted when every lane is empty or paused; {-1}
 -- when this worker is not registered (it was declared dead), so that an unregistered worker never
--- holds a delivery. Its first write needs no memory, except in a shared lane.
+-- holds a delivery.
 local held, wanted = prefix .. 'unacked:' .. ARGV[2], tonumber(ARGV[3])
 local expected = tonumber(ARGV[6])
 local n = #KEYS / 2
 local unusual = redis.call('EXISTS', prefix .. 'paused', shared) > 0
-if unusual then allow_when_full() end
 
 -- Charge an owner the difference between the service of a delivery and what was expected of it.
 local function settle(tag, seconds)

@@ -1,6 +1,5 @@
 -- Subscribe a reply list to the end of a request. ARGV: prefix, request id, reply list.
 -- Returns the state now (nil when unknown); nothing is written when the request has ended.
-allow_when_full()
 local key = request_key(ARGV[2])
 local r = redis.call('HMGET', key, 'state', 'watch')
 if r[1] == 'queued' or r[1] == 'running' then

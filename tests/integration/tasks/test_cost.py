@@ -9,7 +9,6 @@ import pytest
 import redis
 
 from common.settings import Settings
-from tasks.celery import app
 from tasks.inspect.monitor import Monitor
 from tasks.protocol import envelope, scripts
 from tasks.protocol.keys import Keys
@@ -25,8 +24,8 @@ LANE = "normal.m"
 REQUESTS = 200
 #: Commands, those inside scripts included, and bytes appended to the append-only file, per request, an image of 5 bytes
 #: and a result of 900 included, and three commands and 140 bytes of usage. Lower them when you can.
-COMMANDS = 55
-BYTES = 5_250
+COMMANDS = 42
+BYTES = 4_148
 
 
 class Life:
@@ -38,15 +37,16 @@ class Life:
         settings = Settings(key_prefix=self.keys.prefix)
         self.records = Records(self.client, settings)
         self.owner = Ownership("w")
+        self.image = b"image"
         Registration(self.client, settings).renew(self.owner.boot, '{"model":"m"}', register=True)
 
     def run(self, number: int) -> None:
         """A call that waits for its answer."""
         name = f"ann/01900000-0000-7000-8000-{number:012x}"
-        upload, reply = self.keys.upload("u"), self.keys.reply("r")
-        self.client.set(upload, b"image", ex=60)
-        args = [self.keys.prefix, LANE, envelope.seal(app, LANE, [name]), 100, 0, 0, "", reply + "+", 1, LANE]
-        args += [name, json.dumps({"top_k": 5}), "f" * 40, "", "0.020", 5, "", upload]
+        upload, reply = self.keys.image(name), self.keys.reply("r")
+        self.client.set(upload, self.image, ex=60, nx=True)
+        args = [self.keys.prefix, LANE, envelope.seal(LANE, [name]), 100, 0, 0, "", reply + "+", 1, LANE]
+        args += [name, json.dumps({"top_k": 5}), "f" * 40, "", "0.020", len(self.image), "", upload]
         scripts.run(self.client, "accept", self.keys.lane_and_bell(LANE), args)
         tag = self.owner.new_tag()
         scripts.run(self.client, "take", *take_call(self.keys, self.owner, [LANE], [tag], [[LANE]], 1))
@@ -100,6 +100,7 @@ def test_statistics_are_flushed_once_and_survive_an_outage(life: Life, own_redis
 def test_a_sweep_trims_the_lists_of_recent_requests(life: Life) -> None:
     life.run(0)
     recent = [life.keys.recent, life.keys.recent_of("ann")]
+    life.client.sadd(life.keys.owners, "ann")
     for key in recent:
         life.client.zadd(key, {"ann/old": time.time() - 90_100})
     Sweep(life.client, life.keys).run()

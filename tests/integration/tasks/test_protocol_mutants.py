@@ -20,7 +20,7 @@ from tests.support.redis_server import RedisServer
         ("take", "line_up(lane, owner, 'LPUSH'"),
         ("purge", "adopt(lane)"),
         ("accept", "if open then redis.call('HINCRBY', opens"),
-        *((script, "if r[6] and redis.call('HINCRBY', opens") for script in ("cancel", "commit", "purge")),
+        *((script, "if r.counted and redis.call('HINCRBY', opens") for script in ("cancel", "commit", "purge")),
     ],
 )
 def test_it_notices_a_message_or_a_count_that_gets_lost(

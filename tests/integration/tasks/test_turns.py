@@ -11,7 +11,6 @@ from contextlib import closing
 import pytest
 import redis
 
-from tasks.celery import app
 from tasks.control.orders import Controls
 from tasks.errors import LaneFull
 from tasks.inspect.monitor import Monitor
@@ -209,8 +208,8 @@ class TestWhatOthersDoToASharedLane:
     def test_messages_of_older_releases_join_their_owners(
         self, toy: Toy, ids: list[str], gateway: Gateway, monitor: Monitor, raw: redis.Redis, keys: Keys
     ) -> None:
-        raw.lpush(keys.lane(LANE), *(envelope.seal(app, LANE, [i]) for i in ids[:3]))
-        raw.rpush(keys.lane(LANE), envelope.seal(app, LANE, [ids[4]]))
+        raw.lpush(keys.lane(LANE), *(envelope.seal(LANE, [i]) for i in ids[:3]))
+        raw.rpush(keys.lane(LANE), envelope.seal(LANE, [ids[4]]))
         toy("toy-1")
         self.ended(gateway, monitor, ids)
 
@@ -292,7 +291,7 @@ def test_with_one_owner_an_accept_and_a_take_cost_what_they_did(gateway: Gateway
 def test_a_take_from_a_shared_lane_is_as_fast_with_ten_thousand_messages(
     backlog: int, gateway: Gateway, raw: redis.Redis, keys: Keys
 ) -> None:
-    texts = [envelope.seal(app, LANE, [f"bob/{number}"]) for number in range(backlog)]
+    texts = [envelope.seal(LANE, [f"bob/{number}"]) for number in range(backlog)]
     for start in range(0, backlog, 1000):
         raw.lpush(keys.lane(LANE), *texts[start : start + 1000])
     submit(gateway, "ann", 3)
