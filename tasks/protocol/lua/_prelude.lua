@@ -273,11 +273,9 @@ local function adopt(lane)
   line_up(lane, owner, 'LPUSH', ahead(lane, owner), element)
 end
 
--- Append a message to a lane: at its tail or, with `first`, at its head; `alone`: no other request is queued there, so
--- there is nothing to share. Returns how many wait there.
-local function send(lane_key, bell, message, first, alone)
-  local lane, owner = string.sub(lane_key, #prefix + 1), owner_of(message)
-  local newest = not alone and redis.call('LINDEX', lane_key, 0)
+-- Append a message to a lane: at its tail or, with `first`, at its head. Returns how many wait there.
+local function send(lane_key, bell, message, first)
+  local lane, owner, newest = string.sub(lane_key, #prefix + 1), owner_of(message), redis.call('LINDEX', lane_key, 0)
   local push, element = first and 'RPUSH' or 'LPUSH', message
   if newest and (is_ticket(newest) or owner_of(newest) ~= owner) then
     redis.call('HSETNX', shared, lane, '0')

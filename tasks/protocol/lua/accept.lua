@@ -116,7 +116,7 @@ if #fresh > 0 and not asking then
     bytes = bytes + tonumber(ARGV[i + 5])
   end
   redis.call('INCRBY', image_bytes, bytes)
-  send(KEYS[1], KEYS[2], message, false, tonumber(own) == 0)
+  send(KEYS[1], KEYS[2], message)
 end
 drop(unused)
 -- A dry run that finds room is followed by the real call, which is counted.
