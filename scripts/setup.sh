@@ -2,7 +2,7 @@
 # Creates the virtual environment and installs a dependency group of pyproject.toml; does nothing if it is up to date.
 #
 #   scripts/setup.sh          what runs Inferlane on one host
-#   scripts/setup.sh GROUP    another group: api, worker, fast, torch, otel, or dev, which has all of them
+#   scripts/setup.sh GROUP    another group: api, worker, fast, torch, otel, s3, or dev, which has all of them
 #
 # PYTHON  the interpreter, Python 3.11 to 3.14 (default: the oldest installed)
 # VENV    the virtual environment (default: .venv)

@@ -36,7 +36,8 @@ def livez() -> Response:
 def readyz() -> Response:
     """Check whether requests can be accepted, with a reason for each condition.
 
-    Workers are not a condition: requests are kept until there are some, and ``/health`` reports it.
+    Workers are not a condition: requests are kept until there are some. Nor is a payload store that takes no image:
+    answers can be read. ``/health`` reports both.
     """
     try:
         service(Monitor).ping()

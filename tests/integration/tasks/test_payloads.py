@@ -193,6 +193,11 @@ def test_a_folder_that_cannot_be_written_is_a_503(stack: Stack, tmp_path: Path) 
     assert str(tmp_path) not in str(refused.value)
     assert "PAYLOAD_STORE" in gateway.refusal()
     gateway.close()
+    api = stack.start_api(MODELS="toy", PAYLOAD_STORE=f"file://{tmp_path / 'file' / 'payloads'}")
+    body = api.client.get("/health")
+    assert (body.status_code, body.json()["status"]) == (503, "unhealthy")
+    assert "PAYLOAD_STORE" in str(body.json()["findings"])
+    assert api.client.get("/readyz").status_code == 200, "answers can still be read"
 
 
 @OUTSIDE
