@@ -162,7 +162,9 @@ def late_answer_is_fenced(caller: Caller, request_id: str) -> None:
 
 
 FENCE_OFF = Mutation(
-    "tasks/protocol/lua/commit.lua", "if r[1] ~= 'running' or r[2] ~= boot or r[3] ~= attempt then", "if false then"
+    "tasks/protocol/lua/commit.lua",
+    "if r.state ~= 'running' or r.owner ~= boot or r.attempt ~= attempt then",
+    "if false then",
 )
 
 
