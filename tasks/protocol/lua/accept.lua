@@ -5,8 +5,8 @@
 --   counted, reply list or '', number of backlog lanes m, their names, then per request: id, spec, fingerprint, deadline in
 --   seconds or '', expected wait in seconds or '', bytes of the image, reference of the image outside Redis or '', upload or ''.
 -- An upload is a key with a short TTL that was set just before, because Lua would copy its image three times. It becomes
--- the request's image here, or is deleted; it has the image's name already where nobody else can send this id. With '' for every reference and upload this is a dry run: nothing is accepted, and
--- 2 stands for a request that would be.
+-- the request's image here, or is deleted. Where nobody else can send the id, it has the image's name already.
+-- With '' for every reference and upload this is a dry run: nothing is accepted, and 2 stands for a request that would be.
 -- The only script that Redis refuses when out of memory, so that accepted requests can still end: its first write needs
 -- memory. If Redis had no memory for an upload and has some again for this, nothing is accepted either.
 -- Returns per request {code, state}: 1 accepted, 2 would be, 0 replayed, -1 same id with another body, -2 no room, -3 no
