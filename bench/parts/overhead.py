@@ -1,7 +1,8 @@
-"""What the queue costs: a model that does nothing, core-ms per request by process, and bare Celery beside it.
+"""What the queue costs: a model that does nothing, core-ms per request by process, beside bare Flask and bare Celery.
 
-Bare Celery is stock: its own Redis transport and result backend, defaults, a task that returns at once, a producer that
-waits for each result. It has no HTTP, no image, no record and no promise, so it is a floor to look at, not a rival.
+Bare Flask is a route that reads the photo, under the API's own server. Bare Celery is stock: its own Redis transport
+and result backend, defaults, a task that returns at once, a producer that waits for each result. It has no HTTP, no
+image, no record and no promise, so it is a floor to look at, not a rival.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -22,32 +23,38 @@ from bench.facts import PHOTO
 from bench.inferlane import Inferlane
 from bench.markdown import table
 from bench.parts.part import BenchPart, PartContext, Report
-from bench.runs import closed_loop
+from bench.runs import Cpu, closed_loop
 from bench.targets import TargetResult, at_most
-from bench.trees import Tree, cpu_seconds
+from bench.trees import Tree, cpu_seconds, wait_for
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 
 CALLERS = 16
-PHOTO_WAY, SMALL_WAY = "photo of 112 KB", "photo of 1 KB"
+PHOTO_WAY, SMALL_WAY, FLASK_WAY = "photo of 112 KB", "photo of 1 KB", "bare Flask, photo of 112 KB"
 POOLS = {"bare Celery, threads": ("threads", "16"), "bare Celery, prefork": ("prefork", "2")}
 
 
 def measure(context: PartContext) -> dict[str, Any]:
-    """Rounds of a large photo, a small one, and bare Celery in two pools."""
-    photos = {PHOTO_WAY: PHOTO.read_bytes(), SMALL_WAY: small_photo()}
+    """Rounds of a large photo, of the same to bare Flask, of a small one, and of bare Celery in two pools."""
+    large, small = PHOTO.read_bytes(), small_photo()
     with (
         Inferlane(context.folder, api_processes=context.options.api_processes, MODELS="photo") as system,
+        _flask(context, system) as (flask, flask_cpu),
         _celery(context.folder) as start,
     ):
         system.add_worker("tests.toy:photo", TOY_SECONDS=0)
         system.add_api()
+        ways: Mapping[str, tuple[Caller, bytes, Cpu]] = {
+            PHOTO_WAY: (system.caller, large, system.cpu), FLASK_WAY: (flask, large, flask_cpu),
+            SMALL_WAY: (system.caller, small, system.cpu),
+        }  # fmt: skip
         for number in context.budget.rounds(context.options.rounds):
-            for way, photo in photos.items():
-                once = partial(_ask, system.caller, photo)
-                _keep(context, number, way, partial(closed_loop, once, CALLERS, context.seconds, system.cpu))
+            for way, (caller, photo, cpu) in ways.items():
+                once = partial(_ask, caller, photo)
+                _keep(context, number, way, partial(closed_loop, once, CALLERS, context.seconds, cpu))
             for way, pool in POOLS.items():
                 _keep(context, number, way, partial(start, pool, context.seconds))
-    return {"photo_small_bytes": len(photos[SMALL_WAY])}
+    return {"photo_small_bytes": len(small)}
 
 
 def _keep(context: PartContext, number: int, way: str, run: Callable[[], Any]) -> None:
@@ -61,6 +68,27 @@ def _ask(caller: Caller, photo: bytes) -> int:
     if answer["status"] != "success":
         raise RuntimeError(f"not the answer: {answer}")
     return 1
+
+
+@contextmanager
+def _flask(context: PartContext, system: Inferlane) -> Iterator[tuple[Caller, Cpu]]:
+    """Bare Flask in as many processes as the API."""
+    port = free_port()
+    environ = system.stack.environ(API_PORT=port, API_PROCESSES=context.options.api_processes or "")
+    tree = Tree([sys.executable, "-m", "bench.bare_flask"], environ, context.folder / "flask.log")
+    caller = Caller(f"http://127.0.0.1:{port}")
+
+    def answers() -> bool:
+        with suppress(OSError):
+            return caller.ask("GET", "/livez")[0] == 200
+        return False
+
+    try:
+        wait_for(answers, 30, "bare Flask", [tree])
+        yield caller, lambda: {"api": cpu_seconds([tree.pid])}
+    finally:
+        caller.close()
+        tree.stop()
 
 
 @contextmanager
@@ -109,24 +137,28 @@ def small_photo() -> bytes:
 
 
 def judge(report: Report) -> list[TargetResult]:
-    """The worker's share."""
-    cost = _median(report, PHOTO_WAY)
-    return [at_most("no-op model: worker, per request", 1.3, cost["worker"], "core-ms")] if cost else []
+    """The worker's share, and the API's beside bare Flask."""
+    cost, flask = _median(report, PHOTO_WAY), _median(report, FLASK_WAY)
+    found = [at_most("no-op model: worker, per request", 1.3, cost["worker"], "core-ms")] if cost else []
+    if cost and flask:
+        found.append(at_most("no-op model: API, of bare Flask", 3.0, cost["api"] / flask["api"], "x"))
+    return found
 
 
 def render(report: Report) -> list[str]:
     """Core-ms per request by process."""
     rows = []
-    for way in (PHOTO_WAY, SMALL_WAY, *POOLS):
+    for way in (PHOTO_WAY, FLASK_WAY, SMALL_WAY, *POOLS):
         cost, records = _median(report, way), _records(report, way)
         if not cost:
             continue
-        front = cost.get("api", median(r["caller_core_ms"] for r in records))
-        rates = median(r["rate"] for r in records)
-        rows.append([way, *(f"{v:.2f}" for v in (front, cost["redis"], cost["worker"])), f"{rates:.0f}", len(records)])
+        costs = {"api": median(r["caller_core_ms"] for r in records)} | cost
+        cells = (f"{costs[name]:.2f}" if name in costs else "" for name in ("api", "redis", "worker"))
+        rows.append([way, *cells, f"{median(r['rate'] for r in records):.0f}", len(records)])
     intro = (
-        "Core-ms per request of a model that does nothing, 16 callers; medians. For bare Celery the API column is the "
-        "producer's own work, which for Inferlane is the API's with HTTP and the photo's upload in it."
+        "Core-ms per request of a model that does nothing, 16 callers; medians. Bare Flask reads the photo under the "
+        "same server. For bare Celery the API column is the producer's own work, which for Inferlane is the API's with "
+        "HTTP and the photo's upload in it."
     )
     return [
         intro, "",

@@ -78,6 +78,7 @@ def overload_report() -> dict[str, Any]:
 def overhead_report() -> dict[str, Any]:
     cost = {
         overhead.PHOTO_WAY: {"api": 3.9, "redis": 1.6, "worker": 2.8},
+        overhead.FLASK_WAY: {"api": 1.5},
         "bare Celery, threads": {"worker": 3.0, "redis": 1.0},
     }
     return FACTS | {"records": [{"way": name, "round": 0, **one(200, **values)} for name, values in cost.items()]}
@@ -158,7 +159,9 @@ def test_every_part_renders_its_tables_its_targets_and_a_chart(tmp_path: Path) -
     ):
         assert f"\n## {title}" in text
     assert "| photo of 112 KB | 3.90 | 1.60 | 2.80 |" in text
+    assert "| bare Flask, photo of 112 KB | 1.50 |  |  |" in text
     assert "| bare Celery, threads | 0.50 | 1.00 | 3.00 |" in text
+    assert "| no-op model: API, of bare Flask | ≤ 3.00 x | 2.60 x | reached |" in text
     assert "missed by" in text
     for stem in ("end-to-end-mobilenet", "growth", "workers", "overload-mobilenet"):
         assert (tmp_path / f"{stem}.svg").read_text().startswith("<?xml")
