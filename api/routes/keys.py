@@ -19,36 +19,46 @@ from api.views.resources import now, reply, timestamp
 from common.settings import Settings
 from tasks.protocol.connections import prompt
 from tasks.protocol.keys import Keys
-from tasks.protocol.owners import read_weights, set_weight
+from tasks.protocol.owners import read_allowances, set_allowances
 
 blueprint = Operations("keys", __name__, description="API keys at run time")
 
-MOST_WEIGHT = 9999.0
+MOST_WEIGHT, MOST = 9999.0, 10**12
 _ROLE = {"type": "string", "enum": list(ROLES)}
-_WEIGHT = {"type": "number", "exclusiveMinimum": 0, "maximum": MOST_WEIGHT, "description": "Share in its lanes' turns"}
+_ALLOWANCES = {
+    "weight": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "maximum": MOST_WEIGHT,
+        "description": "Share in its lanes' turns",
+    },
+    "cap": {"type": ["integer", "null"], "minimum": 0, "description": "Open requests; null: MAX_OPEN_PER_OWNER"},
+    "quota": {"type": ["integer", "null"], "minimum": 0, "description": "Images a month; null: MONTHLY_QUOTA"},
+}
 KEY_BODY = declared.json_body(
     ["name"], {"name": "ann"},
     name={"type": "string", "pattern": f"^{NAME}$", "description": "The owner; may have several keys"},
-    role=_ROLE | {"default": "user"}, weight=_WEIGHT,
+    role=_ROLE | {"default": "user"}, **_ALLOWANCES,
 )  # fmt: skip
 ROLE_BODY = declared.json_body(["role"], {"role": "admin"}, role=_ROLE)
-OWNER_BODY = declared.json_body(["weight"], {"weight": 2}, weight=_WEIGHT)
+OWNER_BODY = declared.json_body([], {"weight": 2}, **_ALLOWANCES)
 ONE = ("unknown_key", "invalid_parameters")
 
 
-class Weights:
-    """The owners' weights in Redis."""
+class OwnerAllowances:
+    """What owners have of their own: weight, cap and quota, in Redis."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis, self._keys = prompt(settings.redis_url), Keys(settings.key_prefix)
 
-    def read(self) -> dict[str, float]:
-        """Owner -> weight, where any was given."""
-        return read_weights(self._redis, self._keys)
+    def read(self) -> dict[str, dict[str, str]]:
+        """For each, owner -> value."""
+        return read_allowances(self._redis, self._keys)
 
-    def set(self, owner: str, weight: float) -> None:
-        """Give an owner a weight."""
-        set_weight(self._redis, self._keys, owner, weight)
+    def change(self, owner: str, given: Mapping[str, float | None]) -> None:
+        """Give an owner new ones; None is the default again."""
+        if given:
+            set_allowances(self._redis, self._keys, owner, given)
 
 
 @blueprint.operation("GET", "/admin/keys", Answer("By name", "ApiKeys"), role="admin")
@@ -69,13 +79,12 @@ def create_key() -> Response:
     name, role = body.get("name"), _role(body, "user")
     if not valid_name(name):
         raise wrong_value("name", f"must match {NAME} and not be anonymous")
-    if "weight" in body:
-        service(Weights).set(str(name), _weight(body))
-    weights = service(Weights).read()  # an error after this would lose the key
+    service(OwnerAllowances).change(str(name), _allowances(body))
+    allowances = service(OwnerAllowances).read()  # an error after this would lose the key
     key, made = service(RunTimeKeys).create(str(name), role, str(g.key_name))
     g.body["id"] = made.id
     headers = {"Location": f"/admin/keys/{made.id}", "Cache-Control": "no-store"}
-    return reply({**_row(made, weights, {}), "key": key, "keys_required": needs_key(app_settings())}, 201, headers)
+    return reply({**_row(made, allowances, {}), "key": key, "keys_required": needs_key(app_settings())}, 201, headers)
 
 
 @blueprint.operation(
@@ -108,12 +117,12 @@ def revoke_key(key_id: str) -> Response:
     problems=(*declared.JSON_BODY, "unknown_key"), body=OWNER_BODY, role="admin",
 )  # fmt: skip
 def change_owner(owner: str) -> Response:
-    """Change the weight of an owner of keys, at once; it goes before the one in API_KEYS."""
-    weight = _weight(order_body(OWNER_BODY))
+    """Change weight, cap or quota of an owner of keys within a second; they go before those of the settings."""
+    given = _allowances(order_body(OWNER_BODY))
     if owner not in {key.name for key in _all_keys()}:
         raise Problem("unknown_key", f"There is no key of {owner}.")
-    service(Weights).set(owner, weight)
-    return reply({"owner": owner, "weight": weight})
+    service(OwnerAllowances).change(owner, given)
+    return reply({"owner": owner, **_allowances_of(owner, service(OwnerAllowances).read())})
 
 
 def _all_keys() -> list[ApiKey]:
@@ -121,20 +130,29 @@ def _all_keys() -> list[ApiKey]:
 
 
 def _rows(*keys: ApiKey) -> list[dict[str, Any]]:
-    weights, uses = service(Weights).read(), service(RunTimeKeys).uses()
-    return [_row(key, weights, uses) for key in keys]
+    allowances, uses = service(OwnerAllowances).read(), service(RunTimeKeys).uses()
+    return [_row(key, allowances, uses) for key in keys]
 
 
-def _row(key: ApiKey, weights: Mapping[str, float], uses: Mapping[str, float]) -> dict[str, Any]:
+def _row(key: ApiKey, allowances: Mapping[str, Mapping[str, str]], uses: Mapping[str, float]) -> dict[str, Any]:
     return {
         "id": key.id,
         "name": key.name,
         "role": key.role,
         "source": "settings" if key.created_at is None else "run_time",
-        "weight": weights.get(key.name, 1.0),
+        **_allowances_of(key.name, allowances),
         "created_at": timestamp(key.created_at),
         "created_by": key.created_by or None,
         "last_used_at": timestamp(uses.get(key.id)),
+    }
+
+
+def _allowances_of(owner: str, allowances: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    cap, quota = (allowances[what].get(owner) for what in ("cap", "quota"))
+    return {
+        "weight": float(allowances["weight"].get(owner, 1)),
+        "cap": None if cap is None else int(cap),
+        "quota": None if quota is None else int(quota),
     }
 
 
@@ -157,8 +175,13 @@ def _role(body: Mapping[str, Any], default: str = "") -> str:
     return str(role)
 
 
-def _weight(body: Mapping[str, Any]) -> float:
-    weight = body.get("weight")
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0.0001 <= weight <= MOST_WEIGHT:
-        raise wrong_value("weight", f"must be a number from 0.0001 to {MOST_WEIGHT:g}")
-    return float(weight)
+def _allowances(body: Mapping[str, Any]) -> dict[str, float | None]:
+    """The weight, cap and quota in a body."""
+    given = {name: body[name] for name in ("weight", "cap", "quota") if name in body}
+    for name, value in given.items():
+        if name == "weight":
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0001 <= value <= MOST_WEIGHT:
+                raise wrong_value(name, f"must be a number from 0.0001 to {MOST_WEIGHT:g}")
+        elif value is not None and (type(value) is not int or not 0 <= value <= MOST):
+            raise wrong_value(name, "must be a whole number, 0 for no limit, or null for that of the settings")
+    return given

@@ -60,12 +60,17 @@ _STATUS: dict[str, Shape] = {
     "version": string("Version of Inferlane"),
     "uptime": number("Seconds this API process has run"),
 }
+_ALLOWANCES: dict[str, Shape] = {
+    "weight": number("The owner's share in its lanes' turns"),
+    "cap": maybe_integer("Requests it may have open, 0 for no limit; null: MAX_OPEN_PER_OWNER"),
+    "quota": maybe_integer("Images it may send a month, 0 for no limit; null: MONTHLY_QUOTA"),
+}
 _KEY: dict[str, Shape] = {
     "id": string("Names the key; tells nothing about it"),
     "name": string("The owner of what is done with it"),
     "role": string(enum=["user", "admin"]),
     "source": string("settings: in API_KEYS or ADMIN_KEY, not revocable here", enum=["settings", "run_time"]),
-    "weight": number("The owner's share in its lanes' turns"),
+    **_ALLOWANCES,
     "created_at": time("When it was made; null for one of the settings"),
     "created_by": maybe_string("Name of the key that made it"),
     "last_used_at": time("When it was last used, to a few seconds"),
@@ -199,7 +204,7 @@ SYSTEM: dict[str, Shape] = {
     "ApiKey": shape(_KEY),
     "ApiKeys": shape(keys=many("ApiKey"), keys_required=_REQUIRED, timestamp=time("Time of this answer")),
     "NewApiKey": shape(_KEY, key=string("The key"), keys_required=_REQUIRED),
-    "KeyOwner": shape(owner=string("Name of its keys"), weight=number("Share in its lanes' turns")),
+    "KeyOwner": shape(_ALLOWANCES, owner=string("Name of its keys")),
     "AuditEntry": shape(
         at=time("When it was answered"),
         name=string("The caller: name of the key; empty if the call came without a valid one"),

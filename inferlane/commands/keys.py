@@ -16,25 +16,30 @@ from inferlane.console import Context, Exit, UsageError, plain, table
 from inferlane.retries import ONCE
 
 PAGE = 500
+ALLOWANCES = ("weight", "cap", "quota")
 OPEN = "the API asks for no keys now (AUTH=auto without API_KEYS, or off): set AUTH=on and restart it to change that"
 
 
 def _list(context: Context, client: Client) -> None:
     answer = client.document("/admin/keys")
     rows = [
-        (key["id"], key["name"], key["role"], f"{key['weight']:g}", key["source"].replace("_", " "),
+        (key["id"], key["name"], key["role"],
+         *(_allowance(key[what]) for what in ALLOWANCES), key["source"].replace("_", " "),
          _time(key["created_at"]), _time(key["last_used_at"]) or "never")
         for key in answer["keys"]
     ]  # fmt: skip
     context.show(
-        answer, lambda: table("", "!id", "name", "role", "#weight", "!from", "created", "last used", rows=rows)
+        answer,
+        lambda: table(
+            "", "!id", "name", "role", "#weight", "#cap", "#quota", "!from", "created", "last used", rows=rows
+        ),
     )
     _warn(context, answer)
 
 
 def _create(context: Context, client: Client, name: str) -> None:
-    chosen = {"role": context.arguments.role, "weight": context.arguments.weight}
-    body = {"name": name} | {member: value for member, value in chosen.items() if value is not None}
+    role = {"role": context.arguments.role} if context.arguments.role else {}
+    body = {"name": name} | role | _allowances(context)
     answer = client.document("/admin/keys", method="POST", body=body)
     context.show(answer, lambda: plain(f"key of {answer['name']}, shown only now: {answer['key']}"))
     _warn(context, answer)
@@ -51,15 +56,31 @@ def _role(context: Context, client: Client, key_id: str, role: str) -> None:
     context.show(answer, lambda: plain(f"{answer['id']} of {answer['name']} is now of role {answer['role']}"))
 
 
-def _weight(context: Context, client: Client, name: str, weight: str) -> None:
-    path = f"/admin/owners/{quote(name, safe='')}"
-    answer = client.document(path, method="PATCH", body={"weight": float(weight)})
-    context.show(answer, lambda: plain(f"{answer['owner']} has the weight {answer['weight']:g}"))
+def _set(context: Context, client: Client, name: str, **allowances: Any) -> None:
+    body = allowances or _allowances(context)
+    if not body:
+        raise UsageError("set takes --weight, --cap or --quota")
+    answer = client.document(f"/admin/owners/{quote(name, safe='')}", method="PATCH", body=body)
+    told = ", ".join(f"{what} {_allowance(answer[what])}" for what in ALLOWANCES)
+    context.show(answer, lambda: plain(f"{answer['owner']}: {told}"))
+
+
+def _allowance(value: float | None) -> str:
+    return "default" if value is None else f"{value:.12g}"
+
+
+def _number(text: str) -> int | None:
+    return None if text == "default" else int(text)
+
+
+def _allowances(context: Context) -> dict[str, Any]:
+    return {name: value for name, value in vars(context.arguments).items() if name in ALLOWANCES}
 
 
 #: Name of an action -> what does it, with the words behind it.
 ACTIONS: Mapping[str, Callable[..., None]] = {
-    "list": _list, "create": _create, "revoke": _revoke, "role": _role, "weight": _weight,
+    "list": _list, "create": _create, "revoke": _revoke, "role": _role, "set": _set,
+    "weight": lambda context, client, name, weight: _set(context, client, name, weight=float(weight)),
 }  # fmt: skip
 
 
@@ -67,22 +88,29 @@ ACTIONS: Mapping[str, Callable[..., None]] = {
     "keys", "list, create and revoke API keys, change their roles and their owners' weights",
     argument("action", nargs="?", choices=ACTIONS, default="list", help="action (%(default)s)"),
     argument("words", nargs="*", metavar="NAME|ID|VALUE",
-             help="create NAME; revoke ID...; role ID user|admin; weight NAME NUMBER"),
+             help="create NAME; set NAME; revoke ID...; role ID user|admin; weight NAME NUMBER"),
     argument("--role", choices=("user", "admin"), help="of a new key (user)"),
-    argument("--weight", type=float, metavar="W", help="of the owner of a new key"),
+    argument("--weight", type=float, default=argparse.SUPPRESS, metavar="W",
+             help="create, set: the owner's share in its lanes' turns"),
+    argument("--cap", type=_number, default=argparse.SUPPRESS, metavar="N",
+             help="create, set: requests it may have open; 0: no limit, default: that of the settings"),
+    argument("--quota", type=_number, default=argparse.SUPPRESS, metavar="N",
+             help="create, set: images it may send a month; 0 and default as above"),
     retries=ONCE,
 )  # fmt: skip
 def _keys(context: Context) -> int:
     given = context.arguments
-    if given.action != "create" and (given.role or given.weight is not None):
-        raise UsageError("--role and --weight go with create; for a key that exists, say: role ID ROLE, weight NAME W")
+    if given.role and given.action != "create":
+        raise UsageError("--role goes with create; of a key that exists, say: role ID ROLE")
+    if _allowances(context) and given.action not in {"create", "set"}:
+        raise UsageError("--weight, --cap and --quota go with create and set")
     with context.client() as client:
         ACTIONS[given.action](context, client, *_words(given))
     return Exit.OK
 
 
 def _words(given: argparse.Namespace) -> list[str]:
-    needed = {"list": 0, "create": 1, "revoke": max(1, len(given.words))}.get(given.action, 2)
+    needed = {"list": 0, "create": 1, "set": 1, "revoke": max(1, len(given.words))}.get(given.action, 2)
     if len(given.words) != needed:
         raise UsageError(f"{given.action} takes {needed or 'no'} words, see --help")
     return list(given.words)

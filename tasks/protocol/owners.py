@@ -47,16 +47,33 @@ def weights(api_keys: Iterable[str]) -> dict[str, float]:
     return {name: float(*more) if more else 1.0 for name, _, _, *more in parts}
 
 
-def set_weight(client: Client, keys: Keys, owner: str, weight: float) -> None:
-    """Give an owner a weight, for good: it goes before the one in ``API_KEYS``.
+def set_allowances(client: Client, keys: Keys, owner: str, given: Mapping[str, float | None]) -> None:
+    """Give an owner a weight, a cap or a quota of its own, for good, whatever the settings say; None takes one away.
 
     Raises:
         Unavailable: Redis does not answer.
     """
     with translated(), client.pipeline() as pipe:
-        pipe.hset(keys.weights_set, owner, weight)
-        pipe.hset(keys.owner_weights, owner, weight)
+        for what, value in given.items():
+            for name in (_hashes(keys)[what], *([keys.weights_set] if what == "weight" else [])):
+                if value is None:
+                    pipe.hdel(name, owner)
+                else:
+                    pipe.hset(name, owner, value)
         pipe.execute()
+
+
+def read_allowances(client: Client, keys: Keys) -> dict[str, dict[str, str]]:
+    """``weight``, ``cap`` and ``quota``, each owner -> its own; who has none of its own has the default.
+
+    Raises:
+        Unavailable: Redis does not answer.
+    """
+    return {what: read_hash(client, name) for what, name in _hashes(keys).items()}
+
+
+def _hashes(keys: Keys) -> dict[str, str]:
+    return {"weight": keys.owner_weights, "cap": keys.owner_caps, "quota": keys.owner_quotas}
 
 
 def write_weights(client: Client, keys: Keys, given: Mapping[str, float]) -> None:
@@ -69,12 +86,3 @@ def write_weights(client: Client, keys: Keys, given: Mapping[str, float]) -> Non
         client.hset(keys.owner_weights, mapping=dict(given))
         if later := client.hgetall(keys.weights_set):
             client.hset(keys.owner_weights, mapping=later)
-
-
-def read_weights(client: Client, keys: Keys) -> dict[str, float]:
-    """Owner -> weight, without those of weight 1 that nobody gave.
-
-    Raises:
-        Unavailable: Redis does not answer.
-    """
-    return {owner: float(weight) for owner, weight in read_hash(client, keys.owner_weights).items()}

@@ -169,6 +169,10 @@ def test_the_list_has_all_keys_and_those_of_the_settings_are_not_revocable(pair:
         ("PATCH", "/admin/keys/0123456789abcdef", {"role": "user"}, 404),
         ("PATCH", "/admin/owners/eve", {"weight": 2}, 404),
         ("PATCH", "/admin/owners/ann", {"weight": "2"}, 422),
+        ("PATCH", "/admin/owners/ann", {"weight": None}, 422),
+        ("PATCH", "/admin/owners/ann", {"weight": 5, "cap": -1}, 422),
+        ("PATCH", "/admin/owners/ann", {"quota": 1.5}, 422),
+        ("POST", "/admin/keys", {"name": "eve", "cap": "many"}, 422),
     ],
 )
 def test_a_wrong_order_changes_nothing(pair: Pair, method: str, path: str, body: dict[str, Any], status: int) -> None:
@@ -200,11 +204,27 @@ def test_a_weight_set_at_run_time_outlives_a_start_with_another_in_the_settings(
     with redis.Redis.from_url(module_redis.url) as client:
         pair.clients[0].post("/inference", **asked).raise_for_status()
         assert client.hget(keys.owner_weights, "ann") == b"2.0"
-        assert pair.admin("PATCH", "/admin/owners/ann", weight=7).json() == {"owner": "ann", "weight": 7.0}
+        assert pair.admin("PATCH", "/admin/owners/ann", weight=7).json()["weight"] == 7
         assert client.hget(keys.owner_weights, "ann") == b"7.0"
         again = module_stack.start_api(API_KEYS=ENTRY + ":2", **SETTINGS)
         again.client.post("/inference", **asked).raise_for_status()
         assert client.hget(keys.owner_weights, "ann") == b"7.0"
+
+
+def test_a_cap_and_a_quota_are_those_of_the_owner_until_they_are_taken_back(pair: Pair) -> None:
+    made = pair.create("max", cap=1)
+    assert (made["cap"], made["quota"]) == (1, None)
+    headers = bearer(made["key"]) | {"Content-Type": "image/gif", "Prefer": "respond-async"}
+
+    def status(number: int) -> int:
+        asked = {"params": {"model_type": "resnet18"}, "content": image(f"{number}"), "headers": headers}
+        return pair.clients[number % 2].post("/inference", **asked).status_code
+
+    assert status(0) == 202
+    wait_until(lambda: [status(1), status(2)] == [429, 429], what="the cap")
+    taken_back = pair.admin("PATCH", "/admin/owners/max", cap=None, quota=0).json()
+    assert taken_back == {"owner": "max", "weight": 1.0, "cap": None, "quota": 0}
+    wait_until(lambda: [status(1), status(2)] == [202, 202], what="no cap")
 
 
 def test_without_redis_known_keys_go_on_and_of_others_nothing_is_said(stack: Stack, own_redis: RedisServer) -> None:

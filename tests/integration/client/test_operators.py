@@ -101,11 +101,14 @@ def test_a_key_is_created_listed_changed_and_revoked(toy_api: ApiProcess) -> Non
     (made,) = documents(created.stdout)
     assert run(toy_api.url, "keys", "--api-key", made["key"]).returncode == 0
     assert "shown only now: il_" in admin(toy_api, "keys", "create", "bob").stdout
-    assert admin(toy_api, "keys", "weight", "bob", "3").stdout == "bob has the weight 3\n"
+    assert admin(toy_api, "keys", "set", "bob", "--cap", "5", "--quota", "1000").returncode == 0
+    assert admin(toy_api, "keys", "weight", "bob", "3").stdout == "bob: weight 3, cap 5, quota 1000\n"
+    changed = admin(toy_api, "keys", "set", "bob", "--quota", "default").stdout
+    assert changed == "bob: weight 3, cap 5, quota default\n"
     assert "now of role user" in admin(toy_api, "keys", "role", made["id"], "user").stdout
     wait_until(lambda: run(toy_api.url, "keys", "--api-key", made["key"]).returncode == 1, what="the role")
     (line,) = [line.split() for line in admin(toy_api, "keys").stdout.splitlines() if line.startswith(made["id"])]
-    assert line[1:6] == ["bob", "user", "3", "run", "time"]
+    assert line[1:8] == ["bob", "user", "3", "5", "default", "run", "time"]
     assert admin(toy_api, "keys", "revoke", made["id"]).stdout == f"{made['id']} is revoked\n"
     assert made["id"] not in admin(toy_api, "keys", "list").stdout
 
@@ -114,7 +117,8 @@ def test_a_key_is_created_listed_changed_and_revoked(toy_api: ApiProcess) -> Non
     ("words", "code"),
     [("create", 2), ("create a b", 2), ("list bob", 2), ("revoke", 2), ("weight bob", 2), ("weight bob much", 2),
      ("revoke nobodys", 1), ("role ADMIN_KEY user", 1), ("weight nobody 2", 1), ("create a/b", 1),
-     ("revoke x --role user", 2), ("rename", 2)],
+     ("revoke x --role user", 2), ("weight bob 1 --cap 2", 2), ("set bob", 2),
+     ("set bob --cap x", 2), ("set bob --cap -1", 1), ("rename", 2)],
 )  # fmt: skip
 def test_wrong_orders_about_keys_are_one_line(toy_api: ApiProcess, words: str, code: int) -> None:
     done = admin(toy_api, "keys", *words.split())
