@@ -9,9 +9,11 @@ and loopback host names. A ``metrics`` route is one for users, which ``METRICS_O
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, g, request
+from flask import Flask, current_app, request
+from flask.globals import app_ctx, request_ctx
 from werkzeug.datastructures import EnvironHeaders, Headers
 from werkzeug.exceptions import HTTPException
 
@@ -50,9 +52,15 @@ def register(app: Flask, settings: Settings) -> None:
     urls = (settings.api_url, settings.dashboard_api_url)
     names = {*settings.allowed_hosts, *(urlsplit(url).hostname or "" for url in urls)} - {""}
 
+    @lru_cache(maxsize=16)  # callers choose the names
+    def answers(host: str | None) -> bool:
+        return answers_to(host, settings.api_host, names)
+
     def check() -> None:
+        # Each use of a proxy costs as much as three function calls.
+        request, g = request_ctx.request, app_ctx.g
         role = g.role = role_of(request.endpoint)
-        if not asked and not answers_to(request.headers.get("Host"), settings.api_host, names):
+        if not asked and not answers(request.headers.get("Host")):
             raise Problem("misdirected", f"This API does not answer to the name {request.host}; see ALLOWED_HOSTS.")
         if role == "public" or (role == "metrics" and (not asked or _open_scrape(settings))):
             return

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Mapping
 
 from flask import Flask, Response, g, request
+from flask.globals import app_ctx
 from structlog.contextvars import bind_contextvars
 
 HEADER = "X-Request-ID"
@@ -24,6 +25,7 @@ def register(app: Flask) -> None:
 
 
 def _begin() -> None:
+    g = app_ctx.g
     g.headers = {}
     g.correlation_id = correlation_id(request.headers.get(HEADER, ""))
     # Every log line of this thread has the id until its next request.
@@ -36,8 +38,8 @@ def correlation_id(given: str) -> str:
 
 
 def _end(response: Response) -> Response:
-    said: dict[str, str] = g.get("headers", {})
-    response.headers.update({**said, HEADER: g.get("correlation_id", "")})
+    said = app_ctx.g
+    response.headers.update({**said.get("headers", {}), HEADER: said.get("correlation_id", "")})
     return response
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from flask import Response, g, request
+from flask.globals import request_ctx
 
 from api.features import cache
 from api.features.webhooks import registration
@@ -77,7 +78,7 @@ def infer() -> Response:
 
     Waits for the answer by default, up to MAX_WAIT seconds; then the answer is 202 and the request goes on.
     """
-    settings = app_settings()
+    settings, request = app_settings(), request_ctx.request  # the proxy would cost as much as three calls at each use
     draft = intake.read(request, Limits.of(settings))
     wish, wanted = preference(), submission(draft)
     if cache.applies(settings, wanted, request.headers.get("Cache-Control", "")):

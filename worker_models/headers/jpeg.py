@@ -20,6 +20,7 @@ _METADATA = (frozenset(range(0xE1, 0xF0)) | {0xFE}) - {0xEE}
 
 # Markers that have a segment: stuffed bytes, fill bytes and restarts have none. Searching never steps back.
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
+_LENGTH = struct.Struct(">H")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,9 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         found = _MARKER.search(data, at)
         if found is None or data[found.end() - 1] == _END:
             return
-        start = found.end() + 2
-        (length,) = struct.unpack_from(">H", data, found.end())
-        at = found.end() + max(length, 2)
-        yield data[found.end() - 1], start, at
+        begin = found.end()
+        at = begin + max(_LENGTH.unpack_from(data, begin)[0], 2)
+        yield data[begin - 1], begin + 2, at
     raise UnsupportedImage(f"the JPEG image has more than {MAX_SEGMENTS} segments")
 
 
