@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import defaultdict
@@ -267,7 +266,7 @@ def _fields(entry: Admitted) -> list[Any]:
             spec[name] = value
     return [
         entry.id,
-        json.dumps(spec, separators=(",", ":")),
+        envelope.compact(spec),
         submission.fingerprint or "",
         "" if submission.deadline is None else submission.deadline,
         "" if entry.wait is None else round(entry.wait, 3),

@@ -14,6 +14,9 @@ from kombu.transport.virtual import Channel
 
 TASK = "inferlane.infer"
 
+#: JSON without white space; ``json.dumps`` would make an encoder at each call.
+compact = json.JSONEncoder(separators=(",", ":")).encode
+
 #: The header with the number of requests in a message, if more than one.
 SIZE = "requests"
 
@@ -29,13 +32,13 @@ def seal(lane: str, ids: Sequence[str], *, retries: int = 0, fresh: bool = False
     if len(ids) > 1:
         headers[SIZE] = len(ids)
     message = {
-        "body": _compact([[list(ids)], {}, {}]),  # in front: Lua finds the first id there
+        "body": compact([[list(ids)], {}, {}]),  # in front: Lua finds the first id there
         "content-encoding": "utf-8",
         "content-type": "application/json",
         "headers": {"lang": "py", "task": TASK, "id": task_id, "retries": retries, **headers},
         "properties": {"delivery_tag": task_id, "delivery_info": {"exchange": "", "routing_key": lane}},
     }
-    return _compact(message)
+    return compact(message)
 
 
 def requests_in(message: dict[str, Any]) -> list[str]:
@@ -64,8 +67,4 @@ def mark_redelivered(message: dict[str, Any]) -> str:
     headers["redelivered"] = True
     headers["x-redeliveries"] = int(headers.get("x-redeliveries", 0)) + 1
     message["properties"].setdefault("delivery_info", {})["redelivered"] = True
-    return _compact(message)
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return compact(message)

@@ -124,9 +124,9 @@ class Outcome:
 
 def parse(request_id: str, text: Mapping[str, str]) -> Request:
     """A stored hash as a :class:`Request`."""
-    spec = json.loads(text["spec"])
     state = State(text["state"])
-    outcome = json.loads(text.get("outcome", "{}"))
+    events = ",".join(text.get("timeline", "").splitlines())
+    spec, outcome, timeline = json.loads(f"[{text['spec']},{text.get('outcome', '{}')},[{events}]]")
     answer = outcome if state is State.SUCCEEDED else {}
     predictions = answer.get("predictions")
     if answer and "more" in text:
@@ -157,7 +157,7 @@ def parse(request_id: str, text: Mapping[str, str]) -> Request:
         fingerprint=text.get("fingerprint") or None,
         traceparent=spec.get("traceparent"),
         callback_url=spec.get("callback_url"),
-        timeline=_timeline(text),
+        timeline=[{"at": float(text["created"]), "event": "accepted"}, *timeline],
     )
 
 
@@ -171,11 +171,6 @@ def texts(record: Mapping[bytes, bytes] | Sequence[bytes | str]) -> dict[str, st
 def brief(values: Sequence[bytes | None]) -> dict[str, str]:
     """The fields :data:`BRIEF` as text, without those that the record lacks."""
     return {name: value.decode() for name, value in zip(BRIEF, values, strict=True) if value is not None}
-
-
-def _timeline(text: Mapping[str, str]) -> list[dict[str, Any]]:
-    accepted = {"at": float(text["created"]), "event": "accepted"}
-    return [accepted, *json.loads(f"[{','.join(text.get('timeline', '').splitlines())}]")]
 
 
 def _timings(text: Mapping[str, str], answer: Mapping[str, Any]) -> dict[str, float]:
