@@ -244,7 +244,9 @@ GUESSED = Mutation(
     "wait = live.expected_wait(entry.model, entry.submission.priority, entry.submission.owner) or UNMEASURED",
     "wait = 2 * UNMEASURED",
 )
-HIGH_LAST = Mutation("common/settings.py", "_setting((6, 3, 1), integers)", "_setting((1, 3, 6), integers)")
+HIGH_LAST = Mutation(
+    "common/settings.py", "_setting((6, 3, 1), parsers.integers)", "_setting((1, 3, 6), parsers.integers)"
+)
 
 
 def test_overload(build: Build) -> None:

@@ -39,6 +39,7 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
+from tasks.lanes import urgency
 from tasks.protocol import envelope, scripts
 from tasks.protocol.connections import NotNow, leaving, send
 from tasks.protocol.keys import Keys
@@ -179,32 +180,39 @@ class OwnedChannel(kombu_redis.Channel):
             self._sent = None
             super()._brpop_start(timeout)
             return
+        assert self.owner is not None  # noqa: S101 - `takes` says so; for the type checker
         lanes = self._queue_cycle.consume()
+        if urgent_only := self.owner.full():  # and only if it is their turn
+            lanes = [name for name in lanes if urgency(name) == urgency(lanes[0]) == 0]
         if lanes:
             self._in_poll = self.client.connection
             self._brpop_sent_at = monotonic()
-            self._send(lanes, timeout or self.brpop_timeout)
+            self._send(lanes, timeout or self.brpop_timeout, urgent_only=urgent_only)
 
-    def _send(self, lanes: list[str], timeout: float) -> None:
+    def _send(self, lanes: list[str], timeout: float, *, urgent_only: bool) -> None:
         """The next step of the protocol."""
-        if self._awaiting_bell:
+        if self._awaiting_bell and not urgent_only:
             self._sent = _Sent(lanes)
             bells = [self.keys.bell(name) for name in lanes]
             send(self.client.connection, "BRPOP", *bells, timeout or 0)
         else:
-            self._sent = self._next_take(lanes)
+            self._sent = self._next_take(lanes, urgent_only=urgent_only)
             send(self.client.connection, *scripts.command("take", *self._sent.call))
 
-    def _next_take(self, lanes: list[str]) -> _Sent:
-        """A take of a batch at most, because a neighbour may be idle, each delivery in its own order of the lanes."""
+    def _next_take(self, lanes: list[str], *, urgent_only: bool) -> _Sent:
+        """A take of a batch at most, because a neighbour may be idle, each delivery in its own order of the lanes.
+
+        Of the urgent lanes alone it is of one delivery, so that LANE_WEIGHTS hold.
+        """
         owner = self.owner
-        assert owner is not None  # noqa: S101 - `takes` says so; for the type checker
-        wanted = max(1, min(owner.room(), owner.batch))
+        assert owner is not None  # noqa: S101 - as above
+        wanted = 1 if urgent_only else max(1, min(owner.room(), owner.batch))
         places = self.qos.prefetch_count - len(owner) if self.qos.prefetch_count else 1
         tags = [owner.new_tag() for _ in range(max(1, min(wanted, places)))]
-        orders = self._queue_cycle.plan(len(tags), len(lanes))
+        orders = [lanes] if urgent_only else self._queue_cycle.plan(len(tags), len(lanes))
         cost = max(LEAST_COST, round(owner.cost(), 6))
-        return _Sent(lanes, tags, wanted, cost, take_call(self.keys, owner, lanes, tags, orders, wanted, cost))
+        call = take_call(self.keys, owner, lanes, tags, orders, wanted, cost)
+        return _Sent(lanes, tags, wanted, cost, call, urgent_only)
 
     def _brpop_read(self, **options: Any) -> bool:
         if self._sent is None:
@@ -245,7 +253,8 @@ class OwnedChannel(kombu_redis.Channel):
             self._queue_cycle.rotate(lane, size)
             self.owner.hold(tag, size, size * sent.cost)
             message["properties"]["delivery_tag"] = tag
-        self._awaiting_bell = len(taken) < len(sent.tags) and sum(sizes) < sent.wanted
+        if not sent.urgent_only:
+            self._awaiting_bell = len(taken) < len(sent.tags) and sum(sizes) < sent.wanted
         if not taken:
             raise Empty
         for lane, message in taken:
@@ -262,6 +271,7 @@ class _Sent:
     wanted: int = 0
     cost: float = 0.0
     call: tuple[Any, ...] = ()
+    urgent_only: bool = False
 
 
 def take_call(

@@ -33,6 +33,8 @@ class Ownership:
         """Called from any thread when another delivery may be taken."""
         self._acknowledged: deque[str] = deque()
         self._full = False
+        self._look = False
+        """Whether something has ended since the last take, and there is still no room."""
         self._numbers = count(1)
         self._lock = threading.Lock()
         self.taking = True
@@ -59,10 +61,19 @@ class Ownership:
             return max(0, self.most() - sum(self._held.values()))
 
     def has_room(self, places: int) -> bool:
-        """Whether one more delivery may be taken, of at most ``places``."""
+        """Whether one more delivery may be taken, of at most ``places``; without room only an urgent one.
+
+        A message of many requests may take more than the room there was, and would delay what is urgent. So whenever
+        one of them has ended, urgent lanes are looked at all the same.
+        """
         room = self.room()
         self._full = room == 0
-        return len(self._held) < places and room > 0
+        return len(self._held) < places and (room > 0 or self._look)
+
+    def full(self) -> bool:
+        """Whether there is no room at this take."""
+        self._look = False
+        return self.room() == 0
 
     def ended(self, tag: str) -> None:
         """One request of a delivery has ended; the delivery is still held."""
@@ -70,8 +81,9 @@ class Ownership:
             if tag not in self._held:
                 return
             self._held[tag] -= 1
-        if self._full and self.room():
-            self._full = False
+        if self._full:
+            self._look = not self.room()
+            self._full = self._look
             self.on_room()
 
     def acknowledge(self, tag: str) -> None:

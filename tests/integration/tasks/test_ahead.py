@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.inspect.monitor import Monitor
-from tasks.producer.gateway import Gateway
+from tasks.producer.gateway import Accepted, Gateway, Submission
 from tasks.protocol.requests import State
 from tests.support.oracle import all_ended, check_books
 from tests.support.stack import WorkerProcess
@@ -54,3 +54,18 @@ def test_behind_a_long_pass_requests_are_queued_and_their_deadlines_hold(
     assert {(r.state, r.attempts) for r in (requests[2], *requests[4:])} == {(State.SUCCEEDED, 1)}
     assert not (tmp_path / "late").exists()
     check_books(monitor, requests)
+
+
+def test_an_urgent_request_does_not_wait_for_a_long_message(
+    toy: Toy, send: Send, gateway: Gateway, monitor: Monitor
+) -> None:
+    """A message of sixteen is more than a worker takes ahead; what is urgent comes after the pass that runs."""
+    toy("only", MAX_BATCH=1)
+    flood = gateway.submit_many([Submission(image=b"sleep 0.2", model_type="toy") for _ in range(16)])
+    wait_until(lambda: monitor.ledger()["normal.toy"]["running"] > 0)
+    urgent = all_ended(gateway, [send("ok", priority="high")], 10)[0]
+    requests = all_ended(gateway, [accepted.id for accepted in flood if isinstance(accepted, Accepted)], 20)
+    sent, started = urgent.created_at, urgent.started_at or 0.0
+    before = [request for request in requests if sent < (request.completed_at or 0.0) < started]
+    assert len(before) <= 3
+    check_books(monitor, [urgent, *requests])
