@@ -37,7 +37,7 @@ def _drill() -> list[Any]:
         note("Sends requests to the worker, kills it while it holds some, and follows each of them to its end."),
         line_up(
             whole_number("drill-requests", "Requests", 8, MOST_REQUESTS, w=120),
-            dmc.Button("Start drill", id="drill-start", color="red"),
+            dmc.Button("Start drill", id="drill-start"),
             dmc.Text(id="drill-said", size="sm"),
             my="sm",
         ),
@@ -51,5 +51,5 @@ def _single_fault() -> list[Any]:
         subheading("Single fault"),
         choice("fault-mode", "Fault", modes, "slow"),
         dmc.NumberInput(id="fault-seconds", label="Seconds (slow, freeze)", value=2, min=0.1, max=60, mt="xs"),
-        dmc.Button("Inject fault", id="fault-start", color="red", variant="light", mt="sm"),
+        dmc.Button("Inject fault", id="fault-start", variant="default", mt="sm"),
     ]
