@@ -84,12 +84,16 @@ def _header(settings: Settings) -> Any:
 
 def _links(settings: Settings) -> list[Any]:
     links = (
-        ("API docs", f"{settings.public_url}/docs"),
-        ("Metrics", f"{settings.public_url}/metrics/prometheus"),
-        ("Flower", settings.flower_url),
-        ("Grafana", settings.dashboard_grafana_url),
+        ("API docs", f"{settings.public_url}/docs", "every call, to try"),
+        ("Metrics", f"{settings.public_url}/metrics/prometheus", "for Prometheus"),
+        ("Flower", settings.flower_url, "Celery's monitor; it lists tasks with FLOWER_EVENTS=1"),
+        ("Grafana", settings.dashboard_grafana_url, "charts over days"),
     )
-    return [dmc.Anchor(text, href=address, target="_blank", size="sm") for text, address in links if address]
+    return [
+        html.Span(dmc.Anchor(text, href=address, target="_blank", size="sm"), title=title)
+        for text, address, title in links
+        if address
+    ]
 
 
 def _strip() -> Any:

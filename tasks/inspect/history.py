@@ -69,27 +69,30 @@ class History:
         return {model: (row["answered"], row["faults"]) for model, row in found.items()}
 
     def rates(self) -> dict[tuple[str, str], float]:
-        """Requests a second ``in`` and ``out`` of each lane, over the last full minute and the current one."""
+        """Requests a second ``in`` and ``out`` of each lane, over about the last minute."""
         rates: dict[tuple[str, str], float] = defaultdict(float)
-        seconds = 60 + time.time() % 60
-        for counts in self._last(1):
+        for counts, weight in zip(self._last(1), _weights(), strict=True):
             for name, value in counts.items():
                 lane, _, event = name.partition(":")
                 if lane:
-                    rates[lane, "in" if event == "accepted" else "out"] += value / seconds
+                    rates[lane, "in" if event == "accepted" else "out"] += value * weight / 60
         return rates
 
     def lately(self, owners: Sequence[str]) -> dict[str, Row]:
-        """Each owner's rates a second, share of errors and of computing, over the last full minute and the current one.
+        """Each owner's rates a second, share of errors and of computing, over about the last minute.
 
         A share is None of nothing. The anonymous have what the others of ``owners`` have not.
         """
         current, named = _current(), [owner for owner in owners if owner != ANONYMOUS]
         read = iter(self._read([(owner, current - ago) for owner in (None, *named) for ago in (1, 0)]))
-        total, *rows = ({name: _row(0, counts)[name] for name in COUNTED} for counts in zip(read, read, strict=True))
-        rest = {name: total[name] - sum(row[name] for row in rows) for name in COUNTED}
+        total, *rows = ([_row(0, [counts]) for counts in pair] for pair in zip(read, read, strict=True))
+        rest = [
+            {name: whole[name] - sum(row[name] for row in others) for name in COUNTED}
+            for whole, *others in zip(total, *rows, strict=True)
+        ]
         found = dict(zip(named, rows, strict=True)) | ({ANONYMOUS: rest} if ANONYMOUS in owners else {})
-        return {owner: _pace(row, total) for owner, row in found.items()}
+        weights = _weights()
+        return {owner: _pace(_over(pair, weights), _over(total, weights)) for owner, pair in found.items()}
 
     def _last(self, minutes: int) -> list[dict[str, int]]:
         """The counts of the last ``minutes`` and the current one."""
@@ -116,13 +119,21 @@ def _current() -> int:
     return int(time.time() // 60)
 
 
+def _weights() -> tuple[float, float]:
+    """How much of the last full minute, and of the current one, is in the last 60 seconds."""
+    return 1 - time.time() % 60 / 60, 1.0
+
+
+def _over(minutes: Sequence[Row], weights: Sequence[float]) -> Row:
+    return {name: sum(row[name] * weight for row, weight in zip(minutes, weights, strict=True)) for name in COUNTED}
+
+
 def _pace(row: Row, total: Row) -> Row:
-    seconds = 60 + time.time() % 60
     bad, computed = row["failed"] + row["expired"], total["compute_seconds"]
     ended = bad + row["succeeded"]
     return {
-        "rate_in": row["accepted"] / seconds,
-        "rate_out": (ended + row["canceled"]) / seconds,
+        "rate_in": row["accepted"] / 60,
+        "rate_out": (ended + row["canceled"]) / 60,
         "errors": bad / ended if ended else None,
         "share": row["compute_seconds"] / computed if computed else None,
     }
