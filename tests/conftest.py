@@ -89,6 +89,8 @@ def free_port() -> int:
 def payload_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The PAYLOAD_STORE of the test's stack: Redis, or where :data:`tests.support.stack.EACH_STORE` says."""
     kind = getattr(request, "param", "redis")
+    if kind == "local":  # by way of fsspec: its folder is not made
+        (tmp_path / "payloads").mkdir()
     return kind if kind == "redis" else f"{kind}://{tmp_path / 'payloads'}"
 
 

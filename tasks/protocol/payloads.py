@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 store_at = cache(open_store)
 """One store per process and ``PAYLOAD_STORE``."""
+# The API checks the setting before it forks, and what fsspec has opened refuses to work in another process.
+os.register_at_fork(after_in_child=store_at.cache_clear)
 
 
 class PayloadLost(InvalidInput):

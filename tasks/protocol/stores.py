@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 REFERENCE = re.compile(r"[0-9a-f]{16}(-[0-9a-f]{8})?/[0-9a-f]{32}-\d+")
 
+#: Seconds for a write or a read of a filesystem that can be told so; s3fs may wait for a silent server for ever.
+PATIENCE = 20.0
+
 #: Bytes of a disk that images leave free: a Redis on the same disk needs room to write the end of requests.
 RESERVE = 256 * 1024 * 1024
 
@@ -216,21 +219,24 @@ class RemoteStore:
         except ValueError as error:
             raise SettingsError(f"PAYLOAD_STORE: {error}") from error
         self._root = str(root).rstrip("/")
+        self._limit = {"timeout": PATIENCE} if self._files.async_impl else {}
 
     def put(self, system: str, image: bytes) -> str:
         """Store an image."""
         reference = f"{system}/{_name(image)}"
         path = self._path(reference)
         try:
-            self._files.pipe_file(path, image)
-        except FileNotFoundError:  # a filesystem that knows folders
-            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-            self._files.pipe_file(path, image)
+            self._files.pipe_file(path, image, **self._limit)
+        except FileNotFoundError:  # a filesystem that knows folders; a bucket that is missing is not made
+            with suppress(FileExistsError):
+                self._files.mkdir(path.rpartition("/")[0], create_parents=False)
+            self._files.pipe_file(path, image, **self._limit)
         return reference
 
     def get(self, reference: str) -> bytes:
-        """An image."""
-        return bytes(self._files.cat_file(self._path(reference)))
+        """An image; with its size given, s3fs need not ask for it first."""
+        path, size = self._path(reference), int(reference.rpartition("-")[2])
+        return bytes(self._files.cat_file(path, start=0, end=size, **self._limit))
 
     def delete(self, references: Sequence[str]) -> None:
         """Delete images, in as few calls as the filesystem can; if that fails, those that are there one by one."""

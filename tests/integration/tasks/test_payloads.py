@@ -259,9 +259,9 @@ def test_nothing_but_a_reference_is_read(stack: Stack, server: Any, tmp_path: Pa
 
 
 def test_a_store_whose_package_is_missing_is_one_line(stack: Stack) -> None:
-    worker = stack.start_worker("tests.toy:toy", PAYLOAD_STORE="s3://bucket/prefix", ready=False)
+    worker = stack.start_worker("tests.toy:toy", PAYLOAD_STORE="gs://bucket/prefix", ready=False)
     assert worker.wait(30) == 1
-    assert "PAYLOAD_STORE: s3://bucket/prefix needs a package that is not installed" in worker.log()
+    assert "PAYLOAD_STORE: gs://bucket/prefix needs a package that is not installed" in worker.log()
     assert "Traceback" not in worker.log()
 
 
