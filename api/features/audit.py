@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any
 
 from flask import Flask, Response, g, request
+from redis.exceptions import RedisError
 
 from api.http.api_keys import ApiKey
 from api.services import service
@@ -107,7 +108,10 @@ def _record(response: Response) -> Response:
             if response.status_code == 503:
                 raise Unavailable("the call found Redis unavailable")  # do not make the caller wait for it once more
             service(Audit).write(entry, order=order)
-        except TaskError as error:  # what was ordered took effect; a lost entry must not turn it into an error
+        except (
+            TaskError,
+            RedisError,
+        ) as error:  # what was ordered took effect; a lost entry must not turn it into an error
             log.warning("not in the audit log: %s", error, extra={"entry": entry})
     return response
 

@@ -48,8 +48,14 @@ def _json(required: str, image: Shape, properties: dict[str, Shape]) -> Shape:
 
 
 def _form(image: Shape, properties: dict[str, Shape]) -> Shape:
-    """The same as a form, in which Swagger UI leaves fields without a default empty."""
-    return _object("image", image, {n: s if "default" in s else s | {"example": ""} for n, s in properties.items()})
+    """The same as a form: an empty field counts as not given, and Swagger UI leaves those without a default empty."""
+    shapes = {name: _or_empty(shape) for name, shape in properties.items()}
+    return _object("image", image, {n: s if "default" in s else s | {"example": ""} for n, s in shapes.items()})
+
+
+def _or_empty(shape: Shape) -> Shape:
+    looser = {"minLength": 0} if "minLength" in shape else {}
+    return shape | looser | ({"pattern": f"^$|{shape['pattern']}"} if "pattern" in shape else {})
 
 
 def _body(schema: Shape, example: dict[str, Any], form: Shape, **others: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ MODEL = "efficientnet_lite0"
 CAT = ROOT / "docs" / "images" / "cat.png"
 PAGES = ("README.md", "docs/api.md")
 COMMANDS = [one.command for page in PAGES for one in examples(page) if "curl " in one.command]
+ADMIN = "an administrator's key"
 OTHERS = [one for one in examples("docs/api.md") if "curl " not in one.command]
 SNIPPETS = [text for page in PAGES for text in snippets(page) if DEFAULT_URL.removeprefix("http://") in text]
 
@@ -27,6 +28,11 @@ SNIPPETS = [text for page in PAGES for text in snippets(page) if DEFAULT_URL.rem
 def api(module_stack: Stack) -> ApiProcess:
     module_stack.start_worker(MODEL, timeout=180)
     return module_stack.start_api(MODELS=MODEL)
+
+
+@pytest.fixture(scope="module")
+def admin_api(module_stack: Stack) -> ApiProcess:
+    return module_stack.start_api(MODELS=MODEL, ADMIN_KEY=ADMIN)
 
 
 @pytest.fixture
@@ -72,8 +78,11 @@ def test_an_example_in_python_says_that_the_cat_is_one(
 
 
 @pytest.mark.parametrize("example", OTHERS, ids=lambda example: example.command)
-def test_any_other_command_prints_what_the_page_says(module_stack: Stack, tmp_path: Path, example: Example) -> None:
-    shell = fresh_shell(module_stack.environ(), tmp_path)
+def test_any_other_command_prints_what_the_page_says(
+    module_stack: Stack, admin_api: ApiProcess, tmp_path: Path, example: Example
+) -> None:
+    said = {"INFERLANE_URL": admin_api.url, "INFERLANE_API_KEY": ADMIN}
+    shell = fresh_shell(module_stack.environ(), tmp_path) | said
     done = subprocess.run(
         ["sh", "-ec", example.command], cwd=ROOT, env=shell, capture_output=True, text=True, timeout=60, check=False
     )

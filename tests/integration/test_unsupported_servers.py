@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.processes import ROOT
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
@@ -34,7 +35,7 @@ def as_old(data: bytes) -> bytes:
 
 @pytest.fixture(scope="module", params=["old", "cluster"])
 def unsupported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unsupported]:
-    options = ["--cluster-enabled", "yes"] if request.param == "cluster" else []
+    options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())] if request.param == "cluster" else []
     server = RedisServer(tmp_path_factory.mktemp("unsupported"), options=options)
     with Proxy(server.port) as proxy:
         if request.param == "old":

@@ -91,4 +91,4 @@ def test_a_refusal_before_the_body_was_read_leaves_the_connection_usable(stack: 
         assert codes <= {401, 429}
     large = http.post("/inference", content=bytes(6 * 1024 * 1024), headers=refused)
     assert large.status_code in {401, 429}
-    assert large.headers["Connection"] == "close"
+    assert http.get("/livez").status_code == 200
