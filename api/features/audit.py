@@ -108,10 +108,8 @@ def _record(response: Response) -> Response:
             if response.status_code == 503:
                 raise Unavailable("the call found Redis unavailable")  # do not make the caller wait for it once more
             service(Audit).write(entry, order=order)
-        except (
-            TaskError,
-            RedisError,
-        ) as error:  # what was ordered took effect; a lost entry must not turn it into an error
+        except (TaskError, RedisError) as error:
+            # The order took effect: a lost entry must not turn it into an error.
             log.warning("not in the audit log: %s", error, extra={"entry": entry})
     return response
 

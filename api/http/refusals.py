@@ -1,7 +1,7 @@
 """Refusals of the last moment: the same call is refused again by its request line and headers, its body unread.
 
 Under overload most of what arrives is refused, and reading and parsing that takes time from what is accepted. A refusal
-says when to come back; for a small part of that time it *stands*: whoever makes the same call gets the same answer. A
+says when to come back; for a small part of that time it *stands*: the same call gets the same answer. A
 call with the id of an accepted request is not refused.
 """
 

@@ -48,7 +48,7 @@ def weights(api_keys: Iterable[str]) -> dict[str, float]:
 
 
 def set_allowances(client: Client, keys: Keys, owner: str, given: Mapping[str, float | None]) -> None:
-    """Give an owner a weight, a cap or a quota of its own, for good, whatever the settings say; None takes one away.
+    """Set an owner's weight, cap or quota, which then precede the settings; None removes one.
 
     Raises:
         Unavailable: Redis does not answer.
@@ -64,7 +64,7 @@ def set_allowances(client: Client, keys: Keys, owner: str, given: Mapping[str, f
 
 
 def read_allowances(client: Client, keys: Keys) -> dict[str, dict[str, str]]:
-    """``weight``, ``cap`` and ``quota``, each owner -> its own; who has none of its own has the default.
+    """``weight``, ``cap`` and ``quota``, each as owner -> value; owners without one have the default.
 
     Raises:
         Unavailable: Redis does not answer.

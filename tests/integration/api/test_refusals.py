@@ -1,4 +1,4 @@
-"""Under overload a refusal costs next to nothing, and whoever is refused gets the answer that says so."""
+"""Under overload a refusal costs next to nothing, and every refused caller gets the answer."""
 
 from __future__ import annotations
 
