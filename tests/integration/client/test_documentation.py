@@ -91,7 +91,7 @@ class Reader:
         if " dead-letters show" in line:
             self.type(f"inferlane chaos error --model {MODEL}")
             self.type("inferlane submit photo.jpg")
-            wait_until(lambda: self._id in self.type("inferlane dead-letters"), what="the dead letter")
+            wait_until(lambda: self._id in self.type("inferlane dead-letters"), 60, what="the dead letter")
         if " keys revoke" in line or " keys role" in line:
             self._id = json.loads(self.type("inferlane keys create bob --json"))["id"]
 
@@ -102,6 +102,7 @@ def test_the_command_lines_run_in_their_order(
 ) -> None:
     reader = Reader(api, worker.node, tmp_path)
     assert len(REMOTE) > 25
+    reader.type("inferlane chaos off --all")  # a first run that failed may have left errors on
     for line in REMOTE:
         reader.prepare(line)
         reader.type(line)
