@@ -8,19 +8,15 @@ from celery import Celery
 from celery.bin.base import CeleryOption
 from celery.worker.control import control_command
 
-import worker_models  # noqa: F401 - the `celery` command finds it in its folder now, and no more when it looks for the pool
+import worker_models  # noqa: F401 - the `celery` command has its folder on the path now, and no more when it imports the pool
 
 app = Celery("inferlane")
 app.config_from_object("celeryconfig")
 
-app.user_options["worker"].add(
-    CeleryOption(["--model"], help="Model of this worker: a registry name, or package.module:factory.")
-)
-app.user_options["worker"].add(
-    CeleryOption(
-        ["--chaos"], default="off", help="Start with a fault, see tasks/worker/chaos.py; needs CHAOS_ENABLED=1."
-    )
-)
+app.user_options["worker"] |= {
+    CeleryOption(["--model"], help="Model of this worker: a registry name, or package.module:factory."),
+    CeleryOption(["--chaos"], default="off", help="Start with a fault (tasks/worker/chaos.py); needs CHAOS_ENABLED=1."),
+}
 
 
 @control_command(args=[("mode", str), ("seconds", float)], signature="<mode> [seconds]")

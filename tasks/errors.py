@@ -17,9 +17,9 @@ class TaskError(Exception):
     retryable = False
     #: Seconds after which the same call may succeed; None when unknown.
     retry_after: float | None = None
-    #: Seconds for which any such call would get the same error, whatever its image.
+    #: Seconds for which the same call would get this error again, whatever its image.
     stands: float = 0.0
-    #: More about it, for programs.
+    #: Further members of the problem document.
     members: Mapping[str, Any] = {}
 
     def after(self, seconds: float | None, **members: Any) -> Self:

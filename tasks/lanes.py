@@ -19,20 +19,16 @@ PRIORITIES = ("high", "normal", "low")
 ANY = "any"
 #: The turns that high may save up while it is empty.
 SAVED = 60
-
 #: The share of MAX_QUEUE up to which a priority may fill a model's lanes: low is refused first.
 ROOM = {"high": 0.9, "normal": 0.8, "low": 0.5}
-
 #: The share of MAX_QUEUE that each lane has to itself, however full the others are.
 RESERVED = 0.05
-
-
 #: How many times MAX_QUEUE_WAIT a request of a priority may be expected to wait.
 PATIENCE = {"high": 1, "normal": 2, "low": 6}
 
 
 def room(priority: str, max_queue: int) -> tuple[int, int]:
-    """A request is refused when so many are queued in the lanes of its model, and so many in its own lane."""
+    """Numbers of queued requests, in the model's lanes and in this lane: a request is refused when both are reached."""
     return ceil(max_queue * ROOM[priority]), int(max_queue * RESERVED)
 
 
@@ -77,12 +73,12 @@ def all_lanes(models: Iterable[str]) -> list[str]:
 
 
 class WeightedOrder:
-    """Which lane to look at first: weighted fair between priorities, alternating inside one.
+    """Which lane to look at first: weighted fair between priorities, alternating within one.
 
     Stride scheduling (Waldspurger and Weihl, 1995): a priority's *pass* advances by ``1/weight`` with each request that
     is served, and the smallest pass goes first. With weights 6:3:1 and no lane empty, ten requests are six high, three
-    normal and one low. A priority found empty is moved up to the present: it saves up no turns, except that high saves
-    up :data:`SAVED`, so it always goes first while it uses less than its share.
+    normal and one low. An empty priority is moved up to the present: it saves up no turns, except that high saves up
+    :data:`SAVED`, so it goes first while it uses less than its share.
 
     Implements kombu's cycle protocol (``update``, ``consume``, ``rotate``); rank comes from the lane's name, because
     ``add_consumer`` appends lanes in any order.
@@ -118,7 +114,7 @@ class WeightedOrder:
         return orders
 
     def rotate(self, last_used: str, requests: int = 1) -> None:
-        """``last_used`` was served with so many requests, so every lane ahead of it was empty."""
+        """``last_used`` was served with so many requests; every lane ahead of it was empty."""
         served = self._priority.get(last_used, "")
         if served not in self._pass:
             return
@@ -166,7 +162,7 @@ def round_robin() -> Strategy:
     return lambda models: models[next(turns) % len(models)]
 
 
-#: Adding a strategy: one function and one line here.
+#: A new strategy is one function and one line here.
 STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "least_loaded": lambda: least_loaded,
     "random": lambda: random.choice,

@@ -1,7 +1,7 @@
-"""Orders of an operator: pause, resume or purge a lane; drain or restart a worker; cause a fault.
+"""Operators' orders: pause, resume or purge a lane; drain or restart a worker; inject a fault.
 
 An order to a worker is a key in Redis that the worker reads with every renewal of its lease. So it takes effect within
-LEASE_RENEW, and stays whatever process gave it.
+LEASE_RENEW, and outlives the process that gave it.
 """
 
 from __future__ import annotations
@@ -43,13 +43,12 @@ class Controls:
     def purge(self, lane: str, who: str) -> int:
         """Cancel the requests queued in this lane now; how many were canceled.
 
-        Deliveries and retries that are not due are not in the lane and go on. Each message is taken out in a step of
-        its own, so requests that are accepted meanwhile stay.
+        Deliveries and retries that are not due are not in the lane and go on; so do requests accepted meanwhile.
         """
         key, pinned, canceled = self._keys.lane(lane), PinnedClient(self._client), 0
         head = [self._keys.prefix, self._ttls, json.dumps(who)]
         with translated():
-            # The ends of the lists first, where the oldest are, and the lane's own before its tickets go.
+            # Oldest first, and the lane's own list before its tickets go.
             found = [*messages(self._client, self._keys, lane)][::-1]
             found.sort(key=lambda place: place[0] != key)
             for start in range(0, len(found), CHUNK):
@@ -63,7 +62,7 @@ class Controls:
     def restart(self, worker: str, boot: str) -> None:
         """Let this worker finish its deliveries and exit, for its supervisor to start it again.
 
-        The order is for this ``boot`` alone: the next process of the name does not obey it.
+        The order is for this ``boot`` alone: the next process of that name ignores it.
         """
         self._order(worker, "restart", {"boot": boot})
 
@@ -77,7 +76,7 @@ class Controls:
             self._client.hdel(self._keys.orders(worker), "drain")
 
     def chaos(self, worker: str, mode: str, *, seconds: float = 1.0, rate: float = 1.0) -> None:
-        """Cause a fault in a worker that runs with CHAOS_ENABLED; see :mod:`tasks.worker.chaos` for the modes."""
+        """Inject a fault into a worker that runs with CHAOS_ENABLED; see :mod:`tasks.worker.chaos` for the modes."""
         self._order(worker, "chaos", {"id": time.time_ns(), "mode": mode, "seconds": seconds, "rate": rate})
 
     def _order(self, worker: str, name: str, value: Any) -> None:

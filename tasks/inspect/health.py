@@ -1,4 +1,4 @@
-"""Health: findings from what Monitor and Gateway have read. Pure functions.
+"""Health: findings from the readings of Monitor and Gateway. Pure functions.
 
 ``/health``, ``/ops/snapshot``, the dashboard's sentence and the client's ``doctor`` all show them.
 """
@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """Input of :func:`judge`, each as :class:`tasks.inspect.monitor.Monitor` gives it.
+    """Input of :func:`judge`, as :class:`tasks.inspect.monitor.Monitor` returns it.
 
     Attributes:
         refusal: why Redis accepts no writes; empty when it does.
@@ -66,7 +66,7 @@ class Readings:
 def judge(seen: Readings, settings: Settings) -> list[Finding]:
     """Findings, problems first."""
     found = [
-        *_writes(seen),
+        *([outage(f"nothing is accepted: {seen.refusal}")] if seen.refusal else []),
         *_workers(seen, settings),
         *_answers(seen),
         *_failing(seen),
@@ -86,11 +86,6 @@ def status(findings: Sequence[Finding]) -> str:
 def outage(reason: str) -> Finding:
     """Redis cannot be used."""
     return Finding("redis", Severity.PROBLEM, reason, "check that Redis runs, accepts writes and has free memory")
-
-
-def _writes(seen: Readings) -> Iterator[Finding]:
-    if seen.refusal:
-        yield outage(f"nothing is accepted: {seen.refusal}")
 
 
 def _workers(seen: Readings, settings: Settings) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """The last day by the minute, from what the scripts counted in each.
 
 A past minute does not change, so a process reads it once and keeps its row. A row of several minutes sums up their
-histograms, so its percentiles are those of the whole step. What named owners' requests add is also kept per owner.
+histograms, so its percentiles are those of the whole step. Named owners' requests are also counted per owner.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class History:
         self._past: dict[tuple[str | None, Span], Row] = {}
 
     def rows(self, minutes: int = 60, step: int = 1, owner: str | None = None) -> list[Row]:
-        """One row per ``step`` minutes, oldest first, up to a day; the last is still counting. By default of all.
+        """One row per ``step`` minutes, oldest first, up to a day, of one owner or of all; the last still counts.
 
         A row has ``at`` (epoch, a multiple of the step), the :data:`COUNTED` of all lanes, and a summary per stage.
         """
@@ -81,7 +81,7 @@ class History:
     def lately(self, owners: Sequence[str]) -> dict[str, Row]:
         """Each owner's rates a second, share of errors and of computing, over about the last minute.
 
-        A share is None of nothing. The anonymous have what the others of ``owners`` have not.
+        A share of nothing is None. The anonymous owner has what the others of ``owners`` leave.
         """
         current, named = _current(), [owner for owner in owners if owner != ANONYMOUS]
         read = iter(self._read([(owner, current - ago) for owner in (None, *named) for ago in (1, 0)]))
@@ -100,7 +100,7 @@ class History:
         return self._read([(None, minute) for minute in range(current - minutes, current + 1)])
 
     def _read(self, places: Sequence[tuple[str | None, int]]) -> list[dict[str, int]]:
-        """What was counted for each owner (None: for all) and minute since the epoch, in one round trip."""
+        """The counts of each owner (None: of all) and minute since the epoch, in one round trip."""
         with translated(), self._client.pipeline(transaction=False) as pipe:
             for owner, minute in places:
                 pipe.hgetall(f"{self._keys.prefix}minute:{minute}" + (f":{owner}" if owner else ""))

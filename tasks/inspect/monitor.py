@@ -14,14 +14,7 @@ from tasks.inspect.history import STAGES, History, summary
 from tasks.inspect.redis_info import Vitals, read_vitals
 from tasks.inspect.search import Search
 from tasks.lanes import Lane, all_lanes
-from tasks.producer.live_workers import (
-    QueueLoad,
-    Worker,
-    read_backlog,
-    read_queued,
-    read_register,
-    read_workers,
-)
+from tasks.producer.live_workers import QueueLoad, Worker, read_backlog, read_queued, read_register
 from tasks.protocol import connections, servers, usage
 from tasks.protocol.allowances import Allowances
 from tasks.protocol.connections import read_hash, translated
@@ -42,7 +35,7 @@ BOUNDS = [2 ** (bucket / 2) / 1000 for bucket in range(40)]
 
 
 class Monitor:
-    """Reads what the scripts wrote. Every method raises :class:`tasks.errors.Unavailable` within a second."""
+    """Reads what the Lua scripts wrote. Every method raises :class:`tasks.errors.Unavailable` within a second."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -63,7 +56,7 @@ class Monitor:
 
     def workers(self) -> list[Worker]:
         """The workers that hold a lease, by name."""
-        return sorted(read_workers(self._client, self._keys), key=lambda worker: worker["id"])
+        return sorted(read_register(self._client, self._keys)[0], key=lambda worker: worker["id"])
 
     def silent(self) -> list[Worker]:
         """Registered workers whose lease has expired and that are not rescued yet, by name."""
@@ -72,8 +65,8 @@ class Monitor:
     def fleet_events(self, limit: int = 50) -> list[dict[str, Any]]:
         """Which workers joined, left or were lost, newest first.
 
-        Each has ``at`` (epoch), ``event``, ``worker`` (node name), ``model``, and ``held``: how many requests it had in
-        hand when it was lost.
+        Each has ``at`` (epoch), ``event``, ``worker`` (node name), ``model``, and ``held``: how many requests it held
+        when it was lost.
         """
         with translated():
             lines = self._client.lrange(self._keys.worker_events, 0, limit - 1)
@@ -89,7 +82,7 @@ class Monitor:
         return lanes
 
     def dead_letter_count(self, owner: str | None = None) -> int:
-        """How many there are, or how many this owner has."""
+        """The number of dead letters, of all owners or of one."""
         with translated():
             if owner is None:
                 return int(self._client.zcard(self._keys.dead_letters))
@@ -109,13 +102,13 @@ class Monitor:
         return dict.fromkeys(COUNTERS, 0) | counted
 
     def usage(self, owner: str | None = None, days: int = usage.DAYS) -> list[usage.Row]:
-        """What this owner, or everybody, asked for in the last UTC days; see :func:`tasks.protocol.usage.read`."""
+        """The usage of this owner, or of all, in the last UTC days; see :func:`tasks.protocol.usage.read`."""
         return usage.read(self._client, self._keys, self._owners(owner), days)
 
     def owners(self, owner: str | None = None) -> list[dict[str, Any]]:
         """A row for each owner, or for this one: weight, queued requests, recent rates and shares, the sums of today.
 
-        In a lane with messages of several requests, an owner's part of the queued ones is that of the messages.
+        Queued requests are estimated by an owner's share of the messages, which may carry several.
         """
         names, load = self._owners(owner), read_backlog(self._client, self._keys)
         rows, lately = self.usage(owner, 1), self._history.lately(names)
@@ -212,8 +205,8 @@ class Monitor:
     def queue_position(self, request: Request) -> int | None:
         """About how many requests of its lane are served before it, plus one; None unless queued.
 
-        The difference of two places given out at acceptance, and in a shared lane what other owners' turns allow:
-        constant time for an owner, and blind to cancellations in between.
+        From two places given out at acceptance and, in a shared lane, the other owners' turns: constant time per owner.
+        Cancellations in between are ignored.
         """
         if request.state is not State.QUEUED:
             return None
@@ -227,7 +220,7 @@ class Monitor:
         return 1 + round(waiting.ahead(request.lane, owner, queued, before))
 
     def eta(self, request: Request) -> float | None:
-        """Seconds until a queued request is expected to start; None when unknown, not queued, or its lane is paused."""
+        """Seconds until a queued request is expected to start; None when unknown, not queued, or in a paused lane."""
         if request.state is not State.QUEUED:
             return None
         load = replace(

@@ -20,7 +20,7 @@ from tasks.protocol.keys import Keys
 
 
 def shared(settings: Settings) -> dict[str, Any]:
-    """Settings in which workers and API must agree, as JSON has them; each worker reports its own."""
+    """Settings in which workers and API must agree, as JSON; each worker reports its own."""
     return {
         "lease_ttl": settings.lease_ttl,
         "hard_timeout": settings.hard_timeout,
@@ -32,7 +32,7 @@ def shared(settings: Settings) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vitals:
-    """What was found.
+    """Facts about a Redis server.
 
     Attributes:
         server: its name and version, for example ``Valkey 9.1.2``.
@@ -60,11 +60,7 @@ class Vitals:
 
 
 def read_vitals(client: Client, keys: Keys) -> Vitals:
-    """Everything, read now.
-
-    Raises:
-        Unavailable: Redis does not answer.
-    """
+    """Everything, read now; raises Unavailable when Redis does not answer."""
     with translated():
         info = client.info()
         aof = info.get("aof_enabled")
@@ -85,7 +81,7 @@ def read_vitals(client: Client, keys: Keys) -> Vitals:
 def _fsync(client: Client) -> str | None:
     try:
         found = client.config_get("appendfsync")
-    except ResponseError:  # a hosted Redis keeps CONFIG to itself
+    except ResponseError:  # a hosted Redis may refuse CONFIG
         return None
     value = found.get("appendfsync")
     return value.decode() if isinstance(value, bytes) else value

@@ -30,7 +30,7 @@ class SearchFilter:
         model: the model that answered it.
         worker: the node name of a worker that started it, at any attempt.
         request_id: how its public id begins.
-        owner: whose it is.
+        owner: the owner.
         contains: a part of its public id or of its custom_id.
         since: accepted at this time or later, epoch seconds.
         until: accepted before this time.
@@ -109,16 +109,13 @@ class Search:
     def _entries(self, criteria: SearchFilter, cursor: str | None) -> Iterator[IndexEntry]:
         """Entries from the cursor on, newest first; requests accepted meanwhile shift nothing."""
         before = _entry(cursor) if cursor else (criteria.until, "") if criteria.until is not None else None
-        index = self._index(criteria.owner)
+        keys, owner = self._records.keys, criteria.owner or ANONYMOUS
+        index = keys.recent if owner == ANONYMOUS else keys.recent_of(owner)
         passed = 0  # entries of one instant that are not before the cursor
         while page := self._page(index, before, criteria.since, passed):
             fresh = [entry for entry in page if before is None or entry < before]
             yield from fresh
             before, passed = (fresh[-1], 0) if fresh else (before, passed + len(page))
-
-    def _index(self, owner: str | None) -> str:
-        keys = self._records.keys
-        return keys.recent if owner in (None, ANONYMOUS) else keys.recent_of(str(owner))
 
     def _page(self, index: str, before: IndexEntry | None, since: float | None, start: int) -> list[IndexEntry]:
         top = "+inf" if before is None else f"{before[0]:.6f}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import TypeVar
 from uuid import UUID
 
 from common.settings import Settings
@@ -27,22 +26,17 @@ from tasks.protocol.records import Records
 
 #: Retry-After in seconds while no worker has measured its service time.
 UNMEASURED = 5.0
-
 #: The share of its Retry-After for which a refusal stands.
 STANDING = 0.05
-
 #: Seconds for which the key of a write test stays.
 PROBE_TTL = 60
 
 
-R = TypeVar("R", bound=Refused)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What a caller asks for. ``deadline`` is seconds from now; ``image`` the bytes of one image file.
+    """A request to be accepted. ``deadline`` is seconds from now; ``image`` the bytes of one image file.
 
-    ``request_id`` and ``batch_id`` are public ids, the ids of what was accepted internal ones.
+    ``request_id`` and ``batch_id`` are public ids; those of :class:`Admitted` are internal.
     """
 
     image: bytes
@@ -83,7 +77,7 @@ class Admission:
         """Choose the lane.
 
         Raises:
-            UnsupportedModel: nobody serves such a model.
+            UnsupportedModel: no worker serves this model.
             DeadlineHopeless: the expected wait exceeds the deadline.
             LaneFull: it exceeds MAX_QUEUE_WAIT.
             Unavailable: Redis does not answer.
@@ -110,7 +104,7 @@ class Admission:
         else:
             return
         if submission.request_id and self.known(request_id):
-            return  # accept.lua answers that
+            return  # accept.lua replays it
         self.count_refused(submission.owner, model)
         raise _standing(refusal, submission, model)
 
@@ -139,12 +133,12 @@ class Admission:
         allowance = self._live_workers.load().allowances.of(submission.owner, self._settings)
         return *room(submission.priority, self._settings.max_queue), self._max_image_bytes(), allowance
 
-    def full(self, entry: Admitted, *, of_images: bool) -> LaneFull:
+    def full(self, entry: Admitted, *, of_images: bool) -> Refused:
         """The refusal of a request whose lanes are full or, with ``of_images``, whose image has no room."""
         live = self._live_workers.load()
         wait = live.expected_wait(entry.model, entry.submission.priority, entry.submission.owner) or UNMEASURED
         if of_images:
-            why = "open requests hold as many bytes of images as they may (MAX_QUEUE_BYTES)"
+            why = "the images of open requests have reached the limit (MAX_QUEUE_BYTES)"
         else:
             paused = f", and {entry.lane} is paused" if entry.lane in live.paused else ""
             why = f"the lanes of {entry.model} are full for {entry.submission.priority}{paused}"
@@ -155,7 +149,7 @@ class Admission:
         """The refusal of a request whose owner has ``count`` open ones."""
         live, owner = self._live_workers.load(), entry.submission.owner
         cap = live.allowances.cap(owner, self._settings)
-        refusal = TooManyOpen(f"{count} requests of {owner} are queued or running, and {cap} may be")
+        refusal = TooManyOpen(f"{count} requests of {owner} are queued or running, the most allowed is {cap}")
         return refusal.after(live.next_end(owner) or UNMEASURED, open=count, limit=cap)
 
     def over_quota(self, entry: Admitted, used: int) -> QuotaExceeded:
@@ -176,7 +170,7 @@ class Admission:
         return self._payloads.refusal()
 
     def image_bytes(self) -> tuple[int, int]:
-        """Bytes of images that open requests hold, and how many they may; 0 for no limit."""
+        """Bytes of images of open requests, and their limit; 0 for none."""
         with translated():
             return int(self._client.get(self._keys.image_bytes) or 0), self._max_image_bytes()
 
@@ -185,8 +179,8 @@ class Admission:
         return self._settings.max_queue_bytes or most
 
 
-def _standing(refusal: R, submission: Submission, model: str) -> R:
-    """The refusal, which stands where the submission alone decides the lane: so long that the lane stays busy."""
+def _standing(refusal: Refused, submission: Submission, model: str) -> Refused:
+    """The refusal; it stands if the submission alone decides the lane, and only while that lane stays busy."""
     if submission.model_type == model:
         refusal.stands = STANDING * (refusal.retry_after or 0.0)
     return refusal

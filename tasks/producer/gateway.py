@@ -1,4 +1,4 @@
-"""What the API calls: one :class:`Gateway` per process, shared by its threads."""
+"""The API's way to the queue: one :class:`Gateway` per process, shared by its threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Accepted", "Gateway", "Submission", "uuid7"]
 
 
 class Gateway:
-    """Joins admission, publisher, waiter and records over one client, and waits for what it has just published."""
+    """Joins admission, publisher, waiter and records over one client; submits and waits in one call."""
 
     def __init__(self, settings: Settings, trace: Trace = nullcontext) -> None:
         self._client = connections.prompt(settings.redis_url)

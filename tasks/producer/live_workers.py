@@ -24,11 +24,7 @@ Worker = dict[str, Any]
 
 
 def read_workers(client: Client, keys: Keys) -> list[Worker]:
-    """Descriptions of the workers that hold a lease, in two round trips.
-
-    Raises:
-        Unavailable: Redis does not answer.
-    """
+    """Descriptions of the workers that hold a lease, in two round trips; raises Unavailable without Redis."""
     return read_register(client, keys)[0]
 
 
@@ -53,7 +49,7 @@ def read_queued(client: Client, keys: Keys) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class QueueLoad:
-    """What was read at one moment; ``memory`` is the bytes that Redis may hold, 0 for no limit."""
+    """Readings of one moment; ``memory`` is the bytes that Redis may hold, 0 for no limit."""
 
     workers: Sequence[Worker] = ()
     queued: Mapping[str, int] = field(default_factory=dict)
@@ -71,12 +67,11 @@ class QueueLoad:
     def expected_wait(self, model: str, priority: str, owner: str = "") -> float | None:
         """Seconds until a request accepted now would start: backlog ahead times service time over live workers.
 
-        With an ``owner``, the backlog ahead in each lane is what it is in turns, not all.
-
-        The backlog ahead has the same or a higher priority and is in the model's lanes or the shared ones; shared
-        requests are spread over every live worker. Nothing in a paused lane is ahead. Lower priorities also get turns,
-        which this ignores: the ``eta_error`` histogram measures the error. None when no worker is live, none has
-        measured its service time, or the lane itself is paused.
+        The backlog ahead has the same or a higher priority and is in the model's lanes or the shared ones; with an
+        ``owner``, only what is served before that owner's turn. Shared requests are spread over every live worker.
+        Nothing in a paused lane is ahead. Lower priorities also get turns, which this ignores: the ``eta_error``
+        histogram measures the error. None when no worker is live, none has measured its service time, or the lane
+        itself is paused.
         """
         asked = model, priority, owner
         if asked not in self._waits:
@@ -84,9 +79,9 @@ class QueueLoad:
         return self._waits[asked]
 
     def next_end(self, owner: str) -> float | None:
-        """Seconds until one of an owner's open requests is expected to end; None when that is unknown.
+        """Seconds until one of an owner's open requests is expected to end; None when unknown.
 
-        The start of the first that waits and its service, or, when none waits, the service of one that runs.
+        That is the wait and service of its first queued request or, when none is queued, the service of a running one.
         """
         lanes = [Lane.parse(name) for name, owners in self.waiting.lanes.items() if owner in owners]
         starts = [self._expected_wait(one.model, one.priority, owner, mine=0) for one in lanes]
@@ -112,7 +107,7 @@ class QueueLoad:
 
 
 def read_backlog(client: Client, keys: Keys) -> QueueLoad:
-    """A load without its workers: queued requests per lane, and whose messages wait there."""
+    """A load without its workers: queued requests per lane, and messages per lane and owner."""
     queued = read_queued(client, keys)
     lanes = [name for name, count in queued.items() if count > 0]
     with translated():
@@ -120,23 +115,17 @@ def read_backlog(client: Client, keys: Keys) -> QueueLoad:
 
 
 class LiveWorkers:
-    """Keeps the load at hand: one thread reads it again while the others use the last."""
+    """Caches the load: one thread reads it again while the others use the last."""
 
     def __init__(self, client: Client, keys: Keys, weights: Mapping[str, float] | None = None) -> None:
         """``weights`` are those of owners; Redis gets them with the first reading."""
-        self._weights = weights
-        self._client = client
-        self._keys = keys
+        self._client, self._keys, self._weights = client, keys, weights
         self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._load = QueueLoad()
 
     def load(self) -> QueueLoad:
-        """The current load.
-
-        Raises:
-            Unavailable: a new one is due and Redis does not answer.
-        """
+        """The current load; raises Unavailable when a new one is due and Redis does not answer."""
         first = self._read_at == float("-inf")
         if self._outdated() and self._lock.acquire(blocking=first):
             try:

@@ -11,18 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.settings import Settings
-from tasks.errors import (
-    AlreadyFinished,
-    DeadlineHopeless,
-    Full,
-    IdempotencyConflict,
-    LaneFull,
-    PurgedRequest,
-    TaskError,
-    Unavailable,
-    UnknownRequest,
-    UnsupportedModel,
-)
+from tasks import errors
+from tasks.errors import Full, TaskError, Unavailable
 from tasks.lanes import PRIORITIES, lane
 from tasks.producer.admission import Admission, Admitted, Submission
 from tasks.protocol import envelope, scripts
@@ -33,32 +23,26 @@ from tasks.protocol.requests import State
 
 #: Seconds after a refusal in which this process asks for room before it sends images.
 WARY = 2.0
-
-#: Codes that ``accept.lua`` answers for a request, each with the state of its record; those of refusals, the last two
-#: with how much of the owner's allowance is used.
+#: Codes of ``accept.lua`` for a request, each with the state of its record; then those of refusals, the last two with
+#: the used part of the owner's allowance.
 ACCEPTED, REPLAYED, ANOTHER_BODY, WOULD = 1, 0, -1, 2
 NO_ROOM, NO_ROOM_FOR_IMAGE, OVER_CAP, OVER_QUOTA = -2, -3, -4, -5
 Answer = tuple[int, bytes]
-
 #: Seconds for which an uploaded image waits to be accepted; it expires only if the producer dies in between.
 UPLOAD_TTL = 60
-
 #: Seconds for which an owner stays introduced.
 INTRODUCTION = 60.0
-
 #: Bytes of an image from which asking whether its request is known costs less than sending it for nothing.
 ASK_FIRST = 262_144
-
-#: What a caller has to know when Redis was lost in the middle.
+#: For a caller whose call lost Redis in the middle.
 UNKNOWN = "Whether it was accepted is unknown: send it again with the same request_id or Idempotency-Key"
-
 
 Trace = Callable[[Sequence[Submission]], AbstractContextManager[Sequence[Submission]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A promise: the request ends exactly once. ``replayed`` when the same id and body were accepted before."""
+    """A promise: the request ends exactly once. ``replayed`` if the same id and body were accepted before."""
 
     id: str
     replayed: bool
@@ -68,7 +52,7 @@ class Accepted:
 class Publisher:
     """Accepts requests; thread-safe.
 
-    ``trace`` is called around every publishing; its context yields the submissions to publish in place of the given.
+    ``trace`` wraps every publishing; its context yields the submissions to publish instead of those given.
     """
 
     def __init__(self, settings: Settings, admission: Admission, records: Records, trace: Trace = nullcontext) -> None:
@@ -83,7 +67,7 @@ class Publisher:
         """Accept one request; the reply list ``reply`` is notified when it ends.
 
         Raises:
-            UnsupportedModel: nobody serves such a model.
+            UnsupportedModel: no worker serves this model.
             LaneFull, DeadlineHopeless: refused, nothing stored; ``retry_after`` says when to try again.
             IdempotencyConflict: the id was used with another body.
             Unavailable: Redis does not answer.
@@ -116,16 +100,16 @@ class Publisher:
     def _admitted(self, submission: Submission) -> Admitted | TaskError:
         try:
             return self._admission.admit(submission)
-        except (UnsupportedModel, DeadlineHopeless, LaneFull) as error:
+        except (errors.UnsupportedModel, errors.DeadlineHopeless, errors.LaneFull) as error:
             return error
 
     def submit_all(self, items: Sequence[Submission]) -> list[str]:
         """Accept all of these or none; their ids.
 
-        It asks for room for all of them first. If others have taken it since, those that were accepted are canceled.
+        It asks for room for all of them first; if others take it meanwhile, those accepted are canceled.
 
         Raises:
-            UnsupportedModel, LaneFull, DeadlineHopeless, IdempotencyConflict: refused; nothing is left that would run.
+            UnsupportedModel, LaneFull, DeadlineHopeless, IdempotencyConflict: refused; none of them runs.
             Unavailable: Redis does not answer; some of them may run.
         """
         accepted: list[str] = []
@@ -150,7 +134,7 @@ class Publisher:
 
     def _withdraw(self, ids: Sequence[str]) -> None:
         for request_id in ids:
-            with suppress(AlreadyFinished, PurgedRequest, UnknownRequest):
+            with suppress(errors.AlreadyFinished, errors.PurgedRequest, errors.UnknownRequest):
                 self._records.cancel(request_id)
 
     def _chunks(self, entries: Sequence[Admitted]) -> Iterator[Sequence[Admitted]]:
@@ -207,12 +191,12 @@ class Publisher:
         return answers
 
     def _upload(self, entry: Admitted) -> str:
-        """The key of an uploaded image: its request's own where nobody else can send that id."""
+        """The key of an uploaded image: that of its request, if no other call can have its id."""
         keys = self._records.keys
         return keys.image(entry.id) if entry.submission.request_id is None else keys.upload(os.urandom(16).hex())
 
     def _introduce(self, owner: str) -> list[tuple[Any, ...]]:
-        """The command that adds an owner to the known ones; once a minute, because Redis may have forgotten them."""
+        """The command that adds an owner to the known ones; repeated every minute, because Redis may lose them."""
         now = time.monotonic()
         if owner == ANONYMOUS or now < self._introduced.get(owner, 0.0):
             return []
@@ -238,7 +222,7 @@ class Publisher:
     def _refusal(self, entry: Admitted, answer: Answer) -> TaskError | None:
         code, count = answer
         if code == ANOTHER_BODY:
-            return IdempotencyConflict(f"request {public_id(entry.id)} was accepted before with another body")
+            return errors.IdempotencyConflict(f"request {public_id(entry.id)} was accepted before with another body")
         if code == OVER_CAP:
             return self._admission.over_cap(entry, int(count))
         if code == OVER_QUOTA:
@@ -275,5 +259,5 @@ def _fields(entry: Admitted) -> list[Any]:
 
 
 def _may_be_known(submission: Submission) -> bool:
-    """Whether it may have been sent before, with an image worth asking about first."""
+    """Whether it may have been sent before, with an image so large that asking first pays."""
     return submission.request_id is not None and len(submission.image) > ASK_FIRST

@@ -1,6 +1,6 @@
 """OpenTelemetry, when ``OTEL_ENABLED`` asks for it: one trace from the HTTP request to the forward pass.
 
-Imported only then: it needs the packages of the group ``otel``. OpenTelemetry itself traces the HTTP request.
+Imported only then: it needs the dependency group ``otel``. OpenTelemetry itself traces the HTTP request.
 The accept script publishes the message, so Celery's signals never fire: that span is made here, a worker's spans in
 :mod:`tasks.worker.spans`. The trace context travels in the request's record.
 """

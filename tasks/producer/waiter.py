@@ -27,11 +27,7 @@ class Waiter:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Occupy one of the places, unless this thread has one.
-
-        Raises:
-            TooManyWaiters: all are occupied.
-        """
+        """Occupy one of the places, unless this thread has one; raises TooManyWaiters when all are occupied."""
         if getattr(self._thread, "placed", False):
             yield
             return
@@ -54,13 +50,8 @@ class Waiter:
     def wait(self, request_id: str, timeout: float, *, watched: bool = False) -> Request:
         """Block until the request has ended or ``timeout`` seconds are over; the record as it is then.
 
-        Args:
-            request_id: the request.
-            timeout: seconds.
-            watched: whether the request notifies this thread already, with its record.
-
-        Raises:
-            TooManyWaiters, UnknownRequest, PurgedRequest, Unavailable
+        ``watched`` says that the request notifies this thread already, with its record. Raises TooManyWaiters,
+        UnknownRequest, PurgedRequest or Unavailable.
         """
         ends = time.monotonic() + timeout
         with self.place():
@@ -79,8 +70,7 @@ class Waiter:
     def wait_many(self, ids: Sequence[str], timeout: float) -> None:
         """Block until all of these have ended or ``timeout`` seconds are over; unknown ones count as ended.
 
-        Raises:
-            TooManyWaiters, Unavailable
+        Raises TooManyWaiters or Unavailable.
         """
         ends = time.monotonic() + timeout
         with self.place():
@@ -89,6 +79,5 @@ class Waiter:
                 ended = self._records.read_replies(self.replies, min(left, RECHECK), most=len(waiting))
                 waiting -= ended.keys()
                 if not ended:
-                    waiting = {
-                        request.id for request in self._records.briefs(list(waiting)) if not request.state.terminal
-                    }
+                    left_open = self._records.briefs(list(waiting))
+                    waiting = {request.id for request in left_open if not request.state.terminal}

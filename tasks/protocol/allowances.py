@@ -1,6 +1,6 @@
 """Allowances of an owner: its cap of open requests, and its quota of images in a calendar month (UTC); 0 is no limit.
 
-The settings have the defaults, the hashes ``owner_caps`` and ``owner_quotas`` what an owner has instead. ``accept.lua``
+The settings have the defaults, the hashes ``owner_caps`` and ``owner_quotas`` those of single owners. ``accept.lua``
 enforces both and counts the open requests of the owners that have either, in the hash ``open``.
 """
 
@@ -18,7 +18,7 @@ from tasks.protocol.keys import Keys
 
 @dataclass(frozen=True, slots=True)
 class Allowances:
-    """Those of all owners, as Redis has them now, and the first day of this month by its clock."""
+    """The allowances of all owners, and the first day of this month by Redis' clock."""
 
     caps: Mapping[str, int] = field(default_factory=dict)
     quotas: Mapping[str, int] = field(default_factory=dict)
@@ -27,11 +27,7 @@ class Allowances:
 
     @classmethod
     def read(cls, client: Client, keys: Keys) -> Allowances:
-        """As they are now, in one round trip; a value that is no number of requests does not count.
-
-        Raises:
-            Unavailable: Redis does not answer.
-        """
+        """As they are now, in one round trip; a value that is not a number is ignored."""
         with translated(), client.pipeline(transaction=False) as pipe:
             pipe.hgetall(keys.owner_caps)
             pipe.hgetall(keys.owner_quotas)
@@ -50,7 +46,7 @@ class Allowances:
         return self.quotas.get(owner, settings.monthly_quota)
 
     def of(self, owner: str, settings: Settings) -> str:
-        """Both as ``accept.lua`` takes them, with the month; empty for an owner whose requests need not be counted."""
+        """Both as arguments of ``accept.lua``, with the month; empty where an owner's requests need no counting."""
         cap, quota = self.cap(owner, settings), self.quota(owner, settings)
         return f"{cap} {quota} {self.first_day}" if cap or quota or owner in self.counted else ""
 

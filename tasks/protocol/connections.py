@@ -1,7 +1,7 @@
 """Redis clients for the three ways this project talks to Redis, and the one translation of its errors.
 
-* :func:`prompt`: for answering people; gives up within a second, so the API can say 503 in time.
-* :func:`patient`: for finishing accepted work; waits an outage out, because every script is safe to repeat.
+* :func:`prompt`: for answering callers; gives up within a second, so that the API can answer 503 in time.
+* :func:`patient`: for finishing accepted work; outlasts an outage, because every script is safe to repeat.
 * :func:`blocking`: for blocking reads; its socket outlives the longest block.
 
 :class:`PinnedClient` sends the few commands that every request needs over a prompt or patient client's connections.
@@ -31,11 +31,9 @@ from tasks.errors import Full, Unavailable
 Client = Any
 
 DEMOTED = (exceptions.ReadOnlyError, exceptions.MasterDownError)
-
-#: Errors without an exception of their own in redis-py, from a server that takes no writes: it was demoted during a
-#: blocking call, has too few replicas, its disk is full, or a script runs for too long.
+#: Errors for which redis-py has no exception, from a server that takes no writes: it was demoted during a blocking
+#: call, has too few replicas, its disk is full, or a script runs for too long.
 NOT_NOW = re.compile(r"(UNBLOCKED|NOREPLICAS|MISCONF|BUSY)\b")
-
 #: Refusals that an operator has to end: a missing permission, a cluster.
 REFUSALS = (exceptions.NoPermissionError, exceptions.AskError, exceptions.ClusterCrossSlotError)
 
@@ -43,12 +41,10 @@ REFUSALS = (exceptions.NoPermissionError, exceptions.AskError, exceptions.Cluste
 WORTH_WAITING = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 
 SENTINEL_PORT = 26379
-
 #: Seconds within which a prompt client has an answer or gives up.
 PROMPT = 0.8
-#: A patient client asks about twice a second for this many times: longer than any outage a supervisor would sit out.
+#: Attempts of a patient client, about two a second: longer than any outage.
 PATIENCE = 1200
-
 #: Bytes of an argument from which its copies cost more than packing its command in Python.
 LARGE = 16_384
 
@@ -95,10 +91,10 @@ class NotNow(exceptions.ConnectionError):
 
 
 def leaving(connection_class: type[Any]) -> type[Any]:
-    """The connection class, but one that leaves a server which takes no writes.
+    """The connection class, except that it disconnects from a server which takes no writes.
 
-    The reader of such an answer gets a :class:`NotNow`, a connection error. So what copes with a lost connection copes
-    with a demoted primary, and the next connection leads to the new one, also where a proxy stands for both.
+    Such an answer raises :class:`NotNow`, a connection error. So whatever handles a lost connection handles a demoted
+    primary, and the next connection leads to the new one, also behind a proxy.
     """
 
     class Leaving(connection_class):  # type: ignore[misc]
@@ -115,7 +111,7 @@ def leaving(connection_class: type[Any]) -> type[Any]:
 
 
 def why(error: Exception) -> str:
-    """What is wrong with Redis, in one line for an operator; no password is ever in it."""
+    """What is wrong with Redis, in one line without passwords."""
     message = " ".join(str(error).split())
     if isinstance(error, exceptions.AuthenticationError):  # redis-py's own words are about the protocol
         return "Redis refuses us: REDIS_URL has no password, or not the right one"
@@ -132,10 +128,10 @@ def send(connection: Any, *command: Any) -> None:
 
 
 class PinnedClient:
-    """Commands over one connection per thread that stays open, with the client's own way of repeating them.
+    """Commands over one connection per thread that stays open, with the client's own retries. Thread-safe.
 
-    redis-py takes a connection out of a pool for each command, looks whether it is still good, and counts it in its
-    metrics; together that costs twice what the command itself does (docs/performance.md). Thread-safe.
+    redis-py takes a connection out of a pool for each command, checks it, and counts it in its metrics, which costs
+    twice what the command itself does (docs/performance.md).
     """
 
     def __init__(self, client: Client) -> None:
@@ -182,8 +178,7 @@ class PinnedClient:
     def _connection(self) -> Any:
         held: _Held | None = getattr(self._thread, "held", None)
         if held is None:
-            # Made as the pool makes one, but not by the pool: it would hold on to the connections of threads that have
-            # ended, or count them as open for ever and refuse the hundred-and-first.
+            # Made as by the pool, but not in it: it would keep connections of ended threads, or count them as open.
             held = self._thread.held = _Held(self._pool.connection_class(**self._pool.connection_kwargs))
             self._open.add(held.connection)
         if not held.connection.is_connected:
@@ -238,10 +233,6 @@ class translated:  # noqa: N801 - it is used as a function; one with a generator
 
 
 def read_hash(client: Client, key: str) -> dict[str, str]:
-    """A whole hash as text.
-
-    Raises:
-        Unavailable: Redis does not answer.
-    """
+    """A whole hash as text; raises Unavailable when Redis does not answer."""
     with translated():
         return {name.decode(): value.decode() for name, value in client.hgetall(key).items()}

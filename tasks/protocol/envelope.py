@@ -13,10 +13,8 @@ from uuid import uuid4
 from kombu.transport.virtual import Channel
 
 TASK = "inferlane.infer"
-
 #: JSON without white space; ``json.dumps`` would make an encoder at each call.
 compact = json.JSONEncoder(separators=(",", ":")).encode
-
 #: The header with the number of requests in a message, if more than one.
 SIZE = "requests"
 
@@ -24,9 +22,9 @@ SIZE = "requests"
 def seal(lane: str, ids: Sequence[str], *, retries: int = 0, fresh: bool = False, **headers: str | int) -> str:
     """The message, as kombu's Redis transport stores it, of one task over these requests.
 
-    Celery's protocol 2 without the members that say what their absence says, because every byte is written twice. The
-    task id of one request is its id, except that a retry and a ``fresh`` message have their own, so that neither is
-    taken for the message before it. ``headers`` are added to Celery's; the task finds them in its ``request``.
+    Celery's protocol 2 without members that have their default, because every byte is written twice. The task id of one
+    request is its id; a retry and a ``fresh`` message get a new one, so that neither is taken for the message before
+    it. ``headers`` are added to Celery's; the task finds them in its ``request``.
     """
     task_id = ids[0] if len(ids) == 1 and not retries and not fresh else str(uuid4())
     if len(ids) > 1:

@@ -16,8 +16,8 @@ class Keys:
         # Of a request, by id.
         self.request = named("request:")  # the record
         self.image = named("image:")
-        self.upload = named("upload:")  # by a random token: an image whose request is not accepted yet
-        self.gone = named("gone:")  # marks an id that is no UUIDv7 as given out; outlives the record
+        self.upload = named("upload:")  # by random token: an image whose request is not accepted yet
+        self.gone = named("gone:")  # marks an id that is no UUIDv7 as used; outlives the record
         self.reply = named("reply:")  # by waiting thread: the list that is notified when a request ends
         # Of a lane, by name.
         self.lane = named("")  # the list of messages
@@ -51,7 +51,7 @@ class Keys:
         self.dead_letters = f"{prefix}dead_letters"
         self.image_bytes = f"{prefix}image_bytes"
         self.payloads = f"{prefix}payloads"  # references of images outside Redis, by when they may be deleted
-        self.payload_system = f"{prefix}payload_system"  # a random name: whose images they are
+        self.payload_system = f"{prefix}payload_system"  # the random name of this system in the store
         self.payload_turn = f"{prefix}payload_turn"
         self.retries = f"{prefix}retries"
         """Retries by when they are due: lane, newline, message."""

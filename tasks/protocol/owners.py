@@ -1,7 +1,8 @@
-"""Owners: each request and batch belongs to the API key that made it, by name.
+"""Owners: each request and batch belongs to the name of the API key that made it.
 
 Everything is stored under the *internal* id ``owner/id``, so that two owners may choose the same id and neither reaches
-what the other has. Requests made without a key belong to :data:`ANONYMOUS`; their internal id is the public one.
+the other's. Requests made without a key belong to :data:`ANONYMOUS`; their internal id is the public one. What takes
+a client raises Unavailable when Redis does not answer.
 """
 
 from __future__ import annotations
@@ -27,16 +28,12 @@ def public_id(internal: str) -> str:
 
 
 def owner_of(internal: str) -> str:
-    """Whose request or batch it is."""
+    """The owner of a request or batch."""
     return internal.rpartition(SEPARATOR)[0] or ANONYMOUS
 
 
 def known_owners(client: Client, keys: Keys) -> list[str]:
-    """Everybody whose requests were accepted: the anonymous first, then by name.
-
-    Raises:
-        Unavailable: Redis does not answer.
-    """
+    """All owners with accepted requests: the anonymous first, then by name."""
     with translated():
         return [ANONYMOUS, *sorted(name.decode() for name in client.smembers(keys.owners))]
 
@@ -48,11 +45,7 @@ def weights(api_keys: Iterable[str]) -> dict[str, float]:
 
 
 def set_allowances(client: Client, keys: Keys, owner: str, given: Mapping[str, float | None]) -> None:
-    """Set an owner's weight, cap or quota, which then precede the settings; None removes one.
-
-    Raises:
-        Unavailable: Redis does not answer.
-    """
+    """Set an owner's weight, cap or quota, which override the settings; None removes one."""
     with translated(), client.pipeline() as pipe:
         for what, value in given.items():
             for name in (_hashes(keys)[what], *([keys.weights_set] if what == "weight" else [])):
@@ -64,11 +57,7 @@ def set_allowances(client: Client, keys: Keys, owner: str, given: Mapping[str, f
 
 
 def read_allowances(client: Client, keys: Keys) -> dict[str, dict[str, str]]:
-    """``weight``, ``cap`` and ``quota``, each as owner -> value; owners without one have the default.
-
-    Raises:
-        Unavailable: Redis does not answer.
-    """
+    """``weight``, ``cap`` and ``quota``, each as owner -> value; owners without one have the default."""
     return {what: read_hash(client, name) for what, name in _hashes(keys).items()}
 
 
@@ -77,11 +66,7 @@ def _hashes(keys: Keys) -> dict[str, str]:
 
 
 def write_weights(client: Client, keys: Keys, given: Mapping[str, float]) -> None:
-    """Give owners the weights in ``API_KEYS``, unless others were set at run time.
-
-    Raises:
-        Unavailable: Redis does not answer.
-    """
+    """Give owners the weights in ``API_KEYS``, unless others were set at run time."""
     with translated():
         client.hset(keys.owner_weights, mapping=dict(given))
         if later := client.hgetall(keys.weights_set):

@@ -1,8 +1,8 @@
 """Images outside Redis, where ``PAYLOAD_STORE`` says so: in a folder, or in a filesystem of fsspec.
 
 An image is stored before its request is accepted. Its *reference*, ``folder/name-size``, is in the record until it
-may go, and in the sorted set ``payloads`` until it is gone. The score says when it may go: never (infinity) while the
-request is open, at once (0) when it has ended, with its record for a dead letter. The scripts that accept and end a
+may be deleted, and in the sorted set ``payloads`` until it is. The score says when: never (infinity) while the request
+is open, at once (0) when it has ended, with its record for a dead letter. The scripts that accept and end a
 request write the set in the same step; :meth:`Payloads.delete_due` deletes. An image that is stored and not in the set
 was never accepted: :meth:`Payloads.sweep`.
 """
@@ -17,24 +17,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from redis.exceptions import ResponseError
 
+from common.settings import Settings
 from tasks.errors import Full, Unavailable
 from tasks.protocol.connections import Client, translated
 from tasks.protocol.keys import Keys
 from tasks.protocol.stores import NoFolder, Store, open_store
 from worker_models.errors import InvalidInput, ModelError
 
-if TYPE_CHECKING:
-    from common.settings import Settings
-
-#: Seconds after which an image that no request has is an orphan; a request is accepted within seconds of its storing.
+#: Seconds after which an image without a request is an orphan; its request is accepted within seconds.
 ORPHAN_AGE = 300.0
 #: Seconds between two looks at an orphan: a suspended producer may accept it right after the first.
 SECOND_LOOK = 5.0
-#: Seconds between two tries whether a store takes images: a status page asks every second, and a bucket has a price.
+#: Seconds between two probes of a store: a status page asks every second, and calls of a bucket cost money.
 PROBE_AGE = 5.0
 #: References read or deleted at a time.
 PAGE = 500
@@ -113,13 +110,13 @@ class Payloads:
         return image
 
     def delete(self, references: Sequence[str]) -> None:
-        """Delete images that no request has; those that cannot be deleted now are left to :meth:`sweep`."""
+        """Delete images without a request; those that cannot be deleted now are left to :meth:`sweep`."""
         if references and (store := self._store) is not None:
-            with suppress(Exception):  # a filesystem of fsspec raises what it likes
+            with suppress(Exception):  # a filesystem of fsspec may raise anything
                 store.delete(references)
 
     def refusal(self) -> str:
-        """Why the store takes no image; empty when it does. Found out by trying, once in :data:`PROBE_AGE` seconds."""
+        """Why the store takes no image; empty when it does. Probed once in :data:`PROBE_AGE` seconds."""
         if time.monotonic() - self._probed > PROBE_AGE:
             self._refusal = ""
             try:
@@ -164,7 +161,7 @@ class Payloads:
         return [name for name, score in zip(references, scores, strict=True) if score is None]
 
     def _begin(self, store: Store) -> str:
-        """Find out, once, which folders of the store are this system's, and when an image has to reach the disk."""
+        """Read, once, the name of this system's folders in the store, and when an image has to reach the disk."""
         key = self._keys.payload_system
         with translated():
             self._client.set(key, os.urandom(8).hex(), nx=True)
@@ -174,7 +171,7 @@ class Payloads:
         return system
 
     def _appendfsync(self) -> str:
-        """When Redis' own file reaches the disk; a hosted Redis, which keeps it to itself, is taken for the default."""
+        """When Redis' own file reaches the disk; the default where a hosted Redis does not say."""
         try:
             found = self._client.config_get("append*")
         except ResponseError:

@@ -30,7 +30,7 @@ from tasks.protocol.payloads import PayloadLost, Payloads, PayloadUnreadable
 from tasks.protocol.requests import BRIEF, Attempt, Outcome, Request, Started, State, brief, parse, texts
 from tasks.protocol.statistics import Statistics
 
-#: No request is started more often than this, whatever the reason: nothing loops.
+#: Most attempts of a request, whatever the reason, so that nothing loops.
 MOST_ATTEMPTS = 25
 
 
@@ -48,7 +48,7 @@ class Records:
         self._shortest_ttl = min(settings.result_ttl, settings.failure_ttl)
 
     def get(self, request_id: str) -> Request:
-        """The request as it is now; one that is queued after its deadline expires here at the latest.
+        """The request as it is now; one still queued after its deadline expires here.
 
         Raises:
             UnknownRequest: no record has this id.
@@ -67,7 +67,7 @@ class Records:
         return found[0]
 
     def _missing(self, request_id: str) -> TaskError:
-        """The error for an id without a record; the time in a UUIDv7, or a mark, shows that it was given out."""
+        """The error for an id without a record; the time in a UUIDv7, or a mark, shows that it was used."""
         try:
             parsed = UUID(public_id(request_id).partition(".")[0])  # an item's id is its batch's, a dot and a number
         except ValueError:
@@ -138,7 +138,7 @@ class Records:
         return State(found.decode()) if found else None
 
     def watch_many(self, ids: Sequence[str], reply: str) -> set[str]:
-        """As :meth:`watch`, in one round trip; those that have not ended."""
+        """As :meth:`watch` for several, in one round trip; the ids that have not ended."""
         states = self._run_all("watch", [(request_id, reply) for request_id in ids])
         return {name for name, state in zip(ids, states, strict=True) if state and not State(state.decode()).terminal}
 
@@ -152,7 +152,7 @@ class Records:
         return dict(map(_notification, (first[1], *more)))
 
     def remark(self, request_id: str, event: str, **members: Any) -> None:
-        """Add an event to the timeline of a request, if it is still kept."""
+        """Add an event to the timeline of a request, if its record exists."""
         extra = "".join(f",{json.dumps(name)}:{json.dumps(value)}" for name, value in members.items())
         self._run("remark", [request_id, event, extra])
 
@@ -169,12 +169,8 @@ class Records:
     def begin(self, ids: Iterable[str], boot: str, tag: str, model: str, *, alone: bool = False) -> Started:
         """Start those of ``ids`` that this delivery may run; the others have ended, run elsewhere or must run alone.
 
-        Args:
-            ids: the requests of the delivery.
-            boot: the holder's boot id.
-            tag: the delivery's tag.
-            model: the holder's model, under whose name a shared lane's latencies are counted.
-            alone: whether nothing else runs in the holder until they have ended.
+        ``boot`` and ``model`` are the holder's; a shared lane's latencies count under that model. ``alone``: nothing
+        else runs in the holder until they have ended.
         """
         return self.begin_all([(list(ids), tag)], boot, model, alone=alone)[0]
 
@@ -240,7 +236,7 @@ class Records:
 
 
 def ttls(settings: Settings) -> str:
-    """How long finished records stay, as the scripts take it: ``RESULT_TTL/FAILURE_TTL``; they know the rule."""
+    """How long finished records stay, as an argument of the scripts: ``RESULT_TTL/FAILURE_TTL``."""
     return f"{settings.result_ttl:g}/{settings.failure_ttl:g}"
 
 

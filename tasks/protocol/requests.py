@@ -11,8 +11,8 @@ from typing import Any
 
 from tasks.lanes import Lane
 
-#: Predictions that stand in the outcome. The others have a field of their own in the record, ``more``, that lists leave
-#: out: five hundred records of a thousand predictions each take a reader 150 MB and seconds.
+#: Predictions in the outcome. The others are in another field of the record, ``more``, which lists leave out: five
+#: hundred records of a thousand predictions each take a reader 150 MB and seconds.
 LISTED = 5
 #: Fields of a record in lists.
 BRIEF = (
@@ -22,7 +22,7 @@ BRIEF = (
 
 
 class State(StrEnum):
-    """Where a request is in its life."""
+    """The states of a request."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -33,7 +33,7 @@ class State(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing can change it any more (but a person reviving a dead letter)."""
+        """Whether it is final (unless a person requeues a dead letter)."""
         return self not in (State.QUEUED, State.RUNNING)
 
 
@@ -80,7 +80,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """Leave to run a request once, as the holder of a delivery; ``model`` is the holder's.
+    """Permission to run a request once, for the holder of its delivery; ``model`` is the holder's.
 
     ``payload`` is the reference of an image outside Redis. A request with neither was canceled in between, or has lost
     its image.
@@ -98,7 +98,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What of a delivery may run: the attempts that began, and the ids of those that must run alone and did not."""
+    """The requests of a delivery: attempts that began, and ids of those that must run alone and did not."""
 
     attempts: list[Attempt] = field(default_factory=list)
     suspects: list[str] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Outcome:
     """How an attempt ended; ``result`` is JSON, times are seconds, ``batch`` is the size of the forward pass.
 
     ``more`` is the JSON of the predictions after the first LISTED, empty where there are none. ``passes`` is how many
-    forward passes ran side by side with that one, itself included.
+    forward passes ran side by side, this one included.
     """
 
     state: State

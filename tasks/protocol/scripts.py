@@ -1,6 +1,6 @@
 """Runs the Lua scripts of ``tasks/protocol/lua``, each with ``_prelude.lua`` in front.
 
-Each file says what its keys, arguments and answers are.
+Each file documents its keys, arguments and answers.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ from redis.exceptions import NoScriptError
 from tasks.protocol.connections import Client, PinnedClient
 
 FOLDER = Path(__file__).parent / "lua"
-
 #: The only script that Redis refuses when it has reached maxmemory, so that accepted requests can still end.
 REFUSED_WHEN_FULL = "accept"
-
 #: The keys and the arguments of a script.
 Call = tuple[Sequence[str], Sequence[Any]]
 
@@ -34,7 +32,7 @@ def _source(name: str) -> tuple[str, str]:
 
 
 def _with_prelude(script: str) -> str:
-    """A script after the definitions of the prelude that it needs: Redis runs them at every call."""
+    """A script with only those definitions of the prelude that it needs: Redis runs them at every call."""
     prelude = re.sub(r"^--.*\n", "", (FOLDER / "_prelude.lua").read_text(), flags=re.MULTILINE)
     for definition in reversed(re.split(r"^(?=local )", prelude, flags=re.MULTILINE)[1:]):
         name = re.split(r"\W", definition.removeprefix("local ").removeprefix("function "), maxsplit=1)[0]
@@ -60,9 +58,9 @@ def run(client: Client | PinnedClient, name: str, keys: Sequence[str], args: Seq
 def run_after(
     client: PinnedClient, before: Sequence[Sequence[Any]], name: str, keys: Sequence[str], args: Sequence[Any]
 ) -> Any:
-    """Run a script after other commands in one round trip; they are not atomic together.
+    """Run a script after other commands in one round trip, not atomically.
 
-    Errors of those commands are ignored: the script checks what they have left.
+    Errors of those commands are ignored: the script checks their effects.
     """
     *_, answer = client.replies([*before, command(name, keys, args)])
     answer = _loaded(client, name, (keys, args), answer)

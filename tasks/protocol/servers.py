@@ -41,11 +41,6 @@ def refusal(info: Mapping[str, Any]) -> str:
 
 
 def check(client: Any) -> None:
-    """Ask the server of a redis-py client what it is.
-
-    Raises:
-        UnsupportedServer: it cannot be used.
-        redis.RedisError: it does not answer.
-    """
+    """Raise UnsupportedServer if the server of a redis-py client cannot be used, RedisError if it does not answer."""
     if refused := refusal(client.info("server")):
         raise UnsupportedServer(refused)

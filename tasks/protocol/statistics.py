@@ -1,8 +1,7 @@
-"""Statistics that scripts leave to their caller: added up here, and written once a second.
+"""Statistics that scripts return to their caller: added up here, and written once a second.
 
-A worker's lease thread writes them; in the API, a timer that the first of them starts.
-
-A process that is killed loses the last second of them. The ledger is not among them: scripts move it with the state.
+A worker's lease thread writes them, in the API a timer. A killed process loses the last second of them, never anything
+of the ledger: scripts move that with the state.
 """
 
 from __future__ import annotations

@@ -23,10 +23,8 @@ from common.settings import SettingsError
 log = logging.getLogger(__name__)
 
 REFERENCE = re.compile(r"[0-9a-f]{16}(-[0-9a-f]{8})?/[0-9a-f]{32}-\d+")
-
-#: Seconds for a write or a read of a filesystem that can be told so; s3fs may wait for a silent server for ever.
+#: Seconds for a write or a read of an asynchronous filesystem; s3fs may wait for a silent server for ever.
 PATIENCE = 20.0
-
 #: Bytes of a disk that images leave free: a Redis on the same disk needs room to write the end of requests.
 RESERVE = 256 * 1024 * 1024
 
@@ -38,7 +36,7 @@ class NoFolder(Exception):
 class Store(Protocol):
     """Where images are; ``sync`` says when they reach the disk, as ``appendfsync`` does for Redis.
 
-    Any error of :meth:`put` means that nothing is stored. Paths and names are those of references.
+    Any error of :meth:`put` means that nothing is stored.
     """
 
     sync: str
@@ -47,7 +45,7 @@ class Store(Protocol):
         """Store an image; its reference."""
 
     def get(self, reference: str) -> bytes:
-        """An image; raises FileNotFoundError, or NoFolder where it can never have been."""
+        """An image; raises FileNotFoundError, or NoFolder for a reference of another store."""
 
     def delete(self, references: Sequence[str]) -> None:
         """Delete images; those that are gone are deleted."""
@@ -72,6 +70,12 @@ def named(url: str) -> str:
 
 def _name(image: bytes) -> str:
     return f"{os.urandom(16).hex()}-{len(image)}"
+
+
+def _checked(reference: str) -> str:
+    if not REFERENCE.fullmatch(reference):
+        raise NoFolder(f"{reference!r} is not the reference of an image")
+    return reference
 
 
 class FolderStore:
@@ -131,9 +135,7 @@ class FolderStore:
                             yield reference
 
     def _path(self, reference: str) -> Path:
-        if not REFERENCE.fullmatch(reference):
-            raise NoFolder(f"{reference!r} is no reference of an image, and nothing like it")
-        return self._root / reference
+        return self._root / _checked(reference)
 
     def _make(self, system: str) -> Path:
         """This system's folder, made if need be."""
@@ -149,7 +151,7 @@ class FolderStore:
         disk = os.statvfs(folder)
         reserve = min(RESERVE, disk.f_blocks * disk.f_frsize // 20)
         if disk.f_bavail * disk.f_frsize < size + reserve:
-            raise OSError(errno.ENOSPC, "no room on the disk, but for what Redis may have to write")
+            raise OSError(errno.ENOSPC, "the rest of the disk is reserved for Redis")
 
     def _write(self, path: Path, image: bytes) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -173,9 +175,9 @@ class FolderStore:
         threading.Thread(target=self._sync_every_second, name="payloads", daemon=True).start()
 
     def _sync_every_second(self) -> None:
-        """Bring to the disk what was written half a second to a second ago; ends when nothing was.
+        """Sync what was written half a second to a second ago; ends when nothing was.
 
-        By then most images are deleted, which costs no writing.
+        By then most images are deleted, which saves writing them.
         """
         due: list[Path] = []
         while True:
@@ -196,7 +198,7 @@ class FolderStore:
 
 
 def _sync(path: Path) -> None:
-    """Bring a file or folder to the disk; most images are deleted before it is their turn."""
+    """Sync a file or folder to the disk; most images are deleted before their turn."""
     with suppress(FileNotFoundError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -209,7 +211,7 @@ class RemoteStore:
     """A filesystem of fsspec, such as ``s3://bucket/prefix``; its own client repeats calls and times out."""
 
     def __init__(self, url: str) -> None:
-        self.sync = "everysec"  # what such a store has acknowledged, it keeps
+        self.sync = "everysec"  # such a store keeps what it has acknowledged
         try:
             from fsspec.core import url_to_fs
 
@@ -264,6 +266,4 @@ class RemoteStore:
                     yield reference
 
     def _path(self, reference: str) -> str:
-        if not REFERENCE.fullmatch(reference):
-            raise NoFolder(f"{reference!r} is no reference of an image, and nothing like it")
-        return f"{self._root}/{reference}"
+        return f"{self._root}/{_checked(reference)}"

@@ -17,9 +17,9 @@ PAGE = 500
 
 
 def messages(client: Client, keys: Keys, lane: str) -> Iterator[tuple[str, bytes]]:
-    """Every message that waits in a lane, and the key of the list that has it.
+    """Every message in a lane, with the key of its list.
 
-    Messages that move while this reads may appear twice; none is skipped, unless it goes back to the head of the lane.
+    A message that moves meanwhile may appear twice; none is skipped, unless it goes back to the head of the lane.
     """
     yield from ((keys.lane(lane), text) for text in _all(client, keys.lane(lane)) if not _is_ticket(text))
     for owner in client.zrange(keys.turns(lane), 0, -1):
@@ -40,7 +40,7 @@ def _is_ticket(element: bytes) -> bool:
 
 
 def heads(client: Client, keys: Keys, lanes: Sequence[str]) -> dict[str, list[str]]:
-    """The next request of each owner, for each lane where any waits: constant time for an owner, however many wait."""
+    """The next request of each owner, for each lane that is not empty: constant time per owner."""
     sharing = _owners(client, keys, lanes)
     lists = {
         lane: [keys.lane(lane), *(key for owner in sharing[lane] for key in keys.of_owner(lane, owner))]
@@ -73,7 +73,7 @@ def _owners(client: Client, keys: Keys, lanes: Sequence[str]) -> dict[str, list[
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Messages that wait, by lane and owner, and the owners' weights."""
+    """The backlog: messages by lane and owner, and the owners' weights."""
 
     lanes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -94,13 +94,13 @@ class Waiting:
         return cls({lane: _by_owner(found, sharing[lane]) for lane in lanes}, weights)
 
     def shares(self, owner: str) -> dict[str, float]:
-        """Lane -> the owner's part of the messages that wait there."""
+        """Lane -> the owner's share of its messages."""
         return {lane: counts.get(owner, 0) / sum(counts.values()) for lane, counts in self.lanes.items() if counts}
 
     def ahead(self, lane: str, owner: str, queued: int, mine: float | None = None) -> float:
-        """Of ``queued`` requests in a lane, how many are served before the next of an owner.
+        """Of ``queued`` requests in a lane, how many are served before the next one of an owner.
 
-        Before that go its others (all, or ``mine``), and of each other owner as many as its weight allows meanwhile.
+        These are its earlier ones (all, or ``mine``), and of each other owner as many as its weight allows meanwhile.
         """
         waiting = self.lanes.get(lane, {})
         total = sum(waiting.values())
@@ -118,7 +118,7 @@ class Waiting:
 
 
 def _by_owner(found: Iterator[Any], owners: Sequence[str]) -> dict[str, int]:
-    """Messages of each owner in a lane; those that have no ticket yet are of the owner of the last."""
+    """Messages of each owner in a lane; those without a ticket belong to the owner of the last."""
     length, last = next(found), next(found)
     counts = {owner: next(found) + next(found) for owner in owners}
     rest = length - sum(counts.values())

@@ -1,4 +1,4 @@
-"""Usage: what each owner asked for, per UTC day and model, kept for 35 days.
+"""Usage of each owner, per UTC day and model, kept for 35 days.
 
 The scripts write it in the step that ends or refuses a request, so its sums equal the ledger's. A day is a hash
 ``usage:OWNER:DAY`` with fields ``MODEL:WHAT``; days are counted from 1970 by Redis's clock.
@@ -26,11 +26,7 @@ _DAY = 86_400
 
 
 def read(client: Client, keys: Keys, owners: Iterable[str], days: int = DAYS) -> list[Row]:
-    """One row per owner, day and model with anything in it, by owner and newest day first.
-
-    Raises:
-        Unavailable: Redis does not answer.
-    """
+    """One row per owner, day and model with any usage, by owner and newest day first."""
     with translated():
         today = int(client.time()[0]) // _DAY
         wanted = [(owner, today - ago) for owner in owners for ago in range(days)]

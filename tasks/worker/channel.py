@@ -7,7 +7,7 @@ same step.
 The protocol, on the one connection that stock kombu uses for BRPOP:
 
 1. While there is credit, send ``take`` with as many fresh tags. Messages are delivered at once, and step 1 repeats.
-2. If fewer came than were wanted, every lane is empty: send ``BRPOP`` on the lanes' doorbells; producers ring them.
+2. If fewer came than wanted, every lane is empty: send ``BRPOP`` on the lanes' doorbells; producers ring them.
    After a bell, or a second without one, step 1 follows: a lost bell costs a second, never a message.
 3. A worker that is not registered (it was declared dead) gets nothing until its lease thread has registered it.
 
@@ -27,12 +27,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from queue import Empty
 from time import monotonic
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
@@ -44,12 +45,7 @@ from tasks.protocol import envelope, scripts
 from tasks.protocol.connections import NotNow, leaving, send
 from tasks.protocol.keys import Keys
 from tasks.worker import ownership
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tasks.worker.ownership import Ownership
-
+from tasks.worker.ownership import Ownership
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +60,7 @@ class OwnedQoS(kombu_redis.QoS):
 
     @property
     def owner(self) -> Ownership | None:
-        """Who acknowledges here."""
+        """The process that acknowledges here; None for stock behaviour."""
         return self.channel.owner if self.channel.takes else None
 
     def can_consume(self) -> bool:
@@ -200,9 +196,9 @@ class OwnedChannel(kombu_redis.Channel):
             send(self.client.connection, *scripts.command("take", *self._sent.call))
 
     def _next_take(self, lanes: list[str], *, urgent_only: bool) -> _Sent:
-        """A take of a batch at most, because a neighbour may be idle, each delivery in its own order of the lanes.
+        """A take of a batch at most, because another worker may be idle; each delivery has its own order of the lanes.
 
-        Of the urgent lanes alone it is of one delivery, so that LANE_WEIGHTS hold.
+        A take from the urgent lanes alone is one delivery, so that LANE_WEIGHTS hold.
         """
         owner = self.owner
         assert owner is not None  # noqa: S101 - as above
@@ -243,7 +239,7 @@ class OwnedChannel(kombu_redis.Channel):
             raise NotNow(str(error)) from error
 
     def _deliver_taken(self, sent: _Sent, answer: list[Any]) -> bool:
-        """Hand out what came; all of it is held before the first is handed out."""
+        """Deliver what was taken; all of it is held before the first is delivered."""
         assert self.owner is not None  # noqa: S101 - as above
         taken = [
             (sent.lanes[number - 1], json.loads(text)) for number, text in zip(answer[::2], answer[1::2], strict=False)
@@ -285,14 +281,8 @@ def take_call(
 ) -> tuple[list[str], list[Any]]:
     """Keys and arguments of ``take.lua``, with the owner's acknowledgements.
 
-    Args:
-        keys: how keys are named.
-        owner: who takes.
-        lanes: where to look.
-        tags: one for each delivery that may come of it.
-        orders: for each tag, the lanes in the order in which to look.
-        wanted: how many requests at most, but for the last message's.
-        cost: the service seconds to expect of a request.
+    ``orders`` has the lanes in the order to look in, for each of the ``tags``; the last message may exceed ``wanted``
+    requests; ``cost`` is the service seconds to expect of a request.
     """
     letter, places = _places(keys, tuple(lanes))
     words = [wanted, " ".join(tags), " ".join(["".join(map(letter, order)) for order in orders])]

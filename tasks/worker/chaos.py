@@ -3,7 +3,7 @@
 =============  =====================================================================
 ``crash``      SIGKILL this process
 ``exit``       end this process from inside the forward pass
-``hang``       the next forward pass never returns (the watchdog's case)
+``hang``       the next forward pass never returns, until the watchdog ends the worker
 ``slow``       every forward pass takes ``seconds`` longer
 ``error``      a forward pass fails with probability ``rate``
 ``drop``       every Redis connection of this process is closed by the server
@@ -23,13 +23,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from common.settings import Settings
 from tasks.protocol import connections
 from worker_models.errors import InferenceFailed
-
-if TYPE_CHECKING:
-    from common.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +49,7 @@ class Chaos:
     def order(self, order: Mapping[str, Any] | None) -> None:
         """Carry out an operator's order from Redis, once per ``id``.
 
-        An order found at the first check was for a predecessor of this name, which may have died of it.
+        An order found at the first check was for the previous process of this name, which may have died of it.
         """
         with self._lock:
             first, self._looked = not self._looked, True

@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks.errors import TransientFailure
+from tasks.protocol.requests import Attempt
 from worker_models.batcher import BatchItem
-
-if TYPE_CHECKING:
-    from tasks.protocol.requests import Attempt
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -21,14 +19,13 @@ class Delivery:
     Attributes:
         ids: its requests.
         tag: under which this worker holds it.
-        lane: where it came from.
         retries: how many retries its requests have had.
         last_try: whether a transient failure is final.
-        ended: called once, with the delivery, when none of its requests is in the pipeline any more.
-        unfinished: how many are.
-        failures: the attempts that want a retry, and why.
+        ended: called once, with the delivery, when its last request has left the pipeline.
+        unfinished: how many have not.
+        failures: the attempts to be retried, and why.
         fault: what kept the delivery from being performed; no request's outcome.
-        taken: when it came, by the monotonic clock.
+        taken: when it was taken, by the monotonic clock.
         entries: the requests that were run, kept only for a trace.
     """
 
@@ -45,7 +42,7 @@ class Delivery:
     entries: list[Entry] = field(default_factory=list)
 
     def check(self) -> None:
-        """Raise the fault, or TransientFailure if some requests want a retry."""
+        """Raise the fault, or TransientFailure if some requests are to be retried."""
         if self.fault is not None:
             raise self.fault
         if self.failures:
@@ -58,13 +55,11 @@ class Entry(BatchItem):
     """One request of a delivery in the pipeline.
 
     Attributes:
-        delivery: the delivery.
         id: of the request; empty for a delivery that has none to run.
         attempt: None when there is nothing to run.
         counted: whether it counts as in flight.
         pixels: the decoded image.
         decode_began: when decoding began, by the monotonic clock.
-        decode_seconds: how long it took.
         returned: whether it goes back to its lane because it has not run.
         aside: whether it is behind a slow call and is to be paused.
         paused: whether it is queued again while it waits here, and has to begin once more.

@@ -7,7 +7,6 @@ import os
 
 #: Exit status of a worker that gave up on its model (EX_TEMPFAIL); its supervisor restarts it.
 HUNG = 75
-
 #: Exit status of a worker that gave up for a reason outside its model (EX_UNAVAILABLE): no request is blamed.
 UNAVAILABLE = 69
 

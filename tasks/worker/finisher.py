@@ -1,4 +1,4 @@
-"""How requests leave the pipeline: committed, kept for a retry, returned to their lane, or paused."""
+"""How requests leave the pipeline: committed, to be retried, returned to their lane, or paused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Finisher:
         self.predicting = ModelTimes()
 
     def commit(self, entries: Sequence[Entry]) -> None:
-        """Commit these, but for those that want a retry: their delivery has them."""
+        """Commit these, except those to be retried, which their delivery keeps."""
         ends: list[tuple[Attempt, Outcome]] = []
         for entry in entries:
             if (attempt := entry.attempt) is None:
@@ -69,7 +69,7 @@ class Finisher:
                 self.tally.count(outcome)
 
     def give_back(self, entries: Sequence[Entry]) -> None:
-        """Return requests that have not run to their lanes, those of a delivery in one message."""
+        """Return requests that have not run to their lanes, one message per delivery."""
         returned: dict[Delivery, list[str]] = defaultdict(list)
         for entry in entries:
             returned[entry.delivery].append(entry.id)
@@ -78,7 +78,7 @@ class Finisher:
             self._records.give_back(self._owner.boot, delivery.tag, delivery.lane, message, ids)
 
     def pause(self, entries: Sequence[Entry]) -> None:
-        """Queue requests again that stay in this worker."""
+        """Queue requests again that keep their place in this worker."""
         for entry in entries:
             if not entry.paused:
                 delivery = entry.delivery

@@ -36,24 +36,18 @@ if TYPE_CHECKING:
 
 #: Seconds between checks of the worker.
 LOOK = 0.2
-
 #: Environment variable of a worker that has a guardian: its pid and the file descriptor of the shared page.
 VARIABLE = "INFERLANE_GUARDIAN"
-
 #: Signals that are passed on to the worker.
 PASSED_ON = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
-
 #: Signals that stop a worker.
 STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
-
 #: Signals of faults of the process itself.
 OWN_FAULT = {
     signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP,
 }  # fmt: skip
-
 #: Recorded causes of a death.
 BY_ITSELF, OTHERWISE = "itself", "otherwise"
-
 #: Stages of a worker: not registered, registered, stopping, unregistered.
 STARTING, SERVING, STOPPING, LEFT = range(4)
 

@@ -1,6 +1,6 @@
 """The lease: a worker's proof of life, renewed from its own thread, so that no inference can delay it.
 
-The same thread does every worker's share of the common chores: rescue, deadlines, due retries, lost messages. It also
+The same thread does this worker's share of the common chores: rescue, deadlines, due retries, lost messages. It also
 ends its own process when a call of the model takes longer than HARD_TIMEOUT, or a stop waits for a Redis that is gone.
 """
 
@@ -11,25 +11,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redis.exceptions import RedisError
 
+from common.settings import Settings
 from tasks.errors import Unavailable
 from tasks.producer.live_workers import read_workers
 from tasks.protocol import connections, servers
 from tasks.protocol.keys import Keys
 from tasks.protocol.records import Records
 from tasks.worker.exits import UNAVAILABLE, end_process
-from tasks.worker.guardian import LEFT, SERVING, STOPPING
+from tasks.worker.guardian import LEFT, SERVING, STOPPING, Pulse
+from tasks.worker.pipeline import Pipeline
 from tasks.worker.registration import Registration
 from tasks.worker.rescue import GracePeriod, Rescuer
 from tasks.worker.sweep import Sweep
-
-if TYPE_CHECKING:
-    from common.settings import Settings
-    from tasks.worker.guardian import Pulse
-    from tasks.worker.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -40,23 +37,14 @@ STOP_GRACE = 5.0
 class Lease:
     """Keeps one worker registered.
 
-    Args:
-        settings: of this process.
-        pipeline: of the worker.
-        describe: returns its row in the register.
-        obey: called with the operators' orders for it.
-        pulse: shared with its guardian.
+    ``describe`` returns its row in the register, ``obey`` is called with the operators' orders for it, ``pulse`` is
+    shared with its guardian.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        pipeline: Pipeline,
-        *,
-        describe: Callable[[], dict[str, Any]],
-        obey: Callable[[dict[str, Any]], None],
-        pulse: Pulse | None = None,
-    ) -> None:
+        self, settings: Settings, pipeline: Pipeline, *, describe: Callable[[], dict[str, Any]],
+        obey: Callable[[dict[str, Any]], None], pulse: Pulse | None = None,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._pulse = pulse
         self._pipeline = pipeline
@@ -104,7 +92,7 @@ class Lease:
             log.warning("this worker could not unregister; its lease will run out: %s", error)
 
     def _live(self) -> None:
-        """Renew every second time: the dead are found sooner by looking twice as often."""
+        """Renew every second time; dead workers are looked for every time, to find them sooner."""
         try:
             while not self._stop.wait(self._settings.lease_renew / 2):
                 self._beat()

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
 #: Longest stored error message of a model, in characters.
 MESSAGE = 2000
-
 #: The limits of ``/v2``: an index is a 64-bit integer, a confidence a 32-bit float.
 INDEXES = range(-(2**63), 2**63)
 LARGEST_FLOAT = 3.4028234663852886e38
@@ -31,7 +29,7 @@ def of_model(call: Callable[..., T], *args: Any) -> T:
     """The result of a model's call.
 
     Raises:
-        ModelError: the model's own, or one that says what else it raised: ``SystemExit`` must not end a thread.
+        ModelError: the model's own, or one that wraps any other exception: ``SystemExit`` must not end a thread.
     """
     try:
         return call(*args)
@@ -42,13 +40,7 @@ def of_model(call: Callable[..., T], *args: Any) -> T:
 
 
 def succeeded(model: Model, predictions: Sequence[Mapping[str, Any]], decode: float, item: BatchItem) -> Outcome:
-    """The outcome of a successful attempt.
-
-    Args:
-        model: the model.
-        predictions: its answer.
-        decode: seconds that decoding took.
-        item: with the times and sizes of its forward pass.
+    """The outcome of a successful attempt; ``item`` has the times and sizes of its forward pass, times in seconds.
 
     Raises:
         InferenceFailed: the predictions do not fit every form of the answer.

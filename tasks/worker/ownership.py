@@ -26,7 +26,7 @@ class Ownership:
         self.batch = 1
         """How many requests run at a time."""
         self.most: Callable[[], int] = lambda: 2 * self.batch
-        """How many requests to hold: a pass that runs and one ahead of it."""
+        """How many requests to hold: the running pass and one ahead of it."""
         self.cost: Callable[[], float] = lambda: 0.0
         """The service seconds to expect of a request."""
         self.on_room: Callable[[], object] = lambda: None
@@ -34,7 +34,7 @@ class Ownership:
         self._acknowledged: deque[str] = deque()
         self._full = False
         self._look = False
-        """Whether something has ended since the last take, and there is still no room."""
+        """Whether a request has ended since the last take, and there is still no room."""
         self._numbers = count(1)
         self._lock = threading.Lock()
         self.taking = True
@@ -44,27 +44,27 @@ class Ownership:
         return str(next(self._numbers))
 
     def hold(self, tag: str, requests: int = 1, charged: float = 0.0) -> None:
-        """The delivery has arrived, with so many requests in it, for which their owner was charged so many seconds."""
+        """A delivery of so many requests has arrived; their owner was charged so many seconds for it."""
         with self._lock:
             self._held[tag] = requests
             self._unpaid[tag] = -charged
 
     def serve(self, tag: str, seconds: float) -> None:
-        """A request of the delivery was served for so long."""
+        """A request of the delivery was served for so many seconds."""
         with self._lock:
             if tag in self._unpaid:
                 self._unpaid[tag] += seconds
 
     def room(self) -> int:
-        """How many more requests are worth taking: with more in hand, an urgent one would wait behind them."""
+        """How many more requests to take: with more in hand, an urgent one would wait behind them."""
         with self._lock:
             return max(0, self.most() - sum(self._held.values()))
 
     def has_room(self, places: int) -> bool:
         """Whether one more delivery may be taken, of at most ``places``; without room only an urgent one.
 
-        A message of many requests may take more than the room there was, and would delay what is urgent. So whenever
-        one of them has ended, urgent lanes are looked at all the same.
+        A message of many requests may exceed the room and would delay urgent ones. So urgent lanes are looked at
+        whenever one of its requests has ended.
         """
         room = self.room()
         self._full = room == 0
@@ -89,7 +89,7 @@ class Ownership:
     def acknowledge(self, tag: str) -> None:
         """The delivery has ended; the next take or renewal of the lease tells Redis.
 
-        If the process dies before that, the delivery is given back, and its next holder finds that nothing is to do.
+        If the process dies before that, the delivery is given back, and its next holder finds nothing to do.
         """
         with self._lock:
             self._held.pop(tag, None)
@@ -102,10 +102,7 @@ class Ownership:
             self._unpaid.pop(tag, None)
 
     def acknowledged(self) -> dict[str, float]:
-        """The deliveries acknowledged since the last call, each with the seconds that its owner has still to pay.
-
-        Losing them is harmless, see :meth:`acknowledge`.
-        """
+        """The deliveries acknowledged since the last call, each with the seconds that its owner still owes."""
         with self._lock:
             unpaid = {tag: self._unpaid.pop(tag, 0.0) for tag in self._acknowledged}
             self._acknowledged.clear()

@@ -1,11 +1,11 @@
-"""How a worker performs deliveries, by few threads and many requests at a time.
+"""How a worker performs deliveries: with few threads, many requests at a time.
 
 ::
 
     put -> [starter: begin] -> [decoders] -> [batcher: infer] -> [finisher: predictions, commit] -> ended
 
-A thread per delivery would wait three times, and switching threads costs more than the work. A stage acts on everything
-that has arrived: deliveries are begun in one round trip, and a forward pass is committed in one.
+With a thread per delivery, switching threads would cost more than the work. A stage acts on everything that has
+arrived: deliveries are begun in one round trip, and a forward pass is committed in one.
 
 An exception of the model ends only its request. A request that a worker has died with runs alone, so that the next
 death can be blamed on it. The backlog behind a slow call does not count as running and goes to an idle worker, if there
@@ -43,26 +43,14 @@ SLOW = 0.5
 class Pipeline:
     """Performs deliveries with one model.
 
-    Args:
-        model: the model.
-        infer: its ``infer``, perhaps with injected faults.
-        shape: of its batcher.
-        records: the request records, over a patient client.
-        owner: which deliveries this worker holds.
-        decoders: how many images are decoded at a time.
-        trace: called with each delivery that has ended.
+    ``infer`` is the model's, perhaps with injected faults; ``records`` uses a patient client; ``decoders`` is how many
+    images are decoded at a time; ``trace`` is called with each delivery that has ended.
     """
 
     def __init__(
-        self,
-        model: Model,
-        infer: Callable[[Sequence[Any]], Sequence[Any]],
-        shape: BatcherShape,
-        records: Records,
-        owner: Ownership,
-        decoders: int,
-        trace: Callable[[Delivery], object] | None = None,
-    ) -> None:
+        self, model: Model, infer: Callable[[Sequence[Any]], Sequence[Any]], shape: BatcherShape, records: Records,
+        owner: Ownership, decoders: int, trace: Callable[[Delivery], object] | None = None,
+    ) -> None:  # fmt: skip
         self.model = model
         self.owner = owner
         self.records = records
@@ -117,7 +105,7 @@ class Pipeline:
         return since is not None and time.monotonic() - since > SLOW
 
     def most(self) -> int:
-        """How many requests to hold: a pass that runs and one ahead of it; when slow, only what runs at once."""
+        """How many requests to hold: the running pass and one ahead of it; when slow, only what runs at once."""
         if not self.slow:
             return 2 * self.owner.batch
         running = self._active - len(self._undecoded) - self.batcher.waiting
@@ -126,11 +114,9 @@ class Pipeline:
     def tick(self, idle: frozenset[str]) -> None:
         """Move the backlog of a slow call; call it a few times a second.
 
-        A request goes back to its lane if another worker is idle. Otherwise it keeps its place here but is queued
-        again, so that its deadline holds and it does not show as running. Either way its attempt does not count.
-
-        Args:
-            idle: models with another worker that is idle; used only while :attr:`slow`.
+        A request goes back to its lane if another worker is idle (``idle``: the models of such workers, used only while
+        :attr:`slow`). Otherwise it keeps its place here but is queued again, so that its deadline holds and it does not
+        show as running. Either way its attempt does not count.
         """
         self._idle = idle
         if not self.slow:
@@ -151,12 +137,12 @@ class Pipeline:
             self._set_aside(entry)
 
     def _elsewhere(self, delivery: Delivery) -> bool:
-        """Whether an idle worker would take it."""
+        """Whether another worker is idle and would take it."""
         model = Lane.parse(delivery.lane).model
         return bool(self._idle) if model == ANY else model in self._idle
 
     def _set_aside(self, entry: Entry) -> None:
-        """Return or pause it: the finisher does it, because it may have to wait for Redis."""
+        """Have the finisher return or pause it, which may have to wait for Redis."""
         entry.returned = entry.attempt is not None and self._elsewhere(entry.delivery)
         entry.aside = not entry.returned
         self._ending.put(entry)
@@ -298,7 +284,7 @@ class Pipeline:
             self._leave(entry)
 
     def _queue_again(self, entry: Entry) -> None:
-        """Let a paused request wait for its stage again."""
+        """Put a paused request into its stage again."""
         entry.aside, entry.paused = False, True
         if entry.pixels is None:
             self._undecoded.put(entry)

@@ -69,10 +69,10 @@ def _setup_logging(**_: Any) -> None:
 
 @signals.celeryd_init.connect
 def _pin(sender: str, conf: Any, options: Mapping[str, Any], **_: Any) -> None:
-    """Before any connection is opened: who this process is, and which lanes it consumes."""
+    """Before any connection is opened: give this process its identity and its lanes."""
     model = options.get("model")
     if not model:
-        sys.exit("a worker serves one model: say which with --model, for example --model resnet18")
+        sys.exit("a worker serves one model: name it with --model, for example --model resnet18")
     if options.get("chaos", "off") != "off" and not get_settings().chaos_enabled:
         sys.exit("--chaos needs CHAOS_ENABLED=1")
     owner = ownership.claim(sender)
@@ -143,7 +143,7 @@ class PinnedModel(bootsteps.StartStopStep):
             chaos.set(self._chaos_mode)
 
     def stop(self, parent: Any) -> None:
-        """Almost nothing yet: Celery stops its steps in reverse, and the pool still has work; see :func:`_goodbye`."""
+        """Announce the stop: Celery stops its steps in reverse, so the pool still has work; see :func:`_goodbye`."""
         parent.pinned = self
         if self.lease is not None:
             self.lease.stopping()
@@ -158,7 +158,7 @@ def _trace(settings: Settings) -> Callable[[Delivery], None] | None:
 
 
 def _consume(queues: Any, model: str) -> None:
-    """Take from the lanes of this model, if its name was not known before it was loaded."""
+    """Consume the lanes of this model, if its name was unknown before it was loaded."""
     if any(Lane.parse(name).model == UNNAMED for name in queues.consume_from):
         queues.deselect(list(queues.consume_from))
         for queue in _queues(model):
@@ -181,7 +181,7 @@ def _load(name: str) -> Model:
 
 
 def _register(lease: Lease) -> None:
-    """Take out the lease as soon as Redis lets us: a host may come up before its network, or before Redis does."""
+    """Take out the lease as soon as Redis answers: a host may start before its network, or before Redis."""
     pause = 0.5
     while True:
         try:
@@ -243,7 +243,7 @@ def _obey(owner: Ownership, chaos: Chaos | None, ordered: threading.Event, order
         chaos.order(orders.get("chaos"))
     if orders.get("restart", {}).get("boot") == owner.boot and not ordered.is_set():
         ordered.set()  # Celery would take a second signal for impatience
-        log.warning("ordered to restart: this worker finishes what it has and ends")
+        log.warning("ordered to restart: this worker finishes its deliveries and exits")
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -270,14 +270,14 @@ app.steps["worker"].add(PinnedModel)
 
 
 class Consumer(CeleryConsumer):
-    """Celery's consumer, reconnecting fast, without the chatter between workers."""
+    """Celery's consumer, with fast reconnects and without mingle and gossip."""
 
     def __init__(self, *args: Any, worker_options: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         quiet = {**(worker_options or {}), "without_mingle": True, "without_gossip": True}
         super().__init__(*args, **{**kwargs, "worker_options": quiet})
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Try again within a second, for as long as it takes: an outage ends for everybody at once."""
+        """Try again every second, for as long as it takes."""
 
         def tell(error: Exception, interval: float) -> None:
             log.error("no connection to %s: %s; again in %.1f s", conn.as_uri(), error, interval)
@@ -291,7 +291,7 @@ class Consumer(CeleryConsumer):
 
     @staticmethod
     def _wait_for_writes(tell: Callable[[Exception, float], None]) -> None:
-        """Return once Redis takes writes: a replica lets us connect, and refuses all that a consumer begins with."""
+        """Return once Redis takes writes: a replica accepts connections and refuses what a consumer begins with."""
         settings = get_settings()
         client, pause = connections.prompt(settings.redis_url), 0.2
         while True:

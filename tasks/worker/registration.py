@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from common.settings import Settings
 from tasks.protocol import envelope, scripts
+from tasks.protocol.connections import Client
 from tasks.protocol.keys import Keys
-
-if TYPE_CHECKING:
-    from common.settings import Settings
-    from tasks.protocol.connections import Client
-    from tasks.worker.ownership import Ownership
+from tasks.worker.ownership import Ownership
 
 
 class Registration:
-    """Writes what a worker has to say of itself. Every call may be repeated."""
+    """Writes a worker's state to Redis. Every call may be repeated."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self.client = client
@@ -26,10 +24,7 @@ class Registration:
     def renew(self, boot: str, description: str = "", *, register: bool = False) -> dict[str, Any] | None:
         """Renew a lease; the operators' orders for the worker, None when it is not registered.
 
-        Args:
-            boot: its boot id.
-            description: its row in the register, as JSON; empty keeps the last one.
-            register: whether to register it.
+        ``description`` is its row in the register, as JSON; empty keeps the last one.
         """
         alive, *orders = self._run("renew", None, [boot, self._ttl, description, int(register)])
         if not alive:

@@ -10,19 +10,16 @@ import json
 import logging
 import random
 import time
-from typing import TYPE_CHECKING
 
+from common.settings import Settings
 from tasks.protocol import envelope, scripts
+from tasks.protocol.connections import Client
 from tasks.protocol.keys import Keys
 from tasks.protocol.records import ttls
 
-if TYPE_CHECKING:
-    from common.settings import Settings
-    from tasks.protocol.connections import Client
-
 log = logging.getLogger(__name__)
 
-#: How many workers ask each time, on average, whether it is their turn to look for the dead.
+#: How many workers ask each time, on average, whether it is their turn to look for dead ones.
 ASKING = 4
 
 
@@ -33,20 +30,20 @@ class Rescuer:
         self.client = client
         self._keys = Keys(settings.key_prefix)
         self._settings = settings
-        self._fleet = 1
+        self._registered = 1
         self._looked: tuple[float, float] | None = None
-        """Redis' clock and this host's steady one at the last look for the dead."""
+        """Redis' clock and this host's monotonic one at the last look for dead workers."""
 
     def lapsed(self, *, ask: bool) -> list[str] | None:
         """Boot ids of registered workers whose lease has run out; None when it is not this caller's turn to look.
 
-        Thousands of workers asking for one turn would keep Redis busy with nothing else. So in a large fleet only a few
-        of them ask each time, by chance, but for those that ``ask`` in any case: when many die at once, few are left.
+        Thousands of workers asking for one turn would keep Redis busy. So of many workers only a few ask each time, at
+        random, unless ``ask`` is set: when many die at once, few are left.
         """
-        if not ask and random.random() * self._fleet > ASKING:  # noqa: S311 - spreads load
+        if not ask and random.random() * self._registered > ASKING:  # noqa: S311 - spreads load
             return None
         turn = max(1, int(self._settings.lease_renew * 400))
-        mine, self._fleet, *found = scripts.run(self.client, "lapsed", (), [self._keys.prefix, turn])
+        mine, self._registered, *found = scripts.run(self.client, "lapsed", (), [self._keys.prefix, turn])
         if not mine or self._stepped(float(found[0])):
             return None
         return [boot.decode() for boot in found[1:]]
@@ -88,18 +85,15 @@ class Rescuer:
 
 
 def steady() -> float:
-    """Seconds that go on whatever is done to this host's clock, also while it sleeps."""
+    """Seconds of a clock that nobody can set and that goes on while the host sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class GracePeriod:
-    """No worker is declared dead while, nor soon after, Redis was out of reach.
+    """No worker is declared dead during an outage of Redis, nor for ``seconds`` after it.
 
-    After an outage every lease has run out though nobody died; in two TTLs the living renew them.
-
-    Args:
-        seconds: how long it lasts.
-        reachable: for how long Redis has been within reach, in seconds.
+    After an outage every lease has run out though no worker died; within two TTLs the live ones renew them.
+    ``reachable`` is for how many seconds Redis has answered.
     """
 
     def __init__(self, seconds: float, reachable: float) -> None:
@@ -112,5 +106,5 @@ class GracePeriod:
 
     @property
     def over(self) -> bool:
-        """Whether Redis has been within reach for long enough."""
+        """Whether Redis has answered for long enough."""
         return time.monotonic() - self._since >= self._seconds

@@ -1,22 +1,20 @@
 """What a retry waits in: the sorted set ``retries`` in Redis, scored by when it is due. No worker holds it meanwhile.
 
-``lua/retry.lua`` moves the failed requests of a delivery there. The worker whose turn it is to look for the dead moves
+``lua/retry.lua`` moves the failed requests of a delivery there. The worker whose turn it is to look for dead ones moves
 what is due to the head of its lane (``lua/promote.lua``), once it knows that the clock was not set (``lua/step.lua``).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery.exceptions import Ignore, Reject, Retry
 
 from tasks.celery import app
 from tasks.protocol import envelope
+from tasks.worker.delivery import Delivery
 from tasks.worker.outcomes import described
-
-if TYPE_CHECKING:
-    from tasks.worker.delivery import Delivery
-    from tasks.worker.pipeline import Pipeline
+from tasks.worker.pipeline import Pipeline
 
 
 class RetriedTask(app.Task):  # type: ignore[name-defined,misc]
@@ -27,7 +25,7 @@ class RetriedTask(app.Task):  # type: ignore[name-defined,misc]
 
         Raises:
             Retry: the failed requests wait for another attempt.
-            Ignore: none of them wants one, for example because all were canceled.
+            Ignore: none is retried, for example because all were canceled.
             Reject: they could not be moved; the delivery is given back.
         """
         try:

@@ -1,4 +1,4 @@
-"""A worker's spans, made from the times that the pipeline notes anyway, when a delivery has ended.
+"""A worker's spans, made when a delivery has ended, from the times that the pipeline notes anyway.
 
 OpenTelemetry's own instrumentation of Celery cannot see into the pipeline, whose threads work on many requests at once.
 Imported only when ``OTEL_ENABLED`` asks for it, as :mod:`tasks.producer.tracing`.
@@ -9,26 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from opentelemetry import propagate, trace
+from opentelemetry.trace import Span, Tracer
 
 from tasks.producer.tracing import NAME, provider
 from tasks.protocol import envelope
-
-if TYPE_CHECKING:
-    from opentelemetry.trace import Span, Tracer
-
-    from tasks.worker.delivery import Delivery
+from tasks.worker.delivery import Delivery
 
 
 def trace_worker() -> Callable[[Delivery], None]:
-    """What a worker's pipeline calls to have its deliveries traced."""
+    """The ``trace`` of a worker's pipeline."""
     return partial(_tell, provider("worker").get_tracer(NAME))
 
 
 def _tell(tracer: Tracer, delivery: Delivery) -> None:
-    """One span of the delivery, and in it one of each decoding and each forward pass, from the times it noted."""
+    """One span of the delivery, and in it one of each decoding and each forward pass."""
     if not delivery.entries:
         return
     ahead = time.time() - time.monotonic()

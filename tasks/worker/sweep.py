@@ -9,24 +9,20 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from redis.exceptions import OutOfMemoryError
 
 from tasks.producer.live_workers import read_queued
 from tasks.protocol import envelope, scripts
+from tasks.protocol.connections import Client
+from tasks.protocol.keys import Keys
 from tasks.protocol.turns import messages
-
-if TYPE_CHECKING:
-    from tasks.protocol.connections import Client
-    from tasks.protocol.keys import Keys
 
 log = logging.getLogger(__name__)
 
 #: Seconds between sweeps, by any worker, and for which the lists of recent requests keep an id.
 INTERVAL = 10
 RECENT = 90_000
-
 #: Retries or records read in one round trip.
 PAGE = 500
 
@@ -65,7 +61,7 @@ class Sweep:
         return False
 
     def _trim(self) -> None:
-        """Remove old ids from the lists of recent requests, once a minute or less often: it need not be on time."""
+        """Remove old ids from the lists of recent requests, once a minute at most."""
         now = self._client.time()[0]
         if now - self._trimmed < 60:
             return

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery.concurrency import thread
 from celery.concurrency.base import apply_target
@@ -22,10 +22,8 @@ from tasks.celery import app
 from tasks.errors import TransientFailure
 from tasks.protocol.envelope import TASK
 from tasks.worker.delivery import Delivery
+from tasks.worker.pipeline import Pipeline
 from tasks.worker.retries import RetriedTask
-
-if TYPE_CHECKING:
-    from tasks.worker.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +84,7 @@ class TaskPool(thread.TaskPool):
         return None
 
     def on_stop(self) -> None:
-        """Finish the deliveries that were taken."""
+        """Finish the deliveries in hand."""
         if self.pipeline is not None:
             self.pipeline.close()
         super().on_stop()

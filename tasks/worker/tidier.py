@@ -8,14 +8,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
 
+from common.settings import Settings
 from tasks.protocol import connections
 from tasks.protocol.keys import Keys
 from tasks.protocol.payloads import Payloads
-
-if TYPE_CHECKING:
-    from common.settings import Settings
 
 log = logging.getLogger(__name__)
 

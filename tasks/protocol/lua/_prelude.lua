@@ -52,7 +52,7 @@ local function count(hash, field, by)
     aged[hash] = true
   end
 end
--- What is counted of a named owner's request `id` is counted once more in a hash of that owner.
+-- The counts of a named owner's request `id` are also kept in a hash of that owner.
 local minutes = {}
 local function minute(id, lane, name, at, by)
   minutes[at] = minutes[at] or 'minute:' .. math.floor(at / 60)
@@ -98,7 +98,7 @@ local function chronicle(event, boot, model, extra)
 end
 
 -- Notify the reply lists of a request. One whose name ends in + gets the id, a newline and the record; any other gets the
--- id. Unread reply lists expire. They are in no append-only file and no replica: who loses one reads the record.
+-- id. Unread reply lists expire. They are in no append-only file and no replica: a caller who loses one reads the record.
 local function notify(id, r)
   redis.set_repl(redis.REPL_NONE)
   for name in string.gmatch(r.watch, '%S+') do

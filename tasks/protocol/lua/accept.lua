@@ -1,11 +1,11 @@
 -- Accept one message's requests: record, image, ledger and message in one step, all of them or none.
 -- KEYS: lane list, doorbell. ARGV: prefix, lane, message, limit of the model's queued requests, of this lane's
---   (refused beyond both, but for an owner who has next to nothing there), limit of bytes of images of open requests (0: none),
+--   (refused beyond both, unless the owner has hardly anything there), limit of bytes of images of open requests (0: none),
 --   the owner's cap, quota (0: none) and first day of the month, with spaces between, or '' where its requests are not
 --   counted, reply list or '', number of backlog lanes m, their names, then per request: id, spec, fingerprint, deadline in
 --   seconds or '', expected wait in seconds or '', bytes of the image, reference of the image outside Redis or '', upload or ''.
 -- An upload is a key with a short TTL that was set just before, because Lua would copy its image three times. It becomes
--- the request's image here, or is deleted. Where nobody else can send the id, it has the image's name already.
+-- the request's image here, or is deleted. Where no other call can have the id, it has the image's name already.
 -- With '' for every reference and upload this is a dry run: nothing is accepted, and 2 stands for a request that would be.
 -- The only script that Redis refuses when out of memory, so that accepted requests can still end: its first write needs
 -- memory. If Redis had no memory for an upload and has some again for this, nothing is accepted either.
@@ -42,7 +42,7 @@ local function give_up(answer)
   return answer
 end
 
--- Whether the owner has next to nothing waiting in this lane, of which others have much: it is not refused for them.
+-- Whether the owner has hardly anything in this lane, full of others' requests: then it is not refused.
 local function spared()
   local newest = redis.call('LINDEX', KEYS[1], 0)
   if not newest or not is_ticket(newest) and owner_of(newest) == owner then return false end

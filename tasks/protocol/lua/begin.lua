@@ -4,10 +4,10 @@
 -- the request.
 -- ARGV: prefix, boot id, tag of the delivery, request id, TTLs, most attempts, model, '1' when nothing else runs
 --   in this worker until the request has ended.
--- Returns {attempt, spec, created, attempt start, reference of an image outside Redis or '', what to count (see
--- count.lua)}, or {0, why} when this delivery must not run the request now: 'not_held' (this worker was declared dead and the delivery given away),
--- 'finished', 'unknown', 'elsewhere' (another live delivery runs it), 'expired', 'given_up', 'alone' (it is
--- still queued and must run alone).
+-- Returns {attempt, spec, created, attempt start, reference of an image outside Redis or '', statistics (see
+-- count.lua)}, or {0, why} when this delivery must not run the request now: 'not_held' (this worker was declared dead and
+-- the delivery given away), 'finished', 'unknown', 'elsewhere' (another live delivery runs it), 'expired', 'given_up',
+-- 'alone' (it is still queued and must run alone).
 local boot, tag, id, ttls = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('HEXISTS', prefix .. 'unacked:' .. boot, tag) == 0 then
   tally('fenced')

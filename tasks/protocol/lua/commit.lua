@@ -1,7 +1,7 @@
 -- running -> succeeded or failed, by the current attempt only, and once.
 -- ARGV: prefix, boot id, request id, attempt, new state, outcome JSON, TTLs, decode seconds, infer seconds, dead letter (1/0),
 --   batch size, model, JSON of further predictions or ''.
--- Returns what to count when done (see count.lua), 2 when this attempt had done it already (a repeated call), 0 fenced: a
+-- Returns the statistics (see count.lua) when done, 2 when this attempt had done it already (a repeated call), 0 fenced: a
 -- later attempt or another end owns it.
 local boot, id, attempt, to = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local r = record(id) or {}

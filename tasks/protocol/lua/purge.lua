@@ -1,5 +1,6 @@
 -- Purge: remove one message from a lane and cancel its queued requests.
--- KEYS: lane, the list that has the message: the lane's or one of its owner's. ARGV: prefix, TTLs, JSON text of the operator, message, then the request ids of the message.
+-- KEYS: lane, the list that has the message: the lane's or one of its owner's. ARGV:
+--   prefix, TTLs, JSON text of the operator, message, then the request ids of the message.
 -- Returns how many requests were canceled; 0 when the message is not in the lane (any more).
 local lane, list = string.sub(KEYS[1], #prefix + 1), KEYS[2]
 local removed = redis.call('LREM', list, -1, ARGV[4])

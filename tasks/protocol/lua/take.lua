@@ -43,7 +43,7 @@ end
 local RANKS, ranks = {high = 1, normal = 2, low = 3}, {}
 for i = 1, n do ranks[i] = RANKS[string.match(names[i], '^%a+')] or 0 end
 
--- Whose message is next in a shared lane, when it starts, and the list that has it; nil when nobody's is.
+-- The owner of the next message in a shared lane, when it starts, and the list that has it; nil when there is none.
 local function turn(lane)
   adopt(lane)
   while true do
@@ -62,7 +62,7 @@ local function head(i)
   return redis.call('LINDEX', list, -1)
 end
 
--- When that was accepted, and whose it is. One without a record is the oldest.
+-- When that was accepted, and its owner. One without a record is the oldest.
 local function waits_since(i)
   local message = head(i)
   if not message then return nil end

@@ -1,2 +1,0 @@
--- The time by Redis's clock, in epoch seconds, as text. ARGV: prefix.
-return stamp(now())
