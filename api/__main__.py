@@ -16,7 +16,7 @@ from common.settings import SettingsError, get_settings
 from tasks.protocol.payloads import store_at
 from worker_models.machine import return_large_buffers, share_one_arena
 
-#: Bodies from this size on, those of batches, return their memory to the system after use; bytes.
+#: Bytes from which on a body, usually of a batch, returns its memory to the system after use.
 LARGE_BODY = 1024 * 1024
 
 
@@ -33,8 +33,7 @@ def application() -> Front:
     settle()
     return Front(
         app,
-        # Callers of the synchronous form each hold a thread while they wait, at most MAX_WAITERS in a process; the
-        # threads beyond that keep quick answers from queueing behind them.
+        # Each waiting caller holds a thread, at most MAX_WAITERS in a process; quick answers use the others.
         threads=settings.max_waiters + 32,
         most=settings.max_body_bytes,
         memory=settings.body_memory or 4 * settings.max_body_bytes,

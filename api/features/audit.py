@@ -1,8 +1,8 @@
-"""The audit log: who called which route that only an admin may use, with which key, from where, and what came of it.
+"""The audit log: who called which administrative route, with which key, from where, and with what result.
 
-Two streams in Redis, each bounded: what administrators ordered, and all other such calls (what they read, and what was
-refused), so that no flood of refused calls pushes out an order. Written after the call: a process that dies in between,
-or an outage of Redis, may lose the entry of an order that took effect; the outage is logged.
+Two bounded streams in Redis, one for administrators' orders and one for all other such calls (reads and refusals), so
+that a flood of refused calls pushes out no order. Written after the call: a process that dies in between, or an outage
+of Redis, may lose the entry of an order that took effect; the outage is logged.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PAGE = 1000  # entries of an export in one round trip
 MOST = 300  # characters of a path
 CURSOR = re.compile(r"\d{1,15}-\d{1,15}")
 READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
-#: A key where none belongs, such as in a path.
+#: A key in the wrong place, such as a path.
 _KEY = re.compile(r"il_[\w-]{8,}")
 
 Entry = dict[str, Any]
@@ -75,7 +75,7 @@ class Audit:
             yield from entries
 
     def orders(self) -> list[dict[str, Any]]:
-        """The newest orders that were carried out, each in a line."""
+        """The newest orders that were carried out, one line each."""
         with translated():
             found = self._redis.xrevrange(self._orders, count=SHOWN)
         entries = [(_moment(entry_id)[0] / 1000, json.loads(members[b"entry"])) for entry_id, members in found]
@@ -85,7 +85,7 @@ class Audit:
 
 
 def _moment(entry_id: bytes) -> tuple[int, int]:
-    """Milliseconds since 1970, and a number among those of the same one."""
+    """Milliseconds since 1970, and the number within that millisecond."""
     milliseconds, _, number = entry_id.partition(b"-")
     return int(milliseconds), int(number)
 

@@ -1,7 +1,7 @@
 """Batches: many images in one call, one request each.
 
-The items' order, names and rejections are kept here; their states are read from their requests, as far as those still
-exist. An invalid item, or one whose lane is full, is *rejected*: it never becomes a request, the others go on. The
+The items' order, names and rejections are kept here; their states are read from the requests that still exist. An
+invalid item, or one whose lane is full, is *rejected*: it never becomes a request, and the others go on. The
 request of item ``i`` has the id ``<batch_id>.<i>``, so sending a batch again under its Idempotency-Key replays it.
 """
 
@@ -97,7 +97,7 @@ class Batches:
 
 
 def read() -> Items:
-    """The items of the current request, each a draft or its problem; and the batch's callback URL."""
+    """The items of the current request, each a draft or a problem, and the batch's callback URL."""
     if request.mimetype == "application/json":
         return _from_json(intake.load_json(request))
     if request.mimetype == "multipart/form-data":

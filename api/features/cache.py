@@ -1,10 +1,10 @@
 """Answer cache: identical images share one answer, and concurrent ones run once.
 
 The key covers what an answer depends on (image, model, weights served now, ``top_k``), the priority, so that no call
-waits in a lower lane than asked for, and the caller's API key, so that callers do not see each other's requests. The
+waits in a lower lane than requested, and the caller's API key, so that callers do not see each other's requests. The
 first call claims the key for its request id; all calls submit under that id, and the queue accepts it once and replays
-it to the others. So there is no lock, and no dead holder to wait for. An answer is shared, a request is not: only its
-first caller gets its id while it can be canceled; the others wait for its end, or get separate requests. Off unless
+it to the others. So there is no lock with a holder that may die. An answer is shared, a request is not: only the first
+caller gets its id while it can be canceled; the others wait for its end, or get separate requests. Off unless
 ``CACHE_TTL`` is set. Calls with an id, a key or a deadline bypass the cache.
 """
 

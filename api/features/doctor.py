@@ -1,7 +1,7 @@
 """The doctor: checks of the installation from the inside, ``GET /admin/doctor``.
 
-:mod:`tasks.inspect.health` finds what fails now; these checks find what will: settings, versions and hosts that do not
-fit together. What cannot be known here is ``None``, never guessed.
+:mod:`tasks.inspect.health` finds current failures, these checks future ones: settings, versions and hosts that do not
+fit together. A check that cannot be made here is ``None``, never a guess.
 """
 
 from collections import defaultdict
@@ -72,7 +72,7 @@ class Installation:
 
 
 def inspect(settings: Settings, **known: Any) -> Installation:
-    """This installation; ``known`` is what only the caller knows."""
+    """This installation; ``known`` are members that only the caller can fill in."""
     known |= {"settings": settings, "versions": {name: version(name) for name in ("celery", "kombu", "redis")}}
     monitor = service(Monitor)
     try:
@@ -221,7 +221,7 @@ def _settings(setup: Installation) -> Check:
 
 
 def _precision(setup: Installation) -> Iterator[Check]:
-    """What each worker computes in, and what PRECISION=fast would bring; never a problem."""
+    """The precision of each worker, and the gain of PRECISION=fast; never a problem."""
     for model in dict.fromkeys(str(worker["model"]) for worker in setup.workers):
         rows = [worker for worker in setup.workers if worker["model"] == model]
         used = {f"{worker['runtime']} {worker.get('precision') or ''}".strip() for worker in rows}
@@ -240,9 +240,9 @@ def _differences(ours: Mapping[str, Any], told: Mapping[str, Mapping[str, Any]])
 
 
 def _durations(setup: Installation) -> Check:
-    """A dead worker's requests run again while their callers still wait, and only hung work is ended.
+    """A dead worker's requests run again while callers still wait, and only hung work is ended.
 
-    Leases replace a visibility timeout, so nothing has to exceed the longest task; the lease must be the shortest.
+    Leases replace a visibility timeout, so no timeout depends on the longest task; the lease must be the shortest.
     """
     lease, wait, limit = setup.settings.lease_ttl, setup.settings.max_wait, setup.settings.hard_timeout
     noticed = lease + setup.settings.lease_renew
@@ -264,7 +264,7 @@ def _durations(setup: Installation) -> Check:
 def _order(settings: Settings) -> Check:
     """High goes before normal, normal before low."""
     if settings.lane_order == "strict":
-        return Check("priorities", True, "strict: low waits for as long as anything else is there")
+        return Check("priorities", True, "strict: low waits for all others")
     shares = ":".join(map(str, settings.lane_weights))
     backwards = list(settings.lane_weights) != sorted(settings.lane_weights, reverse=True)
     wrong = [f"LANE_WEIGHTS {shares} serve a lower priority more often than a higher one"] if backwards else []
@@ -275,10 +275,10 @@ def _order(settings: Settings) -> Check:
 def _access(setup: Installation) -> Check:
     """Other hosts need a key."""
     if setup.asks_for_keys:
-        return Check("access", True, "user routes ask for a key")
+        return Check("access", True, "user routes require a key")
     public = _public(setup)
-    wrong = [f"no key is asked for, and others reach it: {', '.join(public)}"] if public else []
-    fine = f"no key is asked for; {setup.settings.api_host} is reached from its own host only"
+    wrong = [f"no key is required, and others reach it: {', '.join(public)}"] if public else []
+    fine = f"no key is required; {setup.settings.api_host} is reachable from its own host only"
     return _judged("access", wrong, fine, "set AUTH=on and ADMIN_KEY; inferlane keys create NAME for each user")
 
 
@@ -287,7 +287,7 @@ def _faults(setup: Installation) -> Check:
     if not setup.settings.chaos_enabled:
         return Check("faults", True, "CHAOS_ENABLED is off")
     wrong = [f"CHAOS_ENABLED allows faults, and others reach this API: {', '.join(_public(setup))}"]
-    fine = "CHAOS_ENABLED allows faults; this API is reached from its own host only"
+    fine = "CHAOS_ENABLED allows faults; this API is reachable from its own host only"
     return _judged("faults", wrong if _public(setup) else [], fine, "unset CHAOS_ENABLED")
 
 

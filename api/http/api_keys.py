@@ -1,7 +1,7 @@
 """API keys: random, shown once, kept as SHA-256 only. ``python -m api.http.api_keys NAME [ROLE]`` makes one.
 
-A key is 256 random bits, so a plain digest suffices at rest. A caller's key is looked up by its digest. The time that
-takes may tell something about digests; nobody can choose a key for its digest, nor get from a digest to its key.
+A key is 256 random bits, so a plain digest suffices at rest. A caller's key is looked up by its digest. The timing may
+leak something about digests, but nobody can choose a key by its digest or invert one.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class KnownKeys:
 
 
 def digest_of(key: str) -> str:
-    """What is kept of a key."""
+    """The stored form of a key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

@@ -1,8 +1,8 @@
 """Authorization: which role may call which route.
 
-Each route declares its role where it is defined; a test walks the table of :func:`roles`. A ``public`` route needs no
+Each route declares its role where it is defined; a test walks all of them. A ``public`` route needs no
 key. A ``user`` route needs one unless the installation runs without (``AUTH``), which is limited to loopback addresses
-and loopback host names. A ``metrics`` route is one for users, which ``METRICS_OPEN`` opens to a scraper on loopback. An
+and loopback host names. A ``metrics`` route is a user route that ``METRICS_OPEN`` opens to a scraper on loopback. An
 ``admin`` route always needs an admin's key.
 """
 
@@ -31,11 +31,11 @@ from tasks.errors import Unavailable
 from tasks.protocol.owners import ANONYMOUS
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="inferlane"'}
-#: Seconds for which a key is taken for unknown.
+#: Seconds for which an unknown key stays unknown.
 STANDS = 1.0
 #: Third-party routes (Swagger UI, the document), which declare no role.
 ELSEWHERE = "public"
-#: Least length, and distinct characters, of a plain ADMIN_KEY off loopback.
+#: Least length and distinct characters of a plain ADMIN_KEY off loopback.
 LENGTH, DIFFERENT = 16, 8
 
 
@@ -94,7 +94,7 @@ def admits(app: Flask, settings: Settings) -> Admits:
 
     The application refuses the others itself; this only avoids reading their bodies.
     """
-    _keys_of(app)  # it has them by the first call
+    _keys_of(app)  # loaded before the first call
     asked = needs_key(settings)
 
     async def check(environ: Environ) -> bool:
@@ -114,10 +114,10 @@ def admits(app: Flask, settings: Settings) -> Admits:
 
 
 def needs_key(settings: Settings) -> bool:
-    """Whether user routes ask for a key: the settings alone decide, not which keys there are at run time.
+    """Whether user routes require a key: the settings alone decide, not the keys made at run time.
 
     Raises:
-        SettingsError: they would not, on an address that is not loopback.
+        SettingsError: they do not, on an address that is not loopback.
     """
     if settings.auth == "on" or (settings.auth == "auto" and settings.api_keys):
         if not settings.api_keys and not settings.admin_key:
@@ -146,15 +146,6 @@ def _refuse_weak_key(settings: Settings) -> None:
 def role_of(endpoint: str | None) -> str:
     """The role of the route; unknown paths are public."""
     return str(getattr(current_app.view_functions.get(endpoint or ""), "role", ELSEWHERE))
-
-
-def roles(app: Flask) -> dict[tuple[str, str], str]:
-    """``(method, path) -> role`` of every route of ``app``."""
-    return {
-        (method, rule.rule): str(getattr(app.view_functions[rule.endpoint], "role", ELSEWHERE))
-        for rule in app.url_map.iter_rules()
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-    }
 
 
 def _key_in(headers: Headers | EnvironHeaders) -> str:

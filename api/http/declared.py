@@ -1,4 +1,4 @@
-"""What several routes declare for the OpenAPI document: groups of problems, parameters and answers."""
+"""Declarations that several routes share in the OpenAPI document: problems, parameters and answers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ LAST_EVENT_ID = header("Last-Event-ID", "Id of the last event received")
 LIMIT = {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
 
 ETAG = {"ETag": "Strong"}
-NOT_MODIFIED = Answer("It is still what If-None-Match names", headers=ETAG, status=304)
+NOT_MODIFIED = Answer("Unchanged since the ETag in If-None-Match", headers=ETAG, status=304)
 EVENTS = (
     Answer("Server-sent events", sse.SCHEMA, media_type=sse.MEDIA_TYPE),
-    Answer("It is over, and the reader has had every event", status=204),
+    Answer("Ended, and the reader has every event", status=204),
 )
 
 

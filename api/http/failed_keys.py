@@ -38,7 +38,7 @@ class FailedKeyLimiter:
 
         Raises:
             Problem: ``rate_limited``, too many wrong ones came from ``address``.
-            Unavailable: whether it is valid cannot be said.
+            Unavailable: it cannot be checked.
         """
         source, digest = _source(address), hashlib.sha256(key.encode()).digest()
         with self._lock:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import flask_swagger_ui
-from flask import Flask, Response, redirect, send_from_directory
+from flask import Flask, redirect, send_from_directory
 from flask_smorest import Api, Blueprint
 
 from api.http.ownership import PATH_IDS
@@ -39,13 +39,13 @@ SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
     "admin": [{"bearer": []}, {"apiKey": []}],
 }
 
-#: What people read first at /docs.
+#: The text at the top of /docs.
 INTRODUCTION = """\
 Classify images behind a durable queue: an accepted request ends exactly once, whatever dies.
 
 * **Try it**: open `POST /inference`, then *Try it out* and *Execute*: the example is a photo of a cat. To send a photo
   of yours, choose `multipart/form-data` beside *Request body*.
-* **Keys**: if this installation asks for one, *Authorize* first, with `bearer` or `apiKey`. Orders under
+* **Keys**: if this installation requires one, *Authorize* first, with `bearer` or `apiKey`. Orders under
   *administration* always need an administrator's.
 * **Waiting**: a call waits for its answer, then becomes 202 with a `Location`; `Prefer: respond-async` does not wait.
 * **Errors** are problem documents with a `code`; `GET /problems/{code}` explains it.
@@ -176,7 +176,7 @@ def header(name: str, description: str, schema: Mapping[str, Any] | None = None)
     return query(name, description, schema or {"type": "string"}) | {"in": "header"}
 
 
-OWNER = query("owner", "For admins: whose; others always reach their own only", {"type": "string"})
+OWNER = query("owner", "For admins: the owner; others always reach only their own", {"type": "string"})
 
 
 def create(app: Flask, version: str) -> Api:
@@ -188,20 +188,17 @@ def create(app: Flask, version: str) -> Api:
     api.spec.components.security_scheme("apiKey", {"type": "apiKey", "in": "header", "name": "X-API-Key"})
     for name, schema in (REQUESTS | SYSTEM).items():
         api.spec.components.schema(name, schema)
-    app.add_url_rule(f"{ASSETS_PATH}<path:name>", "swagger-asset", _asset)
+    app.add_url_rule(
+        f"{ASSETS_PATH}<path:name>", "swagger-asset", lambda name: send_from_directory(ASSETS, name, max_age=86_400)
+    )
     app.add_url_rule("/", "root", lambda: redirect("/docs"))
     return api
 
 
 class _Api(Api):  # type: ignore[misc]
-    """flask-smorest without its errors: routes declare problem documents instead."""
+    """flask-smorest without its error responses: routes declare problem documents instead."""
 
     DEFAULT_ERROR_RESPONSE_NAME = None
 
     def _register_error_handlers(self) -> None:
         """Nothing: :mod:`api.http.errors` has registered ours."""
-
-
-def _asset(name: str) -> Response:
-    """Serve a file of Swagger UI."""
-    return send_from_directory(ASSETS, name, max_age=86_400)

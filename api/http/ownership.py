@@ -1,7 +1,7 @@
 """Ownership: callers reach their own requests and batches only; admins reach all.
 
 Ids in paths become internal ids (:mod:`tasks.protocol.owners`) before a route sees them. Another owner's id therefore
-stands for a record that does not exist, and is answered like any unknown id.
+names a record that does not exist, and is answered like any unknown id.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tasks.protocol.connections import prompt, translated
 from tasks.protocol.keys import Keys
 from tasks.protocol.owners import internal_id, known_owners
 
-#: Parameter in the path -> prefixes of the keys that show whose such an id is.
+#: Parameter in the path -> prefixes of the Redis keys that show the owner of such an id.
 PATH_IDS = {"request_id": ("request:", "gone:"), "batch_id": ("api:batch:",)}
 
 

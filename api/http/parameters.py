@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
+from flask import request
+
 from api.http.problems import wrong_value
 
 
@@ -38,3 +40,10 @@ def choice(name: str, value: str | None, allowed: Collection[str]) -> str | None
     if value is not None and value not in allowed:
         raise wrong_value(name, "must be one of " + ", ".join(allowed))
     return value
+
+
+def chosen_format(media_types: Mapping[str, str]) -> str:
+    """The format that the current request asks for, by ``?format=`` or ``Accept``; by default the first."""
+    best = request.accept_mimetypes.best_match([*media_types.values()])
+    accepted = (name for name, media_type in media_types.items() if media_type == best)
+    return choice("format", request.args.get("format"), media_types) or next(accepted, next(iter(media_types)))

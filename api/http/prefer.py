@@ -17,7 +17,7 @@ class Preference:
 
     Attributes:
         wait: seconds to wait for the answer; 0 answers at once.
-        applied: the value for ``Preference-Applied``; empty when nothing was asked for.
+        applied: the value for ``Preference-Applied``; empty without a preference.
     """
 
     wait: float
@@ -35,13 +35,8 @@ def preference(default: float | None = None) -> Preference:
 def parse(values: Sequence[str], *, default: float, most: float) -> Preference:
     """The preference in the given ``Prefer`` header values.
 
-    ``respond-async`` alone means not to wait at all, ``wait=n`` to wait ``n`` seconds, both together what ``wait``
-    says. A preference that is malformed or unknown is ignored, as the RFC asks; of several equal ones the first counts.
-
-    Args:
-        values: the raw header values.
-        default: seconds to wait when nothing is asked for.
-        most: the longest wait allowed, in seconds.
+    ``wait=n`` waits ``n`` seconds, at most ``most``; ``respond-async`` alone does not wait; without either it is
+    ``default`` seconds. A malformed or unknown preference is ignored, as the RFC asks; of equal ones the first counts.
     """
     if not any(values):
         return Preference(default, "")

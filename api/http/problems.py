@@ -1,8 +1,8 @@
 """The table of problems: every error of the API, as ``application/problem+json`` (RFC 9457).
 
 Routes raise :class:`Problem`; the layers below raise their own errors, which :mod:`api.http.errors` translates. The
-table is the one place that joins a machine-readable ``code`` to its HTTP status, so that ``/openapi.json``, the pages
-at ``/problems/{code}`` and the answers cannot disagree.
+table alone maps a ``code`` to its HTTP status, so that ``/openapi.json``, the pages at ``/problems/{code}`` and the
+answers cannot disagree.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Problem(Exception):
         self.members = dict(members or {})
 
     def standing(self, seconds: float) -> Self:
-        """This problem, which stands for so long."""
+        """This problem, standing for so many seconds."""
         self.stands = seconds
         return self
 

@@ -1,8 +1,8 @@
-"""Refusals of the last moment: the same call is refused again by its request line and headers, its body unread.
+"""Recent refusals: the same call is refused again by its request line and headers, its body unread.
 
-Under overload most of what arrives is refused, and reading and parsing that takes time from what is accepted. A refusal
-says when to come back; for a small part of that time it *stands*: the same call gets the same answer. A
-call with the id of an accepted request is not refused.
+Under overload most calls are refused, and reading and parsing them takes time from accepted ones. A refusal says when
+to come back; for a small part of that time it *stands*: the same call gets the same answer. A call with the id of an
+accepted request is not refused.
 """
 
 from __future__ import annotations
@@ -39,13 +39,12 @@ COUNT_AFTER = 1.0
 #: Statuses that depend on the caller alone; the others depend on the parameters, which a JSON or form body may set.
 OF_CALLER = frozenset({401, 429})
 
-
 Call = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StandingRefusal:
-    """An answer, until when it stands by the monotonic clock, for which deadlines, and whose call it answered."""
+    """An answer, until when (monotonic clock) and for which deadlines it stands, and to whom it was given."""
 
     until: float
     status: int
@@ -84,7 +83,7 @@ class Refusals:
         self._until = max(self._until, until)
 
     async def __call__(self, environ: Environ) -> BodyRefused | None:
-        """The answer to a call that is refused as another one was."""
+        """The standing refusal for a call, or None."""
         if time.monotonic() > self._until:
             return None
         by_caller, by_lane, asked = _call(environ)
@@ -122,7 +121,7 @@ class Refusals:
     def _write(self) -> None:
         with self._lock:
             repeated, self._repeated = self._repeated, Counter()
-        log.warning("refused %d calls unread, as others before them", repeated.total())
+        log.warning("refused %d repeated calls without reading their bodies", repeated.total())
         try:
             for (owner, model), number in repeated.items():
                 self._services.get(Gateway).count_refused(owner, model, number)
@@ -131,7 +130,7 @@ class Refusals:
 
 
 def _call(environ: Environ) -> tuple[Call, Call, dict[str, str]]:
-    """The call by its caller; by its lane; and the parameters of the request line, none if the body may have others."""
+    """Two keys of the call, by caller and by lane, and its query parameters; none if the body may have others."""
     key = environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY", "")
     address = environ.get("werkzeug.proxy_fix.orig", environ)["REMOTE_ADDR"], environ.get("HTTP_X_FORWARDED_FOR", "")
     route = environ["REQUEST_METHOD"], environ["PATH_INFO"]

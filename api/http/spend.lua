@@ -1,7 +1,7 @@
 -- Take calls from a budget, all or none: the generic cell rate algorithm, one number per caller.
 -- KEYS: the caller's budget. ARGV: calls allowed per window, window in seconds, calls to take.
--- The key holds the theoretical arrival time: when the budget is wholly filled up again. A call moves it on by
--- window / calls; a call that would move it further than one window ahead of now is refused and moves nothing.
+-- The key holds the theoretical arrival time: when the budget is full again. A call advances it by window / calls; one
+-- that would advance it to more than a window from now is refused.
 -- Returns {calls left or -1 when refused, seconds (as text) until the budget is full, or until the next call when refused}.
 local calls, window = tonumber(ARGV[1]), tonumber(ARGV[2])
 local t = redis.call('TIME')

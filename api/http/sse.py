@@ -2,7 +2,7 @@
 
 An event's id is its place in the history, so a reader resumes with ``Last-Event-ID``. A stream ends with its request or
 batch, or after ``MAX_WAIT`` seconds, when an ``EventSource`` reconnects: it holds a thread no longer than a waiting
-caller does, and MAX_WAITERS bounds both together.
+caller, and MAX_WAITERS bounds both together.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def check_bytes(size: int, limits: Limits) -> None:
 
 
 def media_type(data: bytes) -> str:
-    """The media type of an image; that of any bytes for other data."""
+    """The media type of an image; ``application/octet-stream`` for other data."""
     try:
         return f"image/{read_header(data).format.lower()}"
     except InvalidInput:

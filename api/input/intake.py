@@ -85,8 +85,6 @@ FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "callback_url": _url,
     "custom_id": _text,
 }
-
-
 #: The parameters that change the answer, and their defaults.
 DECISIVE: Mapping[str, Any] = {
     name: Submission.__dataclass_fields__[name].default for name in ("model_type", "priority", "top_k")
@@ -149,9 +147,9 @@ def unsupported_media_type(request: Request, accept: str = ACCEPT_POST) -> Probl
 
 
 def body(request: Request) -> bytes:
-    """The whole body, not copied as Werkzeug would (four times); too large a one is refused even if it is chunked.
+    """The whole body, without Werkzeug's four copies; one that is too large is refused even if it is chunked.
 
-    A compressed one is refused, too: it would evade the limits in size.
+    So is a compressed one: it would evade the size limits.
     """
     coding = request.headers.get("Content-Encoding", "").strip().lower()
     if coding not in {"", "identity"}:
@@ -178,7 +176,7 @@ def load_json(request: Request) -> dict[str, Any]:
 
 
 def order_body(declared: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON object in the body of an order; what it says of declared members goes into the audit log."""
+    """The JSON object in the body of an order; its declared members go into the audit log."""
     if request.mimetype != "application/json":
         raise Problem("unsupported_media_type", "Send JSON.", headers={"Accept-Post": "application/json"})
     given = load_json(request)

@@ -43,7 +43,7 @@ class Form:
     fields: tuple[tuple[str, str], ...]
 
     def values(self) -> dict[str, str]:
-        """Field names to values; of equal names the first counts. A field that was left empty has none."""
+        """Field names to values; of equal names the first counts. Empty fields are left out."""
         return {name: value for name, value in reversed(self.fields) if value}
 
 

@@ -1,4 +1,4 @@
-"""``/admin``: orders of operators. Each takes effect with the workers' next heartbeat.
+"""``/admin``: operators' orders. Each takes effect with the workers' next heartbeat.
 
 All need an administrator's key. Orders for unknown lanes and workers are refused, because no worker would read them.
 """
@@ -25,9 +25,8 @@ from tasks.control.orders import Controls
 from tasks.inspect.monitor import Monitor
 from tasks.worker.chaos import MODES
 
-blueprint = Operations("administration", __name__, description="Orders of operators")
+blueprint = Operations("administration", __name__, description="Operators' orders")
 MAX_SECONDS = 3600.0
-
 _ORDERED = Answer("The order was given", "Order")
 
 
@@ -51,7 +50,7 @@ PURGE_BODY = declared.json_body(
 )  # fmt: skip
 
 
-@blueprint.operation("GET", "/admin/doctor", Answer("What was found", "Diagnoses"), role="admin")
+@blueprint.operation("GET", "/admin/doctor", Answer("The results of the checks", "Diagnoses"), role="admin")
 def doctor() -> Response:
     """Check the installation; answers even without Redis."""
     settings = app_settings()
@@ -83,7 +82,7 @@ def resume_lane(lane: str) -> Response:
     return _ordered(lane, "resumed")
 
 
-@_order("/admin/lanes/<lane>/purge", Answer("What waited there is canceled", "Purge"), PURGE_BODY)
+@_order("/admin/lanes/<lane>/purge", Answer("The queued requests are canceled", "Purge"), PURGE_BODY)
 def purge_lane(lane: str) -> Response:
     """Cancel a lane's queued requests; the body repeats the lane's name as a confirmation.
 
@@ -97,7 +96,7 @@ def purge_lane(lane: str) -> Response:
 
 @_order("/admin/workers/<worker_id>/restart")
 def restart_worker(worker_id: str) -> Response:
-    """Restart a worker: it finishes what it has and exits; its supervisor starts it again."""
+    """Restart a worker: it finishes its requests and exits; its supervisor starts it again."""
     for worker in _live_workers(worker_id):
         service(Controls).restart(worker_id, str(worker["boot"]))
     return _ordered(worker_id, "restart")
@@ -105,7 +104,7 @@ def restart_worker(worker_id: str) -> Response:
 
 @_order("/admin/workers/<worker_id>/drain")
 def drain_worker(worker_id: str) -> Response:
-    """Drain a worker: it finishes what it has and takes nothing more."""
+    """Drain a worker: it finishes its requests and takes no more."""
     _live_workers(worker_id)
     service(Controls).drain(worker_id)
     return _ordered(worker_id, "drain")

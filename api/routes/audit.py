@@ -11,15 +11,15 @@ from flask import Response, request
 from api.features.audit import CURSOR, Audit
 from api.http import declared
 from api.http.openapi import Answer, Operations, query
-from api.http.parameters import choice, page_size
+from api.http.parameters import chosen_format, page_size
 from api.http.problems import wrong_value
 from api.services import service
 from api.views.resources import now, reply, timestamp
 
 blueprint = Operations("audit", __name__, description="Who called which administrative route")
 
-FORMATS = ("json", "ndjson")
 NDJSON = "application/x-ndjson"
+FORMATS = {"json": "application/json", "ndjson": NDJSON}
 
 
 @blueprint.operation(
@@ -39,7 +39,7 @@ def audit_log() -> Response:
     log, cursor = service(Audit), request.args.get("cursor", "")
     if cursor and not CURSOR.fullmatch(cursor):
         raise wrong_value("cursor", "must be the next_cursor of a page")
-    if _format() == "ndjson":
+    if chosen_format(FORMATS) == "ndjson":
         return Response((json.dumps(_row(entry)) + "\n" for entry in log.everything()), mimetype=NDJSON)
     entries, more = log.page(page_size(request.args), cursor)
     return reply({"entries": [_row(entry) for entry in entries], "next_cursor": more, "timestamp": now()})
@@ -47,9 +47,3 @@ def audit_log() -> Response:
 
 def _row(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**entry, "at": timestamp(entry["at"])}
-
-
-def _format() -> str:
-    if asked := choice("format", request.args.get("format"), FORMATS):
-        return asked
-    return "ndjson" if request.accept_mimetypes.best_match(["application/json", NDJSON]) == NDJSON else "json"

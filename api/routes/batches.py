@@ -84,7 +84,7 @@ def _document(body: Mapping[str, Any], parts: Iterator[list[str]]) -> Iterator[s
 
 
 def _wait(batch: Batch, until: float) -> None:
-    """Wait for all of them; being unable to wait is no error, they are accepted."""
+    """Wait for all of them; being unable to wait is no error, since they are accepted."""
     with suppress(TooManyWaiters, Unavailable):
         service(Gateway).wait_many(batch.request_ids, until - time.monotonic())
 

@@ -42,7 +42,7 @@ def get_dead_letter(request_id: str) -> Response:
 
 
 @blueprint.operation(
-    "POST", "/dead_letters/<request_id>/requeue", Answer("It waits again", "Request"),
+    "POST", "/dead_letters/<request_id>/requeue", Answer("It is queued again", "Request"),
     problems=(*ONE, "purged_request"), role="admin",
 )  # fmt: skip
 def requeue_dead_letter(request_id: str) -> Response:
@@ -51,9 +51,7 @@ def requeue_dead_letter(request_id: str) -> Response:
         return reply(request_resource(service(DeadLetters).requeue(request_id)))
 
 
-@blueprint.operation(
-    "DELETE", "/dead_letters/<request_id>", Answer("It is off the list", status=204), problems=ONE, role="admin"
-)
+@blueprint.operation("DELETE", "/dead_letters/<request_id>", Answer("Deleted", status=204), problems=ONE, role="admin")
 def delete_dead_letter(request_id: str) -> Response:
     """Delete a dead letter; the request stays failed."""
     with _known(request_id):

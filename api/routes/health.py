@@ -36,8 +36,8 @@ def livez() -> Response:
 def readyz() -> Response:
     """Check whether requests can be accepted, with a reason for each condition.
 
-    Workers are not a condition: requests are kept until there are some. Nor is a payload store that takes no image:
-    answers can be read. ``/health`` reports both.
+    Neither workers nor the payload store are a condition: requests are kept until there are workers, and answers can be
+    read without the store. ``/health`` reports both.
     """
     try:
         service(Monitor).ping()
@@ -63,13 +63,8 @@ def health() -> Response:
         total, window = system.totals(monitor.ledger()), monitor.window(settings.metrics_window)
         findings = judge(seen, settings)
     except Unavailable as error:
-        seen, broker, total, window, findings = (
-            Readings(workers=(), lanes=()),
-            "down",
-            Counter(),
-            {},
-            [outage(str(error))],
-        )
+        seen, broker, total, window = Readings(workers=(), lanes=()), "down", Counter(), {}
+        findings = [outage(str(error))]
     stats = system.stats(len(seen.workers), total, window)
     body = {
         **system.health(findings),

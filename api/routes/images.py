@@ -1,6 +1,6 @@
 """``/inference/{id}/image``: the image of a request, while it is kept.
 
-For administrators only: it is somebody's photo.
+For administrators only: it is someone's photo.
 """
 
 from __future__ import annotations

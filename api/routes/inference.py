@@ -42,7 +42,7 @@ PARAMETERS = (
     header("Idempotency-Key", "The same key with the same image and parameters gives the same request"),
     header("X-Request-ID", "Echoed, and in every problem document"),
     header("traceparent", "W3C trace context, passed on to the worker"),
-    query("model_type", "The model, or any; what the body says wins", {"type": "string", "default": "any"}),
+    query("model_type", "The model, or any; the body overrides it", {"type": "string", "default": "any"}),
     query("priority", "As in the body", {"enum": ["high", "normal", "low"], "default": "normal"}),
     query("top_k", "As in the body", {"type": "integer", "minimum": 1, "maximum": intake.MAX_TOP_K}),
     query("deadline", "As in the body: seconds", {"type": "number", "exclusiveMinimum": 0, "maximum": 86400}),
@@ -78,7 +78,7 @@ def infer() -> Response:
 
     Waits for the answer by default, up to MAX_WAIT seconds; then the answer is 202 and the request goes on.
     """
-    settings, request = app_settings(), request_ctx.request  # the proxy would cost as much as three calls at each use
+    settings, request = app_settings(), request_ctx.request  # each use of the proxy costs as much as three calls
     draft = intake.read(request, Limits.of(settings))
     wish, wanted = preference(), submission(draft)
     if cache.applies(settings, wanted, request.headers.get("Cache-Control", "")):

@@ -46,17 +46,17 @@ ONE = ("unknown_key", "invalid_parameters")
 
 
 class OwnerAllowances:
-    """What owners have of their own: weight, cap and quota, in Redis."""
+    """Single owners' weights, caps and quotas, in Redis."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis, self._keys = prompt(settings.redis_url), Keys(settings.key_prefix)
 
     def read(self) -> dict[str, dict[str, str]]:
-        """For each, owner -> value."""
+        """Of each kind, owner -> value."""
         return read_allowances(self._redis, self._keys)
 
     def change(self, owner: str, given: Mapping[str, float | None]) -> None:
-        """Give an owner new ones; None is the default again."""
+        """Change an owner's; None restores the default."""
         if given:
             set_allowances(self._redis, self._keys, owner, given)
 
@@ -74,7 +74,7 @@ def list_keys() -> Response:
     problems=declared.JSON_BODY, body=KEY_BODY, role="admin",
 )  # fmt: skip
 def create_key() -> Response:
-    """Create an API key, valid at once in every API process; whether keys are asked for at all stays as it is."""
+    """Create an API key, valid at once in every API process; whether keys are required stays as it is."""
     body = order_body(KEY_BODY)
     name, role = body.get("name"), _role(body, "user")
     if not valid_name(name):
@@ -117,7 +117,7 @@ def revoke_key(key_id: str) -> Response:
     problems=(*declared.JSON_BODY, "unknown_key"), body=OWNER_BODY, role="admin",
 )  # fmt: skip
 def change_owner(owner: str) -> Response:
-    """Change weight, cap or quota of an owner of keys within a second; they go before those of the settings."""
+    """Change weight, cap or quota of an owner of keys within a second; they override the settings."""
     given = _allowances(order_body(OWNER_BODY))
     if owner not in {key.name for key in _all_keys()}:
         raise Problem("unknown_key", f"There is no key of {owner}.")
@@ -158,10 +158,8 @@ def _allowances_of(owner: str, allowances: Mapping[str, Mapping[str, str]]) -> d
 
 def _check_id(key_id: str) -> None:
     if key_id in {key.id for key in service(LiveKeys).fixed.values()}:
-        detail = "is that of a key in the settings"
-        raise wrong_value(
-            "key_id", detail, "This key is in API_KEYS or ADMIN_KEY: change it there, and restart the API."
-        )
+        summary = "This key is in API_KEYS or ADMIN_KEY: change it there, and restart the API."
+        raise wrong_value("key_id", "is that of a key in the settings", summary)
 
 
 def _unknown(key_id: str) -> Problem:

@@ -54,7 +54,7 @@ class SnapshotCache:
 
 @blueprint.operation(
     "GET", "/ops/history",
-    Answer("What was counted in the last minutes, up to a day", "History"),
+    Answer("The counts of the last minutes, up to a day", "History"),
     problems=["invalid_parameters"],
     parameters=(
         query("minutes", "How far back", {"type": "integer", "minimum": 1, "maximum": DAY, "default": HISTORY}),
@@ -75,7 +75,7 @@ def history() -> Response:
 
 @blueprint.operation(
     "GET", "/ops/snapshot", Answer("The system now", "Snapshot"),
-    parameters=[query("fresh", "1 does not accept a read of half a second ago", {"type": "string"})],
+    parameters=[query("fresh", "1 reads anew instead of up to half a second old", {"type": "string"})],
 )  # fmt: skip
 def snapshot() -> Response:
     """Get everything a dashboard shows, at most half a second old.
@@ -93,7 +93,7 @@ def _own() -> str | None:
 
 
 def _named(owner: str | None) -> str | None:
-    """Where no key is needed, all that is counted is the anonymous' own."""
+    """None for the anonymous owner, who without keys has everything."""
     return None if owner == ANONYMOUS else owner
 
 
@@ -130,10 +130,8 @@ def _numbers(monitor: Monitor, owner: str | None) -> dict[str, Any]:
     ledger, counters = dict(system.totals(monitor.ledger())), monitor.counters()
     if whose is not None:
         used = total(monitor.usage(whose))
-        ledger, counters = (
-            {**{name: used[name] for name in OUTCOMES}, "queued": owners[0]["queued"]},
-            {"refused": used["refused"]},
-        )
+        ledger = {name: used[name] for name in OUTCOMES} | {"queued": owners[0]["queued"]}
+        counters = {"refused": used["refused"]}
     return {
         "owners": owners,
         "ledger": ledger,

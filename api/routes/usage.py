@@ -1,4 +1,4 @@
-"""``GET /usage``: what each owner asked for, by day and model, as JSON or CSV."""
+"""``GET /usage``: each owner's usage by day and model, as JSON or CSV."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from flask import Response, request
 
 from api.http.openapi import OWNER, Answer, Operations, query
 from api.http.ownership import visible_owner
-from api.http.parameters import choice, whole
+from api.http.parameters import chosen_format, whole
 from api.services import service
 from api.views.resources import now, reply, timestamp
 from tasks.inspect.monitor import Monitor
 from tasks.protocol.usage import AMOUNTS, DAYS, Row
 
-blueprint = Operations("usage", __name__, description="What each owner asked for")
+blueprint = Operations("usage", __name__, description="Each owner's usage")
 
 COLUMNS = ("owner", "day", "model", *AMOUNTS)
-FORMATS = ("json", "csv")
+FORMATS = {"json": "application/json", "csv": "text/csv"}
 
 
 @blueprint.operation(
@@ -35,21 +35,15 @@ FORMATS = ("json", "csv")
     ],
 )  # fmt: skip
 def usage() -> Response:
-    """Get what was asked for: the caller's own, or everybody's for an admin."""
+    """Get the usage: the caller's own, or everybody's for an admin."""
     monitor, owner = service(Monitor), visible_owner()
     rows = monitor.usage(owner, whole("days", request.args, DAYS, most=DAYS))
-    if _format() == "csv":
+    if chosen_format(FORMATS) == "csv":
         return Response(_csv(rows), mimetype="text/csv")
     quota = monitor.quota(owner) if owner else None
     if quota:
         quota["resets"] = timestamp(quota["resets"])
     return reply({"usage": rows, "quota": quota, "timestamp": now()})
-
-
-def _format() -> str:
-    if asked := choice("format", request.args.get("format"), FORMATS):
-        return asked
-    return "csv" if request.accept_mimetypes.best_match(["application/json", "text/csv"]) == "text/csv" else "json"
 
 
 def _csv(rows: Iterable[Row]) -> str:

@@ -1,7 +1,7 @@
 """``/v2``: the Open Inference Protocol (KServe, Triton) over the same queue, for clients such as ``tritonclient``.
 
 A model takes ``image`` (BYTES: encoded images) or in its place ``pixels`` (UINT8 or FP32, ``(n, height, width, 3)``),
-and returns ``label``, ``index`` and ``confidence`` of its best classes. The protocol has no asynchronous calls: an
+and returns ``label``, ``index`` and ``confidence`` of its best classes. The protocol has no asynchronous calls: the
 answer comes when all images are done, or is 504 after ``MAX_WAIT``.
 """
 
@@ -227,7 +227,7 @@ def _run(submissions: Sequence[Submission]) -> list[Request]:
     for record in records:
         if not record.state.terminal:
             instance = f"/inference/{public_id(record.id)}"
-            raise Problem("timeout", "It took too long; look at instance.", members={"instance": instance})
+            raise Problem("timeout", "It took too long; see instance.", members={"instance": instance})
         if record.state is not State.SUCCEEDED:
             raise from_outcome(record)
     return records

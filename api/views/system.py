@@ -48,7 +48,7 @@ def totals(ledger: Mapping[str, Mapping[str, int]]) -> Counter[str]:
 
 
 def stats(workers: int, total: Mapping[str, int], window: Mapping[str, float]) -> dict[str, Any]:
-    """The numbers of the first version of this API, under its names."""
+    """The numbers of the first version of this API, by its names."""
     return {
         "workers_active": workers,
         "requests_total": total.get("accepted", 0),

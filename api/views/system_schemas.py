@@ -22,7 +22,7 @@ _WORKER: dict[str, Shape] = {
     "device": maybe_string("cpu, cuda:0, ..."),
     "runtime": maybe_string("onnxruntime, openvino or torch"),
     "precision": maybe_string("The numbers it computes in"),
-    "fast": maybe_string("What PRECISION=fast would bring or brings; empty if that is not known"),
+    "fast": maybe_string("The gain of PRECISION=fast; empty if unknown"),
     "weights": maybe_string("Origin of its weights"),
     "version": maybe_string("Version of its model"),
     "rss_bytes": maybe_integer(),
@@ -66,8 +66,8 @@ _ALLOWANCES: dict[str, Shape] = {
     "quota": maybe_integer("Images it may send a month, 0 for no limit; null: MONTHLY_QUOTA"),
 }
 _KEY: dict[str, Shape] = {
-    "id": string("Names the key; tells nothing about it"),
-    "name": string("The owner of what is done with it"),
+    "id": string("Names the key without revealing it"),
+    "name": string("The owner of the requests made with it"),
     "role": string(enum=["user", "admin"]),
     "source": string("settings: in API_KEYS or ADMIN_KEY, not revocable here", enum=["settings", "run_time"]),
     **_ALLOWANCES,
@@ -75,7 +75,7 @@ _KEY: dict[str, Shape] = {
     "created_by": maybe_string("Name of the key that made it"),
     "last_used_at": time("When it was last used, to a few seconds"),
 }
-_REQUIRED = boolean("Whether routes for users ask for a key: by AUTH and API_KEYS, at the start of the API")
+_REQUIRED = boolean("Whether user routes require a key: by AUTH and API_KEYS, at the start of the API")
 
 #: Component name -> shape.
 SYSTEM: dict[str, Shape] = {
@@ -249,7 +249,7 @@ SYSTEM: dict[str, Shape] = {
         rate_in=number("Requests accepted per second, recently"),
         rate_out=number("Requests ended per second, recently"),
         errors=maybe_number(
-            "Failed and expired among what succeeded, failed or expired recently; null when nothing did"
+            "Failed and expired among those that succeeded, failed or expired recently; null when none did"
         ),
         share=maybe_number("Its part of the seconds that workers computed recently; null when they did not"),
         today=mapping("What ended in this UTC day, as in Usage", number()),
@@ -275,7 +275,7 @@ SYSTEM: dict[str, Shape] = {
         dead_letters=integer(),
         models=many("Model"),
         activity=many("Activity"),
-        silent=many("Worker", "Workers whose lease has run out and whose work nobody has taken over yet"),
+        silent=many("Worker", "Workers whose lease has expired and whose requests are not rescued yet"),
         fleet_events=many("FleetEvent", "Newest first"),
         closed=True,
     ),

@@ -1,7 +1,7 @@
 """The thread that takes webhooks in each API process, and the threads that send them.
 
 At least once, under a constant id; once where nothing fails, because a replayed request sends no second webhook. A 2xx
-ends the calls, and so does 410, by which a receiver declines. Everything else, redirects included, is retried after
+ends the calls, and so does 410, with which a receiver declines. Everything else, redirects included, is retried after
 :data:`PAUSES`, which end before a record expires.
 """
 
@@ -64,7 +64,7 @@ class Sender:
         self._stop = threading.Event()
 
     def start(self) -> None:
-        """Start the thread that takes them."""
+        """Start the thread that takes due webhooks."""
         threading.Thread(target=self._run, name="webhooks", daemon=True).start()
 
     def close(self) -> None:

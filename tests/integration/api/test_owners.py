@@ -17,12 +17,13 @@ import pytest
 import redis
 
 from api.app import create_app
-from api.http import api_keys, auth
+from api.http import api_keys
 from common.settings import load_settings
 from tasks.protocol.keys import Keys
 from tests.integration.api.conftest import MODELS, TOY, image
 from tests.integration.api.test_webhooks import serving
 from tests.support.redis_server import RedisServer
+from tests.support.roles import roles
 from tests.support.stack import ApiProcess, Stack
 from tests.support.waiting import wait_until
 
@@ -137,7 +138,7 @@ def ask(client: httpx.Client, route: str, name: str, **more: Any) -> httpx.Respo
 
 
 def test_the_walk_knows_every_route() -> None:
-    found = {" ".join(route) for route in auth.roles(create_app(load_settings({"MODELS": "toy"})))}
+    found = {" ".join(route) for route in roles(create_app(load_settings({"MODELS": "toy"})))}
     assert found == BY_ID | LISTS | NUMBERS | SUBMISSIONS | SHARED | FOR_ADMINS
 
 

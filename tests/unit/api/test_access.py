@@ -13,10 +13,11 @@ import pytest
 from flask import Flask
 
 from api.app import create_app
-from api.http import api_keys, auth, failed_keys
+from api.http import api_keys, failed_keys
 from api.http.problems import Problem
 from api.services import EXTENSION, Factories, Services
 from common.settings import SettingsError, load_settings
+from tests.support.roles import roles
 from tests.unit.api.conftest import BASE
 from tests.unit.api.fakes import FakeQueue
 from tests.unit.api.test_inference import BASE64, refused
@@ -65,7 +66,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 def test_the_table_of_roles_is_complete(app: Flask) -> None:
-    assert auth.roles(app) == EXPECTED
+    assert roles(app) == EXPECTED
 
 
 GUARDED = load_settings(BASE | {"AUTH": "on", "ADMIN_KEY": ADMIN, "API_KEYS": USER_ENTRY, "CHAOS_ENABLED": "1"})

@@ -1,5 +1,5 @@
--- Make a webhook due in a while. KEYS: the webhooks by the time they are due; those taken, when it is given back.
--- ARGV: entry, seconds. Without the second key it is promised, and stays due as it is if it has been promised before.
+-- Make a webhook due in some seconds. KEYS: webhooks by due time; taken ones, to return it from there.
+-- ARGV: entry, seconds. Without the second key it is registered, and an earlier registration keeps its due time.
 local t = redis.call('TIME')
 local due = tonumber(t[1]) + tonumber(t[2]) / 1000000 + tonumber(ARGV[2])
 if KEYS[2] then
