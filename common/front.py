@@ -1,7 +1,7 @@
 """The RSGI application around a WSGI one: the event loop reads bodies, within bounds of time, number and memory.
 
-A thread that reads a body waits for its sender, so as many slow senders as threads would silence a process. Here a
-request gets a thread once its body is complete. Probes have threads of their own.
+A thread that reads a body waits for its sender, so as many slow senders as threads would block a process. Here a
+request gets a thread once its body is complete. Probes have dedicated threads.
 """
 
 from __future__ import annotations
@@ -25,24 +25,22 @@ SMALL_TIMEOUT = 30.0
 WINDOW, LEAST = 10.0, 64 * 1024
 #: Bodies that are read at a time.
 READERS = 512
-#: Seconds that a large body waits for memory.
-MEMORY_TIMEOUT = 5.0
-#: Seconds in which the rest of a refused body is read.
-DISCARD_TIMEOUT = 5.0
+#: Seconds that a large body waits for memory, and in which the rest of a refused body is read.
+MEMORY_TIMEOUT = DISCARD_TIMEOUT = 5.0
 #: Seconds for the client to take each piece of a streamed answer.
 WRITE_TIMEOUT = 30.0
 #: Answered on the loop itself: it waits for nothing.
 LIVENESS = "/livez"
-#: Answered from threads that nothing else takes.
+#: Answered from dedicated threads.
 PROBES = frozenset({"/readyz", "/health"})
 
 Environ = dict[str, Any]
-#: Whether a large body may be sent at all: with a valid key, to a route that exists.
+#: Whether a large body should be read: it has a valid key, and its route exists.
 Admits = Callable[[Environ], Awaitable[bool]]
 
 
 class BodyRefused(Exception):
-    """The answer to a request whose body is not wanted; :meth:`problem` makes one."""
+    """The answer to a request whose body is refused; :meth:`problem` makes one."""
 
     def __init__(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         super().__init__(status)
@@ -62,7 +60,7 @@ class BodyRefused(Exception):
         return cls(status, headers, json.dumps(document).encode())
 
 
-#: Asked before a body is read: the answer, if the request line and the headers are enough for a refusal.
+#: Called before a body is read: the refusal, if the request line and the headers suffice for one.
 Refuses = Callable[[Environ], Awaitable[BodyRefused | None]]
 
 
@@ -129,10 +127,10 @@ class Front:
         await asyncio.get_running_loop().run_in_executor(pool, call)
 
     async def _body(self, environ: Environ, proto: Any) -> tuple[bytes | None, int]:
-        """The body, None when the application will not want it, and the bytes it holds of the memory for large ones.
+        """The body, None when the application will refuse it, and how many bytes it holds of the memory for large ones.
 
         Raises:
-            BodyRefused: the body is not wanted, there are too many, it is too slow, or there is no memory for it.
+            BodyRefused: the call is refused, there are too many bodies, it is too slow, or there is no memory for it.
         """
         length = environ.get("CONTENT_LENGTH")
         size = int(length) if length is not None and length.isdigit() else None
@@ -164,8 +162,8 @@ class Front:
     async def _discard(self, environ: Environ, proto: Any) -> None:
         """Read what is left of a refused body, once it has been answered.
 
-        Data that nobody reads resets the connection, and the answer can be lost with it. A sender that has waited for
-        ``100 Continue`` has sent nothing.
+        Unread data resets the connection, and the answer can be lost with it. A sender that has waited for ``100
+        Continue`` has sent nothing.
         """
         if "HTTP_EXPECT" in environ:
             return
@@ -206,12 +204,12 @@ class Front:
             raise BodyRefused.problem(400, "invalid_json", f"The JSON has more than {containers} lists and objects.")
 
     async def _reserve(self, size: int) -> bool:
-        """Wait for memory for another piece; whether that took time."""
+        """Wait for memory for another piece; whether it had to wait."""
         deadline = asyncio.get_running_loop().time() + MEMORY_TIMEOUT
         waited = False
         while self._held + size > self._memory:
             if asyncio.get_running_loop().time() > deadline:
-                raise BodyRefused.problem(503, "too_many_bodies", "Other bodies hold all the memory there is for them.")
+                raise BodyRefused.problem(503, "too_many_bodies", "Other bodies hold all the memory for bodies.")
             await asyncio.sleep(0.05)
             waited = True
         self._held += size

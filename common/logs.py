@@ -15,7 +15,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from common.settings import Settings
 
-# These log every request or heartbeat at INFO; their warnings are still wanted.
+# These log every request or heartbeat at INFO.
 TALKATIVE = ("httpx", "httpcore", "urllib3", "kombu", "werkzeug", "celery.worker.strategy", "celery.app.trace")
 
 

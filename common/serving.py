@@ -1,7 +1,7 @@
-"""How the HTTP processes are served, by Granian, and under which names they answer.
+"""Serves the HTTP processes with Granian, and checks the host names they are called by.
 
-Granian parses HTTP outside Python, which costs a photo about half of what a server in Python does
-(docs/performance.md). On SIGTERM it accepts nothing new and answers what it has.
+Granian parses HTTP outside Python, at about half the cost of a server in Python (docs/performance.md). On SIGTERM it
+accepts nothing new and answers open requests.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def serve(
         host: the address to listen on, or a name of it.
         port: the port to listen on.
         processes: how many; one that dies is restarted.
-        patience: seconds that a process may take to answer what it has before it is killed.
+        patience: seconds that a process may take to answer its open requests before it is killed.
         access_log: whether to write a line per request.
     """
     logs.configure(get_settings(), f"{name}-master")
@@ -96,7 +96,7 @@ def _address(name: str, host: str) -> str:
 
 
 def _await_port(address: str, port: int) -> None:
-    """End the process if something else listens there: the kernel would give each of them a share of the callers."""
+    """End the process if something else listens there: the kernel would divide the callers between them."""
     deadline = time.monotonic() + PORT_TIMEOUT
     while True:
         try:
@@ -139,13 +139,13 @@ class Master(MPServer):
                 self.interrupt_children.clear()
 
     def signal_handler_reload(self, *_: Any) -> None:
-        """SIGHUP ends it, too: its terminal is gone."""
+        """SIGHUP, the end of its terminal, ends it too."""
         self.signal_handler_interrupt()  # type: ignore[no-untyped-call]
 
 
 def _load(master: int, patience: float, target: str) -> Callable[..., Any]:
     """The application of a process of ``master``, which ends when its master does."""
-    # A fork has its master's handlers, which would do nothing here; Granian sets new ones when all is loaded.
+    # A fork has its master's handlers, which do nothing here; Granian sets new ones once the application is loaded.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -156,7 +156,7 @@ def _load(master: int, patience: float, target: str) -> Callable[..., Any]:
 
 
 def _end_with(master: int, patience: float) -> None:
-    """Without its master, nobody would restart or end this process, and it would keep the port."""
+    """End this process with its master: nothing would restart or end it, and it would keep the port."""
     while os.getppid() == master:
         time.sleep(CHECK_INTERVAL)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -167,15 +167,15 @@ def _end_with(master: int, patience: float) -> None:
 def settle() -> None:
     """Exempt a complete application from garbage collection.
 
-    That saves time and memory: Python's last collection waits until garbage is a quarter of everything that lives.
+    That saves time and memory: a full collection waits until garbage is a quarter of all live objects.
     """
     gc.collect()
     gc.freeze()
-    gc.collect()  # counts anew what lives, without what is frozen
+    gc.collect()  # counts live objects anew, without the frozen ones
 
 
 def behind(app: Flask, proxies: int) -> None:
-    """Trust so many proxies about the caller's address and whether it used TLS."""
+    """Trust this many proxies for the caller's address and scheme."""
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
 
@@ -190,8 +190,8 @@ def answers_to(host: str | None, bound: str, names: Collection[str]) -> bool:
     """Whether a server that asks for no key should answer a request with this ``Host``.
 
     A page of another site can point its own name at this machine (DNS rebinding) and read the answers; ``Host`` has
-    that name. A server on a loopback address answers to loopback names. One that others reach answers to all names
-    until some are given, and to addresses, which nobody can point elsewhere: probes of containers call those.
+    that name. A server on a loopback address answers to loopback names. Any other answers to all names until some are
+    configured, and always to addresses, which cannot be rebound and which container probes call.
 
     Args:
         host: the header; None or empty when there is none, which no browser sends.

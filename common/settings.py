@@ -31,14 +31,14 @@ RESERVED = frozenset({"any", "high", "normal", "low"})
 
 
 class SettingsError(ValueError):
-    """A variable has an invalid value; the message names the variable and says why."""
+    """A variable has an invalid value; the message names it and says why."""
 
 
 class ModelName(str):
     """An entry of ``MODELS``: ``resnet18``, ``NAME=package.module:factory`` or ``package.module:factory``.
 
-    As text it is the name alone. A model of your own has a ``factory``. Without a name in front, it goes by the factory
-    until it has been loaded, and then by the model's ``name``.
+    As text it is the name alone. A model of your own has a ``factory``. Without a name in front, it is called by its
+    factory until it has been loaded, and then by the model's ``name``.
     """
 
     __slots__ = ("factory",)
@@ -245,7 +245,7 @@ def socket_path(folder: Path, name: str) -> Path:
 
 
 def _socket_url(socket: Path) -> str:
-    """For redis-py and, under another scheme, kombu. Flower decodes nothing, so only what must be is encoded."""
+    """For redis-py and, under another scheme, kombu. Flower decodes nothing, so as little as possible is encoded."""
     return "unix://" + re.sub("[%?#;]", lambda found: f"%{ord(found[0]):02X}", str(socket))
 
 

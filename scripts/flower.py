@@ -1,4 +1,4 @@
-"""Flower, Celery's own monitor, as this project runs it: with a password, read-only, without task events by default.
+"""Flower, Celery's own monitor, run with a password, read-only, and by default without task events.
 
 ``python -m scripts.flower`` is the Procfile's ``flower`` line. The password is FLOWER_BASIC_AUTH, or a random one that
 only this user can read in ``RUN_DIR/flower-password``. It is passed in the environment: every user of the host can read
@@ -45,7 +45,7 @@ def login(settings: Settings) -> str:
 def command(settings: Settings, address: str) -> list[str]:
     """The command line of Flower; only the API changes workers, because it asks for a key and logs the order."""
     words = [sys.executable, "-m", "celery", "-A", "tasks", "flower", f"--address={address}", "--read_only"]
-    # With it, Flower switches the events of every worker on. docs/operating.md says what they cost.
+    # This makes Flower switch on every worker's events. docs/operating.md has their cost.
     return [*words, f"--port={settings.flower_port}", f"--enable_events={settings.flower_events}"]
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     settings = get_settings()
     logs.configure(settings, "flower")
     words = command(settings, given.address)
-    # It reads every variable that begins with FLOWER_ as an option, and refuses unknown ones.
+    # Flower reads every variable that begins with FLOWER_ as an option, and refuses unknown ones.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWER_")}
     os.execve(words[0], words, kept | {"FLOWER_BASIC_AUTH": credentials(settings)})  # noqa: S606 - no shell is wanted
 

@@ -28,7 +28,7 @@ from scripts import broker
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = "worker"
 START_ORDER = {"broker": 1, WORKER: 2, "api": 3}
-# Seconds to end after SIGTERM, for what may be busy then.
+# Seconds between SIGTERM and SIGKILL, for programs that may be busy.
 STOP_SECONDS = {"api": 45, WORKER: 60, "broker": 30, "flower": 3}
 #: The variable that tells supervisord where the code is.
 CODE = "INFERLANE_ROOT"
@@ -58,11 +58,9 @@ def kinds() -> dict[str, str]:
 
 
 def programs(replicas: Mapping[str, int], *, without: Sequence[str] = ()) -> list[Program]:
-    """Every program of this host. Workers know how many share the host, so that together they use its cores once.
+    """Every program of this host, with so many ``replicas`` of each model's worker, ``without`` these Procfile names.
 
-    Args:
-        replicas: how many workers each model gets.
-        without: Procfile names to leave out, for example ``dashboard``.
+    Workers get the number of workers on the host, to divide its cores among them.
     """
     found: list[Program] = []
     total = str(sum(replicas.values()))
@@ -164,10 +162,9 @@ class Supervisor:
         ]
 
     def update(self) -> tuple[list[str], list[str]]:
-        """Start programs that are new in the configuration, end those that are gone; the others run on untouched.
+        """Start programs that are new in the configuration, end those that are gone, leave the others alone.
 
-        Returns:
-            The names of the started and of the ended programs.
+        Returns the names of the started and of the ended programs.
         """
         added, _changed, removed = self._call("reloadConfig")[0]
         self.stop(removed)
@@ -209,7 +206,7 @@ class Supervisor:
 
 @contextmanager
 def saying(text: str) -> Iterator[None]:
-    """Write ``text`` to standard error if the block takes longer than a moment: nobody is to wait in silence."""
+    """Write ``text`` to standard error if the block takes longer than two seconds."""
     timer = threading.Timer(2.0, print, [text], {"file": sys.stderr})
     timer.start()
     try:

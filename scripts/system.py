@@ -81,13 +81,13 @@ class System:
             raise
 
     def stop(self) -> None:
-        """End everything: first what accepts requests, then the workers, the broker last.
+        """End everything: the programs that accept requests, then the workers, then the broker.
 
         Raises:
             OperationError: another command still holds the lock.
         """
         if self.folder.exists():
-            with run_lock(self.folder, "stop", STOP_TIMEOUT), saying("Waiting for requests in hand to end."):
+            with run_lock(self.folder, "stop", STOP_TIMEOUT), saying("Waiting for running requests to end."):
                 self._stop()
 
     def erase(self) -> None:
@@ -157,7 +157,7 @@ class System:
     def _environ(self, models: Sequence[ModelName]) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         own = {probes.MARK: str(self.folder), "FLOWER_PORT": str(self.settings.flower_port), "PATH": path}
-        # A request for a model that no worker here can load must be refused, not kept until it expires.
+        # A request for a model that no worker can load must be refused, not kept until it expires.
         served = {"MODELS": ",".join(model.spelled for model in models)} if models else {}
         return {**os.environ, **own, **served}
 
@@ -191,7 +191,7 @@ class System:
                 raise OperationError(f"{row.name} does not stay up ({row.state}); its last lines:\n{tail}")
 
     def _seen(self) -> set[str]:
-        """The programs of the workers that have a lease, whose names end in the number of the replica."""
+        """The programs of the workers that have a lease; a worker's name ends in the number of the replica."""
         seen = (name.rpartition("-") for name in probes.workers_seen(self.settings))
         return {worker_name(model, number) for model, _, number in seen}
 
@@ -260,10 +260,10 @@ def _prepare(names: Sequence[str]) -> dict[str, dict[str, str]]:
 
 @contextmanager
 def run_lock(folder: Path, command: str, timeout: float = 0.0) -> Iterator[None]:
-    """One command at a time starts, changes or ends the processes of ``folder``: hold its lock for the block.
+    """Hold the lock of ``folder`` for the block: one command at a time starts, changes or ends its processes.
 
-    With a timeout, a start or a change under way gets SIGTERM, and its end is awaited. The kernel releases the lock
-    when its holder ends, so there is no stale lock.
+    With a timeout, another command that starts or changes them gets SIGTERM, and its end is awaited. The kernel
+    releases the lock when its holder ends, so there is no stale lock.
 
     Raises:
         OperationError: another command still holds it after ``timeout`` seconds, or the folder cannot be written.

@@ -1,7 +1,7 @@
 """``python -m worker_models prepare``: fetch, export and cache models. ``skeletons``: after a change of a network.
 
 A model that is in the cache costs next to nothing, so ``prepare`` can run at every start. Nothing here imports torch;
-exports run in child processes, as many at a time as there are cores.
+exports run in child processes, one per core.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from worker_models.weights import WAYS_OUT, Weights, first_usable
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What became of one model: the source of its weights and what PRECISION=fast brings, or why it was skipped."""
+    """The result for one model: the source of its weights and the gain of PRECISION=fast, or why it was skipped."""
 
     name: str
     weights: str | None = None

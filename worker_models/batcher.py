@@ -19,7 +19,7 @@ from worker_models.errors import BatcherClosed, InferenceFailed
 
 @dataclass(slots=True, eq=False)
 class BatchItem:
-    """What the batcher takes, and what it fills in: derive from it.
+    """Base of the batcher's items, with what the batcher fills in.
 
     Attributes:
         since: when it was submitted, by the monotonic clock.
@@ -29,7 +29,7 @@ class BatchItem:
         size: the items of its forward pass.
         seconds: that pass's wall time.
         passes: how many passes ran side by side when that one began, itself included.
-        then: what to call when it is finished.
+        then: called when it is finished.
     """
 
     since: float = field(default=0.0, init=False)
@@ -62,20 +62,13 @@ class Batcher(Generic[B]):
     """
 
     def __init__(
-        self,
-        infer: Callable[[Sequence[B]], Sequence[Any]],
-        max_batch: int,
-        passes: int = 1,
-        gather: float = 0.0,
+        self, infer: Callable[[Sequence[B]], Sequence[Any]], max_batch: int, passes: int = 1, gather: float = 0.0,
         lost: Callable[[], object] = lambda: None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         if min(max_batch, passes) < 1:
             raise ValueError("max_batch and passes must be at least 1")
-        self._infer = infer
-        self._max_batch = max_batch
-        self._passes = passes
-        self._gather = gather
-        self._lost = lost
+        self._infer, self._lost = infer, lost
+        self._max_batch, self._passes, self._gather = max_batch, passes, gather
         self._waiting: list[tuple[int, int, B]] = []
         self._order = count()
         self._closed = False
@@ -147,11 +140,7 @@ class Batcher(Generic[B]):
             raise
 
     def _take(self, *, finished: bool) -> list[B]:
-        """The next pass of this thread; empty when closed and nothing is left.
-
-        Args:
-            finished: whether the thread has just run a pass.
-        """
+        """The next pass of this thread, which may have ``finished`` one; empty when closed and nothing is left."""
         with self._changed:
             if finished:
                 self._running -= 1

@@ -12,7 +12,7 @@ from typing import IO, cast
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-#: Where the weights are that torchvision names; a test compares it with torchvision.
+#: The address of torchvision's weights; a test compares it with torchvision.
 PUBLISHED = "https://download.pytorch.org/models/"
 CONNECT_TIMEOUT = 5.0
 _one_at_a_time = threading.Lock()
@@ -34,7 +34,7 @@ def fetch(address: str, target: Path, timeout: float) -> None:
     """Download ``address`` to ``target``, with a progress line on standard error. All or nothing.
 
     The file name ends in the first digits of its SHA-256, as all that torchvision publishes; they are checked.
-    A process runs one download at a time, and does not try a host again that it could not reach.
+    A process runs one download at a time, and does not retry a host that it could not reach.
 
     Raises:
         DownloadFailed: unreachable, refused, slower than ``timeout`` seconds, or damaged.

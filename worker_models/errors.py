@@ -2,19 +2,19 @@
 
 
 class ModelError(Exception):
-    """Root of the tree. ``code`` is stable and for programs; the message is for people."""
+    """Base of all errors of models. ``code`` is stable and for programs; the message is for people."""
 
     code = "model_error"
 
 
 class InvalidInput(ModelError):
-    """The input is at fault: never retried."""
+    """The input is invalid: never retried."""
 
     code = "invalid_input"
 
 
 class EmptyImage(InvalidInput):
-    """There are no bytes."""
+    """The image has no bytes."""
 
     code = "empty_image"
 
@@ -80,6 +80,6 @@ class InferenceFailed(ModelError):
 
 
 class BatcherClosed(ModelError):
-    """The worker is stopping; another one can run it."""
+    """The worker is stopping; another one can run the request."""
 
     code = "batcher_closed"

@@ -1,6 +1,6 @@
 """The cache of exported graphs: one ONNX file for each model and weights. Deleting the directory is safe.
 
-A graph takes uint8 pixels as the decoder leaves them and returns probabilities; layout change, scaling, mean and
+A graph takes the decoder's uint8 pixels and returns probabilities; layout change, scaling, mean and
 standard deviation and softmax are inside it, so a worker does no other arithmetic. It is exported in a separate process
 (``python -m worker_models.graphs``), because that may need torch, and torch never frees its memory.
 """
@@ -40,7 +40,7 @@ UNKNOWN_MODEL = 3
 
 
 def graph_key(weights: Weights) -> str:
-    """What the graph depends on, as 16 hex digits; known without torch."""
+    """A hash of all that the graph depends on, 16 hex digits; known without torch."""
     card = weights.card
     content = [FORMAT, card.builder, card.version, card.classes, asdict(card.transform), weights.identity]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -55,7 +55,7 @@ def obtain_graph(weights: Weights, settings: Settings) -> Path:
     """The graph of these weights, exported now if it is not cached; many processes may call this at once.
 
     Raises:
-        WeightsUnavailable: the weights cannot be had or do not fit the network.
+        WeightsUnavailable: the weights cannot be obtained or do not fit the network.
         UnknownModel: the network cannot be imported.
     """
     graph = graph_path(weights, settings)
@@ -91,7 +91,7 @@ def export(order: Mapping[str, Any]) -> None:
     Raises:
         ModelError: the network cannot be imported or the weights do not fit it.
     """
-    # What says where weights come from is not needed here, and stays JSON.
+    # The origin of the weights is not needed here, and stays JSON.
     card = ModelCard(**order["card"] | {"transform": Transform(**order["card"]["transform"])})
     graph, weights = Path(order["graph"]), Path(order["path"]) if order["path"] else None
     with tempfile.TemporaryDirectory(dir=graph.parent) as folder:
@@ -104,7 +104,7 @@ def export(order: Mapping[str, Any]) -> None:
 
 
 def _filled(card: ModelCard, weights: Path, target: Path) -> bool:
-    """Whether the network has a skeleton and the file is one that is read without torch: then the graph is written."""
+    """Write the graph without torch, if the network has a skeleton and the file can be read so; whether it was."""
     skeleton = skeletons.find(card)
     with suppress(UnreadableStateDict):
         if skeleton:

@@ -1,4 +1,4 @@
-"""What an image may cost: checked from its header before anything is decoded, by the API and again by a worker.
+"""Limits of an image's cost: checked by its header before anything is decoded, by the API and again by a worker.
 
 Decoding cannot be interrupted, so its time and memory are bounded in advance.
 """
@@ -24,7 +24,7 @@ SHARE = 0.375
 SMALLEST_SCALE = 8
 """A large JPEG may be decoded at an eighth of its size."""
 OVERHEAD = 8 * MIB
-"""What decoding takes for an image of any size: rows being scaled, the decoders' buffers."""
+"""Bytes that decoding takes for an image of any size: rows being scaled, the decoders' buffers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """As ``settings`` say, for any worker."""
+        """The limits in ``settings``, for any worker."""
         return cls(settings.max_image_bytes, settings.max_image_pixels, settings.max_image_side, settings.decode_memory)
 
     @classmethod
@@ -108,7 +108,7 @@ def decode_bytes(header: Header, scale: int = SMALLEST_SCALE) -> int:
 
 
 def _bytes_for_a_pixel(header: Header) -> int:
-    """What Pillow and scaling take per pixel; measured by a test."""
+    """Bytes that Pillow and scaling take per pixel; measured by a test."""
     if header.format == "WEBP":
         return 17  # two canvases, the frame, and the image, four bytes each
     if header.packed:

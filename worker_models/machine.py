@@ -1,6 +1,6 @@
 """How many cores and how much memory this process may use, and how its C library keeps freed memory.
 
-A container's limits are those of its control group, of version 1 or 2, and of every visible group above it.
+A container's limits are those of its control group (version 1 or 2) and of every visible group above it.
 """
 
 import ctypes
@@ -119,8 +119,8 @@ def return_large_buffers(size: int = LARGE) -> bool:
 def share_one_arena() -> bool:
     """Have threads that start from now on share one arena; False for another C library.
 
-    By default glibc makes up to eight arenas per core, and each keeps what its threads needed at their peak. Threads
-    that run Python one at a time gain nothing from an arena each.
+    By default glibc makes up to eight arenas per core, and each keeps the peak memory of its threads. Threads that run
+    Python one at a time gain nothing from them.
     """
     return _set(_M_ARENA_MAX, 1)
 

@@ -1,4 +1,4 @@
-"""A model as a worker sees it: bytes in, probabilities out, and where its weights came from.
+"""A model as a worker sees it: bytes in, probabilities out, and the origin of its weights.
 
 :func:`load_model` takes a name from the registry, or ``package.module:factory`` for a model of your own. It imports
 torch only if torch runs the network or no exported graph is in the cache.
@@ -23,14 +23,12 @@ from worker_models.weights import Weights, first_usable
 
 
 class Model(Protocol):
-    """What a worker needs of a model; a factory may return any object that fits.
+    """The interface of a model; a factory may return any object that has it.
 
     Attributes:
         name: what users call it.
         version: changes when its answers may change.
-        weights: where its weights came from; ``random`` when they are random.
-        runtime: what runs it.
-        device: where it runs.
+        weights: their origin; ``random`` when they are random.
 
     Others are optional: ``max_batch``, the most images of one forward pass (default: the setting MAX_BATCH),
     ``passes``, how many forward passes may run side by side (default: one), and ``precision``, in what numbers.
@@ -63,7 +61,7 @@ class Model(Protocol):
         ...
 
     def warm_up(self) -> None:
-        """Do before the first request whatever is done only once."""
+        """Do one-time work before the first request."""
         ...
 
     def close(self) -> None:
@@ -84,9 +82,8 @@ class Classifier:
         self.name = self._card.name
         self.precision = runtime.precision
         self.fast = runtime.fast
-        self.version = (
-            f"{self._card.version}+{graph_key(weights)[:8]}{'' if self.precision == EXACT else '-' + self.precision}"
-        )
+        suffix = "" if self.precision == EXACT else f"-{self.precision}"
+        self.version = f"{self._card.version}+{graph_key(weights)[:8]}{suffix}"
         self.weights = weights.source
         self.runtime = runtime.name
         self.device = runtime.device

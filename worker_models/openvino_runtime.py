@@ -15,7 +15,7 @@ _CAPABILITIES: Mapping[str, str] = {"BF16": "bfloat16", "FP16": "float16", "FP32
 
 
 def precisions() -> Sequence[str]:
-    """The kinds of numbers this CPU computes in, by OpenVINO's account."""
+    """The precisions of this CPU, by OpenVINO's account."""
     able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return [precision for capability, precision in _CAPABILITIES.items() if capability in able]
 
@@ -48,7 +48,7 @@ class OpenVinoRuntime(CpuRuntime):
             )
 
     def _side_by_side(self, pixels: Pixels) -> Probabilities:
-        request = self._requests.get()  # as many as there are passes
+        request = self._requests.get()  # there are as many as passes
         try:
             return _forward(request, pixels)
         finally:
@@ -61,16 +61,11 @@ class OpenVinoRuntime(CpuRuntime):
 
 
 def _compile(core: openvino.Core, network: openvino.Model, precision: str, *, streams: int, threads: int) -> Any:
-    return core.compile_model(
-        network,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": HINTS[precision],
-            "NUM_STREAMS": streams,
-            "INFERENCE_NUM_THREADS": threads,
-            "ENABLE_CPU_PINNING": False,  # every worker of a host would be pinned to the same cores
-        },
-    )
+    options = {
+        "INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,  # every worker of a host would be pinned to the same cores
+    }  # fmt: skip
+    return core.compile_model(network, "CPU", options)
 
 
 def _forward(request: Any, pixels: Pixels) -> Probabilities:

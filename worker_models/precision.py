@@ -1,8 +1,8 @@
-"""``PRECISION=fast``: OpenVINO in the numbers that are fastest on this CPU, if the answers stay those of ``exact``.
+"""``PRECISION=fast``: OpenVINO in the precision that is fastest on this CPU, if the answers stay those of ``exact``.
 
-Every kind of numbers is tried on views of the photographs in ``data/photos``: no top class may change where the exact
-answer leads the next class by more than ``LEAD``. The fastest kind that passes is used. The trials of a graph are kept
-beside it in the cache, for this CPU and these versions.
+Every precision is tried on views of the photographs in ``data/photos``: no top class may change where the exact answer
+leads the next class by more than ``LEAD``. The fastest that passes is used. The trials of a graph are kept beside it in
+the cache, for this CPU and these versions.
 """
 
 from __future__ import annotations
@@ -20,18 +20,16 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from common.settings import Settings
 from worker_models.limits import Limits
 from worker_models.preprocess import decode
+from worker_models.registry import Transform
 from worker_models.runtimes import CpuRuntime, OnnxRuntime, Pixels, Probabilities, Runtime
-
-if TYPE_CHECKING:
-    from common.settings import Settings
-    from worker_models.registry import Transform
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +46,9 @@ _ALONE = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One kind of numbers compared with exact answers.
+    """One precision compared with exact answers.
 
     Attributes:
-        precision: the kind of numbers.
         speed: forward passes for the same processor time, as a multiple of exact ones.
         photos: views compared.
         changed: views whose top class differs.
@@ -68,7 +65,7 @@ class Trial:
 
     @property
     def passed(self) -> bool:
-        """Whether it is faster and its answers are those of exact numbers."""
+        """Whether it is faster and its answers are those of ``exact``."""
         return self.wrong == 0 and self.speed >= WORTH
 
     def __str__(self) -> str:
@@ -84,7 +81,7 @@ def best(trials: Sequence[Trial]) -> Trial | None:
 
 
 def fast_runtime(graph: Path, transform: Transform, settings: Settings) -> Runtime | None:
-    """The runtime that ``PRECISION=fast`` takes for this graph; None, with a line in the log, if exact is best."""
+    """The runtime of ``PRECISION=fast`` for this graph; None, with a line in the log, if exact is best."""
     trials = find_trials(graph, transform, settings)
     chosen = best(trials)
     if chosen is None:
@@ -115,7 +112,7 @@ def find_trials(graph: Path, transform: Transform, settings: Settings) -> list[T
 
 
 def kept_trials(graph: Path) -> list[Trial] | None:
-    """The trials that were made of this graph on this CPU with these versions; None if there were none."""
+    """The trials of this graph on this CPU with these versions; None if there were none."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(_file(graph).read_text(encoding="utf-8"))
         if kept["for"] == _circumstances():
@@ -135,7 +132,7 @@ def _openvino() -> str | None:
 
 
 def _circumstances() -> dict[str, Any]:
-    """What a trial depends on, besides the graph."""
+    """All that a trial depends on, besides the graph."""
     cpu = {platform.machine()}
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -24,14 +24,14 @@ from worker_models.registry import Transform
 from worker_models.runtimes import Pixels
 from worker_models.scaling import TURNS, Box, crop_box, scale_image, scale_pixels
 
-# What Pillow's decoders raise on bytes that are not what they claim to be.
+# What Pillow's decoders raise for damaged images.
 _DAMAGE = (
     OSError, EOFError, SyntaxError, ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error, zlib.error
 )  # fmt: skip
 _SCALES = (8, 4, 2)
 """Denominators of the scales libjpeg-turbo decodes at with vector instructions; others cost more than they save."""
 HEADROOM = 2.9
-"""A JPEG is decoded small only while its shorter side stays this many times what the transform resizes it to.
+"""A JPEG is decoded small only while its shorter side stays this many times the transform's size.
 
 Measured: probabilities then move by at most 0.09 and mostly by 0.01, and only classes closer than 0.03 ever change
 places. A phone's 3024 pixels still fall to a quarter, which is a third of the work.
@@ -90,14 +90,14 @@ def _decode(data: bytes, header: Header, transform: Transform, scale: int) -> Pi
         try:
             return _decode_jpeg(data, header, transform, scale)
         except ValueError:
-            pass  # libjpeg-turbo's strict reading objects to things that Pillow reads well
+            pass  # libjpeg-turbo refuses some images that Pillow reads well
     image = _open(data, header, scale)
     box = _box(image.size, header, transform)
     return TURNS[header.orientation].pixels(scale_image(image, box, transform))
 
 
 def _decode_jpeg(data: bytes, header: Header, transform: Transform, scale: int) -> Pixels:
-    """The fast path. Raises ValueError at anything libjpeg-turbo objects to."""
+    """The fast path. Raises ValueError for an image that libjpeg-turbo refuses."""
     width, height = math.ceil(header.width / scale), math.ceil(header.height / scale)
     stored = simplejpeg.decode_jpeg(data, "RGB", min_width=width, min_height=height)
     box = _box(stored.shape[1::-1], header, transform)
@@ -126,7 +126,7 @@ def _open(data: bytes, header: Header, scale: int) -> Image.Image:
 
 
 def _box(decoded: tuple[int, ...], header: Header, transform: Transform) -> Box:
-    """The part that the network sees, in pixels of the ``decoded`` width and height, perhaps smaller than the image."""
+    """The part that the network sees, in pixels of the ``decoded`` size, which may be smaller than the image."""
     turn = TURNS[header.orientation]
     width, height = (header.height, header.width) if turn.transpose else (header.width, header.height)
     box = turn.box(crop_box(width, height, transform), width, height)

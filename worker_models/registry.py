@@ -57,11 +57,11 @@ class PackagedWeights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """All that is known of a model before its weights are loaded.
+    """A model, as far as it is known before its weights are loaded.
 
     Attributes:
         name: what users call it; also the stem of its file in ``WEIGHTS_DIR``.
-        version: of this card; raise it when the same name starts to mean something else.
+        version: of this card; raise it when the name gets another meaning.
         builder: ``package.module:callable``; called with ``num_classes=``, it returns a ``torch.nn.Module`` that maps
             float32 ``(batch, 3, crop, crop)`` to logits ``(batch, classes)``.
         labels: the name of each class, in the order of the logits; empty means the 1000 ImageNet classes.

@@ -1,4 +1,4 @@
-"""What runs a forward pass: onnxruntime or OpenVINO on a CPU, torch where there is a CUDA device.
+"""Runtimes of forward passes: onnxruntime or OpenVINO on a CPU, torch where there is a CUDA device.
 
 :func:`choose` decides which, without importing torch unless a CUDA device is likely; ``PRECISION=fast`` takes OpenVINO
 where :mod:`worker_models.precision` finds that it keeps the answers.
@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 Forward = Callable[[Pixels], Probabilities]
 EXACT = "float32"
-"""The numbers in which every runtime computes unless it says otherwise."""
+"""The default precision of every runtime."""
 
 
 class GraphUnusable(Exception):
@@ -38,8 +38,8 @@ class Runtime(ABC):
     Attributes:
         name: what users call it.
         device: where it runs.
-        precision: the numbers it computes in.
-        fast: what ``PRECISION=fast`` would bring or brings; empty if that is not known.
+        precision: the type of its numbers.
+        fast: the gain of ``PRECISION=fast``; empty if unknown.
         max_batch: the most images of one pass, if larger passes are no cheaper per image; else None.
         passes: how many passes to run side by side.
     """
@@ -65,7 +65,7 @@ class Runtime(ABC):
 
 
 def choose(settings: Settings) -> str:
-    """The runtime to use: the one that is set, or torch where CUDA works and onnxruntime everywhere else."""
+    """The runtime to use: that of the setting, or torch where CUDA works and onnxruntime elsewhere."""
     if settings.runtime != "auto":
         return settings.runtime
     return "torch" if _cuda_likely() and _cuda_works() else "onnxruntime"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.generic]
 
-#: What the first pickle of the older format holds.
+#: The first pickle of the older format.
 MAGIC = 0x1950A86A20F9469CFC6C
 DTYPES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
@@ -29,7 +29,7 @@ DTYPES = {
 
 
 class UnreadableStateDict(Exception):
-    """The file is none that this reader understands."""
+    """This reader does not understand the file."""
 
 
 def read_state_dict(path: Path) -> dict[str, Array]:

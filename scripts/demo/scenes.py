@@ -22,13 +22,12 @@ from scripts.demo.stage import CAT, COFFEE, PHOTOS, ROCKET, DemoStage, expect, p
 from scripts.supervision import wait_for
 
 MANY = 40
-QUEUED = 160  # more than two workers take at once, or there would be no line to overtake
-LINE = 0.1  # seconds of waiting that show a line; without one the workers are faster than this submits
+QUEUED = 160  # more than two workers take at once, or there would be no backlog to overtake
+BACKLOG = 0.1  # median seconds of waiting that show a backlog; else the workers are faster than this submits
 HELD = 96  # requests in the batch whose worker is killed
 TRIES = 3
 FRAGILE = "fragile"  # the model of the scene poison
-#: One death beside others, which proves nothing, then MAX_DELIVERIES alone; one worker for each, so that no restart is
-#: waited for.
+#: One death beside other requests, which proves nothing, then MAX_DELIVERIES alone; a worker for each saves restarts.
 DEATHS = WORKERS = 4
 #: One batch, so that the innocent pictures share a pass with the one that kills.
 BATCH = [CAT, COFFEE] * 3 + [ROCKET] + [CAT, COFFEE] * 3
@@ -84,8 +83,8 @@ def priorities(stage: DemoStage) -> None:
     rows = ((name, len(found), seconds(median(found)), seconds(max(found))) for name, found in waited.items())
     stage.console.print(table("waited in line", "priority", "#requests", "#half of them up to", "#longest", rows=rows))
     stage.console.print("The low ones were submitted first.")
-    line = median(waited["low"]) > LINE
-    expect(not line or median(waited["high"]) < median(waited["low"]), "high did not overtake low")
+    backlog = median(waited["low"]) > BACKLOG
+    expect(not backlog or median(waited["high"]) < median(waited["low"]), "high did not overtake low")
 
 
 def invalid(stage: DemoStage) -> None:
@@ -183,7 +182,7 @@ def show_timeline(stage: DemoStage, answer: Mapping[str, Any]) -> None:
 
 def poison(stage: DemoStage) -> None:
     """Poison: a picture that kills its workers is dead-lettered, its companions are answered."""
-    # A temporary system: no user's system has such a model, and none of the user's workers shall die for it.
+    # A temporary system: the user's has no such model, and its workers should not die for it.
     stage.console.print(f"{WORKERS} workers of a model that dies of {ROCKET.name}, on a temporary system.")
     with temporary_system(f"{FRAGILE}=scripts.demo.fragile:{FRAGILE}", WORKERS) as url, Client(url) as client:
         batch = client.submit_batch(BATCH, FRAGILE)

@@ -1,4 +1,4 @@
-"""What the scenes need: the system that answers already, or a temporary one, and photos with their right classes."""
+"""The setting of the scenes: the running system or a temporary one, and photos with their right classes."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ def expect(holds: object, otherwise: str) -> None:
 
 @dataclass(frozen=True)
 class DemoStage:
-    """What a scene needs: a client for the system, the model to ask, and where to print."""
+    """For a scene: a client of the system, the model to ask, and where to print."""
 
     client: Client
     model: str

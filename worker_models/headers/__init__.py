@@ -1,7 +1,7 @@
 """The one parser of image headers: format, size, depth, scans and orientation, without decoding.
 
-The API and the workers refuse images by it, so it is linear in the size of the file, allocates nothing that the file
-asks for, and imports no decoder.
+The API and the workers refuse images by it, so it is linear in the size of the file, allocates nothing by sizes in the
+file, and imports no decoder.
 Sources: PNG (W3C), GIF89a, BMP (Windows bitmap headers), WebP container (RFC 9649), JPEG (ITU T.81), Exif 2.32.
 
 Orientation follows one rule: the first Exif block counts, where the format keeps it (APP1 of a JPEG, ``eXIf`` of a PNG,
@@ -39,7 +39,7 @@ def read_header(data: bytes) -> Header:
 
 
 def without_metadata(data: bytes, header: Header) -> bytes:
-    """The image with only what its pixels need, so that damaged metadata cannot keep a decoder from reading them."""
+    """The image without its metadata, so that damaged metadata cannot keep a decoder from reading the pixels."""
     strip = _STRIP.get(header.format)
     return strip(data) if strip else data
 

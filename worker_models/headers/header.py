@@ -1,4 +1,4 @@
-"""What an encoded image says about itself."""
+"""The header of an encoded image, and its Exif orientation."""
 
 import struct
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ MAX_PARTS = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an image's headers say.
+    """The headers of an image.
 
     Attributes:
         format: JPEG, PNG, GIF, BMP or WEBP.

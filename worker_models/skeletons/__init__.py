@@ -1,6 +1,6 @@
 """Graphs of the built-in networks without their weights, so that exporting them needs no torch.
 
-``NETWORK.zip`` has the ONNX graph and the shapes of the tensors that it lacks. onnxruntime fills them in and writes the
+``NETWORK.zip`` has the ONNX graph and the shapes of its missing tensors. onnxruntime fills them in and writes the
 complete graph. ``python -m worker_models skeletons`` makes the files again, with torch, after a change of a network.
 """
 
@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent
 
 
 def find(card: ModelCard) -> Path | None:
-    """The skeleton of a card's network; None where it has none, or other classes."""
+    """The skeleton of a card's network; None if there is none, or for other classes."""
     path = FOLDER / f"{card.architecture}.zip"
     if card.classes != 1000 or not path.is_file():
         return None
