@@ -1,8 +1,8 @@
 """The Python client and command line of Inferlane: speaks HTTP, needs httpx and rich, imports nothing of the server.
 
-Start at :class:`Client` and :mod:`inferlane.errors`. Inside, ``connection`` is all that differs between the blocking
-and the awaited client, ``exchange`` makes one call succeed, ``operations``, ``events``, ``jobs`` and ``clients`` write
-each operation once, and ``cli`` is the command line on top.
+Start at :class:`Client` and :mod:`inferlane.errors`. ``connection`` is the only difference between the blocking
+and the awaited client, ``exchange`` sends one call with its retries, ``operations``, ``events``, ``jobs`` and
+``clients`` have each operation once, and ``cli`` is the command line.
 """
 
 from inferlane.answers import BatchSnapshot, Outcome, Prediction, Result, Snapshot

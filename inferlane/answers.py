@@ -147,7 +147,7 @@ class Outcome:
 
     Attributes:
         index: its place among the images given.
-        source: what was given.
+        source: the image as it was given.
     """
 
     index: int
@@ -163,11 +163,9 @@ class Outcome:
 
 
 def item_outcome(document: Mapping[str, Any], sources: Sequence[Any] = ()) -> Outcome | None:
-    """How an item of a batch ended; None when it has not.
+    """How an item of a batch ended, by a line of its results; None when it has not.
 
-    Args:
-        document: one line of the batch's results.
-        sources: what was sent, so that the outcome can point at it; else the item's ``custom_id`` does.
+    The outcome's source is that of ``sources``, the images in the order sent, else the item's ``custom_id``.
     """
     index, status = int(document["index"]), str(document["status"])
     source = sources[index] if index < len(sources) else document.get("custom_id")

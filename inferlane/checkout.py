@@ -1,4 +1,4 @@
-"""The checkout of Inferlane that this package lies in, if it does: its settings and its programs."""
+"""The checkout of Inferlane that has this package, if one does: its settings and its programs."""
 
 import os
 import sys

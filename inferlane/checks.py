@@ -1,7 +1,6 @@
-"""Common mistakes in an installation, as far as they show over HTTP: :func:`gather` the facts, :func:`examine` them.
+"""Common mistakes in an installation, as seen over HTTP: :func:`gather` the facts, :func:`examine` them.
 
-A check is a function from :class:`Facts` to findings, so each is tested on facts made for it. What the API does not
-say is reported as unknown and never guessed.
+A check is a function from :class:`Facts` to findings. What the API does not say is unknown, never guessed.
 """
 
 import time
@@ -33,7 +32,7 @@ PATHS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the API says of itself.
+    """The API's statements about itself.
 
     Attributes:
         round_trip: seconds that ``/livez`` took.
@@ -86,7 +85,7 @@ def answers(facts: Facts) -> Findings:
         yield Diagnosis("API", Verdict.WARNING, detail, "is its host overloaded, or far away?")
     for name, error in facts.errors.items():
         if name == INSIDE and isinstance(error, AccessDenied):
-            continue  # no fault of the installation; ``inside`` says what was missed
+            continue  # no fault of the installation; the finding ``inside`` lists what was not checked
         verdict = Verdict.UNKNOWN if isinstance(error, AccessDenied) else Verdict.PROBLEM
         yield Diagnosis("API", verdict, f"{PATHS[name]}: {error}")
 
@@ -115,7 +114,7 @@ def access(facts: Facts) -> Findings:
 
 
 def reported(facts: Facts) -> Findings:
-    """What the API says of itself: whether it is ready, its health, its dead letters, and what only admins may read."""
+    """The API's own findings: readiness, health, dead letters, and the doctor that only admins may read."""
     told, inside = facts.documents, facts.errors.get(INSIDE)
     for check in told.get("readiness", {}).get("checks", ()):
         verdict = Verdict.OK if check["ok"] else Verdict.PROBLEM

@@ -1,4 +1,4 @@
-"""The two clients: :class:`Client` returns when a call is done, :class:`AsyncClient` is awaited."""
+"""The two clients: :class:`Client` blocks, :class:`AsyncClient` is awaited."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Mapping, Sequence
@@ -79,7 +79,7 @@ class _Calls(Generic[JOB, GROUP]):
         """
         sources = list(images)
         uploads = await self.connection.load(sources)
-        # As much of the end of a name as the API takes, without bytes that are no text.
+        # The end of the name, as long as the API allows, without bytes that are no text.
         texts = (upload.name.encode("utf-8", "replace").decode()[-MAX_CUSTOM_ID:] for upload in uploads)
         names = [text or str(number) for number, text in enumerate(texts)]
         files = [
@@ -118,7 +118,7 @@ class _Calls(Generic[JOB, GROUP]):
 
     @operation
     async def health(self) -> dict[str, Any]:
-        """``/health``: the system in one word (``status``) and the reasons; unhealthy is no error here."""
+        """``/health``: the system's ``status`` and the reasons; unhealthy is no error here."""
         return await self._document("/health", accept={503})
 
     @operation
@@ -145,7 +145,7 @@ class _Calls(Generic[JOB, GROUP]):
         self, path: str, *, method: str = "GET", accept: Collection[int] = (), params: Mapping[str, str] | None = None,
         body: Any = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """The JSON object at ``path`` of the API, for what has no method here; ``accept`` names errors to return."""
+        """The JSON object at any ``path`` of the API; ``accept`` names error statuses to return."""
         call = Call(method, path, {"params": dict(params or {}), "json": body})
         answer = await exchange(self.connection, lambda: call, self.connection.limits(), accept)
         return document_of(answer) if answer.content else {}

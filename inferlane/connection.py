@@ -54,13 +54,13 @@ class Call:
 
 
 class Connection:
-    """The address of the API, how calls to it are limited, and what a coroutine may do.
+    """The API's address, the limits of calls, and the operations that coroutines use.
 
     Attributes:
         timeout: seconds one call of a client may take in all, retries and waiting included.
         retries: when to try again within that.
         http: an ``httpx.Client`` or ``httpx.AsyncClient``, whichever ``kind`` names.
-        awaits: whether it is the latter, whose calls are awaited.
+        awaits: whether it is an ``httpx.AsyncClient``.
     """
 
     kind: type[httpx.Client | httpx.AsyncClient]
@@ -82,7 +82,7 @@ class Connection:
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
         pool: dict[str, Any] = {"limits": httpx.Limits(max_connections=None, max_keepalive_connections=64)}
-        # No proxy leads to this host; over TLS the environment may name its certificates.
+        # Proxies are ignored for this host; over TLS the environment may name certificates.
         pool["trust_env"] = url.startswith("https:") or not is_loopback(url)
         self.http = self.kind(base_url=url, headers=headers, transport=transport, **pool)  # type: ignore[arg-type]
 
@@ -137,7 +137,7 @@ class Connection:
 
 
 async def _done(result: Any) -> Any:
-    """What a method of either client of httpx returns."""
+    """The result of a method of either httpx client."""
     return await result if isawaitable(result) else result
 
 
@@ -179,7 +179,7 @@ class AsyncConnection(Connection):
 
 
 class Blocking(Protocol):
-    """What returns when its operations are done."""
+    """An object whose operations block."""
 
     @property
     def connection(self) -> SyncConnection:
@@ -187,7 +187,7 @@ class Blocking(Protocol):
 
 
 class Awaiting(Protocol):
-    """What is awaited."""
+    """An object whose operations are awaited."""
 
     @property
     def connection(self) -> AsyncConnection:

@@ -1,4 +1,4 @@
-"""What commands share: the client, where to print, and how an error becomes an exit code.
+"""For all commands: the client, where to print, and the exit code of an error.
 
 Results go to standard output, progress and errors to standard error. Text from a file name or from the network is
 printed without markup, and control characters in it are replaced.
@@ -39,7 +39,7 @@ class Exit(IntEnum):
 
 
 class UsageError(Exception):
-    """The command line makes no sense; the message says why."""
+    """The command line is invalid; the message says why."""
 
 
 def exit_code(error: ClientError) -> Exit:
@@ -52,7 +52,7 @@ def exit_code(error: ClientError) -> Exit:
 
 
 def advice(error: ClientError, *, has_key: bool) -> str:
-    """What the user may do about ``error``; empty when that is plain. ``has_key`` says whether an API key was given."""
+    """What the user can do about ``error``; may be empty. ``has_key`` says whether an API key was given."""
     if isinstance(error, Unreachable):
         return "is Inferlane running there? --url or INFERLANE_URL say where to look"
     if isinstance(error, Timeout) and error.request_id:
@@ -61,7 +61,7 @@ def advice(error: ClientError, *, has_key: bool) -> str:
 
 
 def access_advice(error: AccessDenied, *, has_key: bool) -> str:
-    """How to get access: 401 means that the API wants a key or does not know it, 403 that it does not suffice."""
+    """How to get access: 401 means a missing or unknown key, 403 one that does not suffice."""
     if error.status == 401 and has_key:
         return (
             f"the API does not know this key; {KEY} must be its ADMIN_KEY, one of its API_KEYS or made by `keys create`"
@@ -93,8 +93,8 @@ def seconds(value: float | None) -> str:
 def table(title: str, *columns: str, rows: Iterable[Iterable[object]]) -> Table:
     """A table, as narrow as it can be.
 
-    A column whose name begins with ``#`` is right-aligned; that and one with ``!`` are never broken into lines; one
-    with ``~`` is cut where the screen ends.
+    A column whose name begins with ``#`` is right-aligned; that and one with ``!`` are never wrapped; one with ``~`` is
+    cut off at the edge of the screen.
     """
     names = [name.lstrip("#!~") for name in columns]
     made = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, show_edge=False, show_header=any(names),

@@ -1,6 +1,6 @@
-"""What can go wrong for a caller, as one small tree, which docs/client.md draws.
+"""The errors of the client, one tree, which docs/client.md draws.
 
-Each class takes one message. ``request_id`` names the request, also when it is unknown whether the API accepted it;
+Each class takes one message. ``request_id`` names the request, even if it is unknown whether the API accepted it;
 ``client.job(error.request_id)`` follows it.
 """
 
@@ -40,7 +40,7 @@ class Unreachable(ClientError):
 
 
 class Timeout(ClientError):
-    """The call took longer than it was allowed to; the request goes on under its ``request_id``."""
+    """The call exceeded its timeout; the request goes on under its ``request_id``."""
 
     code = "timeout"
     retryable = True
@@ -56,7 +56,7 @@ class Problem(ClientError):
     """The API answered with an error.
 
     Attributes:
-        status: the HTTP status; 0 when the error is how a request ended and not the answer to a call.
+        status: the HTTP status; 0 when it is the end of a request and not the answer to a call.
         document: the whole problem document.
         by_code, by_status: the class for an error of the API.
     """
@@ -88,7 +88,7 @@ class InvalidImage(
 
 
 class UnknownModel(BadRequest, codes=["unknown_model"]):
-    """No such model; the message names those there are."""
+    """No such model; the message names the existing ones."""
 
 
 class IdempotencyConflict(BadRequest, codes=["idempotency_conflict"]):

@@ -1,7 +1,7 @@
-"""Server-sent events: what happens to a request or a batch, the moment it happens.
+"""Server-sent events of a request or a batch.
 
 The id of an event is its place in the history. A connection that breaks, or that the API closes to free its thread, is
-opened again with ``Last-Event-ID``, so no event is repeated or missed.
+opened again with ``Last-Event-ID``, so that no event is repeated or missed.
 """
 
 import json
@@ -20,7 +20,7 @@ from inferlane.operations import Kind, about
 from inferlane.retries import CallLimits
 
 MEDIA_TYPE = "text/event-stream"
-MOST_EMPTY = 3  # connections in a row without a byte: something on the way buffers them
+MOST_EMPTY = 3  # connections in a row without a byte: a proxy buffers them
 TOO_MANY = "too_many_waiters"
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
@@ -118,8 +118,8 @@ async def follow(
 
     Raises:
         Timeout: the last event has not come in time; the request or batch goes on.
-        UnexpectedAnswer: the answer is no event stream, or something on the way buffers it.
-        Unavailable: with the code ``too_many_waiters``: the API holds as many callers as it may.
+        UnexpectedAnswer: the answer is no event stream, or a proxy buffers it.
+        Unavailable: with the code ``too_many_waiters``: the API has no place for another waiting caller.
         ClientError: as any call.
     """
     path, parser, empty = kind.path(resource_id, "/events"), Parser(), 0

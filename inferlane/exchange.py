@@ -1,7 +1,7 @@
 """One call with its retries.
 
-Calls may be sent twice: reading is harmless, and whatever creates something carries an id chosen here (``request_id``
-or ``Idempotency-Key``), under which the API runs it once. An operator's orders have none; they take ``retries.ONCE``.
+Calls may be sent twice: reads are harmless, and calls that create something carry an id chosen here (``request_id`` or
+``Idempotency-Key``), under which the API runs them once. Operators' orders have none; they use ``retries.ONCE``.
 """
 
 import logging
@@ -18,24 +18,20 @@ from inferlane.retries import CallLimits, retry_after
 
 log = logging.getLogger("inferlane")
 
-ANSWER_TIMEOUT = 15.0  # seconds without a byte, beyond the wait that was asked for, that mean that the API hangs
+ANSWER_TIMEOUT = 15.0  # seconds of silence beyond the requested wait, after which the API counts as hung
 #: Refusals that waiting does not change.
 FINAL = frozenset({"deadline_hopeless"})
-_NO_PROBLEM = frozenset({502, 503, 504})  # what a proxy says when the API behind it is not up
+_NO_PROBLEM = frozenset({502, 503, 504})  # of a proxy whose API is not up
 
 
 async def exchange(
     connection: Connection, make: Callable[[], Call], limits: CallLimits, accept: Collection[int] = (),
     final: Collection[str] = FINAL,
 ) -> httpx.Response:  # fmt: skip
-    """The API's response to the call that ``make`` builds, anew for each attempt.
+    """The API's response to the call that ``make`` builds, anew for each attempt, because deadlines shrink.
 
-    Args:
-        connection: sends it.
-        make: builds the call, since its deadline depends on the time.
-        limits: when to give up.
-        accept: statuses of 400 and above that are not errors here.
-        final: codes of errors after which the call is not sent again, though it might succeed later.
+    ``accept`` are statuses of 400 and above that are no errors here; ``final`` codes of errors that are not retried,
+    though the call might succeed later.
 
     Raises:
         ClientError: the error of the last attempt.
@@ -102,7 +98,7 @@ def judge(answer: httpx.Response) -> ClientError | None:
         error = errors.Unavailable(f"{status} {answer.reason_phrase} from {answer.url.host}")
         error.status, error.retry_after = status, after
         return error
-    return UnexpectedAnswer(f"{status} from {answer.url}, and not a errors.problem document: {answer.text[:200]!r}")
+    return UnexpectedAnswer(f"{status} from {answer.url}, and not a problem document: {answer.text[:200]!r}")
 
 
 def _object(answer: httpx.Response) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Where images come from: a path, bytes, or an open file; and how a folder of photos is walked."""
+"""Sources of images: a path, bytes, an open file, or a folder of photos."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -53,7 +53,7 @@ def unreadable(path: Path) -> ImageUnreadable | None:
 def photos(folder: Path) -> Iterator[Path]:
     """Every file below ``folder`` whose suffix is that of an image, by name; hidden files and folders are left out.
 
-    A folder that cannot be read is given itself, so that it fails alone.
+    A folder that cannot be read is yielded itself, so that it fails alone.
     """
     try:
         found = sorted(folder.iterdir())

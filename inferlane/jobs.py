@@ -1,4 +1,4 @@
-"""Handles: a request is a :class:`Job`, many submitted together a :class:`Batch`, and there are both to await.
+"""Handles: a request is a :class:`Job`, many submitted together a :class:`Batch`; each also to be awaited.
 
 A handle is an id and the client it belongs to. It costs nothing to make, outlives timeouts, and can be made again from
 the id alone in another process: ``client.job(request_id)``.
@@ -28,12 +28,12 @@ class _Handle(Generic[S]):
 
     @operation
     async def status(self, *, wait: int = 0) -> S:
-        """It as it is now; with ``wait``, once it has ended or that many seconds have passed."""
+        """Its current status; with ``wait``, once it has ended or that many seconds have passed."""
         return await look(self.connection, self.kind, self.id, self.connection.limits(), wait)
 
     @stream
     def events(self, timeout: float | None = None) -> AsyncGenerator[Event, None]:
-        """What happened and what happens next, up to its end; the data of the last event is the whole resource.
+        """Its events, past and future, up to its end; the data of the last event is the whole resource.
 
         A request has its history; a batch has an event whenever more items have ended. A broken connection is opened
         again where it was. ``timeout`` is kept to about 15 seconds.
@@ -88,7 +88,7 @@ class _Batch(_Handle[BatchSnapshot]):
         return await self._outcomes()
 
     async def _outcomes(self) -> list[Outcome]:
-        """How the items ended that have, in the order sent."""
+        """The outcomes of the items that have ended, in the order sent."""
         call = Call("GET", BATCH.path(self.id, "/results"))
         answer = await exchange(self.connection, lambda: call, self.connection.limits())
         try:

@@ -1,7 +1,7 @@
-"""What several methods of the clients and their handles do, as coroutines over a connection.
+"""Operations that several methods of clients and handles share, as coroutines over a connection.
 
-``POST /inference`` is asked to wait for the answer. When that takes longer than the API lets one call wait, the client
-goes on by looking at the request with ``Prefer: wait``. A broken connection, a restarting API or a full lane delay it
+``POST /inference`` waits for the answer. When that takes longer than the API lets one call wait, the client polls the
+request with ``Prefer: wait``. A broken connection, a restarting API or a full lane delay it
 and do not end it.
 """
 
@@ -115,9 +115,9 @@ Post = Callable[[int], Call]
 
 
 async def load(connection: Connection, source: Source, request_id: str, **params: Unpack[Parameters]) -> Post:
-    """Read ``source``; returns what makes ``POST /inference`` for it that waits so many seconds.
+    """Read ``source``; returns a function that builds its ``POST /inference``, waiting so many seconds.
 
-    The deadline counts from when the image is read: a later attempt asks for what is left of it.
+    The deadline counts from the reading of the image: a later attempt has the rest of it.
 
     Raises:
         ImageUnreadable: ``source`` cannot be read.

@@ -1,4 +1,4 @@
-"""When to try again: pure arithmetic, without sleeping."""
+"""When to retry: pure arithmetic, without sleeping."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def row_of(outcome: Outcome) -> dict[str, Any]:
 
 
 def to_text(row: Mapping[str, Any], form: str) -> str:
-    """``row`` as it stands in a file of ``form``, with its line end."""
+    """``row`` as a line of a file of ``form``, with its line end."""
     if form == "jsonl":
         return json.dumps(row) + "\n"
     values = (row[name] for name in FIELDS)

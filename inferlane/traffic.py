@@ -22,7 +22,7 @@ from inferlane.operations import Parameters
 
 
 def arrivals(rate: float, duration: float, rng: random.Random) -> Iterator[float]:
-    """Times in seconds from 0 of a Poisson process of ``rate`` per second: independent users arrive like that."""
+    """Times in seconds from 0 of a Poisson process of ``rate`` per second, as of independent users."""
     at = rng.expovariate(rate)
     while at < duration:
         yield at

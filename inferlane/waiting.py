@@ -1,4 +1,4 @@
-"""Says on standard error what a command waits for, once it has been silent for a moment."""
+"""Says on standard error what a command waits for, after two silent seconds."""
 
 import logging
 import threading

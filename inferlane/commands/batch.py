@@ -68,7 +68,7 @@ def _sorted_out(paths: Iterable[Path]) -> tuple[list[Outcome], list[Path]]:
 
 
 def parts(photos: Iterable[Path], items: int, size: int = MAX_BYTES) -> Iterator[list[Path]]:
-    """``photos`` in runs of at most ``items`` that have at most ``size`` bytes together, if no single one has more."""
+    """``photos`` in groups of at most ``items`` and ``size`` bytes; a larger photo is alone."""
     part: list[Path] = []
     total = 0
     for photo in photos:

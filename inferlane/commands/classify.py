@@ -1,7 +1,7 @@
 """``classify``: one photo to look at, or a folder of thousands into a file.
 
-An error that every photo would meet (nothing answers, wrong key, no such model) ends the command; that of one photo
-becomes its row. A photo that has not ended in time gets no row, so the next run takes it again.
+An error that every photo would get (nothing answers, wrong key, no such model) ends the command; that of one photo
+becomes its row. A photo that has not ended in time gets no row, so the next run sends it again.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from inferlane.console import Context, Exit, UsageError, plain, progress
 from inferlane.retries import Retries
 from inferlane.rows import FORMATS, ForeignFile, RowFile, row_of
 
-#: Errors that every photo would meet.
+#: Errors that every photo would get.
 GENERAL = (errors.Unreachable, errors.Unavailable, errors.AccessDenied, errors.UnknownModel, errors.UnexpectedAnswer)
 
 
@@ -111,7 +111,7 @@ def _sink(context: Context, stack: ExitStack) -> tuple[Collection[str], int, Cal
         return frozenset(), 0, context.print_json if context.json else lambda row: context.print(_line(row))
     form = given.format or {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(given.output.suffix.lower())
     if form is None:
-        raise UsageError(f"is {given.output} to be CSV or JSON lines? Say --format csv or --format jsonl")
+        raise UsageError(f"the format of {given.output} is unknown: add --format csv or --format jsonl")
     try:
         file = stack.enter_context(RowFile(given.output, form, resume=not given.fresh))
     except (ForeignFile, OSError) as error:
@@ -147,7 +147,7 @@ async def _send(
 def _sum_up(context: Context, tally: Progress, *, skipped: int, failed: int, left: int) -> None:
     words = [str(tally)]
     if skipped:
-        words.append(f"{skipped} were done before" + (f", {failed} of them in vain" if failed else ""))
+        words.append(f"{skipped} were done before" + (f", {failed} of them failed" if failed else ""))
     if left:
         again = "; the same command goes on with them" if context.arguments.output else ""
         words.append(f"{left} are left{again}")

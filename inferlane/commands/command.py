@@ -1,4 +1,4 @@
-"""What a command is, how a function becomes one, and the arguments several of them share."""
+"""A command, the decorator that makes a function one, and arguments that several commands share."""
 
 import argparse
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""``start``, ``stop``, ``scale``, ``demo``: calls of the checkout's programs, for the host they run on.
+"""``start``, ``stop``, ``scale``, ``demo``: run the checkout's programs, on this host.
 
 ``init``, ``serve``: a model of your own, from a first version with its test to a worker that serves it.
 """

@@ -1,4 +1,4 @@
-"""``load``: send photos at a rate for a while and say how long the answers took."""
+"""``load``: send photos at a rate for a while and report how long the answers took."""
 
 import asyncio
 import random
@@ -73,7 +73,7 @@ def _report(document: Mapping[str, Any]) -> RenderableType:
     facts = [(name, document[name]) for name in ("sent", "succeeded", "unsent") if document[name] is not None]
     facts += [("took", seconds(document["elapsed"])), ("answers per second", rate and f"{rate:.1f}")]
     parts: list[RenderableType] = [table("", "", "#", rows=facts)]
-    parts.append(table("from its moment to its answer", *(f"#{name}" for name in latency),
+    parts.append(table("from scheduled start to answer", *(f"#{name}" for name in latency),
                        rows=[map(seconds, latency.values())]))  # fmt: skip
     if document["errors"]:
         parts.append(table(plain("errors"), "code", "#requests", rows=document["errors"].items()))

@@ -98,7 +98,7 @@ def _targets(given: argparse.Namespace, workers: Sequence[Mapping[str, Any]]) ->
     if given.worker:
         return list(given.worker)
     if not (given.all or given.model):
-        raise UsageError("which workers? Say --worker ID, --model MODEL or --all")
+        raise UsageError("name the workers: --worker ID, --model MODEL or --all")
     found = [str(worker["id"]) for worker in workers if given.all or worker["model"] == given.model]
     if not found:
         raise UsageError("there is no such worker")
@@ -106,7 +106,7 @@ def _targets(given: argparse.Namespace, workers: Sequence[Mapping[str, Any]]) ->
 
 
 def order(context: Context, client: Client, path: str, body: Mapping[str, Any] | None = None) -> None:
-    """Give an order and print that it was given."""
+    """Give an order and print the answer."""
     answer = client.document(path, method="POST", body=body)
     within = answer["effective_within"]
     context.show(answer, lambda: plain(f"{answer['target']}: {answer['order']}, within {within:g} s"))

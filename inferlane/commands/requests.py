@@ -56,7 +56,7 @@ def resource(snapshot: Snapshot) -> RenderableType:
 
 
 def details(entry: Mapping[str, Any]) -> str:
-    """What an entry of a timeline says besides its time and name."""
+    """The members of a timeline's entry besides time and name."""
     return ", ".join(f"{name} {value}" for name, value in entry.items() if name not in {"at", "event"})
 
 

@@ -57,7 +57,7 @@ def _minute(row: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def verdict(health: Mapping[str, Any]) -> RenderableType:
-    """The system in one word, with the reasons."""
+    """The system's status, with the reasons."""
     word = str(health["status"])
     reasons = (plain(f"  {reason}") for reason in health["reasons"])
     return Group(Text(word, style=COLOURS.get(word, "")), *reasons)

@@ -1,6 +1,6 @@
 """``watch``: follow a request or a batch to its end, event by event.
 
-When no events can be had (a proxy buffers them, the API holds as many callers as it may) it says so and polls instead.
+Where events do not arrive (a proxy buffers them, the API has no place for another waiting caller) it says so and polls.
 Both ways give the same events.
 """
 
@@ -23,7 +23,7 @@ OPEN = frozenset({"queued", "running"})
 
 
 def look(handle: Job | Batch) -> list[Event]:
-    """The events of a request so far, or the last one of a batch, found by asking for its status."""
+    """The events of a request so far, or the last one of a batch, by its status."""
     return history(handle.status()) if isinstance(handle, Job) else [counted(handle.status())]
 
 

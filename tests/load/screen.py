@@ -60,7 +60,7 @@ def summary(verdict: Verdict) -> RenderableType:
     facts += [("took", seconds(found["elapsed"])), ("right answers per second", f"{rate:.1f}" if rate else "")]
     parts: list[RenderableType] = [table("", "", "#", rows=facts)]
     columns = (f"#{name}" for name in found["latency"])
-    parts.append(table("from its moment to its answer", *columns, rows=[map(seconds, found["latency"].values())]))
+    parts.append(table("from scheduled start to answer", *columns, rows=[map(seconds, found["latency"].values())]))
     parts += [_group(kind, rows) for kind, rows in found["groups"].items() if len(rows) > 1]
     for name in ("errors", "workers"):
         if found[name]:

@@ -175,7 +175,7 @@ def test_a_folder_is_written_as_it_ends_and_taken_up_again(toy_api: ApiProcess, 
     (folder / "new.gif").write_bytes(image())
     again = run(toy_api.url, "classify", folder, "-m", "toy", "-o", output)
     assert again.returncode == 1, again.stderr  # broken.png still has no answer
-    assert "8 were done before, 1 of them in vain" in again.stderr
+    assert "8 were done before, 1 of them failed" in again.stderr
     assert read_rows(output)[:8] == rows
     assert len(read_rows(output)) == 9
 
