@@ -28,7 +28,7 @@ _PACKAGES = (
 def facts(module: str) -> dict[str, Any]:
     """What every results file says about itself; ``module`` is what was run with ``python -m``."""
     return {
-        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", module, *map(_told, sys.argv[1:])]),
         "at": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()),
         "commit": commit(),
         "machine": {
@@ -55,6 +55,11 @@ def _cpu_name() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _told(word: str) -> str:
+    """A word of the command line, without the folders of this machine."""
+    return Path(word).name if word.startswith("/") else word
 
 
 def _output(command: list[str]) -> str:

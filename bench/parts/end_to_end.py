@@ -128,7 +128,7 @@ def judge(report: Report) -> list[TargetResult]:
             f"{model}: single requests, 64 callers, of 16 callers", 1.0, share["single c=64"] / share["single c=16"]
         ),
         at_least(f"{model}: batch endpoint, of the limit", 0.95, share["batches of 32"]),
-        at_most(f"{model}: one caller, p50 above the bare pipeline", 5.0, delay, "ms"),
+        at_most(f"{model}: one caller, p50 above the bare pipeline", 4.0, delay, "ms"),
         *(at_most(f"{model}: bare pipeline", most, _bare(report), "core-ms") for most in BARE.get(model, [])),
         at_most(f"{model}: whole path above the bare pipeline", 3.0, _added(report), "core-ms"),
         at_most(f"{model}: API process, resident", 100.0, api, "MiB"),

@@ -30,13 +30,13 @@ from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 
 CALLERS = 16
-PHOTO_WAY, SMALL_WAY, FLASK_WAY = "photo of 112 KB", "photo of 1 KB", "bare Flask, photo of 112 KB"
+PHOTO_WAY, SMALL_WAY, FLASK_WAY = "photo of 112 KB", "photo of 8 KB", "bare Flask, photo of 112 KB"
 POOLS = {"bare Celery, threads": ("threads", "16"), "bare Celery, prefork": ("prefork", "2")}
 
 
 def measure(context: PartContext) -> dict[str, Any]:
     """Rounds of a large photo, of the same to bare Flask, of a small one, and of bare Celery in two pools."""
-    large, small = PHOTO.read_bytes(), small_photo()
+    large, small = PHOTO.read_bytes(), thumbnail()
     with (
         Inferlane(context.folder, api_processes=context.options.api_processes, MODELS="photo") as system,
         _flask(context, system) as (flask, flask_cpu),
@@ -136,12 +136,28 @@ def small_photo() -> bytes:
     return buffer.getvalue()
 
 
+def thumbnail() -> bytes:
+    """The photo in 8 KB."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with Image.open(PHOTO) as photo:
+        photo.thumbnail((320, 320))
+        photo.save(buffer, "JPEG", quality=75)
+    return buffer.getvalue()
+
+
 def judge(report: Report) -> list[TargetResult]:
-    """The worker's share, and the API's beside bare Flask."""
-    cost, flask = _median(report, PHOTO_WAY), _median(report, FLASK_WAY)
-    found = [at_most("no-op model: worker, per request", 1.3, cost["worker"], "core-ms")] if cost else []
+    """Each part's share, and the API's beside bare Flask."""
+    cost, flask, small = (_median(report, way) for way in (PHOTO_WAY, FLASK_WAY, SMALL_WAY))
+    found = []
+    if cost:
+        found.append(at_most("no-op model: worker, per request", 1.2, cost["worker"], "core-ms"))
+        found.append(at_most("no-op model: API, per photo", 1.0, cost["api"], "core-ms"))
     if cost and flask:
         found.append(at_most("no-op model: API, of bare Flask", 3.0, cost["api"] / flask["api"], "x"))
+    if small:
+        found.append(at_most("no-op model: Redis, per photo of 8 KB", 0.5, small["redis"], "core-ms"))
     return found
 
 

@@ -50,8 +50,8 @@ def test_overhead_splits_the_work_and_measures_bare_celery(tmp_path: Path) -> No
     records = {record["way"]: record for record in run("overhead", tmp_path)["records"]}
     flask = records.pop("bare Flask, photo of 112 KB")
     assert flask["core_ms"]["api"] > 0
-    assert set(records) == {"photo of 112 KB", "photo of 1 KB", "bare Celery, threads", "bare Celery, prefork"}
-    assert set(records["photo of 1 KB"]["core_ms"]) == {"api", "redis", "worker"}
+    assert set(records) == {"photo of 112 KB", "photo of 8 KB", "bare Celery, threads", "bare Celery, prefork"}
+    assert set(records["photo of 8 KB"]["core_ms"]) == {"api", "redis", "worker"}
     assert all(record["core_ms"]["worker"] > 0 for record in records.values())
 
 
