@@ -31,8 +31,8 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
     "requeue": ("POST", "/dead_letters/{id}/requeue"),
     "delete": ("DELETE", "/dead_letters/{id}"),
 }
-#: Seconds: a purge or a change of workers takes longer than a read.
-TIMEOUT = 10.0
+#: Seconds: a purge takes longer than a read, and new workers longer still to start.
+TIMEOUT = 30.0
 #: Most requests of one order.
 MOST_AT_ONCE = 500
 #: The status with which the API refuses one of them -> why.

@@ -57,7 +57,9 @@ class ApiClient:
         try:
             response = self._http.request(method, path, headers={**(headers or {}), **authorization}, **options)
         except httpx.TimeoutException as error:
-            raise ApiError(f"no answer from {self.base_url} within {TIMEOUT:g} s", "api_slow", 504) from error
+            raise ApiError(
+                f"no answer from {self.base_url} within {options.get('timeout', TIMEOUT):g} s", "api_slow", 504
+            ) from error
         except httpx.TransportError as error:
             raise ApiError(f"{self.base_url} does not answer: {error}", "api_down", 503) from error
         if response.status_code >= 400:

@@ -107,7 +107,7 @@ class Gone(NotFound, codes=["purged_request"], statuses=[410]):
     """The record has expired."""
 
 
-class AlreadyFinished(Problem, codes=["already_finished"], statuses=[409]):
+class AlreadyFinished(Problem, codes=["already_finished"]):
     """The request has ended."""
 
 

@@ -1,30 +1,42 @@
-"""The processes of this host: start, stop, scale and watch them. ``make`` targets call these commands."""
+"""The processes of this host: start, stop, scale and watch them. ``make`` targets call these commands.
+
+With --json, standard output gets one document, and what is said on the way goes to standard error.
+"""
 
 import argparse
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from typing import Any
 
 from common.settings import get_settings, misspelt
+from scripts import flower
 from scripts.broker import BrokerError
-from scripts.supervision import OperationError
-from scripts.system import System
+from scripts.supervision import Busy, OperationError
+from scripts.system import START_TIMEOUT, System
+
+#: Commands that can tell their outcome as JSON.
+AS_JSON = {"start", "stop", "restart", "scale"}
 
 
 def start(system: System, arguments: argparse.Namespace) -> int:
     """Start everything and print the addresses."""
     sys.stderr.writelines(f"{line}\n" for line in misspelt())
     system.start(arguments.without)
-    print("\n".join(["Inferlane is up.", *system.urls(), "Stop it with `make stop`."]))
+    urls, logins = system.urls(), {"flower": f"  {flower.login(system.settings)}"}
+    lines = [f"{name:<10} {url}{logins.get(name, '')}" for name, url in urls.items()]
+    _tell(arguments, "\n".join(["Inferlane is up.", *lines, "Stop it with `make stop`."]), urls=urls)
     return 0
 
 
-def stop(system: System, _arguments: argparse.Namespace) -> int:
+def stop(system: System, arguments: argparse.Namespace) -> int:
     """End everything."""
     system.stop()
-    print("Inferlane is stopped.")
+    _tell(arguments, "Inferlane is stopped.", stopped=True)
     return 0
 
 
@@ -48,7 +60,10 @@ def scale(system: System, arguments: argparse.Namespace) -> int:
     """Change how many workers a model has, while everything runs."""
     if not arguments.replicas:
         raise OperationError("nothing to scale: name a model and its number of workers, as in make scale mobilenet=3")
-    system.scale(dict(arguments.replicas))
+    started, stopped = system.scale(dict(arguments.replicas), arguments.within)
+    lines = [f"started: {', '.join(started) or 'none'}", f"stopped: {', '.join(stopped) or 'none'}",
+             "Workers that ran before keep their thread count until `make restart`."]  # fmt: skip
+    _tell(arguments, "\n".join(lines), started=started, stopped=stopped)
     return 0
 
 
@@ -88,15 +103,21 @@ def _interrupt(number: int, _frame: object) -> None:
     sys.exit(128 + number)
 
 
+def _tell(arguments: argparse.Namespace, text: str, **document: Any) -> None:
+    """Print the outcome."""
+    print(json.dumps(document) if arguments.json else text, file=arguments.out)
+
+
 def _replicas(text: str) -> tuple[str, int]:
     model, _, count = text.partition("=")
     if not count.isdigit():
-        raise OperationError(f"{text!r} is not MODEL=NUMBER")
+        raise OperationError(f"{text!r} is not MODEL=NUMBER, as in mobilenet=2")
     return model, int(count)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts", description=__doc__)
+    parser.set_defaults(json=False, out=sys.stdout)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, command in COMMANDS.items():
         one = commands.add_parser(name, help=command.__doc__)
@@ -104,6 +125,9 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--without", action="append", default=[], help="a Procfile line to leave out")
         if name == "scale":
             one.add_argument("replicas", nargs="*", type=_replicas, metavar="MODEL=NUMBER")
+            one.add_argument("--within", type=float, default=START_TIMEOUT, help="seconds for new workers to start")
+        if name in AS_JSON:
+            one.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
@@ -113,11 +137,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _interrupt)
+    parsed = argparse.Namespace(json=False)
     try:
         parsed = _parser().parse_args(arguments)
-        return COMMANDS[parsed.command](System(get_settings()), parsed)
+        with redirect_stdout(sys.stderr if parsed.json else sys.stdout):
+            return COMMANDS[parsed.command](System(get_settings()), parsed)
     except (OperationError, BrokerError) as error:
         print(error, file=sys.stderr)
+        if parsed.json:
+            failure = {"code": "failed", "message": str(error), "retryable": isinstance(error, Busy)}
+            print(json.dumps({"error": failure}))
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

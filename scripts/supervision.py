@@ -41,6 +41,10 @@ class OperationError(RuntimeError):
     """A command cannot be carried out; the message says why and ends it."""
 
 
+class Busy(OperationError):
+    """Another command is under way; later, this one can be carried out."""
+
+
 @dataclass(frozen=True)
 class Program:
     """One process to keep running: its name, its line of the Procfile, its shell command line, its own variables."""

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TextIO
 
 from common.settings import ModelName, Settings
-from scripts import flower, probes
+from scripts import probes
 from scripts.supervision import (
     ROOT,
     WORKER,
+    Busy,
     OperationError,
     ProcessRow,
     Supervisor,
@@ -34,7 +35,7 @@ START_TIMEOUT = 180.0
 STOP_TIMEOUT = 150.0  # for the lock, while another command ends what runs
 OPEN_FILES = 1024, 4096  # the least that suffices, and the limit to set: a connection of the API may need two
 NO_WEIGHTS = "no weights for"  # how the reason begins
-CRASHES = 3  # restarts of one program, while starting up, that mean that it cannot start
+RESTARTS = 2  # of one program, while everything starts, after which it cannot
 #: Commands that end the processes: they end any other command that holds the lock, and wait for each other.
 ENDING = {"stop", "reset"}
 
@@ -120,11 +121,14 @@ class System:
             wait_for(lambda: not probes.own_processes(self.folder), timeout=15)
         self._end_leftovers()
 
-    def scale(self, wanted: Mapping[str, int]) -> None:
+    def scale(self, wanted: Mapping[str, int], timeout: float = START_TIMEOUT) -> tuple[list[str], list[str]]:
         """Run ``wanted`` workers of each model named; the others stay as they are.
 
+        Returns:
+            The names of the started and of the ended programs.
+
         Raises:
-            OperationError: an unknown model, or the system does not run.
+            OperationError: an unknown model, the system does not run, or one of those workers does not come up.
         """
         with run_lock(self.folder, "scale"):
             if not self.supervisor.running():
@@ -136,23 +140,20 @@ class System:
             self._replicas_file.write_text(json.dumps(replicas))
             running = {WORKER, *(row.name for row in self.rows())}
             self.supervisor.write(programs(replicas, without=[kind for kind in kinds() if kind not in running]))
-            added, removed = self.supervisor.update()
-            for verb, names in (("started", added), ("stopped", removed)):
-                print(f"{verb}: {', '.join(names) or 'none'}")
-            self._wait_until_up(added)
-        print("Workers that ran before keep their thread count until `make restart`.")
+            with saying("Waiting for workers to end."):
+                changed = self.supervisor.update()
+            self._wait_until_up(_workers(program.name for program in programs(wanted)), timeout, restarts=0)
+            return changed
 
     def rows(self) -> list[ProcessRow]:
         """Every program and its state; empty when nothing runs."""
         return self.supervisor.rows() if self.supervisor.running() else []
 
-    def urls(self) -> list[str]:
-        """One line per page to open in a browser."""
+    def urls(self) -> dict[str, str]:
+        """The pages to open in a browser, by name."""
         names = {row.name for row in self.rows()}
-        logins = {"flower": f"  {flower.login(self.settings)}"}
-        lines = [f"{item.name:<10} {item.url}{logins.get(item.name, '')}"
-                 for item in probes.listeners(self.settings) if item.name in names]  # fmt: skip
-        return [*lines, f"{'API docs':<10} {probes.listeners(self.settings)[0].url}/docs"]
+        listeners = probes.listeners(self.settings)
+        return {item.name: item.url for item in listeners if item.name in names} | {"docs": f"{listeners[0].url}/docs"}
 
     def _environ(self, models: Sequence[ModelName]) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -161,34 +162,40 @@ class System:
         served = {"MODELS": ",".join(model.spelled for model in models)} if models else {}
         return {**os.environ, **own, **served}
 
-    def _wait_until_up(self, names: Sequence[str]) -> None:
-        """Wait until every listener among the programs ``names`` answers and every worker has a lease."""
+    def _wait_until_up(self, names: Sequence[str], timeout: float = START_TIMEOUT, restarts: int = RESTARTS) -> None:
+        """Wait until every listener among the programs ``names`` answers and every worker has a lease.
+
+        Raises:
+            OperationError: one has not within ``timeout`` seconds, or has been restarted more often than ``restarts``.
+        """
         listeners = [item for item in probes.listeners(self.settings) if item.name in names]
         workers = _workers(names)
         starts: defaultdict[str, set[int]] = defaultdict(set)
 
         def problem() -> tuple[str, str] | None:
             """The first program that is not up, and why."""
-            self._check_for_crashes(starts)
+            self._check_for_crashes([row for row in self.supervisor.rows() if row.name in names], starts, restarts)
             for item in listeners:
                 if text := item.problem():
                     return item.name, text
             if missing := sorted(set(workers) - self._seen()) if workers else []:
-                return missing[0], f"{missing[0]} took no lease"
+                return missing[0], f"{missing[0]} has no lease"
             young = [row.name for row in self.supervisor.rows() if row.name in names and row.state == "STARTING"]
             return (young[0], f"{young[0]} has just been started") if young else None
 
         with saying(f"Waiting for {', '.join(names)}."):
-            up = wait_for(lambda: not problem(), START_TIMEOUT, interval=0.2)
+            up = wait_for(lambda: not problem(), timeout, interval=0.2)
         if not up and (found := problem()):
-            raise OperationError(f"{found[1]}; its last lines:\n{self.supervisor.log_tail(found[0])}")
+            raise OperationError(
+                f"After {timeout:g} s, {found[1]}; its log ends:\n{self.supervisor.log_tail(found[0])}"
+            )
 
-    def _check_for_crashes(self, starts: defaultdict[str, set[int]]) -> None:
-        for row in self.supervisor.rows():
+    def _check_for_crashes(self, rows: Iterable[ProcessRow], starts: defaultdict[str, set[int]], restarts: int) -> None:
+        for row in rows:
             starts[row.name].add(row.started)
-            if row.state == "FATAL" or len(starts[row.name]) > CRASHES:
+            if row.state == "FATAL" or len(starts[row.name]) > 1 + restarts:
                 tail = self.supervisor.log_tail(row.name)
-                raise OperationError(f"{row.name} does not stay up ({row.state}); its last lines:\n{tail}")
+                raise OperationError(f"{row.name} does not stay up ({row.state}); its log ends:\n{tail}")
 
     def _seen(self) -> set[str]:
         """The programs of the workers that have a lease; a worker's name ends in the number of the replica."""
@@ -291,7 +298,7 @@ def _lock(file: TextIO, timeout: float) -> None:
         holder, _, command = file.read().partition(" ")
         pid = int(holder or 0)  # 0 before it has written
         if time.monotonic() >= deadline:
-            raise OperationError(
+            raise Busy(
                 f"`make {command or 'start'}` is under way here (process {pid}): wait until it ends, or `make stop`"
             )
         if command not in ENDING and pid not in (0, signaled):

@@ -14,8 +14,9 @@ from common.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 #: The variable that ``make start`` gives its processes (scripts/probes.py): their run directory.
 MARK = "INFERLANE_RUN_DIR"
-#: Most workers of a model; seconds in which an order shows that it cannot be carried out, and in which a worker starts.
-MOST_WORKERS, PATIENCE, STARTS = 64, 3.0, 30.0
+MOST_WORKERS = 64
+#: Seconds for new workers to start; seconds to wait for the command; the longest that a worker takes to end after it.
+STARTS, PATIENCE, ENDS = 20.0, 28.0, 60.0
 
 
 class Scaling:
@@ -31,24 +32,39 @@ class Scaling:
         found: dict[str, int] = json.loads(file.read_text()) if file and file.exists() else {}
         return found
 
-    def order(self, model: str, workers: int) -> None:
-        """Have so many workers of a model here; new ones need some seconds to start.
+    def order(self, model: str, workers: int) -> float:
+        """Have so many workers of a model here, and wait until they run; returns the seconds that the rest may take.
 
         Raises:
-            Problem: this host has no workers of this model, or the command refuses; its words are the detail.
+            Problem: this host has no workers of this model, or the command fails; its words are the detail.
         """
-        if self._folder is None or model not in self.replicas():
-            raise Problem("unknown_model", f"No supervisor of this API's host runs workers of {model}.")
+        if self._folder is None:
+            raise Problem(
+                "not_supervised", "This API runs without `make start`: scale workers where they were started."
+            )
+        if model not in (here := self.replicas()):
+            raise Problem("unknown_model", f"`make start` runs no workers of {model} here; it runs {', '.join(here)}.")
         environ = {name: value for name, value in os.environ.items() if name != MARK}
         log = self._folder / "logs" / "scale.log"
         with log.open("w") as written:  # the command may outlive this process
             command = subprocess.Popen(  # noqa: S603 - the model is one of our own list
-                [sys.executable, "-m", "scripts", "scale", f"{model}={workers}"],
+                [sys.executable, "-m", "scripts", "scale", "--json", f"--within={STARTS}", f"{model}={workers}"],
                 cwd=ROOT, env=environ, stdout=written, stderr=written, start_new_session=True,
             )  # fmt: skip
         try:
-            failed = command.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            return
-        if failed:
-            raise Problem("refused", log.read_text().strip() or "make scale failed")
+            if command.wait(PATIENCE):
+                raise _problem(log.read_text())
+        except subprocess.TimeoutExpired:  # workers that are to end have requests in hand
+            return ENDS
+        return 0.0
+
+
+def _problem(said: str) -> Problem:
+    """The problem that the command's last line tells: its first line, and of a worker's log the last."""
+    line = (said.splitlines() or ["make scale failed"])[-1]
+    try:
+        error = json.loads(line)["error"]
+    except (ValueError, TypeError, LookupError):  # it crashed
+        return Problem("scale_failed", line)
+    first, *rest = error["message"].splitlines()
+    return Problem("refused" if error["retryable"] else "scale_failed", " ".join([first, *rest[-1:]]))

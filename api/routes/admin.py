@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from flask import Response, g, request
 
 from api.features.doctor import examine, inspect
-from api.features.scaling import MOST_WORKERS, STARTS, Scaling
+from api.features.scaling import MOST_WORKERS, Scaling
 from api.http import declared
 from api.http.auth import needs_key
 from api.http.openapi import ROUTE, Answer, Operations
@@ -134,16 +134,16 @@ def set_chaos(worker_id: str) -> Response:
 
 
 @blueprint.operation(
-    "POST", "/admin/models/<model>/scale", _ORDERED, problems=["unknown_model", "refused", *declared.JSON_BODY],
-    body=SCALE_BODY, role="admin",
+    "POST", "/admin/models/<model>/scale", _ORDERED, body=SCALE_BODY, role="admin",
+    problems=["unknown_model", "not_supervised", "scale_failed", "refused", *declared.JSON_BODY],
 )  # fmt: skip
 def scale_model(model: str) -> Response:
-    """Have more or fewer workers of a model on the API's host, where `make start` runs both."""
+    """Have more or fewer workers of a model on the API's host, where `make start` runs both; answers when they run."""
     workers = order_body(SCALE_BODY).get("workers")
     if isinstance(workers, bool) or not isinstance(workers, int) or not 0 <= workers <= MOST_WORKERS:
         raise wrong_value("workers", f"must be a whole number from 0 to {MOST_WORKERS}")
-    service(Scaling).order(model, workers)
-    return reply({"target": model, "order": f"scale {workers}", "effective_within": STARTS})
+    within = service(Scaling).order(model, workers)
+    return reply({"target": model, "order": f"scale {workers}", "effective_within": within})
 
 
 def _number(body: dict[str, Any], name: str, most: float) -> float:

@@ -5,7 +5,7 @@
   const PATIENCE = 10000;
   const DONE = {
     pause: "Lane paused", resume: "Lane resumed", purge: "Lane purged", drain: "Worker draining", undrain: "Worker resumed",
-    restart: "Worker restarting", scale: "Scaling", chaos: "Fault requested",
+    restart: "Worker restarting", scale: "Workers scaled", chaos: "Fault requested",
     cancel: "Canceled", requeue: "Requeued", delete: "Deleted",
   };
   const requested = new Map();
@@ -26,7 +26,7 @@
   async function send(order) {
     requested.set(subject(order), { verb: order.verb, at: Date.now() });
     try {
-      const { canceled } = await ask("POST", "actions", { json: order, timeout: 30000 });
+      const { canceled } = await ask("POST", "actions", { json: order, timeout: 35000 });
       const many = canceled === undefined || canceled === null ? "" : `: ${canceled} canceled`;
       notify(DONE[order.verb] || "Done", `${subject(order)}${many}`, "teal");
       return true;

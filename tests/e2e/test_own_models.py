@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import signal
 import subprocess
@@ -30,6 +31,7 @@ PREPARE, WORKER, START, SCALE = examples(PAGE)
 (RENAMED,) = re.findall(r"`(--model \S+=\S+)`", (ROOT / PAGE).read_text(encoding="utf-8"))
 CAT = (ROOT / "docs" / "images" / "cat.png").read_bytes()
 RAW = {"Content-Type": "image/png"}
+KEY = "the-key-of-the-administrator"
 FLOWERS, LIGHT = {"daisy", "rose", "tulip"}, {"bright", "dark"}
 
 
@@ -104,11 +106,11 @@ def test_workers_of_your_own_models_answer_each_for_itself(stack: Stack, folder:
 def installation(tmp_path: Path, folder: Path) -> Iterator[Stack]:
     """Nothing runs yet; whatever was started ends."""
     ports = {f"{name}_PORT": free_port() for name in ("API", "DASHBOARD", "FLOWER")}
-    yield Stack("", tmp_path, PYTHONPATH=folder, WEIGHTS_DIR=folder, **ports)
+    yield Stack("", tmp_path, PYTHONPATH=folder, WEIGHTS_DIR=folder, ADMIN_KEY=KEY, **ports)
     probes.end_own_processes(tmp_path)
 
 
-def test_make_start_runs_them_and_make_scale_knows_their_names(installation: Stack) -> None:
+def test_make_start_runs_them_and_make_scale_knows_their_names(installation: Stack, folder: Path) -> None:
     """MODELS=...,module:factory accepted requests that nobody served, and no command could name the model."""
     shell = fresh_shell(installation.environ(), installation.folder)
     started = run(START.command, shell)
@@ -125,6 +127,18 @@ def test_make_start_runs_them_and_make_scale_knows_their_names(installation: Sta
     scaled = run(SCALE.command, shell)
     assert scaled.returncode == 0, scaled.stdout + scaled.stderr
     assert probes.workers_seen(settings) == {"efficientnet_lite0-1", "flowers-1", "flowers-2", "tulips-1"}
+    weights = folder / "flowers.pth"
+    weights.rename(away := folder / "away.pth")
+    try:  # a worker that cannot start
+        with httpx.Client(base_url=settings.base_url, timeout=40, headers={"Authorization": f"Bearer {KEY}"}) as admin:
+            order = admin.post("/admin/models/flowers/scale", json={"workers": 3})
+        again = run("python -m scripts scale flowers=3 --json", shell)
+    finally:
+        away.rename(weights)
+    assert (order.status_code, order.json()["code"]) == (500, "scale_failed"), order.text
+    for text in (order.json()["detail"], json.loads(again.stdout)["error"]["message"]):
+        assert "worker-flowers-3" in text
+        assert "no weights for flowers" in text
 
 
 def test_serve_starts_the_system_and_serves_a_new_model_under_its_name(installation: Stack) -> None:

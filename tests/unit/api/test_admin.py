@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from api.features import scaling
 from tests.unit.api.fakes import FakeAudit, FakeControls, FakeDeadLetters, FakeQueue
 from tests.unit.api.test_inference import post, refused
 
@@ -127,3 +130,36 @@ def test_dead_letters_are_listed_requeued_and_deleted(
     for response in (boss.get("/dead_letters/a"), boss.delete("/dead_letters/b", headers=KEY)):
         refused(response, 404, "unknown_dead_letter")
     assert boss.get("/dead_letters").get_json()["dead_letters"] == []
+
+
+def test_workers_of_another_supervisor_are_not_scaled(boss: FlaskClient) -> None:
+    refused(boss.post("/admin/models/answers/scale", json={"workers": 2}, headers=KEY), 409, "not_supervised")
+
+
+BROKEN = "worker-toy-2 does not stay up (BACKOFF); its log ends:"
+
+
+@pytest.mark.parametrize(
+    ("message", "retryable", "expected"),
+    [
+        ("`make start` is under way here", True, (503, "refused", "`make start` is under way here")),
+        (f"{BROKEN}\nTraceback\nValueError: no", False, (500, "scale_failed", f"{BROKEN} ValueError: no")),
+        (None, False, (500, "scale_failed", "KeyError: 'x'")),
+    ],
+)
+def test_a_scale_that_fails_says_why(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    message: str | None, retryable: bool, expected: tuple[int, str, str],
+) -> None:  # fmt: skip
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "replicas.json").write_text('{"toy": 1}')
+    failure = json.dumps({"error": {"message": message, "retryable": retryable}}) if message else "KeyError: 'x'"
+    (tmp_path / "said").write_text(f"Waiting for worker-toy-2.\n{failure}\n")
+    command = tmp_path / "python"
+    command.write_text(f"#!/bin/sh\ncat {tmp_path}/said\nexit 1\n")
+    command.chmod(0o700)
+    monkeypatch.setenv(scaling.MARK, str(tmp_path))
+    monkeypatch.setattr("sys.executable", str(command))
+    boss = make_app(ADMIN_KEY="boss", RUN_DIR=tmp_path).test_client()
+    answer = boss.post("/admin/models/toy/scale", json={"workers": 2}, headers=KEY)
+    assert (answer.status_code, answer.get_json()["code"], answer.get_json()["detail"]) == expected
