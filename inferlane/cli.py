@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from inferlane import __version__, checkout
 from inferlane.commands import COMMANDS, Command
+from inferlane.commands.command import as_json
 from inferlane.connection import DEFAULT_URL
 from inferlane.console import Context, Exit, UsageError
 from inferlane.errors import ClientError
@@ -18,8 +19,7 @@ from inferlane.waiting import Waiting
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = command_line_parser()
-    arguments = parser.parse_args(argv)
+    arguments = parsed(sys.argv[1:] if argv is None else argv)
     command: Command = COMMANDS[arguments.command]
     context = Context(arguments, command.retries)
     try:
@@ -31,13 +31,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ClientError as error:
         return context.complain(error)
     except (UsageError, ValueError) as error:
-        context.log.print(f"{parser.prog} {arguments.command}: {error}", style="red", soft_wrap=True)
+        context.log.print(f"inferlane {arguments.command}: {error}", style="red", soft_wrap=True)
         return Exit.USAGE
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
+
+
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    """The command line; a command's options may stand between its words."""
+    parser = command_line_parser()
+    command = parser.get_default("parsers").get(words[0]) if words else None
+    # Before Python 3.12, what is intermixed loses its `--`.
+    return parser.parse_args(words) if command is None or "--" in words else command.parse_intermixed_args(words[1:])
 
 
 def command_line_parser() -> argparse.ArgumentParser:
@@ -51,7 +59,8 @@ def command_line_parser() -> argparse.ArgumentParser:
             _call_arguments(one, command)
         for add in command.arguments:
             add(one)
-        one.set_defaults(parsers=commands.choices)  # for completion
+        one.set_defaults(command=name, parsers=commands.choices)
+    parser.set_defaults(parsers=commands.choices)
     return parser
 
 
@@ -64,4 +73,4 @@ def _call_arguments(parser: argparse.ArgumentParser, command: Command) -> None:
                        help=f"{command.timeout_of} (%(default)g s)")  # fmt: skip
     where.add_argument("--patience", type=float, metavar="SECONDS",
                        help=f"retry an unreachable API for so long ({command.retries.patience:g} s)")  # fmt: skip
-    where.add_argument("--json", action="store_true", help="print JSON, one document per line")
+    as_json(where)

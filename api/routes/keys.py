@@ -19,7 +19,7 @@ from api.views.resources import now, reply, timestamp
 from common.settings import Settings
 from tasks.protocol.connections import prompt
 from tasks.protocol.keys import Keys
-from tasks.protocol.owners import read_allowances, set_allowances
+from tasks.protocol.owners import read_allowances, set_allowances, weights, write_weights
 
 blueprint = Operations("keys", __name__, description="API keys at run time")
 
@@ -27,10 +27,10 @@ MOST_WEIGHT, MOST = 9999.0, 10**12
 _ROLE = {"type": "string", "enum": list(ROLES)}
 _ALLOWANCES = {
     "weight": {
-        "type": "number",
+        "type": ["number", "null"],
         "exclusiveMinimum": 0,
         "maximum": MOST_WEIGHT,
-        "description": "Share in its lanes' turns",
+        "description": "Share in its lanes' turns; null: that of API_KEYS, or 1",
     },
     "cap": {"type": ["integer", "null"], "minimum": 0, "description": "Open requests; null: MAX_OPEN_PER_OWNER"},
     "quota": {"type": ["integer", "null"], "minimum": 0, "description": "Images a month; null: MONTHLY_QUOTA"},
@@ -50,6 +50,7 @@ class OwnerAllowances:
 
     def __init__(self, settings: Settings) -> None:
         self._redis, self._keys = prompt(settings.redis_url), Keys(settings.key_prefix)
+        self._weights = weights(settings.api_keys)
 
     def read(self) -> dict[str, dict[str, str]]:
         """Of each kind, owner -> value."""
@@ -59,6 +60,8 @@ class OwnerAllowances:
         """Change an owner's; None restores the default."""
         if given:
             set_allowances(self._redis, self._keys, owner, given)
+        if owner in self._weights and given.get("weight", 0) is None:
+            write_weights(self._redis, self._keys, {owner: self._weights[owner]})
 
 
 @blueprint.operation("GET", "/admin/keys", Answer("By name", "ApiKeys"), role="admin")
@@ -177,9 +180,11 @@ def _allowances(body: Mapping[str, Any]) -> dict[str, float | None]:
     """The weight, cap and quota in a body."""
     given = {name: body[name] for name in ("weight", "cap", "quota") if name in body}
     for name, value in given.items():
+        if value is None:
+            continue
         if name == "weight":
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0001 <= value <= MOST_WEIGHT:
                 raise wrong_value(name, f"must be a number from 0.0001 to {MOST_WEIGHT:g}")
-        elif value is not None and (type(value) is not int or not 0 <= value <= MOST):
+        elif type(value) is not int or not 0 <= value <= MOST:
             raise wrong_value(name, "must be a whole number, 0 for no limit, or null for that of the settings")
     return given

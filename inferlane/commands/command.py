@@ -10,8 +10,8 @@ from inferlane.operations import Options
 from inferlane.retries import Retries
 
 BRIEF = Retries(patience=3.0)  # for commands that only look
-#: Adds an argument, or several, to a parser.
-Argument = Callable[[argparse.ArgumentParser], object]
+#: Adds an argument, or several, to a parser or a group of it.
+Argument = Callable[[Any], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,9 @@ def argument(*names: str, **options: Any) -> Argument:
     return lambda parser: parser.add_argument(*names, **options)
 
 
+as_json = argument("--json", action="store_true", help="print JSON, one document per line")
+
+
 def positive(text: str) -> int:
     """An integer of at least 1, for argparse."""
     value = int(text)
@@ -58,7 +61,7 @@ def request_options(parser: argparse.ArgumentParser) -> None:
     """The parameters of a request."""
     group = parser.add_argument_group("the request")
     group.add_argument("-m", "--model", default="any", help="model (%(default)s)")
-    group.add_argument("-p", "--priority", choices=("high", "normal", "low"), default="normal")
+    group.add_argument("-p", "--priority", choices=("high", "normal", "low"), default="normal", help="(%(default)s)")
     group.add_argument("-k", "--top-k", type=positive, default=5, metavar="N", help="number of classes (%(default)s)")
     group.add_argument("--deadline", type=float, metavar="SECONDS", help="expire the request after this time")
 

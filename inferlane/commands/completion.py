@@ -22,7 +22,7 @@ ZSH = "autoload -U +X compinit bashcompinit && compinit && bashcompinit\n"
 
 @command(
     "completion", "print a script that completes commands in a shell",
-    argument("shell", choices=("bash", "zsh", "fish")), remote=False,
+    argument("shell", choices=("bash", "zsh", "fish"), help="the shell"), remote=False,
     epilog='In ~/.bashrc or ~/.zshrc: eval "$(inferlane completion bash)"; in fish: inferlane completion fish | source',
 )  # fmt: skip
 def _completion(context: Context) -> int:

@@ -8,9 +8,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from inferlane import checkout
-from inferlane.commands.command import argument, command
+from inferlane.commands.command import argument, as_json, command
 from inferlane.console import Context, Exit, UsageError, plain
 
 NAME = re.compile(r"(?!(?:any|high|normal|low)$)[A-Za-z][A-Za-z0-9_-]*")
@@ -21,28 +22,34 @@ TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
     "start", "start everything on this host",
     argument("--without", action="append", default=[], metavar="PROGRAM",
              help="do not start this line of the Procfile; may be repeated"),
-    remote=False,
+    as_json, remote=False,
 )  # fmt: skip
 def _start(context: Context) -> int:
-    checkout.become("scripts", "start", *(f"--without={name}" for name in context.arguments.without))
+    _scripts(context, *(f"--without={name}" for name in context.arguments.without))
 
 
-@command("stop", "stop everything on this host", remote=False)
-def _stop(_context: Context) -> int:
-    checkout.become("scripts", "stop")
+@command("stop", "stop everything on this host", as_json, remote=False)
+def _stop(context: Context) -> int:
+    _scripts(context)
 
 
 @command(
     "scale", "run more or fewer workers of a model",
-    argument("replicas", nargs="+", metavar="MODEL=NUMBER", help="workers that a model is to have"), remote=False,
+    argument("replicas", nargs="+", metavar="MODEL=NUMBER", help="the number of workers of a model"),
+    as_json, remote=False,
 )  # fmt: skip
 def _scale(context: Context) -> int:
-    checkout.become("scripts", "scale", *context.arguments.replicas)
+    _scripts(context, *context.arguments.replicas)
+
+
+def _scripts(context: Context, *words: str) -> NoReturn:
+    """Become the program that `make` calls for the same command."""
+    checkout.become("scripts", context.arguments.command, *(["--json"] if context.json else []), *words)
 
 
 @command(
     "demo", "classify a photo of a cat, or tour the system",
-    argument("photo", nargs="?", type=Path, help="classify this photo (a cat)"),
+    argument("photo", nargs="?", type=Path, help="the photo (default: a cat)"),
     argument("--quick", action="store_true", help="play all scenes, on a temporary system if none runs"), remote=False,
 )  # fmt: skip
 def _demo(context: Context) -> int:
@@ -53,7 +60,7 @@ def _demo(context: Context) -> int:
 
 @command(
     "init", "write a model of your own with its test",
-    argument("name", help="the model's name, which becomes a folder here"), remote=False,
+    argument("name", help="the model's name, which becomes a folder here"), as_json, remote=False,
 )  # fmt: skip
 def _init(context: Context) -> int:
     folder = Path(context.arguments.name)
@@ -64,7 +71,9 @@ def _init(context: Context) -> int:
     for name, template in ((f"{module}.py", "model.py.txt"), (f"test_{module}.py", "test_model.py.txt")):
         filled = (TEMPLATES / template).read_text().replace("@NAME@", folder.name).replace("@MODULE@", module)
         (folder / name).write_text(filled.replace("@FOLDER@", str(folder.resolve())))
-    context.print(f"{folder}/{module}.py is the model, test_{module}.py its test.\nNext: inferlane serve ./{folder}")
+    written = {"model": f"{folder}/{module}.py", "test": f"{folder}/test_{module}.py"}
+    text = f"{folder}/{module}.py is the model, test_{module}.py its test.\nNext: inferlane serve ./{folder}"
+    context.show(written, lambda: text)
     return Exit.OK
 
 

@@ -69,8 +69,10 @@ def _allowance(value: float | None) -> str:
     return "default" if value is None else f"{value:.12g}"
 
 
-def _number(text: str) -> int | None:
-    return None if text == "default" else int(text)
+def number(text: str) -> float | None:
+    """A weight, cap or quota; None for that of the settings."""
+    value = None if text == "default" else float(text)
+    return int(value) if value is not None and value.is_integer() else value
 
 
 def _allowances(context: Context) -> dict[str, Any]:
@@ -80,21 +82,21 @@ def _allowances(context: Context) -> dict[str, Any]:
 #: Name of an action -> what does it, with the words behind it.
 ACTIONS: Mapping[str, Callable[..., None]] = {
     "list": _list, "create": _create, "revoke": _revoke, "role": _role, "set": _set,
-    "weight": lambda context, client, name, weight: _set(context, client, name, weight=float(weight)),
+    "weight": lambda context, client, name, weight: _set(context, client, name, weight=number(weight)),
 }  # fmt: skip
 
 
 @command(
     "keys", "list, create and revoke API keys, change their roles and their owners' weights",
-    argument("action", nargs="?", choices=ACTIONS, default="list", help="action (%(default)s)"),
+    argument("action", nargs="?", choices=ACTIONS, default="list", help="what to do (list)"),
     argument("words", nargs="*", metavar="NAME|ID|VALUE",
-             help="create NAME; set NAME; revoke ID...; role ID user|admin; weight NAME NUMBER"),
-    argument("--role", choices=("user", "admin"), help="of a new key (user)"),
-    argument("--weight", type=float, default=argparse.SUPPRESS, metavar="W",
-             help="create, set: the owner's share in its lanes' turns"),
-    argument("--cap", type=_number, default=argparse.SUPPRESS, metavar="N",
+             help="create NAME; set NAME; revoke ID...; role ID user|admin; weight NAME NUMBER|default"),
+    argument("--role", choices=("user", "admin"), help="create: the role of the key (user)"),
+    argument("--weight", type=number, default=argparse.SUPPRESS, metavar="W",
+             help="create, set: the owner's share in its lanes' turns; default: that of the settings"),
+    argument("--cap", type=number, default=argparse.SUPPRESS, metavar="N",
              help="create, set: requests it may have open; 0: no limit, default: that of the settings"),
-    argument("--quota", type=_number, default=argparse.SUPPRESS, metavar="N",
+    argument("--quota", type=number, default=argparse.SUPPRESS, metavar="N",
              help="create, set: images it may send a month; 0 and default as above"),
     retries=ONCE,
 )  # fmt: skip
@@ -127,8 +129,8 @@ def _time(text: str | None) -> str:
 
 def _how_many(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("-n", "--limit", type=positive, default=50, metavar="N", help="how many (%(default)s)")
-    group.add_argument("--all", action="store_true", help="every entry that is kept")
+    group.add_argument("-n", "--limit", type=positive, default=50, metavar="N", help="number of entries (%(default)s)")
+    group.add_argument("--all", action="store_true", help="all entries")
 
 
 @command("audit", "list the calls of administrative routes, newest first", _how_many)

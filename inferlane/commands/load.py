@@ -22,11 +22,11 @@ from inferlane.traffic import Account, Ended, Shot
 @command(
     "load", "send photos at a rate and measure the answers",
     argument("images", nargs="+", type=Path, help="photos and folders of photos, sent in rotation"),
-    argument("-r", "--rate", type=float, default=10.0, help="requests per second (%(default)g)"),
-    argument("-d", "--duration", type=float, default=10.0, help="duration in seconds (%(default)g)"),
+    argument("-r", "--rate", type=float, default=10.0, metavar="N", help="requests per second (%(default)g)"),
+    argument("-d", "--duration", type=float, default=10.0, metavar="SECONDS", help="(%(default)g)"),
     argument("--in-flight", type=positive, default=1000, metavar="N",
              help="most requests in flight; further ones are counted as unsent (%(default)s)"),
-    argument("--seed", type=int, help="seed of the random arrival times"),
+    argument("--seed", type=int, metavar="N", help="seed of the random arrival times"),
     request_options,
     retries=ONCE, timeout=30.0, timeout_of="time limit per request",
 )  # fmt: skip
@@ -42,6 +42,8 @@ def _load(context: Context) -> int:
             context.log.print(f"left out: {plain(error)}", soft_wrap=True)
     if not uploads:
         raise UsageError("there are no photos in " + ", ".join(map(str, given.images)))
+    with context.client() as client:
+        client.models()  # no API, or a wrong key: said before anything is sent
     account = asyncio.run(_drive(context, uploads))
     document = account.document()
     context.show(document, lambda: _report(document))

@@ -21,7 +21,7 @@ MODES = ("crash", "exit", "hang", "slow", "error", "drop", "freeze", "off")
 
 @command(
     "dead-letters", "list, show, requeue or delete dead letters",
-    argument("action", nargs="?", choices=ACTIONS, default="list", help="action (%(default)s)"),
+    argument("action", nargs="?", choices=ACTIONS, default="list", help="what to do (list)"),
     argument("ids", nargs="*", metavar="ID", help="request ids; all for requeue and delete"),
     retries=ONCE,
 )  # fmt: skip

@@ -15,8 +15,8 @@ from rich.text import Text
 from inferlane.clients import Client
 from inferlane.commands.command import argument, command, positive
 from inferlane.commands.operators import order
-from inferlane.console import Context, Exit, Fitting, UsageError, plain, seconds, sections, table
-from inferlane.errors import ClientError
+from inferlane.console import Context, Exit, Fitting, UsageError, advice, exit_code, plain, seconds, sections, table
+from inferlane.errors import AccessDenied, ClientError
 from inferlane.retries import ONCE
 
 COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
@@ -173,25 +173,28 @@ def _monitor(context: Context) -> int:
         raise UsageError("--every must be above 0")
     if context.json:
         raise UsageError("monitor draws; for a program there are status, queues and workers with --json")
-    ok, looks = True, 0
+    code, looks = Exit.OK, 0
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         client = stack.enter_context(context.client())
         live = stack.enter_context(Live(console=context.out, auto_refresh=False, screen=context.out.is_terminal))
         while times is None or looks < times:
             time.sleep(every if looks else 0)
-            ok, picture = _look(client)
+            code, picture = _look(context, client)
             live.update(picture, refresh=True)
             looks += 1
-    return Exit.OK if ok else Exit.UNREACHABLE
+    return code
 
 
-def _look(client: Client) -> tuple[bool, RenderableType]:
-    """The system as it is now; False and the reason when it does not answer."""
+def _look(context: Context, client: Client) -> tuple[Exit, RenderableType]:
+    """The system as it is now, or why it does not answer, which may pass."""
     heading = f"{client.connection.url}  {datetime.now():%H:%M:%S}"
     try:
         health, queues, workers = client.health(), client.queues(), client.workers()
         latencies = client.metrics()["latencies"]
+    except AccessDenied:
+        raise
     except ClientError as error:
-        return False, Text(f"{heading}\n{plain(error)}", style="red")
+        hint = advice(error, has_key=bool(context.arguments.api_key))
+        return exit_code(error), Text("\n".join(filter(None, [heading, plain(error), hint])), style="red")
     parts = [Group(heading, verdict(health)), worker_table(workers), lane_table(queues)]
-    return True, sections([*parts, *([stage_table(latencies)] if latencies else [])])
+    return Exit.OK, sections([*parts, *([stage_table(latencies)] if latencies else [])])

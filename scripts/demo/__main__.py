@@ -16,7 +16,7 @@ from rich.rule import Rule
 
 from common.settings import get_settings
 from inferlane import Client, ClientError
-from inferlane.console import KEY
+from inferlane.console import KEY, Exit
 from inferlane.errors import Unreachable
 from inferlane.retries import ONCE
 from scripts.demo.scenes import SCENES
@@ -35,14 +35,11 @@ def classify(console: Console, url: str, photo: Path, model: str) -> None:
     """Classify ``photo`` and print the answer and what to do next.
 
     Raises:
-        DemoError: nothing answers, or the answer is not a real one.
-        ClientError: the API refuses.
+        DemoError: the answer is not a real one.
+        ClientError: nothing answers, or the API refuses.
     """
     with Client(url, os.environ.get(KEY), retries=ONCE) as client:
-        try:
-            DemoStage(client, model, console).classify(photo)
-        except Unreachable as error:
-            raise DemoError(f"{error}: `make start` first") from error
+        DemoStage(client, model, console).classify(photo)
     print(NEXT.format(inferlane=COMMAND_LINE if COMMAND_LINE.exists() else "python -m inferlane"))
 
 
@@ -93,6 +90,9 @@ def main() -> int:
         if given.menu or given.scene:
             return tour(console, given.url, given.model, given.scene or chosen(console))
         classify(console, given.url, given.photo, given.model)
+    except Unreachable as error:
+        print(f"demo: {error}: `make start` first, or set API_PORT as it is there", file=sys.stderr)
+        return Exit.UNREACHABLE
     except (DemoError, ClientError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

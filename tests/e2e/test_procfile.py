@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -83,6 +84,8 @@ def test_the_photo_of_a_cat_is_a_cat(inferlane: Installation) -> None:
 def test_a_second_start_says_that_it_runs_and_changes_nothing(inferlane: Installation) -> None:
     before = {name: row.pid for name, row in inferlane.rows().items()}
     assert "Already running." in inferlane.run("-m", "scripts", "start").stdout
+    told = json.loads(inferlane.run("-m", "inferlane", "start", "--json").stdout)
+    assert told["urls"]["docs"] == f"{inferlane.settings.base_url}/docs"
     assert {name: row.pid for name, row in inferlane.rows().items()} == before
 
 
@@ -104,7 +107,8 @@ def test_a_killed_process_comes_back_and_the_cat_is_answered_again(inferlane: In
 
 def test_scaling_adds_workers_and_takes_them_away_while_the_first_runs_on(inferlane: Installation) -> None:
     first = inferlane.rows()[WORKER].pid
-    inferlane.run("-m", "scripts", "scale", f"{MODEL}=2")
+    told = inferlane.run("-m", "inferlane", "scale", f"{MODEL}=2", "--json").stdout
+    assert json.loads(told) == {"started": [f"worker-{MODEL}-2"], "stopped": []}
     assert inferlane.workers() == {f"{MODEL}-1", f"{MODEL}-2"}
     inferlane.run("-m", "scripts", "scale", f"{MODEL}=1")
     wait_until(lambda: inferlane.workers() == {f"{MODEL}-1"}, what="one worker")
@@ -127,8 +131,7 @@ def test_the_dashboard_scales_too_and_its_activity_says_who(inferlane: Installat
         assert told() == (1, 1)
         for number in (2, 1):
             again = {**order, "workers": number}
-            # While the command before still waits for its worker, the next is refused.
-            wait_until(lambda again=again: page.post("actions", json=again).status_code == 200, 60)  # type: ignore[misc]
+            assert page.post("actions", json=again).status_code == 200
             wait_until(lambda number=number: told() == (number, number), 60, what=f"{number} workers")  # type: ignore[misc]
         assert page.post("actions", json={**order, "model": "resnet18"}).status_code == 422
         log = [line["what"] for line in page.get("snapshot").json()["view"]["activity"]]
@@ -145,7 +148,7 @@ def test_no_process_was_refused_a_command_and_no_file_is_for_others(inferlane: I
 
 def test_stop_ends_every_process_and_frees_every_port(inferlane: Installation) -> None:
     assert len(probes.own_processes(inferlane.folder)) >= 5
-    inferlane.run("-m", "scripts", "stop", timeout=120)
+    assert json.loads(inferlane.run("-m", "inferlane", "stop", "--json", timeout=120).stdout) == {"stopped": True}
     assert probes.own_processes(inferlane.folder) == []
     assert probes.taken_ports(inferlane.settings, {"api", "dashboard", "flower", "broker"}) == []
     with pytest.raises(httpx.ConnectError):

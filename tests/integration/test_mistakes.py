@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -10,10 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from inferlane.commands import COMMANDS
 from scripts import probes
 from scripts.system import run_lock
 from tests.support.ports import free_port
@@ -99,7 +102,9 @@ def test_the_folder_of_another_user(stack: Stack, command: str) -> None:
 
 def test_two_starts(stack: Stack) -> None:
     with run_lock(stack.folder, "start"):
-        Said([*INFERLANE, "start"], stack.environ()).expect("`make start` is under way here", "wait until it ends")
+        said = Said([*INFERLANE, "start", "--json"], stack.environ())
+    said.expect("`make start` is under way here", "wait until it ends")
+    assert json.loads(said.lines[-1])["error"]["retryable"]
 
 
 def test_ctrl_c(tmp_path: Path, free_port: int) -> None:
@@ -118,15 +123,50 @@ def test_ctrl_c(tmp_path: Path, free_port: int) -> None:
     assert len(waiting.log().splitlines()) == 1, waiting.log()
 
 
+#: Every command that asks the API.
+REMOTE = [
+    "classify PHOTO", "submit PHOTO", "batch PHOTO", "load PHOTO -d 1", "get ID", "cancel ID", "watch ID", "list",
+    "status", "metrics", "queues", "workers", "models", "monitor --times 1", "dead-letters", "chaos", "keys", "audit",
+    "doctor",
+]  # fmt: skip
+
+
+def each(commands: Sequence[str], url: str, *more: str, processes: int = 2) -> dict[str, Said]:
+    """What the commands say, some of them at a time; a key is given that no API knows."""
+    environ = os.environ | {"INFERLANE_URL": url, "INFERLANE_API_KEY": "old"}
+
+    def say(command: str) -> Said:
+        words = command.replace("PHOTO", str(ROOT / "docs" / "images" / "coffee.jpg")).split()
+        return Said([*INFERLANE, *words, *more], environ)
+
+    with ThreadPoolExecutor(processes) as pool:
+        return dict(zip(commands, pool.map(say, commands), strict=True))
+
+
+def test_the_list_has_every_command_that_asks_the_api() -> None:
+    assert {line.split()[0] for line in REMOTE} == {name for name in COMMANDS if COMMANDS[name].remote}
+
+
 def test_a_stale_key(module_stack: Stack) -> None:
     api: ApiProcess = module_stack.start_api(MODELS="toy", AUTH="on", ADMIN_KEY="new")
-    environ = os.environ | {"INFERLANE_URL": api.url, "INFERLANE_API_KEY": "old"}
-    for command in ("status", "workers", "list"):
-        Said([*INFERLANE, command], environ).expect("does not know this key", "INFERLANE_API_KEY")
+    for command, said in each([line for line in REMOTE if line != "doctor"], api.url).items():
+        assert said.lines, command
+        said.expect("does not know this key", "INFERLANE_API_KEY")
+    report = each(["doctor"], api.url)["doctor"]
+    assert any("does not know this key" in line for line in report.lines), report.lines
 
 
 def test_nobody_at_the_address(free_port: int) -> None:
     url = f"http://127.0.0.1:{free_port}"
-    said = Said([*INFERLANE, "status", "--patience", "0"], os.environ | {"INFERLANE_URL": url})
-    said.expect(f"nothing answers at {url}", code=3)
-    said.expect("INFERLANE_URL", code=3)
+    for said in each(REMOTE, url, "--patience", "0").values():
+        said.expect(f"nothing answers at {url}", code=3)
+        said.expect("INFERLANE_URL", code=3)
+
+
+def test_an_api_that_is_silent() -> None:
+    """It accepts connections and says nothing: after two seconds each command says what it waits for."""
+    with socket.create_server(("127.0.0.1", 0), backlog=99) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for command, said in each(REMOTE, url, "--timeout", "3", processes=len(REMOTE)).items():
+            assert said.lines[0] == f"waiting for {url}, 3 s at most (--timeout)", (command, said.lines)
+            assert said.code == 4, (command, said.lines)

@@ -169,7 +169,6 @@ def test_the_list_has_all_keys_and_those_of_the_settings_are_not_revocable(pair:
         ("PATCH", "/admin/keys/0123456789abcdef", {"role": "user"}, 404),
         ("PATCH", "/admin/owners/eve", {"weight": 2}, 404),
         ("PATCH", "/admin/owners/ann", {"weight": "2"}, 422),
-        ("PATCH", "/admin/owners/ann", {"weight": None}, 422),
         ("PATCH", "/admin/owners/ann", {"weight": 5, "cap": -1}, 422),
         ("PATCH", "/admin/owners/ann", {"quota": 1.5}, 422),
         ("POST", "/admin/keys", {"name": "eve", "cap": "many"}, 422),
@@ -208,6 +207,8 @@ def test_a_weight_set_at_run_time_outlives_a_start_with_another_in_the_settings(
         again = module_stack.start_api(API_KEYS=ENTRY + ":2", **SETTINGS)
         again.client.post("/inference", **asked).raise_for_status()
         assert float(client.hget(keys.owner_weights, "ann")) == 7
+        reset = again.client.patch("/admin/owners/ann", json={"weight": None}, headers=bearer(ADMIN)).json()
+        assert reset["weight"] == float(client.hget(keys.owner_weights, "ann")) == 2
 
 
 def test_a_cap_and_a_quota_are_those_of_the_owner_until_they_are_taken_back(pair: Pair) -> None:

@@ -85,7 +85,7 @@ def test_a_dead_letter_is_listed_shown_requeued_and_deleted(
     shown = run(toy_api.url, "dead-letters", "show", given_up)
     assert (shown.returncode, "told to fail" in shown.stdout) == (0, True)
     assert run(toy_api.url, "dead-letters", "requeue", given_up).returncode == 1
-    assert admin(toy_api, "dead-letters", "requeue", given_up).returncode == 0
+    assert admin(toy_api, "dead-letters", "requeue", "--timeout", "30", given_up).returncode == 0
     assert client.job(given_up).result(60).attempts >= 1
     with pytest.raises(Failed):
         client.predict(image("error"), "toy", timeout=60)
@@ -96,7 +96,7 @@ def test_a_dead_letter_is_listed_shown_requeued_and_deleted(
 
 
 def test_a_key_is_created_listed_changed_and_revoked(toy_api: ApiProcess) -> None:
-    created = admin(toy_api, "keys", "create", "bob", "--role", "admin", "--weight", "2", "--json")
+    created = admin(toy_api, "keys", "create", "--role", "admin", "--weight", "2", "bob", "--json")
     assert "asks for no keys" in created.stderr
     (made,) = documents(created.stdout)
     assert run(toy_api.url, "keys", "--api-key", made["key"]).returncode == 0
@@ -105,10 +105,11 @@ def test_a_key_is_created_listed_changed_and_revoked(toy_api: ApiProcess) -> Non
     assert admin(toy_api, "keys", "weight", "bob", "3").stdout == "bob: weight 3, cap 5, quota 1000\n"
     changed = admin(toy_api, "keys", "set", "bob", "--quota", "default").stdout
     assert changed == "bob: weight 3, cap 5, quota default\n"
+    assert admin(toy_api, "keys", "weight", "bob", "default").stdout == "bob: weight 1, cap 5, quota default\n"
     assert "now of role user" in admin(toy_api, "keys", "role", made["id"], "user").stdout
     wait_until(lambda: run(toy_api.url, "keys", "--api-key", made["key"]).returncode == 1, what="the role")
     (line,) = [line.split() for line in admin(toy_api, "keys").stdout.splitlines() if line.startswith(made["id"])]
-    assert line[1:8] == ["bob", "user", "3", "5", "default", "run", "time"]
+    assert line[1:8] == ["bob", "user", "1", "5", "default", "run", "time"]
     assert admin(toy_api, "keys", "revoke", made["id"]).stdout == f"{made['id']} is revoked\n"
     assert made["id"] not in admin(toy_api, "keys", "list").stdout
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import inferlane
+from inferlane.cli import command_line_parser, main, parsed
 from inferlane.commands import COMMANDS
 from tests.support.processes import ROOT
 
@@ -90,6 +91,29 @@ def test_a_command_of_the_host_needs_a_checkout_and_says_so_in_a_line(copy: Path
     name = command.split(maxsplit=1)[0]
     line = f"inferlane {name}: needs a checkout of Inferlane on this host: run .venv/bin/inferlane in it\n"
     assert (done.returncode, done.stderr) == (2, line)
+
+
+def test_every_argument_of_every_command_is_explained() -> None:
+    parsers = command_line_parser().get_default("parsers")
+    assert set(parsers) == set(COMMANDS)
+    unexplained = [(name, action.dest) for name, one in parsers.items() for action in one._actions if not action.help]
+    assert unexplained == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_is_shown(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: inferlane {command} [-h]" in capsys.readouterr().out
+
+
+def test_options_may_stand_between_words_and_what_begins_with_a_dash_behind_two() -> None:
+    for words in ("keys create --role admin ann", "keys --role admin create ann", "keys create ann --role admin"):
+        given = parsed(words.split())
+        assert (given.command, given.action, given.words, given.role) == ("keys", "create", ["ann"], "admin")
+    assert parsed(["classify", "a.jpg", "-k", "2", "b.jpg"]).images == ["a.jpg", "b.jpg"]
+    assert parsed(["get", "--", "-id"]).id == "-id"
 
 
 def test_a_new_model_passes_its_own_test(tmp_path: Path) -> None:
