@@ -27,13 +27,9 @@ class Api(Flask):
 
 
 def create_app(settings: Settings | None = None, *, factories: Factories | None = None) -> Flask:
-    """A new API.
+    """A new API; ``factories`` replace service classes, for example by fakes.
 
     Opens no connection before the first request, so it is safe to create before a fork.
-
-    Args:
-        settings: by default those of the environment.
-        factories: replacements for service classes, such as fakes.
 
     Raises:
         SettingsError: a key or secret is malformed, or the API would be open to other machines.

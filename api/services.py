@@ -21,12 +21,7 @@ EXTENSION = "inferlane"
 
 
 class Services:
-    """The instances of one app in one process.
-
-    Args:
-        settings: what each is made from.
-        factories: replacements for classes or functions, such as fakes.
-    """
+    """The instances of one app in one process; ``factories`` replace classes or functions, for example by fakes."""
 
     def __init__(self, settings: Settings, factories: Factories | None = None) -> None:
         self.settings = settings

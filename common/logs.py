@@ -20,12 +20,7 @@ TALKATIVE = ("httpx", "httpcore", "urllib3", "kombu", "werkzeug", "celery.worker
 
 
 def configure(settings: Settings, process: str) -> None:
-    """Send all logging of this process to standard error; a second call replaces the first, as after a fork.
-
-    Args:
-        settings: ``log_level`` and ``log_format`` are used.
-        process: the name of this process in every line, for example ``api`` or ``resnet18-1``.
-    """
+    """Send all logging to standard error, each line with the name of this ``process``; a fork calls it again."""
     shared = _processors(process)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, ProcessorFormatter.wrap_for_formatter],

@@ -187,16 +187,12 @@ def loopback(host: str) -> bool:
 
 
 def answers_to(host: str | None, bound: str, names: Collection[str]) -> bool:
-    """Whether a server that asks for no key should answer a request with this ``Host``.
+    """Whether a server that requires no key should answer a request with this ``Host``.
 
     A page of another site can point its own name at this machine (DNS rebinding) and read the answers; ``Host`` has
     that name. A server on a loopback address answers to loopback names. Any other answers to all names until some are
     configured, and always to addresses, which cannot be rebound and which container probes call.
-
-    Args:
-        host: the header; None or empty when there is none, which no browser sends.
-        bound: the address the server listens on.
-        names: further host names it answers to.
+    ``bound`` is the address the server listens on, ``names`` are further names. Browsers always send the header.
     """
     if not host:
         return True

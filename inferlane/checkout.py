@@ -45,11 +45,7 @@ def require() -> None:
 
 
 def become(module: str, *words: str, **environ: str) -> NoReturn:
-    """Turn this process into ``python -m module words``, in the checkout.
-
-    Raises:
-        UsageError: there is no checkout.
-    """
+    """Turn this process into ``python -m module words``, in the checkout; raises UsageError if there is no checkout."""
     require()
     sys.stdout.flush()
     os.chdir(ROOT)

@@ -137,11 +137,7 @@ def examine(facts: Facts) -> list[Diagnosis]:
 
 
 def gather(client: Client) -> Facts:
-    """Ask for everything.
-
-    Raises:
-        ClientError: not even ``/livez`` is answered.
-    """
+    """Ask for everything; raises ClientError if not even ``/livez`` is answered."""
     began = time.monotonic()
     connection = client.connection
     alive = connection.run(exchange(connection, lambda: Call("GET", "/livez"), connection.limits()))

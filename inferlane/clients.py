@@ -97,10 +97,7 @@ class _Calls(Generic[JOB, GROUP]):
     ) -> AsyncGenerator[Snapshot, None]:
         """The recent requests, newest first, fetched page by page as they are taken.
 
-        Args:
-            status: only those in this state.
-            model_type: only those that asked for this model, where "any" is one.
-            page_size: how many one call brings, 1 to 500.
+        ``status`` and ``model_type`` ("any" is one) select; ``page_size`` is how many one call brings, 1 to 500.
         """
         given = {"status": status, "model_type": model_type, "limit": str(page_size)}
         params = {name: value for name, value in given.items() if value is not None}

@@ -110,11 +110,7 @@ def _object(answer: httpx.Response) -> dict[str, Any] | None:
 
 
 def document_of(answer: httpx.Response) -> dict[str, Any]:
-    """The JSON object in ``answer``.
-
-    Raises:
-        UnexpectedAnswer: it has none.
-    """
+    """The JSON object in ``answer``; raises UnexpectedAnswer if it has none."""
     document = _object(answer)
     if document is None:
         raise UnexpectedAnswer(f"{answer.url} answered {answer.status_code} without a JSON object")

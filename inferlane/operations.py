@@ -70,11 +70,7 @@ class Kind(Generic[S]):
         return f"{self.root}/{quote(resource_id, safe='')}{suffix}"
 
     def read(self, document: Mapping[str, Any]) -> S:
-        """The resource in a document.
-
-        Raises:
-            UnexpectedAnswer: it has none.
-        """
+        """The resource in a document; raises UnexpectedAnswer if it has none."""
         try:
             return self.of(document)
         except (KeyError, TypeError, ValueError) as error:
@@ -163,11 +159,7 @@ async def look(connection: Connection, kind: Kind[S], resource_id: str, limits: 
 
 
 async def finished(connection: Connection, kind: Kind[S], resource_id: str, limits: CallLimits) -> S:
-    """A resource once it has ended.
-
-    Raises:
-        Timeout: it has not ended by the end of ``limits``.
-    """
+    """A resource once it has ended; raises Timeout if it has not ended by the end of ``limits``."""
     attempt = 0
     while limits.left() > 0:
         began, wait = time.monotonic(), wait_of(limits)

@@ -105,12 +105,7 @@ def _from_cells(cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 class RowFile:
-    """Rows in a file that grows.
-
-    Args:
-        path: the file; made when missing.
-        form: csv or jsonl.
-        resume: keep the rows of an earlier run; otherwise begin anew.
+    """Rows in a growing file, csv or jsonl; with ``resume`` it keeps the rows of an earlier run.
 
     Attributes:
         done: the paths of the rows that were kept.

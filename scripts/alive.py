@@ -35,11 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def look(settings: Settings) -> tuple[int, str]:
-    """Exit status and one line about the leases of this host's workers.
-
-    Raises:
-        Unavailable: Redis does not answer.
-    """
+    """Exit status and one line about the leases of this host's workers; raises Unavailable if Redis does not answer."""
     host = socket.gethostname()
     rows = [row for row in Monitor(settings).workers() if row["host"] == host]
     if not rows:

@@ -139,11 +139,7 @@ class Supervisor:
         self._file.write_text(configuration(programs, self.folder))
 
     def launch(self, environ: Mapping[str, str]) -> None:
-        """Start supervisord in the background; it starts all programs.
-
-        Raises:
-            OperationError: it refused to start.
-        """
+        """Start supervisord in the background; it starts all programs; raises OperationError if it refused to start."""
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", self._file.name]
         done = subprocess.run(
             command, cwd=self.folder, env={**environ, CODE: str(ROOT)}, check=False, capture_output=True, text=True

@@ -217,11 +217,7 @@ def _workers(names: Iterable[str]) -> list[str]:
 
 
 def _allow_open_files() -> None:
-    """Raise the limit of open files as far as it helps.
-
-    Raises:
-        OperationError: it cannot be raised far enough.
-    """
+    """Raise the limit of open files as far as it helps; raises OperationError if it cannot be raised far enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     least, enough = OPEN_FILES
     highest = enough if hard == resource.RLIM_INFINITY else min(enough, hard)

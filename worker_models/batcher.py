@@ -51,14 +51,10 @@ B = TypeVar("B", bound=BatchItem)
 
 
 class Batcher(Generic[B]):
-    """Runs ``infer`` in its own threads, which start here.
+    """Runs ``infer``, which maps items to as many results in order, in as many threads as ``passes``, started here.
 
-    Args:
-        infer: maps a sequence of items to as many results, in order.
-        max_batch: the most items of one forward pass.
-        passes: how many forward passes may run side by side; ``infer`` is called from as many threads.
-        gather: seconds for which a pass that is not full waits for more items.
-        lost: called from an inference thread that fails before :meth:`close`: a bug in this class or in ``then``.
+    ``max_batch`` is the most items of a pass, ``gather`` the seconds for which a pass that is not full waits for more.
+    ``lost`` is called from an inference thread that fails before :meth:`close`, by a bug here or in ``then``.
     """
 
     def __init__(

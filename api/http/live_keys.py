@@ -127,11 +127,7 @@ class LiveKeys(KnownKeys):
         threading.Thread(target=self._follow, name="keys", daemon=True).start()
 
     def caller(self, key: str) -> ApiKey | None:
-        """The key, if it is valid.
-
-        Raises:
-            Unavailable: this process does not know it, and Redis does not answer.
-        """
+        """The key, if it is valid; raises Unavailable if this process does not know it and Redis does not answer."""
         found = self.remembered(key)
         if found is None:
             with self._lock:

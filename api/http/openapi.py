@@ -95,29 +95,15 @@ class Operations(Blueprint):  # type: ignore[misc]
     """A flask-smorest blueprint whose routes declare their inputs and answers."""
 
     def operation(
-        self,
-        method: str,
-        path: str,
-        *answers: Answer,
-        problems: Iterable[str] = (),
-        parameters: Iterable[Mapping[str, Any]] = (),
-        body: Mapping[str, Any] | None = None,
-        operation_id: str = "",
-        summary: str = "",
-        role: str = "user",
-    ) -> Callable[[ROUTE], ROUTE]:
+        self, method: str, path: str, *answers: Answer, problems: Iterable[str] = (),
+        parameters: Iterable[Mapping[str, Any]] = (), body: Mapping[str, Any] | None = None, operation_id: str = "",
+        summary: str = "", role: str = "user",
+    ) -> Callable[[ROUTE], ROUTE]:  # fmt: skip
         """Register a route and its part of the document.
 
-        Args:
-            method: the HTTP method.
-            path: the path below the API's root.
-            answers: its successes; two of one status differ in their media type.
-            problems: codes of the errors it may send, besides those every route may send.
-            parameters: OpenAPI parameter objects, the path's own excepted.
-            body: OpenAPI request body object.
-            operation_id: the operation's name in generated clients; by default the function's in camel case.
-            summary: in place of the first line of the route's docstring, for a second operation of one function.
-            role: who may call it: ``public``, ``metrics``, ``user`` or ``admin``.
+        ``answers`` are successes, ``problems`` codes of its errors besides those of every route; ``parameters`` and
+        ``body`` are OpenAPI objects, without the path's parameters. ``operation_id`` is by default the function's name
+        in camel case, ``summary`` the first line of its docstring. ``role`` is public, metrics, user or admin.
         """
 
         def decorate(route: ROUTE) -> ROUTE:

@@ -88,36 +88,20 @@ DEFAULT_RETRY_AFTER = 1.0  # seconds; for a 429 or 503 without a computed one
 
 
 class Problem(Exception):
-    """An answer that is an error.
+    """An answer that is an error; ``code`` is a key of :data:`PROBLEM_TYPES`, ``detail`` one sentence for the caller.
 
-    Args:
-        code: a key of :data:`PROBLEM_TYPES`.
-        detail: one sentence for the caller about this occurrence.
-        errors: one ``{"name", "detail"}`` per offending field.
-        headers: more response headers.
-        retry_after: seconds after which a retry makes sense.
-        retryable: overrides the type's own.
-        status: overrides the type's own HTTP status.
-        members: further members of the problem document.
-
-    Attributes:
-        stands: seconds for which the same call would be refused again, whatever its body (:mod:`api.http.refusals`).
+    ``errors`` has one ``{"name", "detail"}`` per offending field, ``retry_after`` is in seconds, ``retryable`` and
+    ``status`` override the type's own, ``members`` are added to the problem document. ``stands`` is for how many
+    seconds the same call would be refused again, whatever its body (:mod:`api.http.refusals`).
     """
 
     stands = 0.0
 
     def __init__(
-        self,
-        code: str,
-        detail: str,
-        *,
-        errors: Sequence[Mapping[str, str]] = (),
-        headers: Mapping[str, str] | None = None,
-        retry_after: float | None = None,
-        retryable: bool | None = None,
-        status: int | None = None,
-        members: Mapping[str, Any] | None = None,
-    ) -> None:
+        self, code: str, detail: str, *, errors: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None, retry_after: float | None = None, retryable: bool | None = None,
+        status: int | None = None, members: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(detail)
         kind = PROBLEM_TYPES[code]
         self.code, self.detail, self.title = code, detail, kind.title

@@ -25,12 +25,8 @@ class Budgets:
     def spend(self, who: str, calls: int, seconds: float, cost: int = 1) -> tuple[int, float]:
         """Take ``cost`` calls from the budget of ``who``: ``calls`` in any ``seconds``. All of them or none.
 
-        Returns:
-            How many calls are left, -1 when these are refused; and the seconds until the budget is full again, or
-            until as many are allowed when these are refused.
-
-        Raises:
-            Unavailable: Redis does not answer.
+        Returns the calls that are left and the seconds until the budget is full again; or, when these are refused, -1
+        and the seconds until as many are allowed. Raises Unavailable when Redis does not answer.
         """
         with translated():
             left, after = self._spend(keys=[self._prefix + who], args=[calls, seconds, cost])

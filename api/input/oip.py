@@ -250,10 +250,8 @@ def check_outputs(request: InferRequest) -> None:
 def answer(request: InferRequest, head: Mapping[str, Any], rows: Rows) -> tuple[bytes, int | None]:
     """The body, and the end of its JSON if binary data follows.
 
-    Args:
-        request: with the wanted outputs and their form.
-        head: further members of the answer, such as ``model_name``.
-        rows: per image the predictions, best first; all of one length.
+    ``head`` are further members, such as ``model_name``; ``rows`` has per image the predictions, best first, all of one
+    length.
     """
     outputs, tail = [], []
     for wanted in request.outputs or tuple(Wanted(name, request.binary) for name in OUTPUTS):

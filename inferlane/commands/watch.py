@@ -40,11 +40,7 @@ def counted(snapshot: BatchSnapshot) -> Event:
 
 
 def follow(context: Context, handle: Job | Batch) -> Iterator[Event]:
-    """The events of ``handle`` up to its end.
-
-    Raises:
-        Timeout: it has not ended within the command's timeout.
-    """
+    """The events of ``handle`` up to its end; raises Timeout if it has not ended within the command's timeout."""
     until, last = time.monotonic() + context.timeout, "-1"
     try:
         for event in handle.events(context.timeout):

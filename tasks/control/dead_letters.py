@@ -51,11 +51,7 @@ class DeadLetters:
         return self._records.get(request_id)
 
     def requeue(self, request_id: str) -> Request:
-        """Run it again from the start, its crashes forgotten.
-
-        Raises:
-            PurgedRequest: its image has expired.
-        """
+        """Run it again from the start, its crashes forgotten; raises PurgedRequest if its image has expired."""
         request = self.get(request_id)
         args = [self._keys.prefix, request_id, envelope.seal(request.lane, [request_id])]
         with translated():

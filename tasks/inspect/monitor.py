@@ -144,8 +144,7 @@ class Monitor:
     def lanes(self, workers: Sequence[Worker] | None = None) -> list[dict[str, Any]]:
         """Every lane: depth, running, the age in seconds of its oldest request, rates over the last minute, paused.
 
-        Args:
-            workers: a recent result of :meth:`workers`; read again without it.
+        ``workers`` is a recent result of :meth:`workers`; without it they are read again.
         """
         ledger, paused, rates = self.ledger(), self.paused(), self._history.rates()
         workers = self.workers() if workers is None else workers

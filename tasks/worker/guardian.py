@@ -86,13 +86,7 @@ class Pulse:
 def guard(boot: str, model: str, settings: Settings) -> Pulse | None:
     """Fork: the child is the worker, with its pulse; the parent becomes the guardian. None where that is unsupported.
 
-    Call it before the process has threads. A worker that Celery has started anew in its place (SIGHUP) keeps its
-    guardian.
-
-    Args:
-        boot: the worker's boot id.
-        model: as on the command line.
-        settings: of the worker.
+    Call it before the process has threads. A worker that Celery restarts in place (SIGHUP) keeps its guardian.
     """
     if not hasattr(signal, "sigtimedwait") or not hasattr(os, "memfd_create"):
         return None

@@ -12,11 +12,7 @@ from tasks.protocol.records import Records
 
 
 def register(url: str, entry: str) -> None:
-    """Register a webhook before its request or batch is accepted, so that a crash in between loses none.
-
-    Args:
-        url: the receiver.
-        entry: the request's or batch's entry in the outbox.
+    """Register a webhook before its request or batch, ``entry``, is accepted, so that a crash in between loses none.
 
     Raises:
         Problem: webhooks are off, or the URL is not allowed.
