@@ -31,7 +31,7 @@ TRANSPORT_ALIASES.update(
 broker_transport_options = {
     "master_name": _settings.sentinel_master,
     "global_keyprefix": _settings.key_prefix,
-    "priority_steps": [0],  # priorities are lanes of their own; four sub-queues each would quadruple every take
+    "priority_steps": [0],  # priorities are separate lanes; four sub-queues each would quadruple every take
     "queue_order_strategy": "tasks.lanes:configured_order",
     "socket_timeout": 10.0,
     "socket_connect_timeout": 2.0,
@@ -60,7 +60,7 @@ timezone = "UTC"
 
 # -- delivery
 task_acks_late = True
-worker_prefetch_multiplier = 1  # what is delivered is performed in that order: anything more would jump lanes
+worker_prefetch_multiplier = 1  # deliveries are performed in order: with more, low lanes would pass high ones
 
 # -- worker
 # By alias, too: ``--pool threads`` stays what people type.
@@ -73,6 +73,6 @@ worker_send_task_events = False
 worker_hijack_root_logger = False
 worker_redirect_stdouts = False
 worker_cancel_long_running_tasks_on_connection_loss = False
-# What is in hands counts against the credit over a broken connection too (tasks/worker/ownership.py): reducing the
+# Held deliveries count against the credit over a broken connection too (tasks/worker/ownership.py): reducing the
 # credit as well would count it twice.
 worker_enable_prefetch_count_reduction = False

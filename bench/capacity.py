@@ -56,7 +56,7 @@ def _shares(text: str) -> tuple[float, ...]:
 
 
 def try_both(plan: QueuePlan) -> Iterator[str]:
-    """The table's lines for what was measured, and for the simulation of the same arrivals."""
+    """The table's lines of a measurement and of the simulation of the same arrivals."""
     from bench.trial import run
 
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +68,7 @@ def try_both(plan: QueuePlan) -> Iterator[str]:
 
 
 def rows(done: QueueRun) -> Iterator[str]:
-    """The table's lines for what came of one plan."""
+    """The table's lines of one plan."""
     plan = done.plan
     for priority, share in zip(PRIORITIES, plan.mix, strict=True):
         if share:

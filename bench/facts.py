@@ -1,4 +1,4 @@
-"""On what was measured: machine, versions, commit, photo."""
+"""The circumstances of a measurement: machine, versions, commit, photo."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PACKAGES = (
 
 
 def facts(module: str) -> dict[str, Any]:
-    """What every results file says about itself; ``module`` is what was run with ``python -m``."""
+    """The head of every results file; ``module`` was run with ``python -m``."""
     return {
         "command": shlex.join(["python", "-m", module, *map(_told, sys.argv[1:])]),
         "at": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()),

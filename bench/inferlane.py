@@ -52,7 +52,7 @@ class Inferlane:
         return worker
 
     def describe(self, worker: WorkerProcess) -> dict[str, Any]:
-        """What the worker says of itself: ``model``, ``weights`` and so on."""
+        """The worker's row in the register: ``model``, ``weights`` and so on."""
         return self.stack.wait_for_worker(worker)
 
     def adopt_worker(self, worker: WorkerProcess) -> None:

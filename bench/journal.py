@@ -1,4 +1,4 @@
-"""Measurements on disk as they are made, one JSON object a line: what was interrupted goes on where it stopped."""
+"""Measurements on disk as they are made, one JSON object a line, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Journal:
 
     Args:
         path: the file; its folder is made.
-        resume: keep what is there, but for records of an ``error``. Otherwise the journal starts empty.
+        resume: keep the records, except those of an ``error``. Otherwise the journal starts empty.
         stamp: what must be equal for old records to count, for example the options and the commit.
     """
 

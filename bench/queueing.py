@@ -22,7 +22,7 @@ from tasks.lanes import ORDERS, PRIORITIES, WeightedOrder
 
 @dataclass(frozen=True, kw_only=True)
 class QueuePlan:
-    """What is simulated; times are seconds, ``rate`` is requests a second.
+    """The plan of a simulation; times are seconds, ``rate`` is requests a second.
 
     A forward pass over ``b`` images takes ``base + service * b``, or that on average where ``scatter`` is exponential.
     ``pickup`` is what passes between a worker's taking a request and its being ready for a forward pass.
@@ -85,7 +85,7 @@ class Worker:
 
 
 class QueueRun:
-    """What came of a :class:`QueuePlan`, simulated or real: all its calls, and the sizes of all forward passes."""
+    """The result of a :class:`QueuePlan`, simulated or real: all its calls, and the sizes of all forward passes."""
 
     def __init__(self, plan: QueuePlan) -> None:
         self.plan = plan
@@ -157,7 +157,7 @@ class Simulation(QueueRun):
         self._await_next()
 
     def _take(self, worker: Worker) -> None:
-        """Take while there is credit and work; then wait for the bell behind those that wait already."""
+        """Take while there is credit and work; then wait for the bell behind other waiting workers."""
         while worker.held < self.plan.credit:
             lane = next((name for name in worker.order.consume(3) if self._lanes[name]), None)
             if lane is None:
@@ -211,7 +211,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def erlang_c(rate: float, service: float, workers: int) -> float:
-    """Mean wait of an M/M/c queue in seconds (Erlang, 1917): what the simulation must give in that special case."""
+    """Mean wait of an M/M/c queue in seconds (Erlang, 1917): the simulation's result in that special case."""
     load = rate * service
     if load >= workers:
         return math.inf

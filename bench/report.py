@@ -96,7 +96,7 @@ def judged(folder: Path) -> list[TargetResult]:
 
 
 def replaced(page: str, block: str) -> str:
-    """``page`` with what is between the two marks replaced.
+    """``page`` with the text between the two marks replaced.
 
     Raises:
         ValueError: the page has not exactly one pair of marks.

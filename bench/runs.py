@@ -16,7 +16,7 @@ Cpu = Callable[[], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """What was answered, in how long, at what cost, with which latencies (all times in seconds)."""
+    """The answers of a run, its duration, cost and latencies (all times in seconds)."""
 
     answered: int
     seconds: float

@@ -92,7 +92,7 @@ class Shift:
             self._held.append((tag, envelope.requests_in(json.loads(message))[0]))
 
     def begin(self, _: int) -> None:
-        """Begin what was taken and get the images."""
+        """Begin the taken requests and get the images."""
         owner = self.lease._owner  # noqa: SLF001
         self._attempts.clear()
         for tag, request_id in self._held:

@@ -1,4 +1,4 @@
-"""What the project wants to reach, and whether a measurement does."""
+"""The project's targets, and whether a measurement reaches them."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ class Front:
             self._readers -= 1
 
     async def _discard(self, environ: Environ, proto: Any) -> None:
-        """Read what is left of a refused body, once it has been answered.
+        """Read the rest of a refused body, once it has been answered.
 
         Unread data resets the connection, and the answer can be lost with it. A sender that has waited for ``100
         Continue`` has sent nothing.

@@ -44,7 +44,7 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     """The command line; a command's options may stand between its words."""
     parser = command_line_parser()
     command = parser.get_default("parsers").get(words[0]) if words else None
-    # Before Python 3.12, what is intermixed loses its `--`.
+    # Before Python 3.12, intermixed arguments lose their `--`.
     return parser.parse_args(words) if command is None or "--" in words else command.parse_intermixed_args(words[1:])
 
 

@@ -179,7 +179,7 @@ class Context:
 
     @property
     def json(self) -> bool:
-        """Whether JSON was asked for."""
+        """Whether ``--json`` was given."""
         return bool(self.arguments.json)
 
     @property

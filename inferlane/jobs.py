@@ -40,7 +40,7 @@ class _Handle(Generic[S]):
 
         Raises:
             Timeout: it has not ended within ``timeout`` seconds.
-            UnexpectedAnswer, Unavailable: no events can be had; :meth:`status` may still answer.
+            UnexpectedAnswer, Unavailable: events do not arrive; :meth:`status` may still answer.
         """
         return events.follow(self.connection, self.kind, self.id, self.connection.limits(timeout))
 

@@ -1,1 +1,1 @@
-"""What the Makefile runs: the broker, the supervisor and the checks around them. No other package imports these."""
+"""The Makefile's programs: the broker, the supervisor and the checks around them. No other package imports these."""

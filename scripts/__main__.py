@@ -1,6 +1,6 @@
 """The processes of this host: start, stop, scale and watch them. ``make`` targets call these commands.
 
-With --json, standard output gets one document, and what is said on the way goes to standard error.
+With --json, standard output gets one document, and progress goes to standard error.
 """
 
 import argparse

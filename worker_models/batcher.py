@@ -1,9 +1,9 @@
 """The adaptive batcher: items in, a few inference threads, forward passes out. It never waits for a pass to fill.
 
-A free inference thread takes what has arrived, the most urgent first and up to ``max_batch`` items. On an idle worker a
-pass is one item; under load the items that arrive during one pass form the next. The threads do not wait for one
-another, so none is idle while there is work, and an urgent item does not wait for the slowest of them. A pass that
-raises is split in halves until the failing item is alone: only that item gets the error, even ``SystemExit``.
+A free inference thread takes the waiting items, the most urgent first and up to ``max_batch``. On an idle worker a pass
+is one item; under load the items that arrive during one pass form the next. The threads do not wait for one another, so
+none is idle while there is work, and an urgent item does not wait for the slowest of them. A pass that raises is split
+in halves until the failing item is alone: only that item gets the error, even ``SystemExit``.
 """
 
 import threading

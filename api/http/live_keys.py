@@ -49,7 +49,7 @@ class RunTimeKeys:
         return version, [_described(text) for text in texts]
 
     def create(self, name: str, role: str, by: str) -> tuple[str, ApiKey]:
-        """A new key of ``name``, and what is kept of it."""
+        """A new key of ``name``, and its stored form."""
         key = random_key()
         digest = digest_of(key)
         made = ApiKey(id_of(digest), name, role, digest, time.time(), by)

@@ -244,7 +244,7 @@ def request_events(request_id: str) -> Response:
     parameters=(
         OWNER,
         query("status", "Only requests in this state", {"enum": STATES}),
-        query("model_type", "Only requests that asked for this", {"type": "string"}),
+        query("model_type", "Only requests for this model, or any", {"type": "string"}),
         query("model", "Only requests that this model answered", {"type": "string"}),
         query("worker", "Only requests that this worker started, at any attempt", {"type": "string"}),
         query("request_id", "Only requests whose id begins like this", {"type": "string"}),

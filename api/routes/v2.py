@@ -68,7 +68,7 @@ INFER_ANSWERS = (
 )  # fmt: skip
 INFER_PARAMETERS = (header(LENGTH_HEADER, "Where the JSON ends, when binary data follows", {"type": "integer"}),)
 METADATA = Answer("The model", "V2Model")
-READINESS = (Answer("A worker serves it", "V2ModelReady"), Answer("Nobody serves it", "V2ModelReady", status=503))
+READINESS = (Answer("A worker serves it", "V2ModelReady"), Answer("No worker serves it", "V2ModelReady", status=503))
 INFER_PROBLEMS = (
     "model_not_found", *declared.IMAGE_BODY, *declared.REFUSALS, "timeout", "too_many_waiters", "canceled",
     "inference_failed", "poison", "expired",

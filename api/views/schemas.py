@@ -168,7 +168,7 @@ REQUESTS: dict[str, Shape] = {
         model_version=string("Its version"),
         id=string("The id of the request, if it had one"),
         parameters=mapping("model and weights that answered"),
-        outputs=many("V2Output", "The outputs asked for"),
+        outputs=many("V2Output", "The requested outputs"),
         optional=("id",),
     ),
 }

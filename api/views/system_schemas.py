@@ -140,7 +140,7 @@ SYSTEM: dict[str, Shape] = {
     "UsageRow": shape(
         owner=string("Name of the key; anonymous without keys"),
         day=string("UTC day, YYYY-MM-DD"),
-        model=string("The model that answered or was asked for, or any"),
+        model=string("The model that answered or was requested, or any"),
         requests=count("Requests that ended: the sum of the four outcomes"),
         succeeded=count("Answered"),
         failed=count("Failed, dead letters included"),

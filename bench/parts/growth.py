@@ -1,4 +1,4 @@
-"""What a long queue costs: submitting, taking and looking at it with 100 to 100,000 requests queued.
+"""The cost of a long queue: submitting, taking and looking at it with 100 to 100,000 requests queued.
 
 Two systems run side by side: one always holds 100 requests, the other grows. At each length the same calls are timed on
 both, in turn, so that a machine that slows down slows both, and a ratio is of two things measured together.

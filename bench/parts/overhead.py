@@ -1,4 +1,4 @@
-"""What the queue costs: a model that does nothing, core-ms per request by process, beside bare Flask and bare Celery.
+"""The cost of the queue: a model that does nothing, core-ms per request by process, beside bare Flask and bare Celery.
 
 Bare Flask is a route that reads the photo, under the API's own server. Bare Celery is stock: its own Redis transport
 and result backend, defaults, a task that returns at once, a producer that waits for each result. It has no HTTP, no

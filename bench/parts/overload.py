@@ -1,4 +1,4 @@
-"""Twice as much as it can answer, for minutes: what each priority waits, what is answered, what is refused.
+"""Twice the capacity, for minutes: waits by priority, answers and refusals.
 
 Requests are sent at their times whatever becomes of the earlier ones (an open loop), and a delay counts from the time a
 request was to be sent. High ones wait for their answers as a person would; normal and low ones are submitted and timed
@@ -69,7 +69,7 @@ def _capacity(report: Report) -> float:
 
 
 def judge(report: Report) -> list[TargetResult]:
-    """High is fast, low gets on, and the overload costs little of what is answered."""
+    """High is fast, low is not starved, and the overload costs little goodput."""
     if not report["records"]:
         return []
     record, model = report["records"][0], report["model"]

@@ -17,7 +17,7 @@ Report = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PartContext:
-    """What a part may use: the options, its time, its journal, a folder that is deleted afterwards."""
+    """The resources of a part: options, time, journal, and a folder that is deleted afterwards."""
 
     options: argparse.Namespace
     budget: Budget

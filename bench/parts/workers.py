@@ -1,4 +1,4 @@
-"""More workers, more work: a model that sleeps, so that the cores are not what is shared, and 1 to 64 workers on it."""
+"""Scaling: 1 to 64 workers of a model that sleeps, so that they do not compete for cores."""
 
 from __future__ import annotations
 

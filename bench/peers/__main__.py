@@ -103,7 +103,7 @@ def _measure(
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The limit and what is asked of it and of everyone else."""
+    """The limit, and the load for it and for every peer."""
 
     limit: Limit
     photo: bytes

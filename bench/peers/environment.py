@@ -37,7 +37,7 @@ def prepare(name: str, folder: Path = FOLDER) -> Path:
 
 
 def fingerprint(name: str) -> str:
-    """Changes when what is to be installed changes."""
+    """A hash of the packages to install."""
     return hashlib.sha256(_file("common").read_bytes() + _file(name).read_bytes()).hexdigest()
 
 

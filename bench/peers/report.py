@@ -1,4 +1,4 @@
-"""What a run beside the peers found, as JSON, Markdown and a chart."""
+"""The results of a run beside the peers, as JSON, Markdown and a chart."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Row:
 
     @property
     def added(self) -> float:
-        """core_ms above the limit's beside it: what the serving costs."""
+        """core_ms above the limit's beside it: the cost of serving."""
         return float(
             median(sum(r["core_ms"].values()) - sum(r["limit_core_ms"]) / len(r["limit_core_ms"]) for r in self.records)
         )

@@ -1,4 +1,4 @@
-"""A peer as a running system: its processes, its address, how a photo is sent and what a good answer is."""
+"""A peer as a running system: its processes, its address, how to send a photo and check the answer."""
 
 from __future__ import annotations
 

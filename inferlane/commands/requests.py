@@ -122,7 +122,7 @@ def _table(snapshots: Iterable[Snapshot]) -> RenderableType:
     rows = [_row(snapshot) for snapshot in snapshots]
     if not rows:
         return "there are no such requests"
-    full = table("", "!request", "!accepted", "!state", "!asked for", "!priority", "#took", "answer", rows=rows)
+    full = table("", "!request", "!accepted", "!state", "!requested", "!priority", "#took", "answer", rows=rows)
     brief = [(name, accepted[-8:], state, took, answer) for name, accepted, state, _, _, took, answer in rows]
     return Fitting([full, table("", "!request", "!accepted", "!state", "#took", "~answer", rows=brief)])
 

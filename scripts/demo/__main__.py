@@ -1,4 +1,4 @@
-"""Classify one photo through the running system, or show what the system promises.
+"""Classify one photo through the running system, or show the system's promises.
 
 Without a photo it takes the cat in docs/images and checks that the answer is one. --quick plays all scenes in a minute
 or two and --menu lets you choose; both start a temporary system when none runs. Exit code 1: something failed.

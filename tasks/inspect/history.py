@@ -1,4 +1,4 @@
-"""The last day by the minute, from what the scripts counted in each.
+"""The last day by the minute, from the scripts' counts.
 
 A past minute does not change, so a process reads it once and keeps its row. A row of several minutes sums up their
 histograms, so its percentiles are those of the whole step. Named owners' requests are also counted per owner.

@@ -35,7 +35,7 @@ BOUNDS = [2 ** (bucket / 2) / 1000 for bucket in range(40)]
 
 
 class Monitor:
-    """Reads what the Lua scripts wrote. Every method raises :class:`tasks.errors.Unavailable` within a second."""
+    """Reads what the Lua scripts write. Every method raises :class:`tasks.errors.Unavailable` within a second."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

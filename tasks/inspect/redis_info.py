@@ -95,7 +95,7 @@ def _ahead(client: Client) -> float:
 
 
 def _workers_ahead(client: Client, keys: Keys) -> dict[str, float]:
-    """Each worker's clock minus Redis's at its last renewal, whose time follows from what is left of the lease."""
+    """Each worker's clock minus Redis's at its last renewal, whose time follows from the rest of the lease."""
     boots = [boot.decode() for boot in client.hkeys(keys.workers)]
     if not boots:
         return {}

@@ -26,7 +26,7 @@ class SearchFilter:
 
     Attributes:
         status: the state it is in.
-        model_type: the model it asked for.
+        model_type: the requested model.
         model: the model that answered it.
         worker: the node name of a worker that started it, at any attempt.
         request_id: how its public id begins.

@@ -146,7 +146,7 @@ class Publisher:
     def _accept(self, entries: Sequence[Admitted], reply: str = "") -> list[Accepted | TaskError]:
         """Accept requests of one lane.
 
-        Soon after a refusal, and for an id that may be known already, room is asked for before images are sent.
+        Soon after a refusal, and for an id that may be known, it asks for room before it sends images.
         """
         where = entries[0].lane, entries[0].submission.owner
         answers: list[Answer] = []

@@ -48,7 +48,7 @@ class Store(Protocol):
         """An image; raises FileNotFoundError, or NoFolder for a reference of another store."""
 
     def delete(self, references: Sequence[str]) -> None:
-        """Delete images; those that are gone are deleted."""
+        """Delete images; missing ones are no error."""
 
     def older(self, system: str, seconds: float) -> Iterator[str]:
         """The images of a system that were stored more than so many seconds ago."""
@@ -241,7 +241,7 @@ class RemoteStore:
         return bytes(self._files.cat_file(path, start=0, end=size, **self._limit))
 
     def delete(self, references: Sequence[str]) -> None:
-        """Delete images, in as few calls as the filesystem can; if that fails, those that are there one by one."""
+        """Delete images, in as few calls as the filesystem can; if that fails, the existing ones one by one."""
         paths = [self._path(reference) for reference in references]
         try:
             self._files.rm(paths)

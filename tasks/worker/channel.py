@@ -239,7 +239,7 @@ class OwnedChannel(kombu_redis.Channel):
             raise NotNow(str(error)) from error
 
     def _deliver_taken(self, sent: _Sent, answer: list[Any]) -> bool:
-        """Deliver what was taken; all of it is held before the first is delivered."""
+        """Deliver the taken messages; all of them are held before the first is delivered."""
         assert self.owner is not None  # noqa: S101 - as above
         taken = [
             (sent.lanes[number - 1], json.loads(text)) for number, text in zip(answer[::2], answer[1::2], strict=False)
@@ -260,7 +260,7 @@ class OwnedChannel(kombu_redis.Channel):
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What the server has been asked: a take of so many requests, or, without tags, to wait for a bell."""
+    """The command under way: a take of so many requests or, without tags, a wait for a bell."""
 
     lanes: list[str]
     tags: list[str] = field(default_factory=list)

@@ -11,7 +11,7 @@ A worker forks right after its start. The child goes on as the worker; the paren
 * When the guardian dies, the kernel kills the worker. The cause is then unknown, and no request is blamed.
 
 It needs Linux; elsewhere a worker runs without. The two share a page of memory (:class:`Pulse`). Until something is
-wrong the guardian needs neither Redis nor what the project has installed, and does not import it.
+wrong the guardian needs neither Redis nor installed packages, and imports none.
 """
 
 from __future__ import annotations

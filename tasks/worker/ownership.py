@@ -22,7 +22,7 @@ class Ownership:
         self.boot = f"{re.sub(r'[^A-Za-z0-9@._-]', '_', node)}/{uuid4().hex[:8]}"
         self._held: dict[str, int] = {}
         self._unpaid: dict[str, float] = {}
-        """By tag: service seconds, less those that its requests' owner was charged when it was taken."""
+        """By tag: service seconds, less those charged to the requests' owner at the take."""
         self.batch = 1
         """How many requests run at a time."""
         self.most: Callable[[], int] = lambda: 2 * self.batch

@@ -271,7 +271,7 @@ class Pipeline:
             self._finisher.give_back([entry for entry in ended if entry.returned])
             self._finisher.commit([entry for entry in ended if not entry.returned])
             self._finisher.pause(aside)
-        except Exception as error:  # noqa: BLE001 - as in _begun; what has been committed all the same is not run again
+        except Exception as error:  # noqa: BLE001 - as in _begun; committed requests do not run again
             for entry in entries:
                 entry.delivery.fault = error
             aside, ended = [], entries

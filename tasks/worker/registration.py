@@ -47,7 +47,7 @@ class Registration:
         return sum(self._give_back(owner.boot, tag) for tag in sorted(orphans, key=int))
 
     def leave(self, owner: Ownership) -> None:
-        """Give back all deliveries and unregister, so that nobody waits for the lease to run out."""
+        """Give back all deliveries and unregister, so that no request waits for the lease to expire."""
         self.report(owner)
         tags = self.client.hkeys(self._keys.unacked(owner.boot))
         for tag in sorted(tags, key=int, reverse=True):  # the latest first: the lane's head keeps its order

@@ -1,4 +1,4 @@
-"""What the pipeline is built of: queues with threads of their own, and the times of the model's calls."""
+"""Parts of the pipeline: queues with their threads, and the times of the model's calls."""
 
 from __future__ import annotations
 

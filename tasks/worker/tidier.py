@@ -1,4 +1,4 @@
-"""Deletes images outside Redis whose requests have ended, and those that no request has.
+"""Deletes images outside Redis whose requests have ended, and those without a request.
 
 It has its own thread: a network folder or a remote store may take seconds, and the lease must not wait for it.
 """
@@ -16,7 +16,7 @@ from tasks.protocol.payloads import Payloads
 
 log = logging.getLogger(__name__)
 
-#: Seconds between deletions by one worker (what is deleted need not reach the disk), and between sweeps by any.
+#: Seconds between deletions by one worker (a deleted image need not reach the disk), and between sweeps by any.
 INTERVAL = 0.25
 SWEEP_INTERVAL = 300
 #: Seconds between two warnings about a store that cannot be tidied.

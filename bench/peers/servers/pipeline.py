@@ -41,7 +41,7 @@ def load() -> Pipeline:
 
 
 def answer(pipeline: Pipeline, output: Any) -> dict[str, Any]:
-    """What is sent to the caller."""
+    """The answer to the caller."""
     return {"predictions": pipeline.predictions(output, 5)}
 
 

@@ -142,7 +142,7 @@ local function use(id, lane, model, at, amounts)
   if not before[1] then redis.call('EXPIRE', hash, 36 * 86400) end
 end
 -- Open requests of each owner that has or had a cap or a quota. A record notes that it is counted, so that other owners'
--- requests cost nothing. Whoever asks first reads the owner's requests of the last day; 2 s later, once more those since
+-- requests cost nothing. The first caller reads the owner's requests of the last day; 2 s later, another one those since
 -- then, because some processes may not have known of the cap.
 local opens = prefix .. 'open'
 local function open_of(owner)
