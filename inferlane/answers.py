@@ -143,12 +143,7 @@ class BatchSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one image of many ended: with a result or with an error, never both.
-
-    Attributes:
-        index: its place among the images given.
-        source: the image as it was given.
-    """
+    """How one image of many, ``source`` at place ``index``, ended: with a result or with an error, never both."""
 
     index: int
     source: Any

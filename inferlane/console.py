@@ -161,12 +161,7 @@ def progress(console: Console) -> Progress:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One run of a command.
-
-    Attributes:
-        arguments: the parsed command line.
-        default_retries: when to try again, without --patience.
-    """
+    """One run of a command; ``default_retries`` apply without --patience."""
 
     arguments: argparse.Namespace
     default_retries: Retries

@@ -107,9 +107,7 @@ def _from_cells(cells: Mapping[str, str]) -> dict[str, Any]:
 class RowFile:
     """Rows in a growing file, csv or jsonl; with ``resume`` it keeps the rows of an earlier run.
 
-    Attributes:
-        done: the paths of the rows that were kept.
-        failed: how many of those are failures.
+    ``done`` has the paths of the rows that were kept, of which ``failed`` are failures.
 
     Raises:
         ForeignFile: the file holds something else.

@@ -49,11 +49,7 @@ def percentile(ordered: Sequence[float], share: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One request.
-
-    Attributes:
-        judge: the error code for a wrong answer, empty for a right one.
-    """
+    """One request; ``judge`` returns the error code for a wrong answer, empty for a right one."""
 
     upload: Upload
     parameters: Parameters

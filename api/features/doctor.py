@@ -35,12 +35,7 @@ FSYNC = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One result.
-
-    Attributes:
-        ok: None if it cannot be known here.
-        remedy: what to do; empty when nothing is wrong.
-    """
+    """One result; ``ok`` is None if it cannot be known here, ``remedy`` empty when nothing is wrong."""
 
     name: str
     ok: bool | None
@@ -53,13 +48,11 @@ class Installation:
     """The state of the installation.
 
     Attributes:
-        settings: those of this API process.
-        asks_for_keys: whether user routes ask for a key.
+        asks_for_keys: whether user routes require a key.
         proxied_from: the host name that a proxy forwards, ``""`` without a proxy.
         versions: package -> version, in this API process.
         vitals: of Redis; None when it does not answer.
         outage: why Redis does not answer.
-        workers: live workers, from their leases.
     """
 
     settings: Settings

@@ -28,7 +28,7 @@ class ApiKey:
     """A key and its owner.
 
     Attributes:
-        id: for operators; tells nothing about the key.
+        id: for operators; reveals nothing of the key.
         name: the owner.
         role: ``user``, or ``admin``, which includes ``user``.
         digest: the SHA-256 of the key, in hexadecimal.

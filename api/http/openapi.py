@@ -64,12 +64,7 @@ CONFIG: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A success that a route may send.
-
-    Attributes:
-        schema: a JSON Schema of the body or the name of a component; None for no body.
-        headers: name to description.
-    """
+    """A success that a route may send; ``schema`` is a JSON Schema or the name of a component, None for no body."""
 
     description: str
     schema: str | Mapping[str, Any] | None = None

@@ -31,13 +31,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fault of the system.
-
-    Attributes:
-        code: for programs.
-        detail: what is wrong, for people.
-        remedy: what to do.
-    """
+    """One fault of the system; ``code`` is for programs."""
 
     code: str
     severity: Severity

@@ -7,12 +7,13 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from common.settings import Settings
 from tasks.inspect.history import STAGES, History, summary
 from tasks.inspect.redis_info import Vitals, read_vitals
-from tasks.inspect.search import Search
+from tasks.inspect.search import search
 from tasks.lanes import Lane, all_lanes
 from tasks.producer.live_workers import QueueLoad, Worker, read_backlog, read_queued, read_register
 from tasks.protocol import connections, servers, usage
@@ -43,7 +44,7 @@ class Monitor:
         self._client = connections.prompt(settings.redis_url)
         self._history = History(self._client, self._keys)
         self.history, self.window, self.ends = self._history.rows, self._history.window, self._history.ends
-        self.recent = Search(Records(self._client, settings)).page
+        self.recent = partial(search, Records(self._client, settings))
 
     def ping(self) -> None:
         """Check that Redis answers and can hold the queue."""

@@ -69,73 +69,65 @@ class SearchFilter:
         )
 
 
-#: An entry of the index: when it was accepted (epoch seconds), and request id.
-IndexEntry = tuple[float, str]
+#: When a request was accepted (epoch seconds), and its id.
+Indexed = tuple[float, str]
 EVERYTHING = SearchFilter()
 
 
-class Search:
-    """Searches the index of recent requests."""
+def search(
+    records: Records, criteria: SearchFilter = EVERYTHING, *, limit: int = 50, cursor: str | None = None
+) -> tuple[list[Request], str | None]:
+    """The newest matching requests, and the cursor of the next page; None when there is nothing older.
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
+    A call reads a limited number of records, so a page may be short, even empty, and have a next one. Raises ValueError
+    if the cursor is malformed.
+    """
+    found: list[Request] = []
+    entries = _entries(records, criteria, cursor)
+    last: Indexed | None = None
+    most, first = (MOST_RECORDS, PAGE) if criteria.narrow else (MOST_IDS, limit)
+    for chunk in _chunks(islice(entries, most), first):
+        ids = [request_id for _, request_id in chunk if criteria.names(request_id)]
+        known = {request.id: request for request in records.briefs(ids)}
+        for place, last in enumerate(chunk, 1):
+            request = known.get(last[1])
+            if request is not None and criteria.matches(request):
+                found.append(request)
+            if len(found) == limit:
+                more = place < len(chunk) or next(entries, None) is not None
+                return found, _cursor(last) if more else None
+    return found, _cursor(last) if last and next(entries, None) else None
 
-    def page(
-        self, criteria: SearchFilter = EVERYTHING, *, limit: int = 50, cursor: str | None = None
-    ) -> tuple[list[Request], str | None]:
-        """The newest matching requests, and the cursor of the next page; None when there is nothing older.
 
-        A call reads a limited number of records, so a page may be short, even empty, and have a next one.
-
-        Raises:
-            ValueError: the cursor is malformed.
-        """
-        found: list[Request] = []
-        entries = self._entries(criteria, cursor)
-        last: IndexEntry | None = None
-        most, first = (MOST_RECORDS, PAGE) if criteria.narrow else (MOST_IDS, limit)
-        for chunk in _chunks(islice(entries, most), first):
-            ids = [request_id for _, request_id in chunk if criteria.names(request_id)]
-            known = {request.id: request for request in self._records.briefs(ids)}
-            for place, last in enumerate(chunk, 1):
-                request = known.get(last[1])
-                if request is not None and criteria.matches(request):
-                    found.append(request)
-                if len(found) == limit:
-                    more = place < len(chunk) or next(entries, None) is not None
-                    return found, _cursor(last) if more else None
-        return found, _cursor(last) if last and next(entries, None) else None
-
-    def _entries(self, criteria: SearchFilter, cursor: str | None) -> Iterator[IndexEntry]:
-        """Entries from the cursor on, newest first; requests accepted meanwhile shift nothing."""
-        before = _entry(cursor) if cursor else (criteria.until, "") if criteria.until is not None else None
-        keys, owner = self._records.keys, criteria.owner or ANONYMOUS
-        index = keys.recent if owner == ANONYMOUS else keys.recent_of(owner)
-        passed = 0  # entries of one instant that are not before the cursor
-        while page := self._page(index, before, criteria.since, passed):
-            fresh = [entry for entry in page if before is None or entry < before]
-            yield from fresh
-            before, passed = (fresh[-1], 0) if fresh else (before, passed + len(page))
-
-    def _page(self, index: str, before: IndexEntry | None, since: float | None, start: int) -> list[IndexEntry]:
+def _entries(records: Records, criteria: SearchFilter, cursor: str | None) -> Iterator[Indexed]:
+    """Entries from the cursor on, newest first; requests accepted meanwhile shift nothing."""
+    before = _entry(cursor) if cursor else (criteria.until, "") if criteria.until is not None else None
+    owner, bottom = criteria.owner or ANONYMOUS, "-inf" if criteria.since is None else f"{criteria.since:.6f}"
+    index = records.keys.recent if owner == ANONYMOUS else records.keys.recent_of(owner)
+    passed = 0  # entries of one instant that are not before the cursor
+    while True:
         top = "+inf" if before is None else f"{before[0]:.6f}"
-        bottom = "-inf" if since is None else f"{since:.6f}"
         with translated():
-            page = self._records.client.zrevrangebyscore(index, top, bottom, start=start, num=PAGE, withscores=True)
-        return [(float(score), request_id.decode()) for request_id, score in page]
+            page = records.client.zrevrangebyscore(index, top, bottom, start=passed, num=PAGE, withscores=True)
+        if not page:
+            return
+        entries = [(float(score), request_id.decode()) for request_id, score in page]
+        fresh = [entry for entry in entries if before is None or entry < before]
+        yield from fresh
+        before, passed = (fresh[-1], 0) if fresh else (before, passed + len(page))
 
 
-def _chunks(entries: Iterator[IndexEntry], size: int) -> Iterator[Sequence[IndexEntry]]:
+def _chunks(entries: Iterator[Indexed], size: int) -> Iterator[Sequence[Indexed]]:
     """Chunks of ``size``, then of at least a page: the first is often enough."""
     while chunk := list(islice(entries, size)):
         yield chunk
         size = max(size, PAGE)
 
 
-def _cursor(entry: IndexEntry) -> str:
+def _cursor(entry: Indexed) -> str:
     return f"{entry[0]:.6f}:{entry[1]}"
 
 
-def _entry(cursor: str) -> IndexEntry:
+def _entry(cursor: str) -> Indexed:
     score, _, request_id = cursor.partition(":")
     return float(score), request_id
