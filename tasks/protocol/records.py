@@ -220,11 +220,15 @@ class Records:
 
     def retry(
         self, boot: str, tag: str, lane: str, message: str, delay: float,
-        failures: Sequence[tuple[Attempt, Mapping[str, Any]]],
+        failures: Sequence[tuple[Attempt, Mapping[str, Any]]], unpaid: float = 0.0,
     ) -> int:  # fmt: skip
-        """End a delivery; its failed requests are queued again in ``message``, due in ``delay`` seconds; how many."""
+        """End a delivery; its failed requests are queued again in ``message``, due in ``delay`` seconds; how many.
+
+        ``unpaid`` is the service seconds that their owner has still to pay for it.
+        """
         requests = [(attempt.id, attempt.number, json.dumps(error)) for attempt, error in failures]
-        return int(self._run("retry", [boot, tag, f"{delay:.3f}", f"{lane}\n{message}", *chain(*requests)]))
+        ends = [f"{delay:.3f}", f"{lane}\n{message}", f"{unpaid:.6f}"]
+        return int(self._run("retry", [boot, tag, *ends, *chain(*requests)]))
 
     def _run(self, name: str, args: Sequence[Any], keys: Sequence[str] = ()) -> Any:
         with translated():

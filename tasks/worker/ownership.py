@@ -55,6 +55,11 @@ class Ownership:
             if tag in self._unpaid:
                 self._unpaid[tag] += seconds
 
+    def unpaid(self, tag: str) -> float:
+        """The seconds that the delivery's owner has still to pay; the caller has it paid."""
+        with self._lock:
+            return self._unpaid.pop(tag, 0.0)
+
     def room(self) -> int:
         """How many more requests to take: with more in hand, an urgent one would wait behind them."""
         with self._lock:

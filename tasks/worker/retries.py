@@ -42,4 +42,5 @@ def postpone(pipeline: Pipeline, delivery: Delivery, delay: float) -> int:
     failures = [(attempt, described(error)) for attempt, error in delivery.failures]
     ids = [attempt.id for attempt, _ in failures]
     message = envelope.seal(delivery.lane, ids, retries=delivery.retries + 1)
-    return pipeline.records.retry(pipeline.owner.boot, delivery.tag, delivery.lane, message, delay, failures)
+    boot, unpaid = pipeline.owner.boot, pipeline.owner.unpaid(delivery.tag)
+    return pipeline.records.retry(boot, delivery.tag, delivery.lane, message, delay, failures, unpaid)

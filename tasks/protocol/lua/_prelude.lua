@@ -238,7 +238,8 @@ end
 -- Owners take turns inside a lane (start-time fair queueing: Goyal, Vin and Cheng, 1996).
 -- A lane's list has one element for each message that waits; workers take from its end. While all are of one owner, the
 -- elements are the messages. The first message of another owner makes the lane *shared*, until nothing waits there:
--- `shared` has its virtual time, `turns:LANE` the virtual time at which each owner's next message starts, and each owner
+-- `shared` has its virtual time, `turns:LANE` the virtual time at which each owner's next message starts, `idle:LANE` that
+-- of owners without a message, whose requests may still run and cost more than was expected; and each owner
 -- has two lists: `ahead`, served first, and `behind`. A message sent to a shared lane goes into its owner's list; the
 -- lane's list gets a ticket, which is the message and a space. Each take removes the last ticket, whatever it shows, and
 -- delivers the next message of the owner with the earliest start. An element that is no ticket (older than the sharing, or
@@ -248,6 +249,7 @@ end
 -- the owners' lists are served without tickets, and the sweep republishes the others.
 local shared = prefix .. 'shared'
 local function turns(lane) return prefix .. 'turns:' .. lane end
+local function idle(lane) return prefix .. 'idle:' .. lane end
 local function ahead(lane, owner) return prefix .. 'ahead:' .. lane .. ':' .. owner end
 local function behind(lane, owner) return prefix .. 'behind:' .. lane .. ':' .. owner end
 local function is_ticket(element) return string.byte(element, -1) == 32 end
@@ -258,10 +260,27 @@ local function weight(owner)
   return given and given > 0 and given or 1
 end
 
--- Put a message into one of its owner's lists. An owner who had none starts at the present and has saved up nothing.
+-- Put a message into one of its owner's lists. An owner who had none has saved up nothing: it starts at the present, or
+-- later if its last requests were not paid for by now. Virtual times are no stamps: with a large weight a turn is less than
+-- a microsecond, and Redis formats numbers exactly.
 local function line_up(lane, owner, push, list, message)
   redis.call(push, list, message)
-  redis.call('ZADD', turns(lane), 'NX', redis.call('HGET', shared, lane) or '0', owner)
+  local present, start = redis.call('HGET', shared, lane) or 0, redis.call('HGET', idle(lane), owner) or 0
+  redis.call('ZADD', turns(lane), 'NX', math.max(tonumber(present), tonumber(start)), owner)
+end
+
+-- Charge an owner the difference between the service of a delivery that a worker holds and what was expected of it.
+local function settle(held, tag, seconds)
+  local lane, message = string.match(redis.call('HGET', held, tag) or '', '^([^\n]*)\n(.*)$')
+  local present = lane and redis.call('HGET', shared, lane)
+  if not present then return end
+  local owner = owner_of(message)
+  local more, start = tonumber(seconds) / weight(owner), redis.call('ZSCORE', turns(lane), owner)
+  if start then
+    redis.call('ZADD', turns(lane), math.max(tonumber(present), tonumber(start) + more), owner)
+  else
+    redis.call('HINCRBYFLOAT', idle(lane), owner, more)
+  end
 end
 
 -- The last element of a shared lane becomes a ticket.

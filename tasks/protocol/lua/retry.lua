@@ -3,7 +3,7 @@
 --   retry, then per request: id, attempt, error JSON.
 -- Returns how many requests wait; the others are fenced. A repeated call changes nothing.
 local boot, at, waiting = ARGV[2], now(), 0
-for i = 6, #ARGV, 3 do
+for i = 7, #ARGV, 3 do
   local r, attempt = record(ARGV[i]) or {}, ARGV[i + 1]
   local token = boot .. '#' .. attempt
   if r.state == 'running' and r.owner == boot and r.attempt == attempt then
@@ -19,5 +19,7 @@ for i = 6, #ARGV, 3 do
     tally('fenced')
   end
 end
-redis.call('HDEL', prefix .. 'unacked:' .. boot, ARGV[3])
+local held = prefix .. 'unacked:' .. boot
+settle(held, ARGV[3], ARGV[6])
+redis.call('HDEL', held, ARGV[3])
 return waiting

@@ -14,21 +14,9 @@ local expected = tonumber(ARGV[6])
 local n = #KEYS / 2
 local unusual = redis.call('EXISTS', prefix .. 'paused', shared) > 0
 
--- Charge an owner the difference between the service of a delivery and what was expected of it.
-local function settle(tag, seconds)
-  local lane, message = string.match(redis.call('HGET', held, tag) or '', '^([^\n]*)\n(.*)$')
-  local present = lane and redis.call('HGET', shared, lane)
-  if not present then return end
-  local owner = owner_of(message)
-  local start = redis.call('ZSCORE', turns(lane), owner)
-  if not start then return end
-  start = math.max(tonumber(present), tonumber(start) + tonumber(seconds) / weight(owner))
-  redis.call('ZADD', turns(lane), stamp(start), owner)
-end
-
 for i = 7 + n, #ARGV do
   local tag, seconds = string.match(ARGV[i], '^(%S+) ?(.*)$')
-  if unusual and seconds ~= '' then settle(tag, seconds) end
+  if unusual and seconds ~= '' then settle(held, tag, seconds) end
   redis.call('HDEL', held, tag)
 end
 if redis.call('HEXISTS', prefix .. 'workers', ARGV[2]) == 0 then return {-1} end
@@ -53,6 +41,7 @@ local function turn(lane)
       if redis.call('EXISTS', list) == 1 then return owner, start, list end
     end
     redis.call('ZREM', turns(lane), owner)
+    redis.call('HSET', idle(lane), owner, start)
   end
 end
 
@@ -100,14 +89,14 @@ local function pop_in_turn(i)
   local ticket = redis.call('RPOP', KEYS[i])
   if not owner then
     if ticket then return string.sub(ticket, 1, -2) end
-    redis.call('DEL', turns(lane))
+    redis.call('DEL', turns(lane), idle(lane))
     redis.call('HDEL', shared, lane)
     fair[i] = false
     return nil
   end
   local message = redis.call('RPOP', list)
   redis.call('HSET', shared, lane, start)
-  redis.call('ZINCRBY', turns(lane), stamp(expected * requests_in(message) / weight(owner)), owner)
+  redis.call('ZINCRBY', turns(lane), expected * requests_in(message) / weight(owner), owner)
   return message
 end
 

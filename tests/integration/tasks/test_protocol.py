@@ -198,8 +198,9 @@ class Protocol(RuleBasedStateMachine):
         worker.begun = [(begun, attempt) for begun, attempt in worker.begun if begun != tag]
         message = envelope.seal(LANE, [attempt.id for attempt, _ in failures], retries=1)
         delay = data.draw(st.sampled_from([0, 3600]))
-        waiting = self.records.retry(worker.owner.boot, tag, LANE, message, delay, failures)
-        assert self.records.retry(worker.owner.boot, tag, LANE, message, delay, failures) == waiting
+        call = worker.owner.boot, tag, LANE, message, delay, failures, worker.owner.unpaid(tag)
+        waiting = self.records.retry(*call)
+        assert self.records.retry(*call) == waiting
         worker.owner.acknowledge(tag)
 
     @rule(number=st.integers(0, WORKERS - 1), data=st.data(), stays=st.booleans())
@@ -386,7 +387,8 @@ class Protocol(RuleBasedStateMachine):
                 self.records.commit(survivor.owner.boot, attempt, Outcome(state=State.SUCCEEDED, result="{}"))
         assert all(request.state.terminal for request in self.records.get_many(self.ids))
         assert not self.client.keys(f"{self.keys.prefix}[ab]*:{LANE}*")
-        assert not self.client.exists(self.keys.shared, self.keys.turns(LANE), self.keys.lane(LANE))
+        idle = f"{self.keys.prefix}idle:{LANE}"
+        assert not self.client.exists(self.keys.shared, self.keys.turns(LANE), idle, self.keys.lane(LANE))
         self.books_balance()
         self.an_end_is_final()
         self.usage_and_open_requests_are_counted_for_their_owner()

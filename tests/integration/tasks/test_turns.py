@@ -20,8 +20,9 @@ from tasks.protocol import envelope, scripts
 from tasks.protocol.keys import Keys
 from tasks.protocol.owners import owner_of
 from tasks.protocol.requests import Request, State
-from tasks.worker.channel import take_call
+from tasks.worker.channel import LEAST_COST, take_call
 from tasks.worker.ownership import Ownership
+from tasks.worker.rescue import Rescuer
 from tests.integration.tasks.test_sweep import celery
 from tests.support.oracle import all_ended, check_answered_once, check_books
 from tests.support.stack import Stack, WorkerProcess
@@ -92,8 +93,9 @@ def test_one_owners_flood_delays_another_by_a_turn(
     assert between[98] <= 3, between
 
 
-def test_weights_divide_what_is_served(gateway: Gateway, raw: redis.Redis, keys: Keys) -> None:
-    raw.hset(keys.owner_weights, mapping={"bob": 2, "zoe": 4})
+@pytest.mark.parametrize("weight", [1, 2499.75])  # of the largest, a turn costs a ten-millionth of a second
+def test_weights_divide_what_is_served(gateway: Gateway, raw: redis.Redis, keys: Keys, weight: float) -> None:
+    raw.hset(keys.owner_weights, mapping={"ann": weight, "bob": 2 * weight, "zoe": 4 * weight})
     ids = [i for _ in range(10) for owner in ("ann", "bob", "zoe") for i in submit(gateway, owner, 25)]
     taken = [request_id for _ in range(42) for request_id in take(raw, keys, 10)]  # all have some waiting until then
     counts = Counter(map(owner_of, taken))
@@ -135,6 +137,48 @@ def test_a_killed_workers_requests_keep_their_turns(toy: Toy, gateway: Gateway, 
     assert {request.state for request in requests} == {State.SUCCEEDED}
     check_answered_once(requests)
     check_books(monitor, requests)
+
+
+def test_what_a_dead_worker_held_comes_next_in_its_owners_turn(
+    stack: Stack, gateway: Gateway, raw: redis.Redis, keys: Keys
+) -> None:
+    ids = {owner: submit(gateway, owner, 20) for owner in ("ann", "bob", "zoe")}
+    dead = registered(raw, keys, "dead")
+    held = take(raw, keys, 9, dead)
+    raw.delete(keys.lease(dead.boot))
+    assert Rescuer(raw, stack.settings()).rescue(dead.boot) == 9
+    taken = take(raw, keys, 60)
+    assert {*taken[:18]} >= {*held}
+    for owner, sent in ids.items():
+        assert [request_id for request_id in taken if owner_of(request_id) == owner] == sent
+        assert sum(owner_of(request_id) == owner for request_id in taken[:30]) == 10
+
+
+@pytest.mark.parametrize("retried", [False, True], ids=["acknowledged", "retried"])
+@pytest.mark.parametrize("more", [0, 1], ids=["nothing waits", "one waits"])
+def test_an_owner_pays_for_what_its_requests_took_longer_than_expected(
+    gateway: Gateway, raw: redis.Redis, keys: Keys, more: int, retried: bool
+) -> None:
+    """Also if others' turns have passed meanwhile, and it had nothing waiting then."""
+    submit(gateway, "bob", 200)
+    slow = submit(gateway, "zoe", 1 + more)[0]
+    busy = registered(raw, keys, "busy")
+    lanes, tags = lanes_of("toy"), [busy.new_tag() for _ in range(2)]
+    answer = scripts.run(raw, "take", *take_call(keys, busy, lanes, tags, [lanes] * 2, 2))
+    tag = next(tag for tag, text in zip(tags, answer[1::2], strict=True) if slow.encode() in text)
+    busy.hold(tag, charged=LEAST_COST)
+    take(raw, keys, 20 if not more else 1)
+    busy.serve(tag, 0.1)
+    if retried:
+        (attempt,) = gateway.records.begin([slow], busy.boot, tag, "toy").attempts
+        again = envelope.seal(LANE, [slow], retries=1)
+        assert gateway.records.retry(busy.boot, tag, LANE, again, 3600, [(attempt, {})], busy.unpaid(tag)) == 1
+    else:
+        busy.acknowledge(tag)
+        scripts.run(raw, "take", *take_call(keys, busy, lanes, [busy.new_tag()], [lanes], 1))
+    submit(gateway, "zoe")
+    place = [owner_of(request_id) for request_id in take(raw, keys, 150)].index("zoe")
+    assert 75 <= place <= 100  # bob has had as many seconds by then
 
 
 def test_batches_of_owners_alternate(toy: Toy, stack: Stack, monitor: Monitor, controls: Controls) -> None:
@@ -233,9 +277,9 @@ def registered(client: redis.Redis, keys: Keys, name: str) -> Ownership:
     return owner
 
 
-def take(client: redis.Redis, keys: Keys, wanted: int) -> list[str]:
+def take(client: redis.Redis, keys: Keys, wanted: int, owner: Ownership | None = None) -> list[str]:
     """Take so many messages as a worker would."""
-    owner, lanes = registered(client, keys, "taker"), lanes_of("toy")
+    owner, lanes = registered(client, keys, "taker") if owner is None else owner, lanes_of("toy")
     tags = [owner.new_tag() for _ in range(wanted)]
     answer = scripts.run(client, "take", *take_call(keys, owner, lanes, tags, [lanes] * wanted, wanted))
     return [name for text in answer[1::2] for name in envelope.requests_in(json.loads(text))]
