@@ -116,7 +116,10 @@ class Publisher:
         with self._trace(items) as traced:
             entries = [self._admission.admit(submission) for submission in traced]
             for members in _by_lane(entries):
-                self._raise_refusal(members, self._run_accept(members, ask=True))
+                answers = self._run_accept(members, ask=True)
+                if refused := _uncounted(answers):
+                    self._admission.count_refused(members[0].submission.owner, members[0].model, refused)
+                self._raise_refusal(members, answers)
             for chunk in self._chunks(entries):
                 answers = self._run_accept(chunk)
                 accepted += [entry.id for entry, (code, _) in zip(chunk, answers, strict=True) if code == ACCEPTED]
@@ -230,6 +233,12 @@ class Publisher:
         if code in {NO_ROOM, NO_ROOM_FOR_IMAGE}:
             return self._admission.full(entry, of_images=code == NO_ROOM_FOR_IMAGE)
         return None
+
+
+def _uncounted(answers: Sequence[Answer]) -> int:
+    """Refusals among the answers to a dry run that ``accept.lua`` leaves to the real call: it found room for others."""
+    codes = [code for code, _ in answers]
+    return sum(code <= NO_ROOM for code in codes) if WOULD in codes else 0
 
 
 def _by_lane(entries: Sequence[Admitted]) -> list[list[Admitted]]:

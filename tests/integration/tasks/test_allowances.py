@@ -120,12 +120,16 @@ def test_a_replay_is_not_refused_at_the_cap(gateways: Gateways) -> None:
     assert gateway.submit(again).replayed
 
 
-def test_all_or_none_of_a_call_fit_the_cap(gateways: Gateways, raw: redis.Redis, keys: Keys) -> None:
+def test_all_or_none_of_a_call_fit_the_cap(gateways: Gateways, raw: redis.Redis, keys: Keys, monitor: Monitor) -> None:
     gateway = gateways(MAX_OPEN_PER_OWNER=4)
     with pytest.raises(TooManyOpen):
         gateway.publisher.submit_all([photo() for _ in range(5)])
     assert raw.hget(keys.open, "ann") == b"0"
+    assert total(monitor, "refused") == monitor.counters()["refused"] == 1
     assert len(gateway.publisher.submit_all([photo() for _ in range(4)])) == 4
+    with pytest.raises(TooManyOpen):
+        gateway.publisher.submit_all([photo() for _ in range(2)])
+    assert total(monitor, "refused") == 3
 
 
 def test_retry_after_is_when_one_of_the_owners_requests_ends(toy: Toy, gateways: Gateways, monitor: Monitor) -> None:
