@@ -47,8 +47,9 @@ class SnapshotCache:
         with self._lock:
             read_at, body = self._bodies.get(owner, (float("-inf"), {}))
             if time.monotonic() - read_at >= FRESH:
-                body = read(owner)
-                self._bodies[owner] = time.monotonic(), body
+                body, now = read(owner), time.monotonic()
+                kept = {name: each for name, each in self._bodies.items() if now - each[0] < FRESH}
+                self._bodies = {**kept, owner: (now, body)}
             return body
 
 

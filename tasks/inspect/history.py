@@ -23,6 +23,8 @@ COUNTED = (*EVENTS, "compute_seconds")
 DAY = 24 * 60
 #: Minutes after which a minute is certainly past: this machine's clock need not be Redis's.
 OVER = 3
+#: Rows kept here, of all owners together: about 1.7 KB each.
+KEPT = 20_000
 
 Row = dict[str, Any]
 #: The minutes since the epoch of one row.
@@ -50,7 +52,9 @@ class History:
         counts = iter(self._read([(owner, minute) for _, span in missing for minute in span]))
         read = {(owner, span): _row(span[0] * 60, [next(counts) for _ in span]) for _, span in missing}
         over = {place: row for place, row in read.items() if place[1][-1] <= current - OVER}
-        self._past = {place: row for place, row in (past | over).items() if place[1][-1] > current - DAY}
+        if over:
+            kept = [(place, row) for place, row in (past | over).items() if place[1][-1] > current - DAY]
+            self._past = dict(kept[-KEPT:])
         return [past.get(place) or read[place] for place in wanted]
 
     def window(self, seconds: float) -> dict[str, float]:

@@ -13,6 +13,8 @@ import redis
 from flask.testing import FlaskClient
 
 from api.app import create_app
+from api.routes import ops
+from api.routes.ops import SnapshotCache
 from common.settings import Settings, load_settings
 from tasks.producer.gateway import Gateway, Submission
 from tests.support import crowd
@@ -133,3 +135,12 @@ def cores_time(client: FlaskClient, database: redis.Redis) -> float:
 def redis_seconds(database: redis.Redis) -> float:
     used = database.info("cpu")
     return float(used["used_cpu_user"] + used["used_cpu_sys"])
+
+
+def test_snapshots_of_many_owners_do_not_pile_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = SnapshotCache(settings)
+    assert cache.body("ann", lambda owner: {"of": owner}) is cache.body("ann", lambda _: {})
+    monkeypatch.setattr(ops, "FRESH", 0.0)
+    for number in range(100):
+        cache.body(f"owner-{number}", lambda owner: {"of": owner})
+    assert len(cache._bodies) == 1

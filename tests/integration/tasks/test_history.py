@@ -33,3 +33,12 @@ def test_a_rate_is_that_of_the_last_sixty_seconds(
         "errors": 1.0,
         "share": None,
     }
+
+
+def test_rows_of_many_owners_do_not_pile_up(empty_redis: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "KEPT", 100)
+    with redis.Redis.from_url(empty_redis) as client:
+        found, fresh = (History(client, Keys("many:")) for _ in range(2))
+        rows = [found.rows(60, 1, f"owner-{number}") for number in range(50)]
+        assert rows[-1] == found.rows(60, 1, "owner-49") == fresh.rows(60, 1, "owner-49")
+    assert len(found._past) <= 100
