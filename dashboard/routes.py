@@ -152,11 +152,22 @@ def _passed_on(answer: httpx.Response) -> Response:
 @blueprint.get("/snapshot")
 def snapshot() -> Response:
     """Everything the page shows."""
-    backend, key = _backend(), _key()
-    drills = backend.drills.documents()
-    runs = {"load": backend.load_tests.documents(), "drill": drills[0] if drills else None}
+    backend, key, whose = _backend(), _key(), _whose()
+    drills = backend.drills.documents(whose)
+    runs = {"load": backend.load_tests.documents(whose), "drill": drills[0] if drills else None}
+    document = backend.snapshots(key).document()
+    if document["state"] == "login":  # the key has ended: the API would count each poll as a wrong one
+        backend.sessions.close(request.cookies.get(COOKIE))
+        key = ""
     session = {"logged_in": bool(key), "read_only": backend.read_only}
-    return jsonify({**backend.snapshots(key).document(), "runs": runs, **session})
+    return jsonify({**document, "runs": runs, **session})
+
+
+def _whose() -> str | None:
+    """The key whose runs this browser is shown; None for all, where the API shows it everybody's requests."""
+    key = _key()
+    seen = _backend().snapshots(key).document()["view"]
+    return None if seen and seen["everybody"] else key
 
 
 @blueprint.get("/charts")
@@ -238,16 +249,16 @@ def act() -> Response:
 @blueprint.post("/load")
 def start_load() -> Response:
     """Start a load test."""
-    backend, plan = _backend(), loadtest.LoadPlan.of(_order())
-    client = partial(loadtest.single_try_client, backend.api.base_url, _key())
-    backend.load_tests.start(lambda: loadtest.LoadTest(client, plan))
+    backend, plan, key = _backend(), loadtest.LoadPlan.of(_order()), _key()
+    client = partial(loadtest.single_try_client, backend.api.base_url, key)
+    backend.load_tests.start(lambda: loadtest.LoadTest(client, plan), key)
     return jsonify({"started": True})
 
 
 @blueprint.delete("/load")
 def stop_load() -> Response:
     """Stop the load test."""
-    _backend().load_tests.stop()
+    _backend().load_tests.stop(_whose())
     return jsonify({"stopped": True})
 
 
@@ -257,7 +268,7 @@ def start_drill() -> Response:
     order, api = _order(), _api()
     worker, number = order.get("worker"), whole_number(order, "requests", drill.MOST_REQUESTS)
     actions.path_segment(worker, "worker")
-    _backend().drills.start(lambda: drill.Drill(api, str(worker), number))
+    _backend().drills.start(lambda: drill.Drill(api, str(worker), number), api.key)
     return jsonify({"started": True})
 
 
@@ -266,7 +277,7 @@ def kill_holder() -> Response:
     """Send the image in the body and kill the worker that has it."""
     content, media_type = request.get_data(), request.content_type or "application/octet-stream"
     api, options = _api(), _query(OPTIONS)
-    _backend().drills.start(lambda: drill.PhotoDrill(api, content, media_type, options))
+    _backend().drills.start(lambda: drill.PhotoDrill(api, content, media_type, options), api.key)
     return jsonify({"started": True})
 
 

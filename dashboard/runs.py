@@ -46,34 +46,37 @@ class BackgroundRun(ABC):
 
 
 class Runs:
-    """The current run of a kind, and some before it."""
+    """The current run of a kind, and some before it, each with the API key that it was started with.
+
+    To stop and to list, None stands for all keys.
+    """
 
     def __init__(self, kind: str, kept: int) -> None:
         self._kind = kind
         self._lock = threading.Lock()
-        self._runs: deque[BackgroundRun] = deque(maxlen=kept)
+        self._runs: deque[tuple[str, BackgroundRun]] = deque(maxlen=kept)
 
-    def start(self, make: Callable[[], BackgroundRun]) -> None:
+    def start(self, make: Callable[[], BackgroundRun], key: str = "") -> None:
         """Start the run that ``make`` returns.
 
         Raises:
             AlreadyRunning: the run before has not ended.
         """
         with self._lock:
-            if self._runs and self._runs[-1].running:
+            if self._runs and self._runs[-1][1].running:
                 raise AlreadyRunning(f"a {self._kind} is running: wait for its end or stop it")
-            self._runs.append(make())
+            self._runs.append((key, make()))
 
-    def stop(self) -> None:
+    def stop(self, key: str | None = None) -> None:
         """Stop the current run, if there is one."""
         with self._lock:
-            if self._runs:
-                self._runs[-1].stop()
+            if self._runs and key in {None, self._runs[-1][0]}:
+                self._runs[-1][1].stop()
 
-    def documents(self) -> list[dict[str, Any]]:
+    def documents(self, key: str | None = None) -> list[dict[str, Any]]:
         """The newest first."""
         with self._lock:
-            return [run.document() for run in reversed(self._runs)]
+            return [run.document() for started, run in reversed(self._runs) if key in {None, started}]
 
 
 def whole_number(given: Mapping[str, Any], name: str, most: int) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dashboard.api_client import ApiClient, ApiError
 from dashboard.live import LiveMinute
+from dashboard.sessions import MOST
 from dashboard.status import outage
 from dashboard.view import view
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 #: Seconds for which a snapshot is served from the cache.
 FRESH = 0.4
-#: API keys whose snapshots are cached.
-KEYS = 16
+#: API keys whose snapshots are cached: of all sessions, and of who has not logged in.
+KEYS = MOST + 1
 
 
 class ViewCache:
@@ -65,6 +66,8 @@ class ViewCache:
             self._good_at, self._failure = self._clock(), None
         except ApiError as error:
             self._failure = error.state, str(error)
+            if error.state == "login":  # the key has ended
+                self._good = None
         self._fetched_at = self._clock()
 
 

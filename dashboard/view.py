@@ -34,6 +34,7 @@ def view(snapshot: Mapping[str, Any], *, late_after: float) -> dict[str, Any]:
         "lanes": rows.lanes(snapshot),
         "workers": rows.workers(snapshot, late_after),
         "owners": rows.owners(snapshot),
+        "everybody": any(row["owner"] == rows.ANONYMOUS for row in snapshot["owners"]),  # a user is shown one row
         "models": rows.models(snapshot),
         "random": sorted({worker["model"] for worker in snapshot["workers"] if worker["weights"] == "random"}),
         "requests": [rows.request_row(each) for each in snapshot["requests"]],

@@ -12,9 +12,10 @@ from flask.testing import FlaskClient
 from common.settings import load_settings
 from dashboard.api_client import ApiClient
 from dashboard.app import create_app
-from dashboard.routes import HEADER, backend_for
+from dashboard.routes import EXTENSION, HEADER, backend_for
+from dashboard.runs import BackgroundRun
 from dashboard.sessions import COOKIE
-from tests.unit.dashboard.samples import AS_OF, minute, request, snapshot
+from tests.unit.dashboard.samples import AS_OF, minute, owner, request, snapshot
 
 PAGE = {HEADER: "1"}
 KEY = "good-key"
@@ -91,6 +92,37 @@ def test_the_snapshot_tells_the_view_the_runs_and_who_is_logged_in(client: Flask
     body = client.get("/ui/snapshot").json
     assert (body["state"], body["logged_in"], body["runs"]) == ("ok", False, {"load": [], "drill": None})
     assert body["view"]["verdict"]["word"] == "Healthy"
+
+
+def test_a_key_that_has_ended_is_sent_once(client: FlaskClient, api: Api) -> None:
+    sessions = client.application.extensions[EXTENSION].sessions
+    client.set_cookie(COOKIE, sessions.open("it has ended"))
+    bodies = [client.get("/ui/snapshot").json for _ in range(2)]
+    assert [(body["state"], body["logged_in"]) for body in bodies] == [("login", False), ("ok", False)]
+    assert [call.headers.get("Authorization") for call in api.calls] == ["Bearer it has ended", None]
+
+
+class Run(BackgroundRun):
+    """Runs until it is stopped."""
+
+    def work(self) -> None:
+        self._stop.wait(20)
+
+    def document(self) -> dict[str, Any]:
+        return {"stopped": self._stop.is_set()}
+
+
+@pytest.mark.parametrize(("owner_seen", "shown"), [("bob", []), ("anonymous", [{"stopped": False}])])
+def test_who_sees_everybodys_requests_sees_and_stops_everybodys_runs_others_their_own(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, owner_seen: str, shown: list[dict[str, bool]]
+) -> None:
+    monkeypatch.setitem(READ, "/ops/snapshot", lambda _: snapshot(owners=[owner(owner_seen)]))
+    tests = client.application.extensions[EXTENSION].load_tests
+    tests.start(Run, "ann's key")
+    assert client.get("/ui/snapshot").json["runs"]["load"] == shown
+    client.delete("/ui/load", headers=PAGE)
+    assert tests.documents() == [{"stopped": bool(shown)}]
+    tests.stop()
 
 
 @pytest.mark.parametrize(("minutes", "points", "text"), [(360, 72, "6 hours"), (1440, 96, "24 hours")])

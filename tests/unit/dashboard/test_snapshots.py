@@ -88,6 +88,16 @@ def test_the_last_good_view_stays_and_its_age_grows_while_the_api_is_down() -> N
     assert (document["state"], document["age"], document["view"]) == ("api_down", 12.0, good["view"])
 
 
+def test_a_key_that_has_ended_is_shown_nothing_more() -> None:
+    answers = iter([httpx.Response(200, json=snapshot()), problem(401, "unauthorized")(httpx.Request("GET", "/"))])
+    clock = Clock()
+    cache = ViewCache(api(lambda _: next(answers)), 1.5, clock)
+    assert cache.document()["view"]
+    clock.now += FRESH
+    document = cache.document()
+    assert (document["state"], document["view"], document["age"]) == ("login", None, None)
+
+
 def test_keys_do_not_see_each_others_snapshots_and_old_ones_make_room() -> None:
     caches = view_caches(api(problem(401, "unauthorized")), 1.5)
     first = caches("a")
