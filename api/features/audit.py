@@ -67,9 +67,11 @@ class Audit:
         return [{"at": milliseconds / 1000, **json.loads(text)} for (milliseconds, _), text in shown], more
 
     def everything(self) -> Iterator[Entry]:
-        """Every entry, newest first."""
+        """Every entry, newest first; the first page is read before this returns, so that its errors can be answered."""
         entries, cursor = self.page(PAGE)
-        yield from entries
+        return chain(entries, self._after(cursor))
+
+    def _after(self, cursor: str | None) -> Iterator[Entry]:
         while cursor:
             entries, cursor = self.page(PAGE, cursor)
             yield from entries
@@ -105,7 +107,7 @@ def _record(response: Response) -> Response:
         order = bool(g.get("sees_all")) and request.method not in READ_ONLY
         entry = _entry(response.status_code)
         try:
-            if response.status_code == 503:
+            if response.status_code == 503 and b'"broker_unavailable"' in response.get_data():
                 raise Unavailable("the call found Redis unavailable")  # do not make the caller wait for it once more
             service(Audit).write(entry, order=order)
         except (TaskError, RedisError) as error:

@@ -35,7 +35,9 @@ DEMOTED = (exceptions.ReadOnlyError, exceptions.MasterDownError)
 #: call, has too few replicas, its disk is full, or a script runs for too long.
 NOT_NOW = re.compile(r"(UNBLOCKED|NOREPLICAS|MISCONF|BUSY)\b")
 #: Refusals that an operator has to end: a missing permission, a cluster.
-REFUSALS = (exceptions.NoPermissionError, exceptions.AskError, exceptions.ClusterCrossSlotError)
+REFUSALS = (
+    exceptions.NoPermissionError, exceptions.AskError, exceptions.ClusterCrossSlotError, exceptions.ClusterDownError
+)  # fmt: skip
 
 #: An outage or a failover, as a client sees it.
 WORTH_WAITING = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)

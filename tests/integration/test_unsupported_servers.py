@@ -93,3 +93,8 @@ def test_the_doctor_says_why(unsupported: Unsupported, api: ApiProcess) -> None:
     (check,) = [check for check in answer.json()["checks"] if check["name"] == "redis"]
     assert check["ok"] is False
     assert unsupported.says in check["detail"]
+
+
+def test_no_call_is_an_internal_error(api: ApiProcess) -> None:
+    for path in ("/inference", "/usage", "/admin/keys"):
+        assert api.client.get(path, headers={"X-API-Key": ADMIN}).status_code in {200, 503}, path

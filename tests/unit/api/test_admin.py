@@ -12,6 +12,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api.features import scaling
+from api.http.problems import Problem
+from tasks.errors import Unavailable
 from tests.unit.api.fakes import FakeAudit, FakeControls, FakeDeadLetters, FakeQueue
 from tests.unit.api.test_inference import post, refused
 
@@ -109,6 +111,21 @@ def test_every_call_of_an_admin_route_is_in_the_audit_log(boss: FlaskClient, aud
     assert audit.entries[0]["route"] == "/admin/workers/<worker_id>/chaos"
     assert audit.entries[0]["key_id"] == "ADMIN_KEY"
     assert (audit.entries[1]["request_id"], audit.entries[1]["address"]) == ("ann-1", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"), [(Problem("refused", "make scale failed"), [503]), (Unavailable("Redis does not answer"), [])]
+)
+def test_an_order_that_is_refused_with_503_is_in_the_audit_log_unless_redis_is_out(
+    boss: FlaskClient, controls: FakeControls, audit: FakeAudit, monkeypatch: pytest.MonkeyPatch, error: Exception,
+    kept: list[int],
+) -> None:  # fmt: skip
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(controls, "pause", fails)
+    assert boss.post("/admin/lanes/normal/pause", headers=KEY).status_code == 503
+    assert [entry["status"] for entry in audit.entries] == kept
 
 
 def test_chaos_needs_to_be_enabled(make_app: Callable[..., Flask], controls: FakeControls) -> None:
