@@ -66,6 +66,11 @@ class KnownKeys:
         """The key, if this process knows it."""
         return self.known.get(digest_of(key))
 
+    def made_at_run_time(self, key: str) -> bool:
+        """Whether this process knows the key as one that Inferlane made: nobody guesses it."""
+        found = self.remembered(key)
+        return found is not None and found.created_at is not None
+
     def caller(self, key: str) -> ApiKey | None:
         """The key, if it is valid."""
         return self.remembered(key)
@@ -82,8 +87,8 @@ def id_of(digest: str) -> str:
 
 
 def valid_name(name: object) -> bool:
-    """Whether a key may have this name."""
-    return isinstance(name, str) and bool(re.fullmatch(NAME, name)) and name != ANONYMOUS
+    """Whether a key may have this name; the path of ``/admin/owners`` cannot carry ``.`` and ``..``."""
+    return isinstance(name, str) and bool(re.fullmatch(NAME, name)) and name not in {ANONYMOUS, ".", ".."}
 
 
 def _entry(text: str) -> ApiKey:
@@ -91,7 +96,7 @@ def _entry(text: str) -> ApiKey:
     if match is None or not valid_name(match["name"]):
         raise SettingsError(
             "API_KEYS: each entry must be name:role:sha256-hex, perhaps with :weight (a number above 0), and no name be"
-            " anonymous; `python -m api.http.api_keys` prints one"
+            " anonymous, . or ..; `python -m api.http.api_keys` prints one"
         )
     return ApiKey(id_of(match["digest"]), match["name"], match["role"], match["digest"])
 

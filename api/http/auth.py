@@ -48,7 +48,9 @@ def register(app: Flask, settings: Settings) -> None:
     KnownKeys(settings)
     asked = needs_key(settings)
     _refuse_weak_key(settings)
-    limiter = FailedKeyLimiter(lambda key: _keys_of(app).caller(key))
+    limiter = FailedKeyLimiter(
+        lambda key: _keys_of(app).caller(key), random=lambda key: _keys_of(app).made_at_run_time(key)
+    )
     urls = (settings.api_url, settings.dashboard_api_url)
     names = {*settings.allowed_hosts, *(urlsplit(url).hostname or "" for url in urls)} - {""}
 

@@ -1,8 +1,9 @@
 """Limits wrong API keys per address, against guessing.
 
 In each API process an address may send ``MOST`` wrong keys in any ``WINDOW`` seconds; further keys from there are not
-compared. A key that was valid from an address stays valid, so callers that share an address with an attacker (behind a
-proxy, the dashboard) are not locked out.
+compared. A key that was valid from an address stays valid, and so do random ones that the process knows, which nobody
+guesses: callers that share an address (behind a proxy, the dashboard) with an attacker, or with one whose key was
+revoked, are not locked out.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ KEPT = 10_000  # addresses, and valid keys
 class FailedKeyLimiter:
     """The wrong keys of the last minute; threads may share it."""
 
-    def __init__(self, lookup: Callable[[str], ApiKey | None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._lookup, self._clock = lookup, clock
+    def __init__(
+        self, lookup: Callable[[str], ApiKey | None], clock: Callable[[], float] = time.monotonic,
+        random: Callable[[str], bool] = lambda _: False,
+    ) -> None:  # fmt: skip
+        self._lookup, self._clock, self._random = lookup, clock, random
         self._lock = threading.Lock()
         self._full_at: OrderedDict[str, float] = OrderedDict()  # when an address has all its tries back
         self._good: OrderedDict[tuple[str, bytes], None] = OrderedDict()
@@ -42,7 +46,7 @@ class FailedKeyLimiter:
         """
         source, digest = _source(address), hashlib.sha256(key.encode()).digest()
         with self._lock:
-            free = (source, digest) in self._good
+            free = (source, digest) in self._good or self._random(key)
             if not free:
                 self._take(source)
         try:

@@ -81,7 +81,7 @@ def create_key() -> Response:
     body = order_body(KEY_BODY)
     name, role = body.get("name"), _role(body, "user")
     if not valid_name(name):
-        raise wrong_value("name", f"must match {NAME} and not be anonymous")
+        raise wrong_value("name", f"must match {NAME} and not be anonymous, . or ..")
     service(OwnerAllowances).change(str(name), _allowances(body))
     allowances = service(OwnerAllowances).read()  # an error after this would lose the key
     key, made = service(RunTimeKeys).create(str(name), role, str(g.key_name))

@@ -160,6 +160,7 @@ def test_the_admin_key_may_be_kept_hashed(make_app: Make) -> None:
         {"API_KEYS": f"ann:user:{'0' * 64}:0"},
         {"API_KEYS": f"ann:user:{'0' * 64}:much"},
         {"API_KEYS": f"anonymous:user:{'0' * 64}"},
+        {"API_KEYS": f"..:user:{'0' * 64}"},
         {"API_KEYS": f"ann:root:{'0' * 64}"},
         {"ADMIN_KEY": "sha256:xyz"},
         {"API_HOST": EVERYWHERE, "AUTH": "on", "ADMIN_KEY": "changeme"},
@@ -238,6 +239,16 @@ class TestGuessing:
         assert found.caller("wrong", "192.0.2.2") is None
         with pytest.raises(Problem):
             found.caller("wrong", "192.0.2.2")
+
+    def test_a_key_made_at_run_time_is_compared_all_the_same(self) -> None:
+        found = failed_keys.FailedKeyLimiter(
+            api_keys.KnownKeys(load_settings({"API_KEYS": USER_ENTRY})).caller, random=lambda key: key == USER
+        )
+        for _ in range(failed_keys.MOST):
+            found.caller("wrong", "192.0.2.1")
+        assert found.caller(USER, "192.0.2.1")
+        with pytest.raises(Problem):
+            found.caller("wrong", "192.0.2.1")
 
     def test_a_network_of_version_6_is_one_address(self) -> None:
         found = failed_keys.FailedKeyLimiter(api_keys.KnownKeys(load_settings({"API_KEYS": USER_ENTRY})).caller)
