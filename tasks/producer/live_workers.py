@@ -1,4 +1,4 @@
-"""Live workers and queued requests as the API sees them, at most half a second ago."""
+"""Live workers and queued requests as the API sees them, about half a second ago."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tasks.protocol.keys import Keys
 from tasks.protocol.owners import write_weights
 from tasks.protocol.turns import Waiting
 
-#: Seconds after which the load is read again.
-FRESH = 0.5
+#: Seconds after which the load is read again; after which callers wait for another thread's reading, and how long.
+FRESH, OLD, WAIT = 0.5, 2.0, 0.1
 
 Worker = dict[str, Any]
 
@@ -126,8 +126,8 @@ class LiveWorkers:
 
     def load(self) -> QueueLoad:
         """The current load; raises Unavailable when a new one is due and Redis does not answer."""
-        first = self._read_at == float("-inf")
-        if self._outdated() and self._lock.acquire(blocking=first):
+        age = time.monotonic() - self._read_at
+        if age >= FRESH and self._lock.acquire(timeout=0 if age < OLD else WAIT if age < float("inf") else -1):
             try:
                 if self._outdated():
                     self._load = self._read()
