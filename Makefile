@@ -70,7 +70,7 @@ coordinator: setup ## Run the API, and a broker if none is reachable, in the for
 dashboard: setup ## Run the dashboard in the foreground
 	@honcho start dashboard
 
-scale: ## Run more or fewer workers of a model: make scale mobilenet=3
+scale: ## Run more or fewer workers of a model: make scale efficientnet_lite0=3
 	@$(RUN) scale $(foreach pair,$(MAKEOVERRIDES),$(if $(filter VENV=% PYTHON=%,$(pair)),,$(pair)))
 
 status: ## One line per process

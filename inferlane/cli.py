@@ -45,7 +45,11 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     parser = command_line_parser()
     command = parser.get_default("parsers").get(words[0]) if words else None
     # Before Python 3.12, intermixed arguments lose their `--`.
-    return parser.parse_args(words) if command is None or "--" in words else command.parse_intermixed_args(words[1:])
+    return (
+        parser.parse_args(words or ["--help"])
+        if command is None or "--" in words
+        else command.parse_intermixed_args(words[1:])
+    )
 
 
 def command_line_parser() -> argparse.ArgumentParser:

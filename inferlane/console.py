@@ -54,7 +54,7 @@ def exit_code(error: ClientError) -> Exit:
 def advice(error: ClientError, *, has_key: bool) -> str:
     """What the user can do about ``error``; may be empty. ``has_key`` says whether an API key was given."""
     if isinstance(error, Unreachable):
-        return "is Inferlane running there? --url or INFERLANE_URL say where to look"
+        return "is Inferlane running there (`make start`)? --url or INFERLANE_URL say where to look"
     if isinstance(error, Timeout) and error.request_id:
         return f"if it was submitted, it goes on; wait for it with: watch {error.request_id}"
     return access_advice(error, has_key=has_key) if isinstance(error, AccessDenied) else ""
@@ -64,7 +64,8 @@ def access_advice(error: AccessDenied, *, has_key: bool) -> str:
     """How to get access: 401 means a missing or unknown key, 403 one that does not suffice."""
     if error.status == 401 and has_key:
         return (
-            f"the API does not know this key; {KEY} must be its ADMIN_KEY, one of its API_KEYS or made by `keys create`"
+            f"the API does not know this key; {KEY} must be its ADMIN_KEY, one of its API_KEYS (it reads both when it"
+            " starts) or made by `keys create`"
         )
     if error.status == 401:
         return f"give an API key with {KEY} or --api-key; operators need the API's ADMIN_KEY"

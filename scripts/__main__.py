@@ -59,7 +59,9 @@ def status(system: System, _arguments: argparse.Namespace) -> int:
 def scale(system: System, arguments: argparse.Namespace) -> int:
     """Change how many workers a model has, while everything runs."""
     if not arguments.replicas:
-        raise OperationError("nothing to scale: name a model and its number of workers, as in make scale mobilenet=3")
+        raise OperationError(
+            "nothing to scale: name a model and its number of workers, as in make scale efficientnet_lite0=3"
+        )
     started, stopped = system.scale(dict(arguments.replicas), arguments.within)
     lines = [f"started: {', '.join(started) or 'none'}", f"stopped: {', '.join(stopped) or 'none'}",
              "Workers that ran before keep their thread count until `make restart`."]  # fmt: skip
@@ -111,7 +113,7 @@ def _tell(arguments: argparse.Namespace, text: str, **document: Any) -> None:
 def _replicas(text: str) -> tuple[str, int]:
     model, _, count = text.partition("=")
     if not count.isdigit():
-        raise OperationError(f"{text!r} is not MODEL=NUMBER, as in mobilenet=2")
+        raise OperationError(f"{text!r} is not MODEL=NUMBER, as in efficientnet_lite0=2")
     return model, int(count)
 
 

@@ -49,6 +49,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "method_not_allowed": ProblemType(405, "This method is not allowed here"),
     "not_acceptable": ProblemType(406, "No representation matches the Accept header"),
     "already_finished": ProblemType(409, "The request has already finished"),
+    "chaos_disabled": ProblemType(409, "Fault injection is off"),
     "not_supervised": ProblemType(409, "Another supervisor runs the workers"),
     "canceled": ProblemType(409, "The request was canceled"),
     "purged_request": ProblemType(410, "The record of this request has expired"),

@@ -5,7 +5,7 @@ All need an administrator's key. Orders for unknown lanes and workers are refuse
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,9 +30,11 @@ MAX_SECONDS = 3600.0
 _ORDERED = Answer("The order was given", "Order")
 
 
-def _order(path: str, answer: Answer = _ORDERED, body: Mapping[str, Any] | None = None) -> Callable[[ROUTE], ROUTE]:
+def _order(
+    path: str, answer: Answer = _ORDERED, body: Mapping[str, Any] | None = None, more: Sequence[str] = ()
+) -> Callable[[ROUTE], ROUTE]:
     """Declare a route of an order."""
-    problems = ["unknown_lane" if "<lane>" in path else "unknown_worker", *(declared.JSON_BODY if body else ())]
+    problems = ["unknown_lane" if "<lane>" in path else "unknown_worker", *(declared.JSON_BODY if body else ()), *more]
     return blueprint.operation("POST", path, answer, problems=problems, body=body, role="admin")
 
 
@@ -118,11 +120,11 @@ def resume_worker(worker_id: str) -> Response:
     return _ordered(worker_id, "resume")
 
 
-@_order("/admin/workers/<worker_id>/chaos", body=CHAOS_BODY)
+@_order("/admin/workers/<worker_id>/chaos", body=CHAOS_BODY, more=["chaos_disabled"])
 def set_chaos(worker_id: str) -> Response:
     """Inject a fault into a worker; only with CHAOS_ENABLED."""
     if not app_settings().chaos_enabled:
-        raise Problem("forbidden", "Fault injection needs CHAOS_ENABLED=1.")
+        raise Problem("chaos_disabled", "Fault injection needs CHAOS_ENABLED=1.")
     body = order_body(CHAOS_BODY)
     mode = body.get("mode")
     if mode not in MODES:

@@ -104,5 +104,5 @@ def _serve(context: Context) -> int:
         return started.returncode
     context.print(f"Serving {folder.name} until Ctrl-C. Ask it: inferlane classify PHOTO -m {folder.name}")
     node = f"{folder.name}-{os.getpid()}@%h"
-    worker = ["celery", "-A", "tasks", "worker", "--model", model, "-n", node, "-P", "threads"]
+    worker = ["celery", "-q", "-A", "tasks", "worker", "--model", model, "-n", node, "-P", "threads"]
     return checkout.become(*worker, PYTHONPATH=path)

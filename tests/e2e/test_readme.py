@@ -46,7 +46,7 @@ EXEMPT = {
 }
 #: Commands that go on until they are interrupted, and what they show by then.
 ENDLESS = {"make monitor": "efficientnet_lite0", "make logs": "api", ".venv/bin/inferlane serve ./sunny": "Ask it"}
-#: What differs from the README: ports that are free here, and a model whose weights need no internet.
+#: A model whose weights need no internet.
 MODEL = "efficientnet_lite0"
 
 
@@ -108,10 +108,8 @@ class Copy:
             (venv / f".{group}.lock").write_text(locked(group))
 
     def here(self, text: str) -> str:
-        """A command or a program of the README with this copy's ports and a model that is there."""
-        return text.replace("127.0.0.1:8000", f"127.0.0.1:{self.environ['API_PORT']}").replace(
-            "mobilenet=", f"{MODEL}="
-        )
+        """A command or a program of the README with this copy's ports."""
+        return text.replace("127.0.0.1:8000", f"127.0.0.1:{self.environ['API_PORT']}")
 
     def run(self, *words: str, timeout: float = 240) -> str:
         done = subprocess.run(

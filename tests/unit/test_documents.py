@@ -23,7 +23,7 @@ RUN_BY = {
 }
 #: How commands of other pages begin: the test that runs them, or why none does.
 OTHERS = {
-    r"make (start$|scale mobilenet|status|monitor|doctor|load-test$|logs|stop)": "tests/e2e/test_readme.py",
+    r"make (start$|scale efficientnet_lite0=3|status|monitor|doctor|load-test$|logs|stop)": "tests/e2e/test_readme.py",
     r"make (setup-dev|test$|check)": "CI runs them",
     r"make scale": "tests/e2e/test_own_models.py",
     r"python -m bench.capacity (?!.*--real)": "tests/unit/test_capacity.py",

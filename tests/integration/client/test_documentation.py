@@ -65,7 +65,7 @@ class Reader:
         (shims / "inferlane").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m inferlane "$@"\n')
         (shims / "inferlane").chmod(0o755)
         self._here = {
-            "resnet18-1@host": node, "resnet18": MODEL, "-r 50 -d 30": "-r 4 -d 1", "monitor": "monitor --times 1",
+            f"{MODEL}-1@host": node, "-r 50 -d 30": "-r 4 -d 1", "monitor": "monitor --times 1",
         }  # fmt: skip
         self._id = ""
 

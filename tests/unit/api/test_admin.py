@@ -129,7 +129,7 @@ def test_an_order_that_is_refused_with_503_is_in_the_audit_log_unless_redis_is_o
 
 
 def test_chaos_needs_to_be_enabled(make_app: Callable[..., Flask], controls: FakeControls) -> None:
-    refused(chaos(make_app(ADMIN_KEY="boss").test_client(), {"mode": "crash"}), 403, "forbidden")
+    refused(chaos(make_app(ADMIN_KEY="boss").test_client(), {"mode": "crash"}), 409, "chaos_disabled")
     assert not controls.orders
 
 
