@@ -277,17 +277,20 @@ def test_an_open_api_stays_open_and_says_so(stack: Stack) -> None:
 
 def test_a_run_time_key_logs_in_to_the_dashboard_until_it_is_revoked(pair: Pair, api: ApiProcess) -> None:
     made = pair.create("bob")
-    settings = load_settings({"MODELS": MODELS})
-    page = create_app(settings, backend_for(settings, ApiClient(api.url))).server.test_client()
+    settings, caller = load_settings({"MODELS": MODELS}), ApiClient(api.url)
+    page = create_app(settings, backend_for(settings, caller)).server.test_client()
 
     def logged_in() -> int:
         return page.post("/ui/login", json={"key": made["key"]}, headers={HEADER: "1"}).status_code
 
-    assert logged_in() == 200
-    assert page.get("/ui/requests").status_code == 200
-    pair.admin("DELETE", f"/admin/keys/{made['id']}")
-    wait_until(lambda: page.get("/ui/requests").status_code == 401, what="the session's key has ended")
-    assert logged_in() == 401
+    with caller._http:
+        assert logged_in() == 200
+        assert page.get("/ui/requests").status_code == 200
+        pair.admin("DELETE", f"/admin/keys/{made['id']}")
+        wait_until(
+            lambda: page.get("/ui/requests").status_code == 401, interval=0.1, what="the session's key has ended"
+        )
+        assert logged_in() == 401
 
 
 class TestAudit:
