@@ -105,20 +105,25 @@ def test_weights_divide_what_is_served(gateway: Gateway, raw: redis.Redis, keys:
         assert own == [request_id for request_id in ids if owner_of(request_id) == owner][: len(own)]
 
 
-def test_owners_share_the_seconds_of_a_worker(toy: Toy, gateway: Gateway, monitor: Monitor, controls: Controls) -> None:
+def test_owners_share_the_seconds_of_a_worker_by_their_weights(
+    toy: Toy, gateway: Gateway, monitor: Monitor, controls: Controls, raw: redis.Redis, keys: Keys
+) -> None:
     """By what was measured, so that those who send slow requests have fewer served."""
+    raw.hset(keys.owner_weights, mapping={"bob": 2, "zoe": 4})
     controls.pause(LANE, "test")
-    ids = submit(gateway, "ann", 60, "sleep 0.03") + submit(gateway, "bob", 200, "sleep 0.01")
+    sent = (("ann", 48, "sleep 0.03"), ("bob", 290, "sleep 0.01"), ("zoe", 280, "sleep 0.02"))
+    ids = [request_id for owner, number, text in sent for request_id in submit(gateway, owner, number, text)]
     toy("toy-1", "-c", "1", MAX_BATCH=1)
     controls.resume(LANE)
-    requests = all_ended(gateway, ids, 60)
+    requests = in_order(all_ended(gateway, ids, 60))
     check_books(monitor, requests)
+    owners = [owner_of(request.id) for request in requests]
+    until = min(len(owners) - owners[::-1].index(owner) for owner, *_ in sent)  # then one has nothing waiting any more
     seconds: Counter[str] = Counter()
-    for request in in_order(requests)[:120]:
+    for request in requests[:until]:
         seconds[owner_of(request.id)] += request.timings["infer"] + request.timings["decode"]  # type: ignore[assignment]
-    assert abs(seconds["ann"] - seconds["bob"]) < 0.1 * seconds["ann"] + 0.1
-    counts = served(requests, 120)
-    assert counts["bob"] > 1.5 * counts["ann"], counts
+    shares = [7 * seconds[owner] / seconds.total() for owner, *_ in sent]
+    assert shares == pytest.approx([1, 2, 4], rel=0.05), until
 
 
 def test_a_killed_workers_requests_keep_their_turns(toy: Toy, gateway: Gateway, monitor: Monitor) -> None:
