@@ -44,8 +44,10 @@ end
 
 -- Whether the owner has hardly anything in this lane, full of others' requests: then it is not refused.
 local function spared()
-  local newest = redis.call('LINDEX', KEYS[1], 0)
-  if not newest or not is_ticket(newest) and owner_of(newest) == owner then return false end
+  for _, place in ipairs({0, -1}) do  -- those without a ticket are of one owner
+    local element = redis.call('LINDEX', KEYS[1], place)
+    if not element or not is_ticket(element) and owner_of(element) == owner then return false end
+  end
   local waiting = redis.call('LLEN', ahead(lane, owner)) + redis.call('LLEN', behind(lane, owner))
   return waiting + #fresh < math.floor(reserved / 5)
 end

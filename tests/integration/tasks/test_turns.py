@@ -294,7 +294,7 @@ def test_lanes_that_one_owner_has_filled_accept_a_few_requests_of_another(
     stack: Stack, monitor: Monitor, raw: redis.Redis, keys: Keys
 ) -> None:
     with closing(Gateway(stack.settings(MODELS="toy", MAX_QUEUE=1000, BATCH_CHUNK=1))) as gateway:
-        for owner, most in (("bob", 800), ("zoe", 10), ("ann", 10)):
+        for owner, most in (("bob", 800), ("zoe", 10), ("ann", 10), ("bob", 0)):
             items = [Submission(image=b"ok", model_type="toy", owner=owner) for _ in range(most + 5)]
             answers = gateway.submit_many(items)
             assert [isinstance(answer, LaneFull) for answer in answers] == [False] * most + [True] * 5
