@@ -30,7 +30,7 @@ from tasks.producer.live_workers import read_workers
 from tasks.protocol import connections, envelope, scripts
 from tasks.protocol.keys import Keys
 from tasks.protocol.records import Records
-from tasks.protocol.requests import Outcome, State
+from tasks.protocol.requests import AttemptEnd, State
 from tasks.protocol.statistics import Statistics
 from tasks.worker.channel import take_call
 from tasks.worker.lease import Lease
@@ -106,7 +106,7 @@ class Shift:
         text = json.dumps({"predictions": predictions, "model": "mobilenet", "weights": "torchvision"})
         assert len(self._attempts) == number
         for attempt in self._attempts:
-            outcome = Outcome(state=State.SUCCEEDED, result=text, decode=0.005, infer=0.01, batch=1)
+            outcome = AttemptEnd(state=State.SUCCEEDED, result=text, decode=0.005, infer=0.01, batch=1)
             self.records.commit(owner.boot, attempt, outcome)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from common.settings import Settings, get_settings
-from tasks.errors import Unavailable
+from tasks.errors import BrokerUnavailable
 from tasks.inspect.monitor import Monitor
 
 ALIVE, DEAD = 0, 1
@@ -28,14 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         status, line = look(get_settings())
-    except Unavailable as error:
+    except BrokerUnavailable as error:
         status, line = ALIVE if options.patient else DEAD, str(error)
     print(line)
     return status
 
 
 def look(settings: Settings) -> tuple[int, str]:
-    """Exit status and one line about the leases of this host's workers; raises Unavailable if Redis does not answer."""
+    """Exit status and one line about the leases of this host's workers; BrokerUnavailable if Redis does not answer."""
     host = socket.gethostname()
     rows = [row for row in Monitor(settings).workers() if row["host"] == host]
     if not rows:

@@ -13,7 +13,7 @@ import psutil
 
 from common.settings import Settings, local_url
 from scripts import broker
-from tasks.errors import Unavailable
+from tasks.errors import BrokerUnavailable
 from tasks.inspect.monitor import Monitor
 
 # Every process of `make start` inherits this variable; its value is the run directory.
@@ -81,7 +81,7 @@ def taken_ports(settings: Settings, names: set[str]) -> list[str]:
 def workers_seen(settings: Settings) -> set[str]:
     """The names, without the host, of this host's workers that hold a lease."""
     host = f"@{socket.gethostname()}"
-    with suppress(Unavailable):
+    with suppress(BrokerUnavailable):
         rows = Monitor(settings).workers()
         return {row["id"].removesuffix(host) for row in rows if row["id"].endswith(host)}
     return set()

@@ -40,13 +40,13 @@ class PurgedRequest(TaskError):
     code = "purged_request"
 
 
-class AlreadyFinished(TaskError):
+class HasEnded(TaskError):
     """The request has ended, so it cannot be canceled."""
 
     code = "already_finished"
 
 
-class IdempotencyConflict(TaskError):
+class IdReused(TaskError):
     """The id was used before with another body."""
 
     code = "idempotency_conflict"
@@ -66,38 +66,38 @@ class TooManyWaiters(TaskError):
     retryable = True
 
 
-class Refused(TaskError):
+class NotAccepted(TaskError):
     """Not accepted, and nothing stored; ``retry_after`` says when to try again."""
 
     code = "refused"
     retryable = True
 
 
-class LaneFull(Refused):
+class LaneFull(NotAccepted):
     """The model's lanes have no room for this priority."""
 
     code = "lane_full"
 
 
-class TooManyOpen(Refused):
+class TooManyOpen(NotAccepted):
     """The owner has as many open requests as its cap allows."""
 
     code = "too_many_open"
 
 
-class QuotaExceeded(Refused):
+class QuotaExceeded(NotAccepted):
     """The owner has used its quota of the month."""
 
     code = "quota_exceeded"
 
 
-class DeadlineHopeless(Refused):
+class DeadlineHopeless(NotAccepted):
     """The expected wait is longer than the deadline the caller gave."""
 
     code = "deadline_hopeless"
 
 
-class Unavailable(TaskError):
+class BrokerUnavailable(TaskError):
     """Redis does not answer or accepts no writes."""
 
     code = "broker_unavailable"
@@ -105,11 +105,11 @@ class Unavailable(TaskError):
     retry_after = 1.0
 
 
-class UnsupportedServer(Unavailable):
+class UnsupportedServer(BrokerUnavailable):
     """The Redis server cannot hold the queue; the message says why and what to do."""
 
 
-class Full(Unavailable):
+class Full(BrokerUnavailable):
     """Redis has no memory, or the payload store no room; nothing was stored."""
 
 

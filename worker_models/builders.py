@@ -9,7 +9,7 @@ import importlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from worker_models.errors import UnknownModel
+from worker_models.errors import NoSuchModel
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ def import_object(name: str) -> Any:
     """What ``package.module:attribute`` names: a network's builder, or a model's factory.
 
     Raises:
-        UnknownModel: it cannot be imported.
+        NoSuchModel: it cannot be imported.
     """
     module, _, attribute = name.partition(":")
     try:
@@ -35,7 +35,7 @@ def import_object(name: str) -> Any:
             allow_torchvision()
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UnknownModel(f"{name} cannot be imported: {error}") from error
+        raise NoSuchModel(f"{name} cannot be imported: {error}") from error
 
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"

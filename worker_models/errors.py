@@ -61,7 +61,7 @@ class DecodeTooLarge(ImageTooLarge):
     code = "decode_too_large"
 
 
-class UnknownModel(ModelError):
+class NoSuchModel(ModelError):
     """No model has this name, or its factory cannot be imported."""
 
     code = "unknown_model"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.settings import Settings
 from worker_models import skeletons
-from worker_models.errors import ModelError, UnknownModel, WeightsUnavailable
+from worker_models.errors import ModelError, NoSuchModel, WeightsUnavailable
 from worker_models.registry import ModelCard, Transform
 from worker_models.runtimes import INPUT, OUTPUT
 from worker_models.state_dict import UnreadableStateDict, read_state_dict
@@ -56,7 +56,7 @@ def obtain_graph(weights: Weights, settings: Settings) -> Path:
 
     Raises:
         WeightsUnavailable: the weights cannot be obtained or do not fit the network.
-        UnknownModel: the network cannot be imported.
+        NoSuchModel: the network cannot be imported.
     """
     graph = graph_path(weights, settings)
     if graph.is_file():
@@ -79,7 +79,7 @@ def _export(weights: Weights, path: Path | None, graph: Path) -> None:
     )
     if done.returncode:
         said = [f"exit status {done.returncode}", *done.stderr.strip().splitlines()]
-        kind = UnknownModel if done.returncode == UNKNOWN_MODEL else WeightsUnavailable
+        kind = NoSuchModel if done.returncode == UNKNOWN_MODEL else WeightsUnavailable
         raise kind(f"{weights.card.name} could not be exported from {weights.source}: {said[-1]}")
 
 
@@ -167,7 +167,7 @@ def main() -> int:
         export(json.load(sys.stdin))
     except ModelError as error:
         sys.stderr.write(" ".join(str(error).split()) + "\n")
-        return UNKNOWN_MODEL if isinstance(error, UnknownModel) else 1
+        return UNKNOWN_MODEL if isinstance(error, NoSuchModel) else 1
     except ImportError as error:
         sys.stderr.write(f"exporting needs {error.name or 'torch'}, which is not installed: scripts/setup.sh torch\n")
         return 1

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from common.settings import ModelName, Settings
 from worker_models.builders import import_object
-from worker_models.errors import InferenceFailed, UnknownModel, WeightsUnavailable
+from worker_models.errors import InferenceFailed, NoSuchModel, WeightsUnavailable
 from worker_models.graphs import graph_key, graph_path, obtain_graph
 from worker_models.limits import Limits
 from worker_models.precision import best, fast_runtime, kept_trials
@@ -140,7 +140,7 @@ def load_model(name: str, settings: Settings) -> Model:
     """The model called ``name``: from the registry, or from its factory.
 
     Raises:
-        UnknownModel: no such name, the factory cannot be imported, or the model's own name is invalid.
+        NoSuchModel: no such name, the factory cannot be imported, or the model's own name is invalid.
         WeightsUnavailable: no source of weights could be used; the message names the ways out.
     """
     wanted = settings.model(name)
@@ -152,7 +152,7 @@ def load_model(name: str, settings: Settings) -> Model:
     try:
         ModelName(f"{model.name}={wanted.factory}")
     except ValueError as error:
-        raise UnknownModel(f"the model of {wanted.factory}: {error}") from error
+        raise NoSuchModel(f"the model of {wanted.factory}: {error}") from error
     return model
 
 
@@ -171,7 +171,7 @@ def load_card(card: ModelCard, settings: Settings) -> Classifier:
     """The model that a card describes, with the first usable weights.
 
     Raises:
-        UnknownModel: the card's builder cannot be imported.
+        NoSuchModel: the card's builder cannot be imported.
         WeightsUnavailable: no source of weights could be used; the message names the ways out.
     """
     load = _load_graph if choose(settings) == "onnxruntime" else _load_torch

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from worker_models.errors import UnknownModel, WeightsUnavailable
+from worker_models.errors import NoSuchModel, WeightsUnavailable
 
 Triple = tuple[float, float, float]
 
@@ -130,11 +130,11 @@ REGISTRY: Mapping[str, ModelCard] = MappingProxyType({card.name: card for card i
 
 
 def describe(name: str) -> ModelCard:
-    """The card of a built-in model, or UnknownModel with the names that exist."""
+    """The card of a built-in model, or NoSuchModel with the names that exist."""
     try:
         return REGISTRY[name]
     except KeyError:
-        raise UnknownModel(f"no model is called {name!r}; there are {', '.join(REGISTRY)}") from None
+        raise NoSuchModel(f"no model is called {name!r}; there are {', '.join(REGISTRY)}") from None
 
 
 @lru_cache(maxsize=1)

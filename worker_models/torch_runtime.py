@@ -49,7 +49,7 @@ def build(card: ModelCard, path: Path | None) -> Folded:
     """The network of ``card`` in evaluation mode, with the weights in ``path``, or seeded random ones without a path.
 
     Raises:
-        UnknownModel: the builder cannot be imported.
+        NoSuchModel: the builder cannot be imported.
         WeightsUnavailable: the file is no state dict, or not of this network.
     """
     builder = import_object(card.builder)

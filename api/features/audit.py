@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from api.http.api_keys import ApiKey
 from api.services import service
 from common.settings import Settings
-from tasks.errors import TaskError, Unavailable
+from tasks.errors import BrokerUnavailable, TaskError
 from tasks.protocol.connections import prompt, translated
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
 #: A key in the wrong place, such as a path.
 _KEY = re.compile(r"il_[\w-]{8,}")
 
-Entry = dict[str, Any]
+LoggedCall = dict[str, Any]
 
 
 class Audit:
@@ -44,13 +44,13 @@ class Audit:
         self._redis = prompt(settings.redis_url)
         self._orders, self._others = (f"{settings.key_prefix}api:audit:{kind}" for kind in ("orders", "others"))
 
-    def write(self, entry: Entry, *, order: bool) -> None:
+    def write(self, entry: LoggedCall, *, order: bool) -> None:
         """Add an entry; Redis dates it."""
         text = _KEY.sub("il_...", json.dumps(entry))
         with translated():
             self._redis.xadd(self._orders if order else self._others, {"entry": text}, maxlen=KEPT, approximate=True)
 
-    def page(self, limit: int, cursor: str = "") -> tuple[list[Entry], str | None]:
+    def page(self, limit: int, cursor: str = "") -> tuple[list[LoggedCall], str | None]:
         """The newest entries, or those before a cursor, and the cursor of the next page if there is one.
 
         There may be more than ``limit`` where entries of the two streams have the same id.
@@ -66,12 +66,12 @@ class Audit:
         more = "{}-{}".format(*last) if len(shown) < len(found) else None
         return [{"at": milliseconds / 1000, **json.loads(text)} for (milliseconds, _), text in shown], more
 
-    def everything(self) -> Iterator[Entry]:
+    def everything(self) -> Iterator[LoggedCall]:
         """Every entry, newest first; the first page is read before this returns, so that its errors can be answered."""
         entries, cursor = self.page(PAGE)
         return chain(entries, self._after(cursor))
 
-    def _after(self, cursor: str | None) -> Iterator[Entry]:
+    def _after(self, cursor: str | None) -> Iterator[LoggedCall]:
         while cursor:
             entries, cursor = self.page(PAGE, cursor)
             yield from entries
@@ -108,7 +108,7 @@ def _record(response: Response) -> Response:
         entry = _entry(response.status_code)
         try:
             if response.status_code == 503 and b'"broker_unavailable"' in response.get_data():
-                raise Unavailable("the call found Redis unavailable")  # do not make the caller wait for it once more
+                raise BrokerUnavailable("the call found Redis unavailable")  # a second try would delay the answer
             service(Audit).write(entry, order=order)
         except (TaskError, RedisError) as error:
             # The order took effect: a lost entry must not turn it into an error.
@@ -116,7 +116,7 @@ def _record(response: Response) -> Response:
     return response
 
 
-def _entry(status: int) -> Entry:
+def _entry(status: int) -> LoggedCall:
     caller: ApiKey | None = g.get("caller")
     body: Mapping[str, Any] = g.get("body", {})
     return {

@@ -18,7 +18,7 @@ from flask import request
 
 from api.http.correlation import add_headers, traceparent
 from api.http.errors import from_task
-from api.http.problems import Problem, wrong_value
+from api.http.problems import HttpProblem, wrong_value
 from api.http.rate_limit import spend_items
 from api.input import intake, multipart
 from api.input.intake import Draft
@@ -33,7 +33,7 @@ from tasks.protocol.requests import Request, State
 from worker_models.limits import Limits
 
 Records = Mapping[str, Request]
-Item = Draft | Problem
+Item = Draft | HttpProblem
 Items = tuple[list[Item], str | None]
 
 ACCEPT_POST = "application/json, multipart/form-data"
@@ -52,7 +52,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class StoredBatch:
     """A batch: ``created_at`` in epoch seconds, its members in the order sent, the webhook to send at its end."""
 
     created_at: float
@@ -66,7 +66,7 @@ class Batch:
 
 
 class Batches:
-    """All batches. Every method raises :class:`tasks.errors.Unavailable` when Redis does not answer."""
+    """All batches. Every method raises :class:`tasks.errors.BrokerUnavailable` when Redis does not answer."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = prompt(settings.redis_url)
@@ -81,19 +81,19 @@ class Batches:
             known = self._redis.set(key, fingerprint, nx=True, get=True, ex=self._ttl)
         return known is None or known == fingerprint.encode()
 
-    def save(self, batch_id: str, batch: Batch) -> None:
+    def save(self, batch_id: str, batch: StoredBatch) -> None:
         """Keep a batch."""
         with translated():
             self._keep(keys=[f"{self._prefix}batch:{batch_id}"], args=[json.dumps(asdict(batch)), self._ttl])
 
-    def batch(self, batch_id: str) -> Batch | None:
+    def batch(self, batch_id: str) -> StoredBatch | None:
         """The batch; None when it is not known."""
         with translated():
             text = self._redis.get(f"{self._prefix}batch:{batch_id}")
         if text is None:
             return None
         kept = json.loads(text)
-        return Batch(**kept | {"members": [Member(**member) for member in kept["members"]]})
+        return StoredBatch(**kept | {"members": [Member(**member) for member in kept["members"]]})
 
 
 def read() -> Items:
@@ -143,7 +143,7 @@ def _attempt(make: Callable[[], Draft], item: Any) -> Item:
     """The draft that ``make`` returns, or its problem with the item's own name attached."""
     try:
         return make()
-    except Problem as problem:
+    except HttpProblem as problem:
         name = item.get("custom_id") if isinstance(item, dict) else None
         problem.members["custom_id"] = name if isinstance(name, str) else None
         return problem
@@ -157,15 +157,15 @@ def _check_count(name: str, count: int) -> None:
     spend_items(count)
 
 
-def known(batch_id: str, items: Sequence[Item]) -> Batch | None:
+def known(batch_id: str, items: Sequence[Item]) -> StoredBatch | None:
     """The existing batch of this key; marks the answer as a replay.
 
     Raises:
-        Problem: ``idempotency_conflict``, the key belongs to other items.
+        HttpProblem: ``idempotency_conflict``, the key belongs to other items.
     """
-    prints = "\n".join(item.code if isinstance(item, Problem) else item.fingerprint() for item in items)
+    prints = "\n".join(item.code if isinstance(item, HttpProblem) else item.fingerprint() for item in items)
     if not service(Batches).has_items(batch_id, hashlib.sha256(prints.encode()).hexdigest()):
-        raise Problem("idempotency_conflict", "This Idempotency-Key was used with other items.")
+        raise HttpProblem("idempotency_conflict", "This Idempotency-Key was used with other items.")
     found = service(Batches).batch(batch_id)
     if found is not None:
         add_headers({"Idempotent-Replayed": "true"})
@@ -180,7 +180,7 @@ def submit(batch_id: str, items: Sequence[Item]) -> list[Member]:
     outcomes = iter(service(Gateway).submit_many([draft.submission(request_id=name, **more) for name, draft in good]))
     return [
         Member(index, item.members["custom_id"], None, item.brief())
-        if isinstance(item, Problem)
+        if isinstance(item, HttpProblem)
         else _submitted(index, item, next(outcomes))
         for index, item in enumerate(items)
     ]
@@ -193,7 +193,7 @@ def _submitted(index: int, draft: Draft, outcome: Accepted | TaskError) -> Membe
     return Member(index, name, outcome.id)
 
 
-def batch_resource(batch_id: str, batch: Batch, records: Records) -> dict[str, Any]:
+def batch_resource(batch_id: str, batch: StoredBatch, records: Records) -> dict[str, Any]:
     """The batch resource, given the records of its members that still exist."""
     counts = Counter(_word(member, records) for member in batch.members)
     path = f"/batch_inference/{public_id(batch_id)}"

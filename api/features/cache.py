@@ -41,7 +41,7 @@ def key(submission: Submission, weights: str, caller: str) -> str:
 
 
 class SharedAnswers:
-    """The request that owns a key. Raises :class:`tasks.errors.Unavailable` when Redis does not answer."""
+    """The request that owns a key. Raises :class:`tasks.errors.BrokerUnavailable` when Redis does not answer."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = prompt(settings.redis_url)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from api.services import service
 from common.serving import loopback
 from common.settings import Settings
-from tasks.errors import Unavailable
+from tasks.errors import BrokerUnavailable
 from tasks.inspect.monitor import Monitor
 from tasks.inspect.redis_info import Vitals, shared
 from tasks.protocol.servers import release
@@ -71,7 +71,7 @@ def inspect(settings: Settings, **known: Any) -> Installation:
     try:
         monitor.ping()
         return Installation(**known, vitals=monitor.vitals(), workers=monitor.workers())
-    except Unavailable as error:
+    except BrokerUnavailable as error:
         return Installation(**known, outage=str(error))
 
 

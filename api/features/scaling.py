@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from common.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,14 +36,16 @@ class Scaling:
         """Have so many workers of a model here, and wait until they run; returns the seconds that the rest may take.
 
         Raises:
-            Problem: this host has no workers of this model, or the command fails; its words are the detail.
+            HttpProblem: this host has no workers of this model, or the command fails; its words are the detail.
         """
         if self._folder is None:
-            raise Problem(
+            raise HttpProblem(
                 "not_supervised", "This API runs without `make start`: scale workers where they were started."
             )
         if model not in (here := self.replicas()):
-            raise Problem("unknown_model", f"`make start` runs no workers of {model} here; it runs {', '.join(here)}.")
+            raise HttpProblem(
+                "unknown_model", f"`make start` runs no workers of {model} here; it runs {', '.join(here)}."
+            )
         environ = {name: value for name, value in os.environ.items() if name != MARK}
         log = self._folder / "logs" / "scale.log"
         with log.open("w") as written:  # the command may outlive this process
@@ -59,12 +61,12 @@ class Scaling:
         return 0.0
 
 
-def _problem(said: str) -> Problem:
+def _problem(said: str) -> HttpProblem:
     """The problem that the command's last line tells: its first line, and of a worker's log the last."""
     line = (said.splitlines() or ["make scale failed"])[-1]
     try:
         error = json.loads(line)["error"]
     except (ValueError, TypeError, LookupError):  # it crashed
-        return Problem("scale_failed", line)
+        return HttpProblem("scale_failed", line)
     first, *rest = error["message"].splitlines()
-    return Problem("refused" if error["retryable"] else "scale_failed", " ".join([first, *rest[-1:]]))
+    return HttpProblem("refused" if error["retryable"] else "scale_failed", " ".join([first, *rest[-1:]]))

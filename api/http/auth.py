@@ -21,13 +21,13 @@ from api.http.api_keys import KnownKeys
 from api.http.failed_keys import FailedKeyLimiter
 from api.http.live_keys import LiveKeys
 from api.http.ownership import resolve_path
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from api.http.rate_limit import spend_call
 from api.services import EXTENSION, Services
 from common.front import Admits, Environ
 from common.serving import answers_to, loopback
 from common.settings import Settings, SettingsError
-from tasks.errors import Unavailable
+from tasks.errors import BrokerUnavailable
 from tasks.protocol.owners import ANONYMOUS
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="inferlane"'}
@@ -63,7 +63,7 @@ def register(app: Flask, settings: Settings) -> None:
         request, g = request_ctx.request, app_ctx.g
         role = g.role = role_of(request.endpoint)
         if not asked and not answers(request.headers.get("Host")):
-            raise Problem("misdirected", f"This API does not answer to the name {request.host}; see ALLOWED_HOSTS.")
+            raise HttpProblem("misdirected", f"This API does not answer to the name {request.host}; see ALLOWED_HOSTS.")
         if role == "public" or (role == "metrics" and (not asked or _open_scrape(settings))):
             return
         key = _key_in(request.headers)
@@ -71,7 +71,7 @@ def register(app: Flask, settings: Settings) -> None:
         if caller is None and (asked or role == "admin" or key):
             raise _unknown(role, _keys_of(app))
         if role == "admin" and (caller is None or caller.role != "admin"):
-            raise Problem("forbidden", "This route needs the key of an administrator.")
+            raise HttpProblem("forbidden", "This route needs the key of an administrator.")
         g.key_name = caller.name if caller else ""
         g.who = caller.name if caller else request.remote_addr
         g.owner = caller.name if caller and asked else ANONYMOUS
@@ -109,7 +109,7 @@ def admits(app: Flask, settings: Settings) -> Admits:
             return bool(key) or not asked
         try:
             return await asyncio.to_thread(keys.caller, key) is not None
-        except Unavailable:
+        except BrokerUnavailable:
             return False
 
     return check
@@ -157,9 +157,9 @@ def _key_in(headers: Headers | EnvironHeaders) -> str:
     return headers.get("X-API-Key", "").strip()
 
 
-def _unknown(role: str, keys: KnownKeys) -> Problem:
+def _unknown(role: str, keys: KnownKeys) -> HttpProblem:
     if _key_in(request.headers):
-        return Problem("unauthorized", "This API key is not known.", headers=CHALLENGE).standing(STANDS)
+        return HttpProblem("unauthorized", "This API key is not known.", headers=CHALLENGE).standing(STANDS)
     if role == "admin" and not keys.known:
-        return Problem("forbidden", "Administrative routes are closed: no ADMIN_KEY is set.")
-    return Problem("unauthorized", "Send an API key: Authorization: Bearer KEY, or X-API-Key.", headers=CHALLENGE)
+        return HttpProblem("forbidden", "Administrative routes are closed: no ADMIN_KEY is set.")
+    return HttpProblem("unauthorized", "Send an API key: Authorization: Bearer KEY, or X-API-Key.", headers=CHALLENGE)

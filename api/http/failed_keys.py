@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from api.http.api_keys import ApiKey
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from tasks.errors import TaskError
 
 MOST, WINDOW = 30, 60.0
@@ -41,8 +41,8 @@ class FailedKeyLimiter:
         """The key, if it is valid.
 
         Raises:
-            Problem: ``rate_limited``, too many wrong ones came from ``address``.
-            Unavailable: it cannot be checked.
+            HttpProblem: ``rate_limited``, too many wrong ones came from ``address``.
+            BrokerUnavailable: it cannot be checked.
         """
         source, digest = _source(address), hashlib.sha256(key.encode()).digest()
         with self._lock:
@@ -74,7 +74,7 @@ class FailedKeyLimiter:
         full_at = max(self._full_at.get(source, now), now) + STEP
         if full_at - now > WINDOW:
             left = full_at - now - WINDOW
-            raise Problem("rate_limited", "Too many wrong API keys.", retry_after=left).standing(left)
+            raise HttpProblem("rate_limited", "Too many wrong API keys.", retry_after=left).standing(left)
         _keep(self._full_at, source, full_at)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from api.http.api_keys import ApiKey, KnownKeys, digest_of, id_of, random_key
 from common.settings import Settings
-from tasks.errors import TaskError, Unavailable
+from tasks.errors import BrokerUnavailable, TaskError
 from tasks.protocol.connections import prompt, translated
 
 log = logging.getLogger(__name__)
@@ -127,12 +127,12 @@ class LiveKeys(KnownKeys):
         threading.Thread(target=self._follow, name="keys", daemon=True).start()
 
     def caller(self, key: str) -> ApiKey | None:
-        """The key, if it is valid; raises Unavailable if this process does not know it and Redis does not answer."""
+        """The key, if it is valid; raises BrokerUnavailable if it is unknown here and Redis does not answer."""
         found = self.remembered(key)
         if found is None:
             with self._lock:
                 if self._outage:
-                    raise Unavailable(self._outage)
+                    raise BrokerUnavailable(self._outage)
                 self._read()
             found = self.remembered(key)
         if found is not None:
@@ -150,7 +150,7 @@ class LiveKeys(KnownKeys):
                 version, keys = self._store.read()
                 self.known = {key.digest: key for key in keys} | dict(self.fixed)
                 self._version = version
-        except Unavailable as error:
+        except BrokerUnavailable as error:
             self._outage = str(error)
             raise
         self._outage = ""

@@ -1,6 +1,6 @@
 """The table of problems: every error of the API, as ``application/problem+json`` (RFC 9457).
 
-Routes raise :class:`Problem`; the layers below raise their own errors, which :mod:`api.http.errors` translates. The
+Routes raise :class:`HttpProblem`; the layers below raise their own errors, which :mod:`api.http.errors` translates. The
 table alone maps a ``code`` to its HTTP status, so that ``/openapi.json``, the pages at ``/problems/{code}`` and the
 answers cannot disagree.
 """
@@ -88,7 +88,7 @@ BY_STATUS = {kind.status: code for code, kind in reversed([*PROBLEM_TYPES.items(
 DEFAULT_RETRY_AFTER = 1.0  # seconds; for a 429 or 503 without a computed one
 
 
-class Problem(Exception):
+class HttpProblem(Exception):
     """An answer that is an error; ``code`` is a key of :data:`PROBLEM_TYPES`, ``detail`` one sentence for the caller.
 
     ``errors`` has one ``{"name", "detail"}`` per offending field, ``retry_after`` is in seconds, ``retryable`` and
@@ -142,13 +142,13 @@ class Problem(Exception):
         return members
 
 
-def wrong_value(name: str, detail: str, summary: str = "") -> Problem:
+def wrong_value(name: str, detail: str, summary: str = "") -> HttpProblem:
     """The problem of a parameter, or a member of a body, with an invalid value."""
     errors = [{"name": name, "detail": detail}]
-    return Problem("invalid_parameters", summary or f"Wrong value for {name}.", errors=errors)
+    return HttpProblem("invalid_parameters", summary or f"Wrong value for {name}.", errors=errors)
 
 
-def render(problem: Problem) -> Response:
+def render(problem: HttpProblem) -> Response:
     """The logged HTTP answer for ``problem``, with ``Retry-After`` on every 429 and 503.
 
     The log line has the answer's ``request_id`` (:mod:`api.http.correlation`).

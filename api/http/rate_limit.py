@@ -8,7 +8,7 @@ from flask import g, request
 
 from api.http.api_keys import ApiKey
 from api.http.correlation import add_headers
-from api.http.problems import Problem, wrong_value
+from api.http.problems import HttpProblem, wrong_value
 from api.services import app_settings, service
 from common.settings import Settings
 from tasks.protocol.connections import prompt, translated
@@ -26,7 +26,7 @@ class Budgets:
         """Take ``cost`` calls from the budget of ``who``: ``calls`` in any ``seconds``. All of them or none.
 
         Returns the calls that are left and the seconds until the budget is full again; or, when these are refused, -1
-        and the seconds until as many are allowed. Raises Unavailable when Redis does not answer.
+        and the seconds until as many are allowed. Raises BrokerUnavailable when Redis does not answer.
         """
         with translated():
             left, after = self._spend(keys=[self._prefix + who], args=[calls, seconds, cost])
@@ -46,7 +46,7 @@ def spend_items(count: int) -> None:
     """Charge a call with ``count`` images as ``count`` calls; one is charged already.
 
     Raises:
-        Problem: ``rate_limited``, nothing more is taken; or ``invalid_parameters`` if it exceeds the limit itself.
+        HttpProblem: ``rate_limited``, nothing more is taken; or ``invalid_parameters`` if it exceeds the limit itself.
     """
     limit = app_settings().rate_limit
     if limit is None or count < 2:
@@ -65,4 +65,4 @@ def _spend(cost: int, calls: int, seconds: float) -> None:
         add_headers({"RateLimit": budget, "RateLimit-Policy": f'"default";q={calls};w={seconds:.0f}'})
     if left < 0:
         detail = f"{g.spender.partition(':')[0]} limit: {calls} calls in {seconds:g} s."
-        raise Problem("rate_limited", detail, retry_after=after).standing(after if cost == 1 else 0.0)
+        raise HttpProblem("rate_limited", detail, retry_after=after).standing(after if cost == 1 else 0.0)

@@ -22,10 +22,10 @@ from flask import Response, g, request
 
 from api.http.correlation import HEADER, correlation_id
 from api.http.ownership import key_id
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from api.services import Services
 from common.front import BodyRefused, Environ
-from tasks.errors import Unavailable
+from tasks.errors import BrokerUnavailable
 from tasks.lanes import ANY
 from tasks.producer.gateway import Gateway
 from tasks.protocol.owners import internal_id
@@ -65,7 +65,7 @@ class Refusals:
         self._repeated: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
-    def keep(self, problem: Problem, answer: Response) -> None:
+    def keep(self, problem: HttpProblem, answer: Response) -> None:
         """Keep the answer to the current call for as long as it stands."""
         by_caller, by_lane, asked = _call(request.environ)
         of_caller = problem.status in OF_CALLER
@@ -107,7 +107,7 @@ class Refusals:
         """Whether it may have been accepted."""
         try:
             return self._services.get(Gateway).known(request_id)
-        except Unavailable:
+        except BrokerUnavailable:
             return True
 
     def _count(self, owner: str, model: str) -> None:
@@ -125,7 +125,7 @@ class Refusals:
         try:
             for (owner, model), number in repeated.items():
                 self._services.get(Gateway).count_refused(owner, model, number)
-        except Unavailable as error:
+        except BrokerUnavailable as error:
             log.warning("these refusals are not counted: %s", error)
 
 

@@ -31,7 +31,7 @@ RECONNECT = 500  # milliseconds until a reader should reconnect
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StreamEvent:
     """One event; ``place`` grows along the history."""
 
     place: int
@@ -45,7 +45,7 @@ class Event:
 
 
 #: ``look(seen, wait)``: the events after place ``seen``, waiting up to ``wait`` seconds for one; whether it is over.
-Look = Callable[[int, float], tuple[Sequence[Event], bool]]
+Look = Callable[[int, float], tuple[Sequence[StreamEvent], bool]]
 
 
 def last_seen() -> int:
@@ -69,7 +69,7 @@ def stream(look: Look, longest: float) -> Response:
     return response
 
 
-def _lines(look: Look, events: Sequence[Event], seen: int, *, over: bool, ends: float) -> Iterator[str]:
+def _lines(look: Look, events: Sequence[StreamEvent], seen: int, *, over: bool, ends: float) -> Iterator[str]:
     yield f"retry: {RECONNECT}\n\n"
     spoke = time.monotonic()
     while True:

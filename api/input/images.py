@@ -6,7 +6,7 @@ workers' own (:mod:`worker_models.headers`, :mod:`worker_models.limits`); the wo
 
 from __future__ import annotations
 
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from worker_models.errors import ImageTooLarge, InvalidInput
 from worker_models.headers import Header, read_header
 from worker_models.limits import Limits
@@ -38,7 +38,7 @@ def media_type(data: bytes) -> str:
         return "application/octet-stream"
 
 
-def problem(error: InvalidInput) -> Problem:
+def problem(error: InvalidInput) -> HttpProblem:
     """The problem for ``error``."""
     text = str(error)
-    return Problem(error.code, f"{text[:1].upper()}{text[1:]}.")
+    return HttpProblem(error.code, f"{text[:1].upper()}{text[1:]}.")

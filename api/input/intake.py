@@ -20,7 +20,7 @@ from flask import Request, g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.http.ownership import key_id, unquoted
-from api.http.problems import Problem, wrong_value
+from api.http.problems import HttpProblem, wrong_value
 from api.input import images, json_body, multipart
 from api.services import app_settings
 from tasks.lanes import ANY, PRIORITIES
@@ -125,7 +125,7 @@ def read(request: Request, limits: Limits) -> Draft:
     if kind.startswith("image/") or kind == "application/octet-stream":
         image = body(request)
         if not image:
-            raise Problem("empty_body", "Send the bytes of an image as the body.")
+            raise HttpProblem("empty_body", "Send the bytes of an image as the body.")
         return draft(image, asked, limits)
     raise unsupported_media_type(request)
 
@@ -138,12 +138,12 @@ def idempotency_key() -> str:
     return key_id(header, g.key_name)
 
 
-def unsupported_media_type(request: Request, accept: str = ACCEPT_POST) -> Problem:
+def unsupported_media_type(request: Request, accept: str = ACCEPT_POST) -> HttpProblem:
     """415 with the accepted types, or ``empty_body`` for an empty one without a type."""
     if not request.mimetype and not request.content_length:
-        return Problem("empty_body", "Send an image: JSON with base64, multipart/form-data, or the raw bytes.")
+        return HttpProblem("empty_body", "Send an image: JSON with base64, multipart/form-data, or the raw bytes.")
     said = request.mimetype or "no Content-Type"
-    return Problem("unsupported_media_type", f"Cannot read {said}.", headers={"Accept-Post": accept})
+    return HttpProblem("unsupported_media_type", f"Cannot read {said}.", headers={"Accept-Post": accept})
 
 
 def body(request: Request) -> bytes:
@@ -154,13 +154,13 @@ def body(request: Request) -> bytes:
     coding = request.headers.get("Content-Encoding", "").strip().lower()
     if coding not in {"", "identity"}:
         detail = f"The body is encoded as {coding[:40]}; send it as it is."
-        raise Problem("unsupported_media_type", detail, headers={"Accept-Encoding": "identity"})
+        raise HttpProblem("unsupported_media_type", detail, headers={"Accept-Encoding": "identity"})
     limit = app_settings().max_body_bytes
     if (request.content_length or 0) > limit:
         raise RequestEntityTooLarge
     data: bytes = request.environ["wsgi.input"].read(limit + 1)
     if len(data) > limit:
-        raise Problem("body_too_large", f"The body has more than {limit} bytes.")
+        raise HttpProblem("body_too_large", f"The body has more than {limit} bytes.")
     return data
 
 
@@ -168,17 +168,17 @@ def load_json(request: Request) -> dict[str, Any]:
     """The JSON object in the body."""
     raw = body(request)
     if not raw:
-        raise Problem("empty_body", "Send a JSON object as the body.")
+        raise HttpProblem("empty_body", "Send a JSON object as the body.")
     parsed = json_body.parse(raw)
     if not isinstance(parsed, dict):
-        raise Problem("invalid_parameters", "The JSON must be an object.")
+        raise HttpProblem("invalid_parameters", "The JSON must be an object.")
     return parsed
 
 
 def order_body(declared: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON object in the body of an order; its declared members go into the audit log."""
     if request.mimetype != "application/json":
-        raise Problem("unsupported_media_type", "Send JSON.", headers={"Accept-Post": "application/json"})
+        raise HttpProblem("unsupported_media_type", "Send JSON.", headers={"Accept-Post": "application/json"})
     given = load_json(request)
     members = declared["content"]["application/json"]["schema"]["properties"]
     said = {name: given[name] for name in members if isinstance(given.get(name), str | int | float)}
@@ -192,7 +192,7 @@ def from_json(given: Any, limits: Limits, defaults: Mapping[str, Any] | None = N
     Omitted members come from the checked ``defaults``.
     """
     if not isinstance(given, Mapping):
-        raise Problem("invalid_parameters", "A request must be a JSON object.")
+        raise HttpProblem("invalid_parameters", "A request must be a JSON object.")
     checked = {**(defaults or {}), **parameters(given)}
     return draft(decode_base64(given.get("data"), limits), checked, limits)
 
@@ -217,7 +217,7 @@ def parameters(given: Mapping[str, Any]) -> dict[str, Any]:
             errors.append({"name": name, "detail": str(error)})
     if errors:
         names = ", ".join(error["name"] for error in errors)
-        raise Problem("invalid_parameters", f"Wrong value for {names}.", errors=errors)
+        raise HttpProblem("invalid_parameters", f"Wrong value for {names}.", errors=errors)
     return found
 
 
@@ -239,13 +239,13 @@ def _decode_wrapped(data: str) -> bytes:
     try:
         return binascii.a2b_base64(_SPACE.sub("", data), strict_mode=True)
     except ValueError as error:
-        raise Problem("invalid_base64", f"data is not valid base64: {error}.") from None
+        raise HttpProblem("invalid_base64", f"data is not valid base64: {error}.") from None
 
 
 def _data_url_payload(url: str) -> str:
     head, comma, payload = url.partition(",")
     if not comma or not head.lower().endswith(";base64"):
-        raise Problem("invalid_base64", "A data URL must look like data:image/jpeg;base64,...")
+        raise HttpProblem("invalid_base64", "A data URL must look like data:image/jpeg;base64,...")
     return unquote_to_bytes(payload).decode("latin-1") if "%" in payload else payload
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from werkzeug.http import parse_options_header
 
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 
 MAX_PARTS = 2000
 MAX_HEADER_BYTES = 16_384
@@ -52,7 +52,7 @@ def read(body: bytes, boundary: str) -> Form:
     if not 1 <= len(boundary) <= 200:
         raise malformed("the Content-Type has no boundary")
     if not body:
-        raise Problem("empty_body", "The multipart body is empty.")
+        raise HttpProblem("empty_body", "The multipart body is empty.")
     parts = tuple(split(body, boundary.encode("latin-1", "replace")))
     return Form(
         tuple(part for part in parts if part.is_file),
@@ -60,9 +60,9 @@ def read(body: bytes, boundary: str) -> Form:
     )
 
 
-def malformed(why: str) -> Problem:
+def malformed(why: str) -> HttpProblem:
     """The problem of a malformed body."""
-    return Problem("invalid_multipart", f"The multipart body is malformed: {why}.")
+    return HttpProblem("invalid_multipart", f"The multipart body is malformed: {why}.")
 
 
 def _text(part: Part) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.http.problems import Problem, wrong_value
+from api.http.problems import HttpProblem, wrong_value
 from api.input import json_body
 from worker_models.limits import Limits
 
@@ -71,7 +71,7 @@ class InferRequest:
     binary: bool
 
 
-def wrong(name: str, detail: str) -> Problem:
+def wrong(name: str, detail: str) -> HttpProblem:
     """The problem of one invalid member."""
     return wrong_value(name, detail, f"{name} {detail}.")
 
@@ -79,7 +79,7 @@ def wrong(name: str, detail: str) -> Problem:
 def parse(body: bytes, header_length: int | None) -> InferRequest:
     """The request in ``body``; ``header_length`` is the length of its JSON, None for all of it."""
     if not body:
-        raise Problem("empty_body", "Send an inference request of the Open Inference Protocol v2.")
+        raise HttpProblem("empty_body", "Send an inference request of the Open Inference Protocol v2.")
     end = len(body) if header_length is None else header_length
     if not 0 < end <= len(body):
         raise wrong("Inference-Header-Content-Length", f"must be from 1 to the length of the body, {len(body)}")

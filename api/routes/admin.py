@@ -17,7 +17,7 @@ from api.features.scaling import MOST_WORKERS, Scaling
 from api.http import declared
 from api.http.auth import needs_key
 from api.http.openapi import ROUTE, Answer, Operations
-from api.http.problems import Problem, wrong_value
+from api.http.problems import HttpProblem, wrong_value
 from api.input.intake import order_body
 from api.services import app_settings, service
 from api.views.resources import now, reply
@@ -124,7 +124,7 @@ def resume_worker(worker_id: str) -> Response:
 def set_chaos(worker_id: str) -> Response:
     """Inject a fault into a worker; only with CHAOS_ENABLED."""
     if not app_settings().chaos_enabled:
-        raise Problem("chaos_disabled", "Fault injection needs CHAOS_ENABLED=1.")
+        raise HttpProblem("chaos_disabled", "Fault injection needs CHAOS_ENABLED=1.")
     body = order_body(CHAOS_BODY)
     mode = body.get("mode")
     if mode not in MODES:
@@ -157,14 +157,14 @@ def _number(body: dict[str, Any], name: str, most: float) -> float:
 
 def _check_lane(lane: str) -> None:
     if lane not in {row["lane"] for row in service(Monitor).lanes()}:
-        raise Problem("unknown_lane", f"There is no lane {lane}.")
+        raise HttpProblem("unknown_lane", f"There is no lane {lane}.")
 
 
 def _live_workers(worker_id: str) -> list[dict[str, Any]]:
     """The live workers of this name; a problem if there is none."""
     found = [row for row in service(Monitor).workers() if row["id"] == worker_id]
     if not found:
-        raise Problem("unknown_worker", f"There is no live worker {worker_id}.")
+        raise HttpProblem("unknown_worker", f"There is no live worker {worker_id}.")
     return found
 
 

@@ -12,18 +12,18 @@ from typing import Any
 from flask import Response, g, request
 
 from api.features import batches
-from api.features.batches import Batch, Batches, Member, batch_resource, item_resource
+from api.features.batches import Batches, Member, StoredBatch, batch_resource, item_resource
 from api.features.webhooks import registration
 from api.features.webhooks.outbox import batch_entry
 from api.http import declared, sse
 from api.http.openapi import Answer, Operations, header
 from api.http.prefer import preference
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from api.input.bodies import BATCH_BODY
 from api.input.intake import idempotency_key
 from api.services import app_settings, service
 from api.views.resources import reply, with_etag
-from tasks.errors import AlreadyFinished, PurgedRequest, TooManyWaiters, Unavailable, UnknownRequest
+from tasks.errors import BrokerUnavailable, HasEnded, PurgedRequest, TooManyWaiters, UnknownRequest
 from tasks.producer.gateway import Gateway, uuid7
 from tasks.protocol.owners import internal_id, public_id
 from tasks.protocol.requests import Request
@@ -61,7 +61,7 @@ def infer_batch() -> Response:
     known = batches.known(batch_id, items) if key else None
     if callback_url:
         registration.register(callback_url, batch_entry(batch_id))
-    batch = Batch(known.created_at if known else time.time(), batches.submit(batch_id, items), callback_url)
+    batch = StoredBatch(known.created_at if known else time.time(), batches.submit(batch_id, items), callback_url)
     service(Batches).save(batch_id, batch)
     if callback_url:
         registration.send_soon(batch_entry(batch_id))
@@ -83,13 +83,13 @@ def _document(body: Mapping[str, Any], parts: Iterator[list[str]]) -> Iterator[s
     yield "]}"
 
 
-def _wait(batch: Batch, until: float) -> None:
+def _wait(batch: StoredBatch, until: float) -> None:
     """Wait for all of them; being unable to wait is no error, since they are accepted."""
-    with suppress(TooManyWaiters, Unavailable):
+    with suppress(TooManyWaiters, BrokerUnavailable):
         service(Gateway).wait_many(batch.request_ids, until - time.monotonic())
 
 
-def _records(batch: Batch, gateway: Gateway) -> dict[str, Request]:
+def _records(batch: StoredBatch, gateway: Gateway) -> dict[str, Request]:
     """The records that still exist, by id, as a list shows them."""
     return {record.id: record for record in gateway.records.briefs(batch.request_ids)}
 
@@ -108,11 +108,11 @@ def _results(members: Sequence[Member], *, seed: bool = False) -> Iterator[list[
     return chain([next(parts)], parts)
 
 
-def _known_batch(batch_id: str) -> Batch:
+def _known_batch(batch_id: str) -> StoredBatch:
     """The batch; a problem if there is none."""
     found = service(Batches).batch(batch_id)
     if found is None:
-        raise Problem("unknown_batch", f"There is no batch {public_id(batch_id)}, or it has expired.")
+        raise HttpProblem("unknown_batch", f"There is no batch {public_id(batch_id)}, or it has expired.")
     return found
 
 
@@ -152,7 +152,7 @@ def cancel_batch(batch_id: str) -> Response:
     batch, gateway = _known_batch(batch_id), service(Gateway)
     for record in _records(batch, gateway).values():
         if not record.state.terminal:
-            with suppress(AlreadyFinished, UnknownRequest, PurgedRequest):  # it ended meanwhile
+            with suppress(HasEnded, UnknownRequest, PurgedRequest):  # it ended meanwhile
                 gateway.cancel(record.id)
     return reply(batch_resource(batch_id, batch, _records(batch, gateway)))
 
@@ -168,7 +168,7 @@ def batch_events(batch_id: str) -> Response:
     """
     batch, gateway = _known_batch(batch_id), service(Gateway)
 
-    def look(seen: int, wait: float) -> tuple[list[sse.Event], bool]:
+    def look(seen: int, wait: float) -> tuple[list[sse.StreamEvent], bool]:
         records = _records(batch, gateway)
         waiting = next((record for record in records.values() if not record.state.terminal), None)
         if waiting is not None:
@@ -177,6 +177,6 @@ def batch_events(batch_id: str) -> Response:
         body = batch_resource(batch_id, batch, records)
         over = body["status"] == "completed"
         ended = len(batch.members) - body["counts"]["queued"] - body["counts"]["running"]
-        return [sse.Event(ended, "end" if over else "progress", body)] if ended > seen else [], over
+        return [sse.StreamEvent(ended, "end" if over else "progress", body)] if ended > seen else [], over
 
     return sse.stream(look, app_settings().max_wait)

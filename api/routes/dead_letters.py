@@ -11,7 +11,7 @@ from api.http import declared
 from api.http.openapi import OWNER, Answer, Operations, query
 from api.http.ownership import visible_owner
 from api.http.parameters import page_size
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from api.services import service
 from api.views.resources import reply, request_resource
 from tasks.control.dead_letters import DeadLetters
@@ -64,4 +64,4 @@ def _known(request_id: str) -> Iterator[None]:
     try:
         yield
     except UnknownRequest:
-        raise Problem("unknown_dead_letter", f"{public_id(request_id)} is not a dead letter.") from None
+        raise HttpProblem("unknown_dead_letter", f"{public_id(request_id)} is not a dead letter.") from None

@@ -16,7 +16,7 @@ from api.services import app_settings, service
 from api.version import VERSION
 from api.views import system
 from api.views.resources import now, reply
-from tasks.errors import Unavailable
+from tasks.errors import BrokerUnavailable
 from tasks.inspect.health import Readings, judge, outage
 from tasks.inspect.monitor import Monitor
 from tasks.producer.gateway import Gateway
@@ -41,7 +41,7 @@ def readyz() -> Response:
     """
     try:
         service(Monitor).ping()
-    except Unavailable as error:
+    except BrokerUnavailable as error:
         body = {"status": "not_ready", "checks": [{"name": "broker", "ok": False, "detail": str(error)}]}
         return reply(body, 503)
     return reply({"status": "ready", "checks": [{"name": "broker", "ok": True, "detail": "Redis answers"}]})
@@ -62,7 +62,7 @@ def health() -> Response:
         seen, broker = system.readings(monitor, service(Gateway)), "up"
         total, window = system.totals(monitor.ledger()), monitor.window(settings.metrics_window)
         findings = judge(seen, settings)
-    except Unavailable as error:
+    except BrokerUnavailable as error:
         seen, broker, total, window = Readings(workers=(), lanes=()), "down", Counter(), {}
         findings = [outage(str(error))]
     stats = system.stats(len(seen.workers), total, window)

@@ -9,7 +9,7 @@ from flask import Response
 
 from api.http import declared
 from api.http.openapi import Answer, Operations
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from api.input.images import media_type
 from api.services import service
 from tasks.producer.gateway import Gateway
@@ -35,5 +35,5 @@ def get_image(request_id: str) -> Response:
     gateway.get(request_id)
     image = gateway.records.image(request_id)
     if not image:
-        raise Problem("purged_request", f"The image of {public_id(request_id)} is deleted: the request has ended.")
+        raise HttpProblem("purged_request", f"The image of {public_id(request_id)} is deleted: the request has ended.")
     return Response(image, mimetype=media_type(image), headers=HEADERS)

@@ -27,7 +27,7 @@ from api.input.intake import Draft
 from api.services import app_settings, service
 from api.views.resources import now, reply, request_resource, timing_headers, urls, with_etag
 from api.views.schemas import STATES
-from tasks.errors import AlreadyFinished, TooManyWaiters, Unavailable
+from tasks.errors import BrokerUnavailable, HasEnded, TooManyWaiters
 from tasks.inspect.monitor import Monitor
 from tasks.inspect.search import SearchFilter
 from tasks.producer.gateway import Accepted, Gateway, Submission, uuid7
@@ -135,7 +135,7 @@ def wait_for(request_id: str, seconds: float) -> Request | None:
     """
     try:
         record: Request = service(Gateway).wait(request_id, seconds)
-    except (TooManyWaiters, Unavailable):
+    except (TooManyWaiters, BrokerUnavailable):
         return None
     return record
 
@@ -207,7 +207,7 @@ def cancel_request(request_id: str) -> Response:
     """
     try:
         record = service(Gateway).cancel(request_id)
-    except AlreadyFinished:
+    except HasEnded:
         record = service(Gateway).get(request_id)
         if record.state is not State.CANCELED:
             raise
@@ -225,14 +225,14 @@ def request_events(request_id: str) -> Response:
     """
     gateway = service(Gateway)
 
-    def look(seen: int, wait: float) -> tuple[list[sse.Event], bool]:
+    def look(seen: int, wait: float) -> tuple[list[sse.StreamEvent], bool]:
         record = gateway.wait(request_id, wait)
         body = request_resource(record)
         # A webhook comes after the end, when this stream is over.
         told = [entry for entry in body["timeline"] if entry["event"] != "webhook"]
-        found = [sse.Event(place, entry["event"], entry) for place, entry in enumerate(told, 1)]
+        found = [sse.StreamEvent(place, entry["event"], entry) for place, entry in enumerate(told, 1)]
         if record.state.terminal:
-            found.append(sse.Event(len(found) + 1, "end", body))
+            found.append(sse.StreamEvent(len(found) + 1, "end", body))
         return found[max(seen, 0) :], record.state.terminal
 
     return sse.stream(look, app_settings().max_wait)

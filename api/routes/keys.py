@@ -12,7 +12,7 @@ from api.http.api_keys import NAME, ROLES, ApiKey, valid_name
 from api.http.auth import needs_key
 from api.http.live_keys import LiveKeys, RunTimeKeys
 from api.http.openapi import Answer, Operations
-from api.http.problems import Problem, wrong_value
+from api.http.problems import HttpProblem, wrong_value
 from api.input.intake import order_body
 from api.services import app_settings, service
 from api.views.resources import now, reply, timestamp
@@ -123,7 +123,7 @@ def change_owner(owner: str) -> Response:
     """Change weight, cap or quota of an owner of keys within a second; they override the settings."""
     given = _allowances(order_body(OWNER_BODY))
     if owner not in {key.name for key in _all_keys()}:
-        raise Problem("unknown_key", f"There is no key of {owner}.")
+        raise HttpProblem("unknown_key", f"There is no key of {owner}.")
     service(OwnerAllowances).change(owner, given)
     return reply({"owner": owner, **_allowances_of(owner, service(OwnerAllowances).read())})
 
@@ -165,8 +165,8 @@ def _check_id(key_id: str) -> None:
         raise wrong_value("key_id", "is that of a key in the settings", summary)
 
 
-def _unknown(key_id: str) -> Problem:
-    return Problem("unknown_key", f"There is no key with the id {key_id}; GET /admin/keys lists all.")
+def _unknown(key_id: str) -> HttpProblem:
+    return HttpProblem("unknown_key", f"There is no key with the id {key_id}; GET /admin/keys lists all.")
 
 
 def _role(body: Mapping[str, Any], default: str = "") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response
 
 from api.http.openapi import Answer, Operations
-from api.http.problems import PROBLEM_TYPES, Problem
+from api.http.problems import PROBLEM_TYPES, HttpProblem
 from api.views.resources import reply
 
 blueprint = Operations("problems", __name__, description="Explanations of problem types")
@@ -18,6 +18,6 @@ def get_problem_type(code: str) -> Response:
     """Explain a problem type."""
     kind = PROBLEM_TYPES.get(code)
     if kind is None:
-        raise Problem("not_found", f"There is no problem type {code}.")
+        raise HttpProblem("not_found", f"There is no problem type {code}.")
     members = {"status": kind.status, "title": kind.title, "retryable": kind.retryable}
     return reply({"type": f"/problems/{code}", **members})

@@ -14,7 +14,7 @@ from api.http import declared
 from api.http.correlation import traceparent
 from api.http.errors import from_outcome
 from api.http.openapi import Answer, Operations, header
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from api.http.rate_limit import spend_items
 from api.input import intake, oip
 from api.input.oip import InferRequest, Tensor
@@ -23,7 +23,7 @@ from api.version import VERSION
 from api.views.resources import reply
 from api.views.shapes import array, integer, mapping, shape, string
 from api.views.system import model_row
-from tasks.errors import Unavailable
+from tasks.errors import BrokerUnavailable
 from tasks.inspect.monitor import Monitor
 from tasks.lanes import ANY
 from tasks.producer.gateway import Gateway, Submission, uuid7
@@ -95,7 +95,7 @@ def v2_ready() -> Response:
     """Check whether inference requests are answered."""
     try:
         ready = any(worker["state"] != "draining" for worker in service(Monitor).workers())
-    except Unavailable:
+    except BrokerUnavailable:
         ready = False
     return reply({"ready": ready}, 200 if ready else 503)
 
@@ -160,10 +160,10 @@ def _known(model: str, version: str | None) -> dict[str, Any]:
     workers = service(Monitor).workers()
     served = {worker["model"] for worker in workers}
     if model not in {*app_settings().models, *served, ANY}:
-        raise Problem("model_not_found", f"There is no model {model}.")
+        raise HttpProblem("model_not_found", f"There is no model {model}.")
     row = model_row(model, workers)
     if version not in {None, row["version"] or "1"}:
-        raise Problem("model_not_found", f"The model {model} has no version {version}.")
+        raise HttpProblem("model_not_found", f"The model {model} has no version {version}.")
     available = bool(served) if model == ANY else row["available"]
     return {**row, "version": row["version"] or "1", "available": available}
 
@@ -220,14 +220,14 @@ def _run(submissions: Sequence[Submission]) -> list[Request]:
     """The ended requests, in order.
 
     Raises:
-        Problem, TaskError: the first error of any of them. A refusal refuses all before any is accepted, because the
-            protocol cannot report partial results.
+        HttpProblem, TaskError: the first error of any of them. A refusal refuses all before any is accepted, because
+            the protocol cannot report partial results.
     """
     records = service(Gateway).submit_all_and_wait(submissions, app_settings().max_wait)
     for record in records:
         if not record.state.terminal:
             instance = f"/inference/{public_id(record.id)}"
-            raise Problem("timeout", "It took too long; see instance.", members={"instance": instance})
+            raise HttpProblem("timeout", "It took too long; see instance.", members={"instance": instance})
         if record.state is not State.SUCCEEDED:
             raise from_outcome(record)
     return records

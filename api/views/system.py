@@ -10,7 +10,7 @@ from api.views.resources import timestamp
 from tasks.inspect.health import LATELY, Finding, Readings, status
 from tasks.inspect.monitor import Monitor
 from tasks.producer.gateway import Gateway
-from worker_models.errors import UnknownModel
+from worker_models.errors import NoSuchModel
 from worker_models.registry import describe
 
 STARTED = time.monotonic()
@@ -98,7 +98,7 @@ def _card(name: str) -> dict[str, Any]:
     """The registry's entry; a custom model (``--model package.module:factory``) has none."""
     try:
         card = describe(name)
-    except UnknownModel:
+    except NoSuchModel:
         return {"version": None, "architecture": None, "input_size": None, "labels": None}
     return {
         "version": card.version,

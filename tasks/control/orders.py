@@ -22,7 +22,7 @@ CHUNK = 200
 
 
 class Controls:
-    """Gives orders; workers are named by node name. Every method raises Unavailable without Redis."""
+    """Gives orders; workers are named by node name. Every method raises BrokerUnavailable without Redis."""
 
     def __init__(self, settings: Settings) -> None:
         self._keys = Keys(settings.key_prefix)

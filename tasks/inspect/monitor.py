@@ -23,7 +23,7 @@ from tasks.protocol.keys import Keys
 from tasks.protocol.owners import known_owners, owner_of
 from tasks.protocol.records import Records
 from tasks.protocol.requests import Request, State
-from tasks.protocol.turns import Waiting, heads
+from tasks.protocol.turns import Backlog, heads
 
 LEDGER = ("accepted", "succeeded", "failed", "canceled", "expired", "queued", "running")
 #: Events that are counted besides the ledger; each is reported, zero or not.
@@ -36,7 +36,7 @@ BOUNDS = [2 ** (bucket / 2) / 1000 for bucket in range(40)]
 
 
 class Monitor:
-    """Reads what the Lua scripts write. Every method raises :class:`tasks.errors.Unavailable` within a second."""
+    """Reads what the Lua scripts write. Every method raises :class:`tasks.errors.BrokerUnavailable` within a second."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -214,7 +214,7 @@ class Monitor:
             owner, first_of = owner_of(request.id), heads(self._client, self._keys, [request.lane])
             first = next((i for i in first_of.get(request.lane, ()) if owner_of(i) == owner), request.id)
             places = [self._client.hget(self._keys.request(i), "place") or 0 for i in (first, request.id)]
-            waiting = Waiting.read(self._client, self._keys, [request.lane])
+            waiting = Backlog.read(self._client, self._keys, [request.lane])
         queued = read_queued(self._client, self._keys).get(request.lane, 0)
         before = max(0, int(places[1]) - int(places[0]))
         return 1 + round(waiting.ahead(request.lane, owner, queued, before))

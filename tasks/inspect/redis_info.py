@@ -60,7 +60,7 @@ class Vitals:
 
 
 def read_vitals(client: Client, keys: Keys) -> Vitals:
-    """Everything, read now; raises Unavailable when Redis does not answer."""
+    """Everything, read now; raises BrokerUnavailable when Redis does not answer."""
     with translated():
         info = client.info()
         aof = info.get("aof_enabled")

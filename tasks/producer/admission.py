@@ -9,12 +9,12 @@ from uuid import UUID
 
 from common.settings import Settings
 from tasks.errors import (
+    BrokerUnavailable,
     DeadlineHopeless,
     LaneFull,
+    NotAccepted,
     QuotaExceeded,
-    Refused,
     TooManyOpen,
-    Unavailable,
     UnsupportedModel,
 )
 from tasks.lanes import ANY, PATIENCE, PRIORITIES, STRATEGIES, lane, room
@@ -80,7 +80,7 @@ class Admission:
             UnsupportedModel: no worker serves this model.
             DeadlineHopeless: the expected wait exceeds the deadline.
             LaneFull: it exceeds MAX_QUEUE_WAIT.
-            Unavailable: Redis does not answer.
+            BrokerUnavailable: Redis does not answer.
         """
         if submission.priority not in PRIORITIES:
             raise ValueError(f"priority must be one of {', '.join(PRIORITIES)}, not {submission.priority!r}")
@@ -94,7 +94,7 @@ class Admission:
     def _check_wait(self, wait: float, submission: Submission, request_id: str, model: str) -> None:
         most, deadline = self._settings.max_queue_wait * PATIENCE[submission.priority], submission.deadline
         if deadline is not None and wait > deadline:
-            refusal: Refused = DeadlineHopeless(
+            refusal: NotAccepted = DeadlineHopeless(
                 f"the expected wait is {wait:.1f} s, longer than the deadline of {deadline:g} s"
             ).after(wait - deadline)
         elif most and wait > most:
@@ -133,7 +133,7 @@ class Admission:
         allowance = self._live_workers.load().allowances.of(submission.owner, self._settings)
         return *room(submission.priority, self._settings.max_queue), self._max_image_bytes(), allowance
 
-    def full(self, entry: Admitted, *, of_images: bool) -> Refused:
+    def full(self, entry: Admitted, *, of_images: bool) -> NotAccepted:
         """The refusal of a request whose lanes are full or, with ``of_images``, whose image has no room."""
         live = self._live_workers.load()
         wait = live.expected_wait(entry.model, entry.submission.priority, entry.submission.owner) or UNMEASURED
@@ -165,7 +165,7 @@ class Admission:
         try:
             with translated():
                 self._client.set(self._keys.probe, "", nx=True, ex=PROBE_TTL)
-        except Unavailable as error:
+        except BrokerUnavailable as error:
             return str(error)
         return self._payloads.refusal()
 
@@ -179,7 +179,7 @@ class Admission:
         return self._settings.max_queue_bytes or most
 
 
-def _standing(refusal: Refused, submission: Submission, model: str) -> Refused:
+def _standing(refusal: NotAccepted, submission: Submission, model: str) -> NotAccepted:
     """The refusal; it stands if the submission alone decides the lane, and only while that lane stays busy."""
     if submission.model_type == model:
         refusal.stands = STANDING * (refusal.retry_after or 0.0)

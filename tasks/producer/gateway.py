@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 
 from common.settings import Settings
-from tasks.errors import TooManyWaiters, Unavailable
+from tasks.errors import BrokerUnavailable, TooManyWaiters
 from tasks.producer.admission import Admission, Submission, uuid7
 from tasks.producer.publisher import Accepted, Publisher, Trace
 from tasks.producer.waiter import Waiter
@@ -42,7 +42,7 @@ class Gateway:
             return self.submit(submission), None
         with suppress(TooManyWaiters), self.waiter.place():
             accepted = self._submit_watched(submission)
-            with suppress(Unavailable):
+            with suppress(BrokerUnavailable):
                 return accepted, self.wait(accepted.id, timeout, watched=not accepted.replayed)
             return accepted, None
         return self.submit(submission), None

@@ -15,7 +15,7 @@ from tasks.protocol.allowances import Allowances
 from tasks.protocol.connections import Client, read_hash, translated
 from tasks.protocol.keys import Keys
 from tasks.protocol.owners import write_weights
-from tasks.protocol.turns import Waiting
+from tasks.protocol.turns import Backlog
 
 #: Seconds after which the load is read again; after which callers wait for another thread's reading, and how long.
 FRESH, OLD, WAIT = 0.5, 2.0, 0.1
@@ -24,7 +24,7 @@ Worker = dict[str, Any]
 
 
 def read_workers(client: Client, keys: Keys) -> list[Worker]:
-    """Descriptions of the workers that hold a lease, in two round trips; raises Unavailable without Redis."""
+    """Descriptions of the workers that hold a lease, in two round trips; raises BrokerUnavailable without Redis."""
     return read_register(client, keys)[0]
 
 
@@ -55,7 +55,7 @@ class QueueLoad:
     queued: Mapping[str, int] = field(default_factory=dict)
     paused: Collection[str] = ()
     memory: int = 0
-    waiting: Waiting = field(default_factory=Waiting)
+    waiting: Backlog = field(default_factory=Backlog)
     allowances: Allowances = field(default_factory=Allowances)
     _waits: dict[tuple[str, str, str], float | None] = field(default_factory=dict)
 
@@ -111,7 +111,7 @@ def read_backlog(client: Client, keys: Keys) -> QueueLoad:
     queued = read_queued(client, keys)
     lanes = [name for name, count in queued.items() if count > 0]
     with translated():
-        return QueueLoad(queued=queued, waiting=Waiting.read(client, keys, lanes) if lanes else Waiting())
+        return QueueLoad(queued=queued, waiting=Backlog.read(client, keys, lanes) if lanes else Backlog())
 
 
 class LiveWorkers:
@@ -125,7 +125,7 @@ class LiveWorkers:
         self._load = QueueLoad()
 
     def load(self) -> QueueLoad:
-        """The current load; raises Unavailable when a new one is due and Redis does not answer."""
+        """The current load; raises BrokerUnavailable when a new one is due and Redis does not answer."""
         age = time.monotonic() - self._read_at
         if age >= FRESH and self._lock.acquire(timeout=0 if age < OLD else WAIT if age < float("inf") else -1):
             try:

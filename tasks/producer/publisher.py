@@ -12,7 +12,7 @@ from typing import Any
 
 from common.settings import Settings
 from tasks import errors
-from tasks.errors import Full, TaskError, Unavailable
+from tasks.errors import BrokerUnavailable, Full, TaskError
 from tasks.lanes import PRIORITIES, lane
 from tasks.producer.admission import Admission, Admitted, Submission
 from tasks.protocol import envelope, scripts
@@ -69,8 +69,8 @@ class Publisher:
         Raises:
             UnsupportedModel: no worker serves this model.
             LaneFull, DeadlineHopeless: refused, nothing stored; ``retry_after`` says when to try again.
-            IdempotencyConflict: the id was used with another body.
-            Unavailable: Redis does not answer.
+            IdReused: the id was used with another body.
+            BrokerUnavailable: Redis does not answer.
         """
         answer = self.submit_many([submission], reply)[0]
         if isinstance(answer, TaskError):
@@ -82,7 +82,7 @@ class Publisher:
 
         Raises:
             Full: Redis has no memory; nothing was accepted. If some were accepted, it is the outcome of the others.
-            Unavailable: Redis does not answer: which were accepted is unknown, and their ids are safe to send again.
+            BrokerUnavailable: Redis does not answer. Some may be accepted; sending their ids again is safe.
         """
         outcomes: dict[str, Accepted | TaskError] = {}
         with self._trace(items) as traced:
@@ -109,8 +109,8 @@ class Publisher:
         It asks for room for all of them first; if others take it meanwhile, those accepted are canceled.
 
         Raises:
-            UnsupportedModel, LaneFull, DeadlineHopeless, IdempotencyConflict: refused; none of them runs.
-            Unavailable: Redis does not answer; some of them may run.
+            UnsupportedModel, LaneFull, DeadlineHopeless, IdReused: refused; none of them runs.
+            BrokerUnavailable: Redis does not answer; some of them may run.
         """
         accepted: list[str] = []
         with self._trace(items) as traced:
@@ -137,7 +137,7 @@ class Publisher:
 
     def _withdraw(self, ids: Sequence[str]) -> None:
         for request_id in ids:
-            with suppress(errors.AlreadyFinished, errors.PurgedRequest, errors.UnknownRequest):
+            with suppress(errors.HasEnded, errors.PurgedRequest, errors.UnknownRequest):
                 self._records.cancel(request_id)
 
     def _chunks(self, entries: Sequence[Admitted]) -> Iterator[Sequence[Admitted]]:
@@ -186,8 +186,8 @@ class Publisher:
         except Full:
             self._records.payloads.delete([*filter(None, payloads)])
             raise
-        except Unavailable as error:
-            raise error if ask else Unavailable(f"{error}. {UNKNOWN}") from error
+        except BrokerUnavailable as error:
+            raise error if ask else BrokerUnavailable(f"{error}. {UNKNOWN}") from error
         unused = [name for name, (code, _) in zip(payloads, answers, strict=True) if name and code != ACCEPTED]
         self._records.payloads.delete(unused)
         self._count(first.lane, sum(code == ACCEPTED for code, _ in answers))
@@ -217,7 +217,7 @@ class Publisher:
         try:
             for entry in entries:
                 stored += [self._records.payloads.put(entry.submission.image)]
-        except Unavailable:
+        except BrokerUnavailable:
             self._records.payloads.delete(stored)
             raise
         return stored
@@ -225,7 +225,7 @@ class Publisher:
     def _refusal(self, entry: Admitted, answer: Answer) -> TaskError | None:
         code, count = answer
         if code == ANOTHER_BODY:
-            return errors.IdempotencyConflict(f"request {public_id(entry.id)} was accepted before with another body")
+            return errors.IdReused(f"request {public_id(entry.id)} was accepted before with another body")
         if code == OVER_CAP:
             return self._admission.over_cap(entry, int(count))
         if code == OVER_QUOTA:

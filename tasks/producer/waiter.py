@@ -51,7 +51,7 @@ class Waiter:
         """Block until the request has ended or ``timeout`` seconds are over; the record as it is then.
 
         ``watched`` says that the request notifies this thread already, with its record. Raises TooManyWaiters,
-        UnknownRequest, PurgedRequest or Unavailable.
+        UnknownRequest, PurgedRequest or BrokerUnavailable.
         """
         ends = time.monotonic() + timeout
         with self.place():
@@ -70,7 +70,7 @@ class Waiter:
     def wait_many(self, ids: Sequence[str], timeout: float) -> None:
         """Block until all of these have ended or ``timeout`` seconds are over; unknown ones count as ended.
 
-        Raises TooManyWaiters or Unavailable.
+        Raises TooManyWaiters or BrokerUnavailable.
         """
         ends = time.monotonic() + timeout
         with self.place():

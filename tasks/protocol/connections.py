@@ -25,7 +25,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from common.settings import get_settings
-from tasks.errors import Full, Unavailable
+from tasks.errors import BrokerUnavailable, Full
 
 #: A redis-py client whose replies are bytes; redis-py's own annotations leave every reply ``bytes | str``.
 Client = Any
@@ -220,21 +220,21 @@ def _reply_or_error(connection: Any) -> Any:
 
 
 class translated:  # noqa: N801 - it is used as a function; one with a generator costs twice as many calls
-    """Turn redis-py's errors into :class:`tasks.errors.Unavailable`; a script's own error stays what it is."""
+    """Turn redis-py's errors into :class:`tasks.errors.BrokerUnavailable`; a script's own error stays what it is."""
 
     def __enter__(self) -> None:
         """Nothing to prepare."""
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, *REFUSALS)):
-            raise Unavailable(why(error)) from error
+            raise BrokerUnavailable(why(error)) from error
         if isinstance(error, exceptions.OutOfMemoryError):
             raise Full(f"Redis is full: {error}") from error
         if isinstance(error, exceptions.RedisError) and not isinstance(error, exceptions.ResponseError):
-            raise Unavailable(f"Redis failed: {error}") from error
+            raise BrokerUnavailable(f"Redis failed: {error}") from error
 
 
 def read_hash(client: Client, key: str) -> dict[str, str]:
-    """A whole hash as text; raises Unavailable when Redis does not answer."""
+    """A whole hash as text; raises BrokerUnavailable when Redis does not answer."""
     with translated():
         return {name.decode(): value.decode() for name, value in client.hgetall(key).items()}

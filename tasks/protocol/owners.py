@@ -2,7 +2,7 @@
 
 Everything is stored under the *internal* id ``owner/id``, so that two owners may choose the same id and neither reaches
 the other's. Requests made without a key belong to :data:`ANONYMOUS`; their internal id is the public one. What takes
-a client raises Unavailable when Redis does not answer.
+a client raises BrokerUnavailable when Redis does not answer.
 """
 
 from __future__ import annotations

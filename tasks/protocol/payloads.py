@@ -21,7 +21,7 @@ from itertools import islice
 from redis.exceptions import ResponseError
 
 from common.settings import Settings
-from tasks.errors import Full, Unavailable
+from tasks.errors import BrokerUnavailable, Full
 from tasks.protocol.connections import Client, translated
 from tasks.protocol.keys import Keys
 from tasks.protocol.stores import NoFolder, Store, open_store
@@ -80,7 +80,7 @@ class Payloads:
 
         Raises:
             Full: the store has no room.
-            Unavailable: it takes no image now.
+            BrokerUnavailable: it takes no image now.
         """
         if (store := self._store) is None:
             return ""
@@ -121,7 +121,7 @@ class Payloads:
             self._refusal = ""
             try:
                 self.delete([*filter(None, [self.put(b"")])])
-            except Unavailable as error:
+            except BrokerUnavailable as error:
                 self._refusal = str(error)
             self._probed = time.monotonic()
         return self._refusal
@@ -193,4 +193,4 @@ def _refused() -> Iterator[None]:
         why = (isinstance(error, OSError) and error.strerror) or type(error).__name__
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise Full(f"the payload store (PAYLOAD_STORE) is full: {why}") from error
-        raise Unavailable(f"the payload store (PAYLOAD_STORE) takes no image: {why}") from error
+        raise BrokerUnavailable(f"the payload store (PAYLOAD_STORE) takes no image: {why}") from error

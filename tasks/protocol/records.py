@@ -21,13 +21,13 @@ from typing import Any, cast
 from uuid import UUID
 
 from common.settings import Settings
-from tasks.errors import AlreadyFinished, PurgedRequest, TaskError, Unavailable, UnknownRequest
+from tasks.errors import BrokerUnavailable, HasEnded, PurgedRequest, TaskError, UnknownRequest
 from tasks.protocol import scripts
 from tasks.protocol.connections import Client, PinnedClient, translated
 from tasks.protocol.keys import Keys
 from tasks.protocol.owners import public_id
 from tasks.protocol.payloads import PayloadLost, Payloads, PayloadUnreadable
-from tasks.protocol.requests import BRIEF, Attempt, Outcome, Request, Started, State, brief, parse, texts
+from tasks.protocol.requests import BRIEF, Attempt, AttemptEnd, Request, Started, State, brief, parse, texts
 from tasks.protocol.statistics import Statistics
 
 #: Most attempts of a request, whatever the reason, so that nothing loops.
@@ -35,7 +35,7 @@ MOST_ATTEMPTS = 25
 
 
 class Records:
-    """Reads and moves request records through one Redis client. Every method raises Unavailable without Redis."""
+    """Reads and moves request records through one Redis client. Every method raises BrokerUnavailable without Redis."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self.client = client
@@ -101,7 +101,7 @@ class Records:
         """The image of a request that may still run; None when it is deleted.
 
         Raises:
-            Unavailable: Redis does not answer, or the image is outside Redis and cannot be read here.
+            BrokerUnavailable: Redis does not answer, or the image is outside Redis and cannot be read here.
         """
         with translated():
             payload = self.client.hget(self.keys.request(request_id), "payload")
@@ -112,21 +112,21 @@ class Records:
         except PayloadLost:
             return None
         except PayloadUnreadable as error:
-            raise Unavailable(str(error)) from error
+            raise BrokerUnavailable(str(error)) from error
 
     def cancel(self, request_id: str) -> Request:
         """End a queued or running request; canceling twice is fine.
 
         Raises:
             UnknownRequest, PurgedRequest: there is no record.
-            AlreadyFinished: it has succeeded, failed or expired.
+            HasEnded: it has succeeded, failed or expired.
         """
         found = self._run("cancel", [request_id, self._ttls])
         if found is None:
             raise self._missing(request_id)
         state = State(found.decode())
         if state.terminal and state is not State.CANCELED:
-            raise AlreadyFinished(f"request {public_id(request_id)} has {state}")
+            raise HasEnded(f"request {public_id(request_id)} has {state}")
         return self._get(request_id)
 
     def watch(self, request_id: str, reply: str) -> State | None:
@@ -199,11 +199,11 @@ class Records:
                 started[tag].suspects.append(name)
         return list(started.values())
 
-    def commit(self, boot: str, attempt: Attempt, outcome: Outcome) -> bool:
+    def commit(self, boot: str, attempt: Attempt, outcome: AttemptEnd) -> bool:
         """Store how the attempt ended; False when a later attempt or another end owns the request (fenced)."""
         return self.commit_all(boot, [(attempt, outcome)])[0]
 
-    def commit_all(self, boot: str, ends: Sequence[tuple[Attempt, Outcome]]) -> list[bool]:
+    def commit_all(self, boot: str, ends: Sequence[tuple[Attempt, AttemptEnd]]) -> list[bool]:
         """As :meth:`commit` for several, in one round trip; each is atomic by itself."""
         calls = [
             (boot, attempt.id, attempt.number, str(outcome.state), outcome.result, self._ttls, f"{outcome.decode:.6f}",

@@ -105,7 +105,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class AttemptEnd:
     """How an attempt ended; ``result`` is JSON, times are seconds, ``batch`` is the size of the forward pass.
 
     ``more`` is the JSON of the predictions after the first LISTED, empty where there are none. ``passes`` is how many

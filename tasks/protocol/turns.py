@@ -72,14 +72,14 @@ def _owners(client: Client, keys: Keys, lanes: Sequence[str]) -> dict[str, list[
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Backlog:
     """The backlog: messages by lane and owner, and the owners' weights."""
 
     lanes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, client: Client, keys: Keys, lanes: Sequence[str]) -> Waiting:
+    def read(cls, client: Client, keys: Keys, lanes: Sequence[str]) -> Backlog:
         """As it is now, in two round trips."""
         sharing = _owners(client, keys, lanes)
         with client.pipeline(transaction=False) as pipe:

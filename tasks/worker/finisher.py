@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.protocol import envelope
-from tasks.protocol.requests import Attempt, Outcome, State
+from tasks.protocol.requests import Attempt, AttemptEnd, State
 from tasks.worker.outcomes import failed, of_model, succeeded
 from tasks.worker.stage import ModelTimes
 from worker_models.errors import InvalidInput
@@ -28,7 +28,7 @@ class Tally:
     failed: int = 0
     service_seconds: float = 0.0
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: AttemptEnd) -> None:
         """Count the end of a request."""
         if outcome.state is State.FAILED:
             self.failed += 1
@@ -51,14 +51,14 @@ class Finisher:
 
     def commit(self, entries: Sequence[Entry]) -> None:
         """Commit these, except those to be retried, which their delivery keeps."""
-        ends: list[tuple[Attempt, Outcome]] = []
+        ends: list[tuple[Attempt, AttemptEnd]] = []
         for entry in entries:
             if (attempt := entry.attempt) is None:
                 continue
             seconds = entry.seconds / (entry.size * entry.passes)
             self._owner.serve(entry.delivery.tag, entry.decode_seconds + seconds)
             end = self._conclude(entry, attempt)
-            if isinstance(end, Outcome):
+            if isinstance(end, AttemptEnd):
                 ends.append((attempt, end))
             else:
                 entry.delivery.failures.append((attempt, end))
@@ -84,7 +84,7 @@ class Finisher:
                 delivery = entry.delivery
                 self._records.give_back(self._owner.boot, delivery.tag, delivery.lane, "", [entry.id])
 
-    def _conclude(self, entry: Entry, attempt: Attempt) -> Outcome | Exception:
+    def _conclude(self, entry: Entry, attempt: Attempt) -> AttemptEnd | Exception:
         """How the attempt ended, or the error for which it is retried."""
         try:
             of_model(entry.check)

@@ -16,7 +16,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from common.settings import Settings
-from tasks.errors import Unavailable
+from tasks.errors import BrokerUnavailable
 from tasks.producer.live_workers import read_workers
 from tasks.protocol import connections, servers
 from tasks.protocol.keys import Keys
@@ -119,7 +119,7 @@ class Lease:
             self._pipeline.tick(self._idle() if self._pipeline.slow else frozenset())
             self._care()
             self._reached = time.monotonic()
-        except (RedisError, Unavailable, OSError) as error:
+        except (RedisError, BrokerUnavailable, OSError) as error:
             self._interrupted(str(error))
             return
         if time.monotonic() - began > self._settings.lease_ttl / 2:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tasks.protocol.requests import LISTED, Attempt, Outcome, State
+from tasks.protocol.requests import LISTED, Attempt, AttemptEnd, State
 from worker_models.errors import InferenceFailed, InvalidInput, ModelError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def of_model(call: Callable[..., T], *args: Any) -> T:
         raise InferenceFailed(_message(error)) from error
 
 
-def succeeded(model: Model, predictions: Sequence[Mapping[str, Any]], decode: float, item: BatchItem) -> Outcome:
+def succeeded(model: Model, predictions: Sequence[Mapping[str, Any]], decode: float, item: BatchItem) -> AttemptEnd:
     """The outcome of a successful attempt; ``item`` has the times and sizes of its forward pass, times in seconds.
 
     Raises:
@@ -58,7 +58,7 @@ def succeeded(model: Model, predictions: Sequence[Mapping[str, Any]], decode: fl
         raise
     except Exception as error:
         raise InferenceFailed(f"the predictions of {model.name} cannot be written: {_message(error)}") from error
-    return Outcome(
+    return AttemptEnd(
         state=State.SUCCEEDED, result=result, more=more, decode=decode, infer=item.seconds, batch=item.size,
         passes=item.passes,
     )  # fmt: skip
@@ -85,12 +85,12 @@ def _check(prediction: Mapping[str, Any]) -> None:
         raise InferenceFailed(f"the model returned a confidence of {confidence}: it must be finite")
 
 
-def failed(attempt: Attempt, error: Exception, decode: float) -> Outcome:
+def failed(attempt: Attempt, error: Exception, decode: float) -> AttemptEnd:
     """The outcome of a final failure."""
     if error.__cause__ is not None or not isinstance(error, ModelError):
         log.error("request %s failed", attempt.id, exc_info=error)
     retried = not isinstance(error, InvalidInput)
-    return Outcome(state=State.FAILED, result=json.dumps(described(error)), dead_letter=retried, decode=decode)
+    return AttemptEnd(state=State.FAILED, result=json.dumps(described(error)), dead_letter=retried, decode=decode)
 
 
 def described(error: Exception) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from redis.exceptions import RedisError
 from common import logs
 from common.settings import SettingsError, get_settings
 from tasks.celery import app
-from tasks.errors import Unavailable, UnsupportedServer
+from tasks.errors import BrokerUnavailable, UnsupportedServer
 from tasks.inspect.redis_info import shared
 from tasks.lanes import Lane, lanes_of
 from tasks.protocol import connections
@@ -298,7 +298,7 @@ class Consumer(CeleryConsumer):
             try:
                 with connections.translated():
                     client.delete(f"{settings.key_prefix}none")
-            except Unavailable as error:
+            except BrokerUnavailable as error:
                 tell(error, pause)
             else:
                 return

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from common import logs
 from common.settings import Settings, get_settings
-from tasks.errors import Unavailable
+from tasks.errors import BrokerUnavailable
 from tasks.protocol import connections
 from tasks.protocol.connections import Client
 from tasks.worker.registration import Registration
@@ -22,7 +22,7 @@ def renew(boot: str) -> None:
     """Renew the lease for the worker."""
     try:
         Registration(*_redis()).renew(boot)
-    except (RedisError, Unavailable, OSError) as error:
+    except (RedisError, BrokerUnavailable, OSError) as error:
         log.warning("the lease of %s could not be renewed: %s", boot, error)
 
 
@@ -31,7 +31,7 @@ def bury(boot: str, verdict: str, how: str) -> None:
     say(f"worker {boot} ended: {how}")
     try:
         Rescuer(*_redis()).bury(boot, verdict)
-    except (RedisError, Unavailable, OSError) as error:
+    except (RedisError, BrokerUnavailable, OSError) as error:
         log.warning("the others will notice that %s is dead: %s", boot, error)
 
 

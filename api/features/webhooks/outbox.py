@@ -27,7 +27,7 @@ def batch_entry(batch_id: str) -> str:
 
 
 class Outbox:
-    """Pending webhooks. Every method raises :class:`tasks.errors.Unavailable` when Redis does not answer."""
+    """Pending webhooks. Every method raises :class:`tasks.errors.BrokerUnavailable` when Redis does not answer."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = prompt(settings.redis_url)

@@ -5,9 +5,9 @@ from contextlib import suppress
 from api.features.webhooks import targets
 from api.features.webhooks.outbox import Outbox
 from api.features.webhooks.sender import running_sender
-from api.http.problems import Problem, wrong_value
+from api.http.problems import HttpProblem, wrong_value
 from api.services import app_settings, service
-from tasks.errors import Unavailable
+from tasks.errors import BrokerUnavailable
 from tasks.protocol.records import Records
 
 
@@ -15,8 +15,8 @@ def register(url: str, entry: str) -> None:
     """Register a webhook before its request or batch, ``entry``, is accepted, so that a crash in between loses none.
 
     Raises:
-        Problem: webhooks are off, or the URL is not allowed.
-        Unavailable: Redis does not answer.
+        HttpProblem: webhooks are off, or the URL is not allowed.
+        BrokerUnavailable: Redis does not answer.
     """
     settings = app_settings()
     if not settings.webhook_secret:
@@ -32,7 +32,7 @@ def register(url: str, entry: str) -> None:
 def send_at_the_end(request_id: str, records: Records) -> None:
     """Send a request's webhook as soon as it ends; without this, some seconds later."""
     outbox = service(Outbox)
-    with suppress(Unavailable):
+    with suppress(BrokerUnavailable):
         state = records.watch(request_id, outbox.bell)
         if state is None or state.terminal:
             outbox.ring(request_id)
@@ -40,9 +40,9 @@ def send_at_the_end(request_id: str, records: Records) -> None:
 
 def send_soon(entry: str) -> None:
     """Make an entry due now; without this, some seconds later."""
-    with suppress(Unavailable):
+    with suppress(BrokerUnavailable):
         service(Outbox).ring(entry)
 
 
-def _unusable(why: str) -> Problem:
+def _unusable(why: str) -> HttpProblem:
     return wrong_value("callback_url", why, f"The callback_url is invalid: {why}.")

@@ -23,7 +23,7 @@ from api.features.webhooks.receivers import MOST, Receivers
 from api.services import service
 from api.views.resources import now, request_resource
 from common.settings import Settings
-from tasks.errors import PurgedRequest, Unavailable, UnknownRequest
+from tasks.errors import BrokerUnavailable, PurgedRequest, UnknownRequest
 from tasks.producer.gateway import Gateway
 from tasks.protocol.requests import Request
 
@@ -78,7 +78,7 @@ class Sender:
                 while self._send_next():
                     pass
             except Exception as error:  # this thread must survive: it sends all webhooks of this process
-                log.warning("webhooks wait: %s", error, exc_info=not isinstance(error, Unavailable))
+                log.warning("webhooks wait: %s", error, exc_info=not isinstance(error, BrokerUnavailable))
                 self._stop.wait(1.0)
 
     def _send_next(self) -> bool:
@@ -97,11 +97,11 @@ class Sender:
     def _send(self, entry: str) -> None:
         try:
             self.deliver(entry)
-        except Unavailable as error:
+        except BrokerUnavailable as error:
             log.warning("the webhook of %s waits: %s", entry, error)  # until it is no longer taken
         except Exception as error:
             log.exception("webhook of %s", entry)
-            with suppress(Unavailable):
+            with suppress(BrokerUnavailable):
                 self._again(entry, None, repr(error))
         finally:
             self._free.release()

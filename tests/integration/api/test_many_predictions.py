@@ -14,7 +14,7 @@ import psutil
 import pytest
 import redis
 
-from api.features.batches import Batch, Batches, Member
+from api.features.batches import Batches, Member, StoredBatch
 from tasks.protocol.keys import Keys
 from tasks.protocol.requests import LISTED
 from tests.integration.api.conftest import MODELS, TOY, image
@@ -59,7 +59,7 @@ def crowded(stack: Stack) -> ApiProcess:
             database.hset(keys.request(name), mapping=record)
         database.zadd(keys.recent, dict.fromkeys(ids, float(record[b"created"])))
     members = [Member(index, None, name) for index, name in enumerate(ids[:256])]
-    Batches(stack.settings()).save("large", Batch(time.time(), members))
+    Batches(stack.settings()).save("large", StoredBatch(time.time(), members))
     return api
 
 

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from api.features.batches import Batch, Batches, Member
+from api.features.batches import Batches, Member, StoredBatch
 from api.features.cache import SharedAnswers
 from api.http.rate_limit import Budgets
 from common.settings import Settings, load_settings
-from tasks.errors import Unavailable
+from tasks.errors import BrokerUnavailable
 from tests.support.waiting import wait_until
 
 
@@ -50,7 +50,7 @@ def test_several_calls_are_taken_together_or_not_at_all(budgets: Budgets) -> Non
 def test_a_batch_comes_back_as_it_was_kept(settings: Settings) -> None:
     batches = Batches(settings)
     members = [Member(0, "a", "b.0"), Member(1, None, None, {"code": "invalid_base64"})]
-    for batch in (Batch(12.5, members), Batch(12.5, members, "https://hooks.example.org/")):
+    for batch in (StoredBatch(12.5, members), StoredBatch(12.5, members, "https://hooks.example.org/")):
         batches.save("b", batch)
         assert batches.batch("b") == batch
     assert batches.batch("other") is None
@@ -58,7 +58,7 @@ def test_a_batch_comes_back_as_it_was_kept(settings: Settings) -> None:
 
 def test_without_redis_it_says_so() -> None:
     budgets = Budgets(load_settings({"REDIS_URL": "redis://127.0.0.1:1/0"}))
-    with pytest.raises(Unavailable):
+    with pytest.raises(BrokerUnavailable):
         budgets.spend("ann", 1, 1)
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import redis
 
-from tasks.errors import IdempotencyConflict, LaneFull, TaskError, TooManyWaiters
+from tasks.errors import IdReused, LaneFull, TaskError, TooManyWaiters
 from tasks.inspect.monitor import Monitor
 from tasks.producer.admission import Admitted
 from tasks.producer.gateway import Accepted, Gateway, Submission
@@ -58,7 +58,7 @@ def test_soon_after_a_refusal_what_was_accepted_before_is_known(small: Gateway) 
     name = small.submit(photo(fingerprint="a")).id
     fill(small, "high", "high")
     assert small.submit(photo(fingerprint="a", request_id=name)).replayed
-    with pytest.raises(IdempotencyConflict):
+    with pytest.raises(IdReused):
         small.submit(photo(fingerprint="b", request_id=name))
 
 

@@ -13,7 +13,7 @@ from tasks.inspect.monitor import Monitor
 from tasks.protocol import envelope, scripts
 from tasks.protocol.keys import Keys
 from tasks.protocol.records import Records
-from tasks.protocol.requests import Outcome, State
+from tasks.protocol.requests import AttemptEnd, State
 from tasks.worker.channel import take_call
 from tasks.worker.ownership import Ownership
 from tasks.worker.registration import Registration
@@ -54,7 +54,7 @@ class Life:
         scripts.run(self.client, "take", *take_call(self.keys, self.owner, [LANE], [tag], [[LANE]], 1))
         self.owner.hold(tag)
         (attempt,) = self.records.begin([name], self.owner.boot, tag, "m").attempts
-        outcome = Outcome(state=State.SUCCEEDED, result=json.dumps("r" * 898), decode=0.001, infer=0.002, batch=1)
+        outcome = AttemptEnd(state=State.SUCCEEDED, result=json.dumps("r" * 898), decode=0.001, infer=0.002, batch=1)
         assert self.records.commit(self.owner.boot, attempt, outcome)
         self.owner.acknowledge(tag)
         assert self.client.blpop(reply)

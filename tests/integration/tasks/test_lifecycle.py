@@ -14,9 +14,9 @@ import redis
 from tasks.control.dead_letters import DeadLetters
 from tasks.control.orders import Controls
 from tasks.errors import (
-    AlreadyFinished,
     DeadlineHopeless,
-    IdempotencyConflict,
+    HasEnded,
+    IdReused,
     TooManyWaiters,
     UnknownRequest,
     UnsupportedModel,
@@ -114,7 +114,7 @@ def test_a_running_request_can_be_canceled_and_its_answer_is_discarded(
     assert gateway.cancel(request_id).state is State.CANCELED
     wait_until(lambda: monitor.counters()["fenced"] == 1)
     assert gateway.get(request_id).predictions is None
-    with pytest.raises(AlreadyFinished):
+    with pytest.raises(HasEnded):
         gateway.cancel(gateway.wait(send("ok"), 10).id)
 
 
@@ -140,7 +140,7 @@ def test_the_same_id_and_body_is_one_request_and_another_body_is_a_conflict(gate
 
     assert not gateway.submit(submission("a")).replayed
     assert gateway.submit(submission("a")).replayed
-    with pytest.raises(IdempotencyConflict):
+    with pytest.raises(IdReused):
         gateway.submit(submission("b"))
 
 

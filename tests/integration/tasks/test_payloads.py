@@ -16,7 +16,7 @@ import redis
 
 from tasks.control.dead_letters import DeadLetters
 from tasks.control.orders import Controls
-from tasks.errors import Full, TaskError, Unavailable
+from tasks.errors import BrokerUnavailable, Full, TaskError
 from tasks.inspect import health
 from tasks.inspect.monitor import Monitor
 from tasks.producer.gateway import Accepted, Gateway, Submission
@@ -188,7 +188,7 @@ def test_a_full_disk_refuses_and_stores_nothing(stack: Stack, tmp_path: Path, fi
 def test_a_folder_that_cannot_be_written_is_a_503(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     gateway = Gateway(stack.settings(MODELS="toy", PAYLOAD_STORE=f"file://{tmp_path / 'file' / 'payloads'}"))
-    with pytest.raises(Unavailable, match="takes no image") as refused:
+    with pytest.raises(BrokerUnavailable, match="takes no image") as refused:
         gateway.submit(Submission(image=b"ok", model_type="toy"))
     assert str(tmp_path) not in str(refused.value)
     assert "PAYLOAD_STORE" in gateway.refusal()

@@ -35,7 +35,7 @@ from tasks.protocol.allowances import Allowances
 from tasks.protocol.keys import Keys
 from tasks.protocol.owners import ANONYMOUS, internal_id, owner_of
 from tasks.protocol.records import Records
-from tasks.protocol.requests import Attempt, Outcome, State
+from tasks.protocol.requests import Attempt, AttemptEnd, State
 from tasks.protocol.turns import messages
 from tasks.worker.channel import take_call
 from tasks.worker.ownership import Ownership
@@ -180,7 +180,7 @@ class Protocol(RuleBasedStateMachine):
         state = State.SUCCEEDED if succeed else State.FAILED
         before = self.records.get(attempt.id)
         dead_letter = not succeed and data.draw(st.booleans())
-        outcome = Outcome(state=state, result="{}", dead_letter=dead_letter)
+        outcome = AttemptEnd(state=state, result="{}", dead_letter=dead_letter)
         done = self.records.commit(worker.owner.boot, attempt, outcome)
         if done and not before.state.terminal:
             self.commits[attempt.id] = self.commits.get(attempt.id, 0) + 1
@@ -384,7 +384,7 @@ class Protocol(RuleBasedStateMachine):
                 break
             ids = envelope.requests_in(json.loads(answer[1]))
             for attempt in self.records.begin(ids, survivor.owner.boot, tag, "toy", alone=True).attempts:
-                self.records.commit(survivor.owner.boot, attempt, Outcome(state=State.SUCCEEDED, result="{}"))
+                self.records.commit(survivor.owner.boot, attempt, AttemptEnd(state=State.SUCCEEDED, result="{}"))
         assert all(request.state.terminal for request in self.records.get_many(self.ids))
         assert not self.client.keys(f"{self.keys.prefix}[ab]*:{LANE}*")
         idle = f"{self.keys.prefix}idle:{LANE}"

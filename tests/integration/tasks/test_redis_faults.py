@@ -11,7 +11,7 @@ from typing import Self
 import pytest
 import redis
 
-from tasks.errors import TaskError, Unavailable
+from tasks.errors import BrokerUnavailable, TaskError
 from tasks.inspect.monitor import Monitor
 from tasks.producer.gateway import Gateway, Submission
 from tasks.protocol.requests import State
@@ -127,7 +127,7 @@ def test_a_silent_redis_is_reported_within_a_second_and_loses_nothing(
     ids = [send("sleep 0.5") for _ in range(3)]
     own_redis.process.send(signal.SIGSTOP)
     asked = time.monotonic()
-    with pytest.raises(Unavailable) as outage:
+    with pytest.raises(BrokerUnavailable) as outage:
         send()
     assert time.monotonic() - asked < 1.0
     assert outage.value.retryable
@@ -142,7 +142,7 @@ def test_a_full_redis_refuses_new_requests_and_still_answers_old_ones(
     ids = [send("ok") for _ in range(20)]
     with redis.Redis.from_url(own_redis.url) as client:
         client.config_set("maxmemory", 1_000_000)
-        with pytest.raises(Unavailable, match="maxmemory"):
+        with pytest.raises(BrokerUnavailable, match="maxmemory"):
             send()
         toy("toy-1")
         requests = all_ended(gateway, ids, 15)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import redis
 
-from tasks.errors import Full, LaneFull, TaskError, Unavailable
+from tasks.errors import BrokerUnavailable, Full, LaneFull, TaskError
 from tasks.inspect.monitor import Monitor
 from tasks.producer.gateway import Accepted, Gateway, Submission
 from tasks.protocol.keys import Keys
@@ -202,7 +202,7 @@ def test_a_redis_that_refuses_writes_is_a_503_and_workers_wait_quietly(
     spent = [process_seconds(worker.pid) for worker in workers]
     began = time.monotonic()
     while time.monotonic() - began < 6:
-        with pytest.raises(Unavailable):
+        with pytest.raises(BrokerUnavailable):
             send()
         answer = api.client.post("/inference", content=image(), headers=RAW, params={"model_type": "toy"})
         assert (answer.status_code, answer.json()["code"]) == (503, "broker_unavailable")

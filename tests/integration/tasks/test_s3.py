@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 from tasks.control.dead_letters import DeadLetters
-from tasks.errors import Unavailable
+from tasks.errors import BrokerUnavailable
 from tasks.inspect.monitor import Monitor
 from tasks.producer.gateway import Gateway, Submission
 from tasks.protocol import payloads
@@ -150,7 +150,7 @@ def test_without_the_server_acceptance_is_refused_and_what_was_accepted_is_kept(
     api = stack.start_api(MODELS="toy")
     s3.stop()
     try:
-        with pytest.raises(Unavailable, match="PAYLOAD_STORE"):
+        with pytest.raises(BrokerUnavailable, match="PAYLOAD_STORE"):
             send()
         refused = api.client.post("/inference", content=image(), headers=GIF)
         assert (refused.status_code, refused.json()["type"]) == (503, "/problems/broker_unavailable")
@@ -189,7 +189,7 @@ def test_a_server_that_accepts_connections_and_never_answers_is_a_refusal(
 
 def test_a_bucket_that_is_not_there_is_refused_and_not_made(stack: Stack, client: Any, bucket: str) -> None:
     gateway = Gateway(stack.settings(MODELS="toy", PAYLOAD_STORE="s3://no-such-bucket/prefix"))
-    with pytest.raises(Unavailable, match="takes no image"):
+    with pytest.raises(BrokerUnavailable, match="takes no image"):
         gateway.submit(Submission(image=b"ok", model_type="toy"))
     gateway.close()
     assert "no-such-bucket" not in [one["Name"] for one in client.list_buckets()["Buckets"]]

@@ -104,11 +104,11 @@ def test_the_whole_way_works_over_tls(guarded: Guarded, tls_stack: Stack) -> Non
 
 
 def _sent(gateway: Gateway) -> str | None:
-    from tasks.errors import Unavailable
+    from tasks.errors import BrokerUnavailable
 
     try:
         return gateway.submit(Submission(image=b"ok", model_type="toy")).id
-    except Unavailable:
+    except BrokerUnavailable:
         return None
 
 

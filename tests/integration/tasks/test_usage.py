@@ -10,7 +10,7 @@ import redis
 
 from tasks.control.dead_letters import DeadLetters
 from tasks.control.orders import Controls
-from tasks.errors import Refused
+from tasks.errors import NotAccepted
 from tasks.inspect.monitor import Monitor
 from tasks.producer.gateway import Accepted, Gateway, Submission
 from tasks.protocol.keys import Keys
@@ -82,7 +82,7 @@ def test_refusals_are_counted_for_their_owner(stack: Stack, monitor: Monitor) ->
     with closing(Gateway(stack.settings(MODELS="toy", MAX_QUEUE=4))) as gateway:
         items = [Submission(image=b"ok", model_type="toy", owner="ann") for _ in range(6)]
         answers = gateway.submit_many(items)
-    refused = [answer for answer in answers if isinstance(answer, Refused)]
+    refused = [answer for answer in answers if isinstance(answer, NotAccepted)]
     assert len(refused) == len([answer for answer in answers if not isinstance(answer, Accepted)]) > 0
     (row,) = monitor.usage()
     assert (row["owner"], row["refused"], row["requests"]) == ("ann", len(refused), 0)

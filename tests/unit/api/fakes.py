@@ -12,16 +12,16 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-from api.features.batches import Batch
+from api.features.batches import StoredBatch
 from common.settings import Settings
 from tasks.errors import (
-    AlreadyFinished,
+    BrokerUnavailable,
     DeadlineHopeless,
-    IdempotencyConflict,
+    HasEnded,
+    IdReused,
     LaneFull,
     TaskError,
     TooManyWaiters,
-    Unavailable,
     UnknownRequest,
     UnsupportedModel,
 )
@@ -47,7 +47,7 @@ class FakeQueue:
         self.kept: dict[str, Request] = {}
         self.records = self
         self.submitted: list[Submission] = []
-        self.batches: dict[str, Batch] = {}
+        self.batches: dict[str, StoredBatch] = {}
         self.places = 1000
         self.down = False
         self.no_writes = ""
@@ -68,7 +68,7 @@ class FakeQueue:
         known = self.kept.get(internal_id(submission.owner, submission.request_id or ""))
         if known is not None:
             if known.fingerprint != submission.fingerprint:
-                raise IdempotencyConflict("the id was used with another body")
+                raise IdReused("the id was used with another body")
             return Accepted(id=known.id, replayed=True, state=known.state)
         record = self._accept(submission)
         return Accepted(id=record.id, replayed=False, state=State.QUEUED)
@@ -146,7 +146,7 @@ class FakeQueue:
     def cancel(self, request_id: str) -> Request:
         record = self.get(request_id)
         if record.state.terminal and record.state is not State.CANCELED:
-            raise AlreadyFinished(f"request {request_id} has {record.state}")
+            raise HasEnded(f"request {request_id} has {record.state}")
         self.kept[request_id] = replace(record, state=State.CANCELED, completed_at=time.time())
         return self.kept[request_id]
 
@@ -163,7 +163,7 @@ class FakeQueue:
 
     def ping(self) -> None:
         if self.down:
-            raise Unavailable("Redis does not answer: connection refused")
+            raise BrokerUnavailable("Redis does not answer: connection refused")
 
     def workers(self) -> list[dict[str, Any]]:
         self.ping()
@@ -267,10 +267,10 @@ class FakeQueue:
     def has_items(self, batch_id: str, fingerprint: str) -> bool:
         return self.claim(f"batch:{batch_id}", fingerprint, 60) == fingerprint
 
-    def save(self, batch_id: str, batch: Batch) -> None:
+    def save(self, batch_id: str, batch: StoredBatch) -> None:
         self.batches[batch_id] = batch
 
-    def batch(self, batch_id: str) -> Batch | None:
+    def batch(self, batch_id: str) -> StoredBatch | None:
         self.ping()
         return self.batches.get(batch_id)
 

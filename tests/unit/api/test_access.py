@@ -14,7 +14,7 @@ from flask import Flask
 
 from api.app import create_app
 from api.http import api_keys, failed_keys
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from api.services import EXTENSION, Factories, Services
 from common.settings import SettingsError, load_settings
 from tests.support.roles import roles
@@ -233,11 +233,11 @@ class TestGuessing:
             assert found.caller(USER, "192.0.2.1")
         for _ in range(failed_keys.MOST):
             assert found.caller("wrong", "192.0.2.2") is None
-        with pytest.raises(Problem):
+        with pytest.raises(HttpProblem):
             found.caller("wrong", "192.0.2.2")
         now[0] = failed_keys.STEP + 0.01
         assert found.caller("wrong", "192.0.2.2") is None
-        with pytest.raises(Problem):
+        with pytest.raises(HttpProblem):
             found.caller("wrong", "192.0.2.2")
 
     def test_a_key_made_at_run_time_is_compared_all_the_same(self) -> None:
@@ -247,14 +247,14 @@ class TestGuessing:
         for _ in range(failed_keys.MOST):
             found.caller("wrong", "192.0.2.1")
         assert found.caller(USER, "192.0.2.1")
-        with pytest.raises(Problem):
+        with pytest.raises(HttpProblem):
             found.caller("wrong", "192.0.2.1")
 
     def test_a_network_of_version_6_is_one_address(self) -> None:
         found = failed_keys.FailedKeyLimiter(api_keys.KnownKeys(load_settings({"API_KEYS": USER_ENTRY})).caller)
         for number in range(failed_keys.MOST):
             found.caller("wrong", f"2001:db8::{number:x}")
-        with pytest.raises(Problem):
+        with pytest.raises(HttpProblem):
             found.caller("wrong", "2001:db8::ffff")
         assert found.caller("wrong", "2001:db8:0:1::1") is None
 

@@ -12,8 +12,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api.features import scaling
-from api.http.problems import Problem
-from tasks.errors import Unavailable
+from api.http.problems import HttpProblem
+from tasks.errors import BrokerUnavailable
 from tests.unit.api.fakes import FakeAudit, FakeControls, FakeDeadLetters, FakeQueue
 from tests.unit.api.test_inference import post, refused
 
@@ -114,7 +114,8 @@ def test_every_call_of_an_admin_route_is_in_the_audit_log(boss: FlaskClient, aud
 
 
 @pytest.mark.parametrize(
-    ("error", "kept"), [(Problem("refused", "make scale failed"), [503]), (Unavailable("Redis does not answer"), [])]
+    ("error", "kept"),
+    [(HttpProblem("refused", "make scale failed"), [503]), (BrokerUnavailable("Redis does not answer"), [])],
 )
 def test_an_order_that_is_refused_with_503_is_in_the_audit_log_unless_redis_is_out(
     boss: FlaskClient, controls: FakeControls, audit: FakeAudit, monkeypatch: pytest.MonkeyPatch, error: Exception,

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from api.http import sse
-from tasks.errors import Unavailable
+from tasks.errors import BrokerUnavailable
 
 
 def streamed(app: Flask, look: sse.Look, last: str = "", longest: float = 5.0) -> str:
@@ -17,7 +17,7 @@ def streamed(app: Flask, look: sse.Look, last: str = "", longest: float = 5.0) -
 def test_a_silent_stream_pings(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or a proxy would take it for dead."""
     monkeypatch.setattr(sse, "PING", 0.0)
-    answers = iter([([], False), ([], False), ([sse.Event(1, "end", {})], True)])
+    answers = iter([([], False), ([], False), ([sse.StreamEvent(1, "end", {})], True)])
     text = streamed(app, lambda _seen, _wait: next(answers))
     assert text.index(": ping") < text.index("event: end")
 
@@ -34,13 +34,13 @@ def test_it_goes_on_behind_the_last_event_of_the_reader(app: Flask) -> None:
 
 
 def test_an_outage_in_between_ends_the_stream_without_an_end(app: Flask) -> None:
-    answers = iter([([sse.Event(1, "started", {})], False)])
+    answers = iter([([sse.StreamEvent(1, "started", {})], False)])
 
-    def look(_seen: int, _wait: float) -> tuple[list[sse.Event], bool]:
+    def look(_seen: int, _wait: float) -> tuple[list[sse.StreamEvent], bool]:
         try:
             return next(answers)
         except StopIteration:
-            raise Unavailable("Redis does not answer") from None
+            raise BrokerUnavailable("Redis does not answer") from None
 
     text = streamed(app, look)
     assert "event: started" in text

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from api.input import images
 from tests.unit.api import samples
 from worker_models.limits import Limits
@@ -21,7 +21,7 @@ LIMITS = Limits(max_bytes=20_000, max_pixels=50_000_000)
 
 @samples.ANY_SIZE
 def test_more_pixels_than_allowed_are_refused_without_decoding(name: str, make: Make) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(HttpProblem) as caught:
         images.check(make(12_000, 11_000), LIMITS)
     assert (caught.value.code, caught.value.status) == ("too_many_pixels", 422)
     assert images.media_type(make(5_000, 10_000)) == f"image/{name}"
@@ -46,7 +46,7 @@ def test_more_pixels_than_allowed_are_refused_without_decoding(name: str, make: 
     ],
 )
 def test_what_cannot_be_an_image_is_refused_with_its_reason(data: bytes, code: str) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(HttpProblem) as caught:
         images.check(data, LIMITS)
     assert caught.value.code == code
 
@@ -58,6 +58,6 @@ _HEADS = st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a",
 def test_any_bytes_end_in_a_header_or_a_problem(head: bytes, tail: bytes) -> None:
     try:
         header = images.check(head + tail, Limits(1000, 1_000_000))
-    except Problem:
+    except HttpProblem:
         return  # anything else that is raised fails the test
     assert 0 < header.width * header.height <= 1_000_000

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 from flask.testing import FlaskClient
 
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from api.input import json_body
 
 BOMBS = {
@@ -22,7 +22,7 @@ BOMBS = {
 def test_a_bomb_is_refused_without_memory(name: str) -> None:
     bomb = BOMBS[name]
     tracemalloc.start()
-    with pytest.raises(Problem, match="allowed"):
+    with pytest.raises(HttpProblem, match="allowed"):
         json_body.parse(bomb)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

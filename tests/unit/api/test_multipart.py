@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder
 
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from api.input import multipart
 
 BINARY = st.binary(max_size=200) | st.lists(st.sampled_from([b"\r\n", b"--", b"B0", b"x", b" "])).map(b"".join)
@@ -37,7 +37,7 @@ def test_any_bytes_end_in_parts_or_a_problem(tail: bytes) -> None:
     body = b"--B\r\n" + tail
     try:
         parts = list(multipart.split(body, b"B"))
-    except Problem:
+    except HttpProblem:
         return  # anything else that is raised fails the test
     assert sum(len(part.data) for part in parts) < len(body)
 
@@ -76,6 +76,6 @@ def test_text_around_the_parts_is_ignored() -> None:
     ids=["no boundary", "cut off", "no disposition", "no header", "huge header", "too many"],
 )
 def test_malformed_bodies_are_refused(body: bytes) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(HttpProblem) as caught:
         list(multipart.split(body, b"B0B0"))
     assert caught.value.code == "invalid_multipart"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from api.http.problems import Problem
+from api.http.problems import HttpProblem
 from api.input import oip
 from tests.unit.api import samples
 from tests.unit.api.fakes import FakeQueue
@@ -275,7 +275,7 @@ def test_what_ends_badly_is_a_problem(client: FlaskClient) -> None:
 def test_any_bytes_end_in_a_request_or_a_problem(body: bytes, length: int | None) -> None:
     try:
         request = oip.parse(body, length)
-    except Problem:
+    except HttpProblem:
         return  # anything else that is raised fails the test
     assert len(request.inputs) >= 0
 
@@ -298,7 +298,7 @@ def test_any_json_ends_in_tensors_or_a_problem(body: dict[str, Any]) -> None:
         for tensor in oip.parse(json.dumps(body).encode(), None).inputs:
             oip.elements(tensor)
             list(oip.pixel_images(tensor, Limits(1000, 1000)))
-    except Problem:
+    except HttpProblem:
         return  # anything else that is raised fails the test
 
 
@@ -324,5 +324,5 @@ def test_a_column_of_pixels_costs_little_memory() -> None:
 @pytest.mark.parametrize("shape", [(1, 70_000, 1, 3), (1, 1, 70_000, 3)])
 def test_a_tensor_with_too_long_a_side_is_refused_before_it_is_converted(shape: tuple[int, ...]) -> None:
     tensor = oip.Tensor("pixels", "UINT8", shape, bytes(210_000))
-    with pytest.raises(Problem, match="a side may have at most 65535"):
+    with pytest.raises(HttpProblem, match="a side may have at most 65535"):
         oip.pixel_images(tensor, Limits(10**6, 10**6))

@@ -15,9 +15,9 @@ from typing import Any, cast
 
 import pytest
 
-from tasks.errors import TransientFailure, Unavailable
+from tasks.errors import BrokerUnavailable, TransientFailure
 from tasks.protocol.records import Records
-from tasks.protocol.requests import Attempt, Outcome, Started
+from tasks.protocol.requests import Attempt, AttemptEnd, Started
 from tasks.worker.delivery import Delivery
 from tasks.worker.ownership import Ownership
 from tasks.worker.pipeline import SLOW, Pipeline
@@ -66,11 +66,11 @@ class Book:
             self.alone += ids
         return Started([attempt(name) for name in ids if name not in self.canceled])
 
-    def commit_all(self, _: str, ends: Sequence[tuple[Attempt, Outcome]]) -> list[bool]:
+    def commit_all(self, _: str, ends: Sequence[tuple[Attempt, AttemptEnd]]) -> list[bool]:
         names = [found.id for found, _ in ends]
         self.commits.append(names)
         if "lost" in names:
-            raise Unavailable("Redis went away")
+            raise BrokerUnavailable("Redis went away")
         self.ended |= {found.id: str(outcome.state) for found, outcome in ends}
         return [True] * len(names)
 
@@ -195,7 +195,7 @@ def test_a_round_trip_that_fails_gives_back_what_was_in_it(bench: Bench) -> None
     wait_until(lambda: bench.told)
     bench.put("a")
     told = bench.done()
-    with pytest.raises(Unavailable):
+    with pytest.raises(BrokerUnavailable):
         told["lost"].check()
     told["a"].check()
 

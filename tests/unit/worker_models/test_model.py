@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from worker_models.errors import InferenceFailed, InvalidInput, UnknownModel, WeightsUnavailable
+from worker_models.errors import InferenceFailed, InvalidInput, NoSuchModel, WeightsUnavailable
 from worker_models.graphs import graph_path
 from worker_models.model import Classifier, load_card, load_model
 from worker_models.registry import ModelCard, describe, imagenet_labels
@@ -222,7 +222,7 @@ def test_random_weights_are_called_random(package, settings_with):
 
 @pytest.mark.parametrize("name", ["nowhere:factory", "colour_model:nothing", ":", "colour_model:"])
 def test_a_factory_that_cannot_be_imported_is_an_unknown_model(package, settings_with, name: str):
-    with pytest.raises(UnknownModel, match="cannot be imported"):
+    with pytest.raises(NoSuchModel, match="cannot be imported"):
         load_model(name, settings_with())
 
 
@@ -230,7 +230,7 @@ def test_a_factory_that_cannot_be_imported_is_an_unknown_model(package, settings
 @pytest.mark.parametrize("builder", ["no_such_module:net", "tiny_network:nothing"])
 def test_a_builder_that_cannot_be_imported_is_an_unknown_model(package, settings_with, runtime: str, builder: str):
     card = ModelCard(name="colours", builder=builder)
-    with pytest.raises(UnknownModel, match=builder):
+    with pytest.raises(NoSuchModel, match=builder):
         load_card(card, settings_with(runtime=runtime, allow_random_weights="1"))
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from worker_models.errors import UnknownModel, WeightsUnavailable
+from worker_models.errors import NoSuchModel, WeightsUnavailable
 from worker_models.registry import REGISTRY, describe, imagenet_labels, labels_from
 
 
@@ -14,7 +14,7 @@ def test_the_registry_has_the_five_models_in_order():
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(UnknownModel, match=r"'resnet19'.*mobilenet, resnet18"):
+    with pytest.raises(NoSuchModel, match=r"'resnet19'.*mobilenet, resnet18"):
         describe("resnet19")
 
 
