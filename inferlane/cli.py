@@ -6,7 +6,7 @@ Exit codes: 0 success, 1 something failed, 2 wrong usage, 3 the API is unreachab
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from inferlane import __version__, checkout
 from inferlane.commands import COMMANDS, Command
@@ -43,13 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """The command line; a command's options may stand between its words."""
     parser = command_line_parser()
-    command = parser.get_default("parsers").get(words[0]) if words else None
-    # Before Python 3.12, intermixed arguments lose their `--`.
-    return (
-        parser.parse_args(words or ["--help"])
-        if command is None or "--" in words
-        else command.parse_intermixed_args(words[1:])
-    )
+    parsers: Mapping[str, argparse.ArgumentParser] = parser.get_default("parsers")
+    command = parsers.get(words[0]) if words else None
+    if command is None or "--" in words:  # what stands behind `--` is lost when options are intermixed
+        return parser.parse_args(words or ["--help"])
+    return command.parse_intermixed_args(words[1:])
 
 
 def command_line_parser() -> argparse.ArgumentParser:
