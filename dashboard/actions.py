@@ -1,21 +1,17 @@
-"""What an operator can order from the page: each verb is one call of the API, which decides and logs it."""
+"""An operator's orders from the page: each verb is one call of the API, which decides and logs it."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from string import Formatter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
-from dashboard.api_client import ApiError
+import httpx
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import httpx
-
-    from dashboard.api_client import ApiClient
+from dashboard.api_client import ApiClient, ApiError
 
 #: Verb -> method and path; the names in braces are members of the order.
 ACTIONS: Mapping[str, tuple[str, str]] = {
@@ -44,22 +40,14 @@ class UnknownAction(ValueError):
 
 
 def path_segment(value: Any, name: str = "name") -> str:
-    """``value``, quoted so that it cannot leave its segment of a path.
-
-    Raises:
-        UnknownAction: it is no text, or none that names anything.
-    """
+    """``value``, quoted so that it cannot leave its segment of a path; UnknownAction if it names nothing."""
     if not isinstance(value, str) or value in {"", ".", ".."} or len(value) > 300:
         raise UnknownAction(f"this action needs a {name}")
     return quote(value, safe="@")
 
 
 def call_of(order: Mapping[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
-    """Method, path and JSON body for an order of the page.
-
-    Raises:
-        UnknownAction: no such verb, or it lacks a member.
-    """
+    """Method, path and JSON body for an order of the page; UnknownAction if it has no such verb or lacks a member."""
     verb = order.get("verb")
     if not isinstance(verb, str) or verb not in ACTIONS:
         raise UnknownAction("there is no such action")
@@ -95,11 +83,7 @@ def _number(value: Any, name: str) -> float:
 
 
 def perform(api: ApiClient, order: Mapping[str, Any]) -> httpx.Response:
-    """Send the call of an order.
-
-    Raises:
-        UnknownAction, dashboard.api_client.ApiError
-    """
+    """Send the call of an order; raises UnknownAction or ApiError."""
     method, path, body = call_of(order)
     return api.call(method, path, timeout=TIMEOUT, **({"json": body} if body else {}))
 

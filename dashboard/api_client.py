@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: Seconds. The API gives up on Redis within one.
 TIMEOUT = 3.0
 
 
 class ApiError(Exception):
-    """The API did not do what it was asked.
+    """The API refused, failed or did not answer.
 
     Attributes:
-        state: what the page shows: api_down, api_slow, redis_down, login or api_error.
-        status: the HTTP status to answer with.
+        state: for the page: api_down, api_slow, redis_down, login or api_error.
+        status: the HTTP status of the page's answer.
         code: the code of the API's problem document.
     """
 
@@ -67,16 +65,12 @@ class ApiClient:
         return response
 
     def get(self, path: str, **params: Any) -> Any:
-        """The JSON document at ``path``.
-
-        Raises:
-            ApiError: see :meth:`call`.
-        """
+        """The JSON document at ``path``; raises ApiError as :meth:`call` does."""
         response = self.call("GET", path, params=params)
         try:
             return response.json()
         except ValueError as error:
-            raise ApiError(f"{self.base_url}{path} answered with something else than JSON") from error
+            raise ApiError(f"{self.base_url}{path} answered with something other than JSON") from error
 
 
 def _refusal(response: httpx.Response) -> ApiError:

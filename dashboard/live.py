@@ -1,20 +1,18 @@
-"""The last minute second by second, from the differences between the snapshots that the pages poll anyway."""
+"""The last minute, second by second, from the differences between snapshots that the pages poll anyway."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from dashboard.formatting import count, duration, epoch, milliseconds, rate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 WINDOW = 60.0
 #: Seconds between two points at least; snapshots may come faster.
 STEP = 0.5
 NAMES = ("accepted", "answered", "failed", "timed", "seconds")
-#: Minute -> what was counted in it, in the order of :data:`NAMES`.
+#: Minute -> its counts, in the order of :data:`NAMES`.
 Counts = dict[int, tuple[float, ...]]
 
 

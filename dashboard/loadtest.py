@@ -1,6 +1,6 @@
-"""A load test that a person starts from the page: bounded, watched live, stopped at will.
+"""A load test started from the page: bounded, watched live, stopped at will.
 
-As many users as ``concurrency``, each of whom waits for an answer before asking again; :mod:`inferlane.traffic` sends.
+``concurrency`` users, each waiting for an answer before the next request; :mod:`inferlane.traffic` sends.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import itertools
 import time
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
@@ -20,14 +21,9 @@ from dashboard.formatting import milliseconds
 from dashboard.runs import BackgroundRun, whole_number
 from inferlane import AsyncClient, traffic
 from inferlane.images import Upload
+from inferlane.operations import Parameters
 from inferlane.retries import ONCE
-from inferlane.traffic import Shot, percentile
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from inferlane.operations import Parameters
-    from inferlane.traffic import Account, Ended
+from inferlane.traffic import Account, Ended, Shot, percentile
 
 MOST_REQUESTS = 2000
 MOST_CONCURRENT = 32
@@ -51,11 +47,7 @@ class LoadPlan:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> LoadPlan:
-        """The plan in an order of the page.
-
-        Raises:
-            ValueError: a member is missing or out of bounds; says which.
-        """
+        """The plan in an order of the page; ValueError names a member that is missing or out of bounds."""
         models, priority = given.get("models") or ["any"], given.get("priority") or "normal"
         if not isinstance(models, list) or not all(map(_is_name, models)):
             raise ValueError("models must be a list of names")
@@ -73,13 +65,13 @@ def _is_name(value: object) -> bool:
 def single_try_client(
     base_url: str, key: str = "", transport: httpx.AsyncBaseTransport | None = None, timeout: float = TIMEOUT
 ) -> AsyncClient:
-    """A client that sends once, since a retry would hide what a load test is to show, and that uses no proxy."""
+    """A client without retries, which would hide failures from a load test, and without a proxy."""
     transport = transport or httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=MOST_CONCURRENT))
     return AsyncClient(base_url, key or None, timeout=timeout, retries=ONCE, transport=transport)
 
 
 class LoadTest(BackgroundRun):
-    """One load test; when it is stopped, it waits for the answers to what was sent."""
+    """One load test; when stopped, it waits for the answers to requests already sent."""
 
     def __init__(self, client: Callable[[], AsyncClient], plan: LoadPlan) -> None:
         self._client, self._plan = client, plan

@@ -1,14 +1,12 @@
-"""Load tests and drills run in threads of their own, one of a kind at a time, and the page watches them."""
+"""Load tests and drills: each runs in a thread, one of a kind at a time, and the page watches it."""
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
 class AlreadyRunning(ValueError):
@@ -46,9 +44,9 @@ class BackgroundRun(ABC):
 
 
 class Runs:
-    """The current run of a kind, and some before it, each with the API key that it was started with.
+    """The current run of a kind and some before it, each with the API key that started it.
 
-    To stop and to list, None stands for all keys.
+    For stopping and listing, None means all keys.
     """
 
     def __init__(self, kind: str, kept: int) -> None:
@@ -57,11 +55,7 @@ class Runs:
         self._runs: deque[tuple[str, BackgroundRun]] = deque(maxlen=kept)
 
     def start(self, make: Callable[[], BackgroundRun], key: str = "") -> None:
-        """Start the run that ``make`` returns.
-
-        Raises:
-            AlreadyRunning: the run before has not ended.
-        """
+        """Start the run that ``make`` returns; AlreadyRunning if the one before has not ended."""
         with self._lock:
             if self._runs and self._runs[-1][1].running:
                 raise AlreadyRunning(f"a {self._kind} is running: wait for its end or stop it")
@@ -80,11 +74,7 @@ class Runs:
 
 
 def whole_number(given: Mapping[str, Any], name: str, most: int) -> int:
-    """The member ``name`` of ``given``.
-
-    Raises:
-        ValueError: it is no whole number from 1 to ``most``.
-    """
+    """The member ``name`` of ``given``; ValueError unless it is a whole number from 1 to ``most``."""
     value = given.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
         raise ValueError(f"{name} must be a whole number from 1 to {most}")

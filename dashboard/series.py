@@ -6,12 +6,10 @@ time without answers has no latency, and zero would be a lie.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dashboard.formatting import count, duration, milliseconds, percent, rate
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 Rows = list[dict[str, Any]]
 MINUTE = 60

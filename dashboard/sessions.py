@@ -1,4 +1,4 @@
-"""Who has logged in: the API key stays on this side, the browser holds a random token in a cookie it cannot read."""
+"""Logins: the API key stays on the server, the browser holds a random token in a cookie that scripts cannot read."""
 
 from __future__ import annotations
 

@@ -1,15 +1,16 @@
-"""The document that every open page polls. However many pages there are, the API is asked once per interval.
+"""The document that every open page polls; the API is asked once per interval, however many pages there are.
 
 Keys have separate caches, since the API may show them different things. While one thread waits for a slow API, the
-others answer with what is cached.
+others answer from the cache.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dashboard.api_client import ApiClient, ApiError
 from dashboard.live import LiveMinute
@@ -17,12 +18,9 @@ from dashboard.sessions import MOST
 from dashboard.status import outage
 from dashboard.view import view
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 #: Seconds for which a snapshot is served from the cache.
 FRESH = 0.4
-#: API keys whose snapshots are cached: of all sessions, and of who has not logged in.
+#: API keys with cached snapshots: those of all sessions, and no key.
 KEYS = MOST + 1
 
 

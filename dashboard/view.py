@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dashboard import events, rows, series
 from dashboard.formatting import count, duration, epoch, percent, rate
 from dashboard.status import RECENT, recent_latency, verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 #: Window of the charts in minutes -> minutes per point.
 WINDOWS: Mapping[int, int] = {15: 1, 60: 1, 6 * 60: 5, 24 * 60: 15}
@@ -34,7 +32,7 @@ def view(snapshot: Mapping[str, Any], *, late_after: float) -> dict[str, Any]:
         "lanes": rows.lanes(snapshot),
         "workers": rows.workers(snapshot, late_after),
         "owners": rows.owners(snapshot),
-        "everybody": any(row["owner"] == rows.ANONYMOUS for row in snapshot["owners"]),  # a user is shown one row
+        "everybody": any(row["owner"] == rows.ANONYMOUS for row in snapshot["owners"]),  # a user sees one row
         "models": rows.models(snapshot),
         "random": sorted({worker["model"] for worker in snapshot["workers"] if worker["weights"] == "random"}),
         "requests": [rows.request_row(each) for each in snapshot["requests"]],
@@ -84,7 +82,7 @@ def _p95(stage: Mapping[str, float] | None) -> str:
 
 
 def error_share(history: Sequence[Mapping[str, Any]]) -> float | None:
-    """Failed and expired among what succeeded, failed or expired; None when nothing did."""
+    """The share of failed and expired requests among those not canceled; None if none ended."""
     bad = sum(row["failed"] + row["expired"] for row in history)
     ended = bad + sum(row["succeeded"] for row in history)
     return bad / ended if ended else None

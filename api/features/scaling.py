@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: The variable that ``make start`` gives its processes (scripts/probes.py): their run directory.
 MARK = "INFERLANE_RUN_DIR"
 MOST_WORKERS = 64
-#: Seconds for new workers to start; seconds to wait for the command; the longest that a worker takes to end after it.
+#: Seconds for new workers to start, to wait for the command, and for a worker to end after it.
 STARTS, PATIENCE, ENDS = 20.0, 28.0, 60.0
 
 
@@ -33,10 +33,10 @@ class Scaling:
         return found
 
     def order(self, model: str, workers: int) -> float:
-        """Have so many workers of a model here, and wait until they run; returns the seconds that the rest may take.
+        """Scale to ``workers`` workers here and wait until they run; returns the seconds until surplus ones have ended.
 
         Raises:
-            HttpProblem: this host has no workers of this model, or the command fails; its words are the detail.
+            HttpProblem: this host runs no workers of the model, or the command fails; its message is the detail.
         """
         if self._folder is None:
             raise HttpProblem(
@@ -56,13 +56,13 @@ class Scaling:
         try:
             if command.wait(PATIENCE):
                 raise _problem(log.read_text())
-        except subprocess.TimeoutExpired:  # workers that are to end have requests in hand
+        except subprocess.TimeoutExpired:  # ending workers still have requests
             return ENDS
         return 0.0
 
 
 def _problem(said: str) -> HttpProblem:
-    """The problem that the command's last line tells: its first line, and of a worker's log the last."""
+    """The problem in the command's last line: the message's first line, and the last of a worker's log."""
     line = (said.splitlines() or ["make scale failed"])[-1]
     try:
         error = json.loads(line)["error"]

@@ -95,8 +95,8 @@ def _entry(text: str) -> ApiKey:
     match = _ENTRY.fullmatch(text)
     if match is None or not valid_name(match["name"]):
         raise SettingsError(
-            "API_KEYS: each entry must be name:role:sha256-hex, perhaps with :weight (a number above 0), and no name be"
-            " anonymous, . or ..; `python -m api.http.api_keys` prints one"
+            "API_KEYS: each entry must be name:role:sha256-hex, optionally with :weight (a number above 0); the names"
+            " anonymous, . and .. are reserved; `python -m api.http.api_keys` prints one"
         )
     return ApiKey(id_of(match["digest"]), match["name"], match["role"], match["digest"])
 

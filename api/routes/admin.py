@@ -140,7 +140,7 @@ def set_chaos(worker_id: str) -> Response:
     problems=["unknown_model", "not_supervised", "scale_failed", "refused", *declared.JSON_BODY],
 )  # fmt: skip
 def scale_model(model: str) -> Response:
-    """Have more or fewer workers of a model on the API's host, where `make start` runs both; answers when they run."""
+    """Scale the workers of a model on the API's host, where `make start` runs both; answers when they run."""
     workers = order_body(SCALE_BODY).get("workers")
     if isinstance(workers, bool) or not isinstance(workers, int) or not 0 <= workers <= MOST_WORKERS:
         raise wrong_value("workers", f"must be a whole number from 0 to {MOST_WORKERS}")

@@ -172,7 +172,7 @@ def _monitor(context: Context) -> int:
     if every <= 0:
         raise UsageError("--every must be above 0")
     if context.json:
-        raise UsageError("monitor draws; for a program there are status, queues and workers with --json")
+        raise UsageError("monitor has no --json; use status, queues or workers with it")
     code, looks = Exit.OK, 0
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         client = stack.enter_context(context.client())
