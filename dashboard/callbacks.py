@@ -5,14 +5,10 @@ What a snapshot changes is drawn by the scripts themselves and is not listed her
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from dash import ClientsideFunction, Input, Output, State
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from dash import Dash
+from dash import ClientsideFunction, Dash, Input, Output, State
 
 CHOICES = (
     "all-lanes.checked window.value tabs.value filter-state.value filter-model.value filter-worker.value"

@@ -7,17 +7,15 @@ timelines say.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dashboard import photo
 from dashboard.actions import path_segment, perform
 from dashboard.api_client import ApiClient, ApiError
 from dashboard.runs import BackgroundRun
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
 
 MOST_REQUESTS = 64
 #: Seconds between two polls, for each step before the crash, and for all requests to end.

@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from common.settings import Settings
 from dashboard import actions, drill, loadtest, rows
 from dashboard.api_client import ApiClient, ApiError
 from dashboard.runs import Runs, whole_number
 from dashboard.sessions import COOKIE, LIFETIME, Sessions
 from dashboard.snapshots import ViewCache, view_caches
 from dashboard.view import WINDOWS, charts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from common.settings import Settings
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("ui", __name__, url_prefix="/ui")

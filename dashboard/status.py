@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dashboard.formatting import count, duration
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 #: Findings that the sentence names; the others are counted.
 NAMED = 3

@@ -70,17 +70,17 @@ window.inferlane = (function () {
   window.dashMantineFunctions = { ...(window.dashMantineFunctions || {}), inferlaneRate: (value) => rate(value).replace(" a minute", "/min"),
     inferlaneDuration: (value) => duration(value === null ? value : value / 1000) };
 
-  // -- panels: each draws itself from the latest snapshot and from what the person has chosen
+  // -- panels: each draws itself from the latest snapshot and the choices made on the page
 
   const panels = [];
   const state = { data: undefined, choices: {} };
   const panel = (draw) => panels.push(draw);
   const draw = () => { if (state.data) panels.forEach((one) => one(state.data, state.choices)); };
 
-  // Whether orders can be given: what is shown is the present, and this dashboard may do more than look.
+  // Whether orders can be given: the view is current, and this dashboard is not read-only.
   const live = (data) => data.state === "ok" && !data.read_only;
 
-  // Whether a panel has to draw: its content is not what it was when it drew last.
+  // Whether a panel has to draw: its content has changed since it drew last.
   const drawn = {};
 
   function changed(name, value) {

@@ -1,6 +1,5 @@
-// The elements that scripts draw: React elements in roots of our own, next to those of Dash. What changes each second is
-// drawn this way because every cell that is a Dash component costs each update of the page a comparison; a few hundred
-// of them kept a whole core busy.
+// The elements that scripts draw, in React roots beside Dash's. Everything that changes each second is drawn this way,
+// because Dash compares every component on each update of the page: a few hundred cells kept a whole core busy.
 (function () {
   "use strict";
   const { inferlane } = window;

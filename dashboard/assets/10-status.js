@@ -1,5 +1,5 @@
 // Asks for the snapshot once a second, never twice at a time, not while the page is hidden, and says how old it is.
-// The timer is ours: an interval of Dash tells every component of each tick, which cost more than all drawing.
+// The timer is not Dash's interval, which tells every component of each tick and cost more than all drawing.
 (function () {
   "use strict";
   const { html, ui, show, ask, ago, clock, panel, draw, live, state, changed, set, clientside } = window.inferlane;
@@ -38,7 +38,7 @@
     draw();
   }
 
-  // The last good view stays when there is no new one; received is when it was true, by this page's clock.
+  // The last good view stays until a new one comes; `received` is its time by this page's clock.
   function merged(answer, kept) {
     if (!answer.view) return { ...answer, view: kept ? kept.view : null, received: kept ? kept.received : null };
     return { ...answer, received: Date.now() - (answer.age || 0) * 1000 };
@@ -71,7 +71,7 @@
     html("Span", { className: "sentence" }, sentence),
   ];
 
-  // When the API or Redis is down, what we knew about the rest is unknown now, not "offline".
+  // When the API or Redis is down, the state of the rest is unknown, not "offline".
   function chips(data) {
     const known = (data.view && data.view.chips) || [];
     const broken = { redis_down: "Redis", login: "", ok: "" }[data.state] ?? "API";
@@ -89,7 +89,7 @@
       html("Span", {}, data.verdict.sentence), login);
   }
 
-  // -- what else needs attention
+  // -- other warnings
 
   panel((data) => {
     const lanes = (data.view && data.view.paused) || [];
@@ -109,9 +109,9 @@
       `${models.join(", ")}: random weights (ALLOW_RANDOM_WEIGHTS=1), the answers mean nothing.`) : null);
   });
 
-  // -- what the person chose
+  // -- choices
 
-  // What the address keeps: its name there -> the component. A link to the page opens it as it was.
+  // Parameter in the address -> its component, so that a link opens the page as it was.
   const KEPT = { tab: "tabs", window: "window", state: "filter-state", model: "filter-model", worker: "filter-worker", time: "filter-time", owner: "filter-owner", find: "find-id" };
   const USUAL = { tab: "overview", window: "15" };
   const kept = () => new URLSearchParams(window.location.hash.slice(1));

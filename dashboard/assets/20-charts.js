@@ -10,7 +10,7 @@
   const SIGN = 14;
   const AXIS = 100;
   const SHOWN = 12;
-  // A window longer than what a snapshot brings along is asked for by itself, as often as its points are worth it.
+  // A window longer than the snapshot's is fetched separately, no more often than its points change.
   const EVERY = 15000;
   const asked = {};
   const past = {};

@@ -52,7 +52,7 @@
     }
   }
 
-  // Asks for the login where that is what the API wants, and goes on with `again` after it.
+  // Asks for a login if the API requires one, then goes on with `again`.
   function refused(failure, again) {
     if (failure.state === "login") askLogin(again, failure.message);
     else notify("Failed", failure.message, "red");
@@ -66,7 +66,7 @@
     return dataset.confirm ? confirm(dataset.confirm, button.textContent, () => send(order)) : send(order);
   });
 
-  // Asks before what cannot be undone; the button says `verb`. With `typed`, that text must be typed.
+  // Asks before an order that cannot be undone; the button says `verb`. With `typed`, that text must be typed.
   function confirm(text, verb, act, typed) {
     unconfirmed = { act, typed };
     set("confirm-modal", { title: `${verb}?` });

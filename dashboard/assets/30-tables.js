@@ -20,7 +20,7 @@
       html("Table", { className: `rows ${kind}` }, head, html("Tbody", {}, lines)));
   }
 
-  // -- lanes: a row per model, a column per priority; what waits or is paused stands out
+  // -- lanes: a row per model, a column per priority; waiting requests and paused lanes stand out
 
   const PRIORITIES = ["high", "normal", "low"];
 

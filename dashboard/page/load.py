@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dash_mantine_components as dmc
 from dash import html
 
+from common.settings import Settings
 from dashboard.loadtest import MOST_CONCURRENT, MOST_REQUESTS
 from dashboard.page.parts import act, aria, card, choice, line_up, note, subheading, whole_number
-
-if TYPE_CHECKING:
-    from common.settings import Settings
 
 
 def panel(settings: Settings) -> Any:

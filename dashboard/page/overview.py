@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dash_mantine_components as dmc
 from dash import dcc, html
 
+from common.settings import Settings
 from dashboard.page.parts import act, aria, card, choice, heading, note, subheading
 from dashboard.view import WINDOWS
-
-if TYPE_CHECKING:
-    from common.settings import Settings
 
 #: Line colours that stay apart for colour-blind eyes, on dark and on light.
 BLUE, ORANGE, TEAL = "indigo.5", "orange.6", "teal.6"

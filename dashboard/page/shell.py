@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dash_mantine_components as dmc
 from dash import dcc, html
 
+from common.settings import Settings
 from dashboard.page import faults, load, overview, requests
 from dashboard.page.parts import act, aria, card, note
-
-if TYPE_CHECKING:
-    from common.settings import Settings
 
 THEME: dict[str, Any] = {
     "primaryColor": "indigo",
