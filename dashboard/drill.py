@@ -22,12 +22,12 @@ MOST_REQUESTS = 64
 POLL = 0.2
 STEP_TIMEOUT = 15.0
 END_TIMEOUT = 90.0
-#: Seconds by which each forward pass of a slowed worker takes longer; a photo's is long enough to watch.
+#: Seconds added to each forward pass of a slowed worker; a photo's is long enough to watch.
 SLOWDOWN = 1.5
 PHOTO_SLOWDOWN = 4.0
-#: Seconds for which a photo's worker is seen with it before it is killed.
+#: Seconds for which the page shows a photo's worker before killing it.
 WATCHED = 1.5
-#: What the API tells of a worker without a fault.
+#: A worker's `chaos` without a fault.
 NO_FAULT = frozenset({None, "off"})
 FINAL_STATES = frozenset({"succeeded", "failed", "canceled", "expired"})
 
@@ -37,12 +37,12 @@ class FaultInPlace(ValueError):
 
 
 class DrillFailed(RuntimeError):
-    """The drill could not be carried out; the message says why."""
+    """The drill could not run; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrillResult:
-    """What the timelines of the drill's requests say.
+    """The outcome, counted from the timelines of the drill's requests.
 
     Attributes:
         redelivered: started more than once, or taken over from a worker that died.
@@ -72,7 +72,7 @@ class DrillResult:
 
     @property
     def level(self) -> str:
-        """How the page shows it."""
+        """As JSON for the page."""
         return "bad" if self.lost else "warn" if self.open else "ok"
 
     def __str__(self) -> str:
@@ -114,13 +114,13 @@ class Drill(BackgroundRun):
         super().__init__()
 
     def document(self) -> dict[str, Any]:
-        """What has happened so far, as JSON."""
+        """The progress so far as JSON."""
         return {
             "running": self.running, "events": list(self._events), "verdict": self._verdict, "level": self._level,
         }  # fmt: skip
 
     def work(self) -> None:
-        """Carry it out and keep the verdict."""
+        """Run the drill and keep the verdict."""
         try:
             ids = self._prepare()
             self._crash()
@@ -162,7 +162,7 @@ class Drill(BackgroundRun):
         self._log(f"{', '.join(self._slowed)} slowed down, so that requests are held when the worker dies")
 
     def _end_slowdowns(self) -> None:
-        """All but the victim's, which ends with it, and those that another fault has replaced meanwhile."""
+        """End the faults of the drill, except the victim's, which died with it, and any that another fault replaced."""
         while self._slowed:
             worker = self._slowed.pop()
             with suppress(ApiError):  # it may be gone

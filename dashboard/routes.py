@@ -1,7 +1,7 @@
 """The routes behind the page, below ``/ui``: each is a call of the API with the key of the logged-in operator.
 
-Only the page is meant to call them. What changes something must carry a header that no other site can send unasked, and
-the session cookie goes to no other site's requests.
+Only the page is meant to call them. Changing calls need a header that no other site can send unasked, and the session
+cookie is not sent with other sites' requests.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ blueprint = Blueprint("ui", __name__, url_prefix="/ui")
 EXTENSION = "inferlane-dashboard"
 HEADER = "X-Inferlane-Ui"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-#: What a read-only dashboard still obeys.
+#: Changing calls that a read-only dashboard allows.
 HARMLESS = frozenset({"ui.login", "ui.logout"})
 #: Bytes of an order; those of the page have a few hundred.
 MAX_ORDER = 64 * 1024
@@ -44,7 +44,7 @@ GONE = 410
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What the routes of one dashboard share."""
+    """Shared by the routes of one dashboard."""
 
     api: ApiClient
     snapshots: Callable[[str], ViewCache]
@@ -85,7 +85,7 @@ def _api() -> ApiClient:
 
 @blueprint.before_request
 def _check_origin() -> tuple[Response, int] | None:
-    """Refuse what another site's page may have sent, and orders to a read-only dashboard."""
+    """Refuse calls that another site's page may have sent, and orders to a read-only dashboard."""
     if request.method in SAFE:
         return None
     if not request.headers.get(HEADER):
@@ -121,11 +121,7 @@ def _error(detail: str, status: int, **more: Any) -> tuple[Response, int]:
 
 
 def _order() -> dict[str, Any]:
-    """The JSON object in the body of this request.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """The JSON object in the body of this request; ValueError if there is none."""
     if (request.content_length or MAX_ORDER) >= MAX_ORDER:
         raise ValueError(f"send a JSON object of less than {MAX_ORDER} bytes")
     try:
@@ -152,7 +148,7 @@ def snapshot() -> Response:
     drills = backend.drills.documents(whose)
     runs = {"load": backend.load_tests.documents(whose), "drill": drills[0] if drills else None}
     document = backend.snapshots(key).document()
-    if document["state"] == "login":  # the key has ended: the API would count each poll as a wrong one
+    if document["state"] == "login":  # the key was revoked: the API would count each poll as a wrong key
         backend.sessions.close(request.cookies.get(COOKIE))
         key = ""
     session = {"logged_in": bool(key), "read_only": backend.read_only}
@@ -160,7 +156,7 @@ def snapshot() -> Response:
 
 
 def _whose() -> str | None:
-    """The key whose runs this browser is shown; None for all, where the API shows it everybody's requests."""
+    """The key whose runs this browser sees; None for all, if the API shows it everybody's requests."""
     key = _key()
     seen = _backend().snapshots(key).document()["view"]
     return None if seen and seen["everybody"] else key
@@ -279,7 +275,7 @@ def kill_holder() -> Response:
 
 @blueprint.post("/login")
 def login() -> tuple[Response, int] | Response:
-    """Keep an API key for this browser, if the API accepts it."""
+    """Keep an API key for this browser if the API accepts it."""
     key = _order().get("key")
     if not isinstance(key, str) or not KEY.fullmatch(key := key.strip()):
         return _error("Give the API key.", 422)

@@ -1,4 +1,4 @@
-"""The first tab: try it, the numbers that users feel, workers and lanes."""
+"""The first tab: try it, rates and latencies, workers and lanes."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _live() -> Any:
 
 
 def _figure(name: str, title: str, chart: Any) -> Any:
-    """A chart with the sentence that says the same."""
+    """A chart and the sentence that describes it."""
     return html.Figure(
         [subheading(title), chart, html.Figcaption(id=f"{name}-text", className="note")], className="figure"
     )

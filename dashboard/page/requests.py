@@ -97,7 +97,7 @@ def _grid() -> Any:
             "rowSelection": {"mode": "multiRow"},
             "selectionColumnDef": {"width": 34},
             "animateRows": False,
-            "suppressNoRowsOverlay": True,  # the text above the grid says it
+            "suppressNoRowsOverlay": True,  # the text above the grid says so
         },
         # Not its selection: rows that change during the click undo that, and a selected row could not be opened again.
         eventListeners={

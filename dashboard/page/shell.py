@@ -105,7 +105,7 @@ def _strip() -> Any:
 
 
 def _alerts() -> Any:
-    """What needs attention, whatever tab is open."""
+    """Warnings, on every tab."""
     return html.Div([html.Div(id="banner", role="alert"), html.Div(id="random-banner"), html.Div(id="paused-banner")])
 
 
@@ -150,7 +150,7 @@ def _login_dialog() -> Any:
 
 
 def _confirm_dialog() -> Any:
-    """Asks before what cannot be undone."""
+    """Asks before an order that cannot be undone."""
     buttons = [act("", "confirm", id="confirm-act", color="red"), act("Back", "refuse", variant="default")]
     return dmc.Modal(
         id="confirm-modal",
