@@ -96,7 +96,8 @@ def render(report: Report) -> list[str]:
         f"{weights_note(report['weights'])} Capacity {_capacity(report):.1f} photos/s (64 callers, before and after); "
         f"offered {record['offered']:.1f}/s for {record['seconds']:.0f} s, answered {record['goodput']:.1f}/s. Refused "
         f"(priority and status): {refused}. The lanes hold {QUEUE_SECONDS} s of work. One photo alone takes "
-        f"{report['alone']['p50_ms']:.1f} ms. The sender was at most {record['late_p99_ms']:.0f} ms late (p99)."
+        f"{report['alone']['p50_ms']:.1f} ms. The sender was at most {record['late_p99_ms']:.0f} ms late (p99). Cores "
+        f"used: {', '.join(f'{name} {value:.2f}' for name, value in record['cores'].items())}."
     )
     return [
         intro, "",

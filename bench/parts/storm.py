@@ -46,6 +46,7 @@ class Storm:
     def __init__(self, system: Inferlane, model: str, photo: bytes, rate: float) -> None:
         settings = system.settings()
         self._caller: Caller = system.caller
+        self._cpu = system.cpu
         self._client = connections.prompt(settings.redis_url)
         self._keys = Keys(settings.key_prefix)
         self._gateway = Gateway(settings)
@@ -54,6 +55,7 @@ class Storm:
     def run(self, seconds: float) -> Record:
         """Send for ``seconds``; what each priority saw."""
         sent, ledgers = Sent(), [self._ledger()]
+        before = {**self._cpu(), "callers": time.process_time()}
         with ThreadPoolExecutor(64) as waiting, ThreadPoolExecutor(16) as handing:
             began = time.monotonic()
             for at, priority in schedule(self._rate, seconds):
@@ -64,8 +66,10 @@ class Storm:
                     ledgers.append(self._ledger())
             ledgers.append(self._ledger())
             elapsed = time.monotonic() - began
+            after = {**self._cpu(), "callers": time.process_time()}
         self.wait_until_drained(60)
-        return self._record(sent, ledgers, elapsed)
+        cores = {name: round((after[name] - before[name]) / elapsed, 3) for name in after}
+        return self._record(sent, ledgers, elapsed) | {"cores": cores}
 
     def wait_until_drained(self, timeout: float) -> None:
         """Until nothing is queued or running."""
