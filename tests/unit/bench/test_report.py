@@ -65,6 +65,7 @@ def overload_report() -> dict[str, Any]:
     }
     record = {
         "seconds": 10.0, "offered": 160.0, "goodput": 78.0, "refused": {"low 429": 3}, "late_p99_ms": 3.0,
+        "cores": {"redis": 0.1, "worker": 1.5, "api": 0.3, "callers": 0.05},
         "lanes": lanes,
         "windows": [{"high": 5, "normal": 3, "low": 0}, *[{"high": 5, "normal": 3, "low": 1}] * 9],
     }  # fmt: skip
