@@ -15,7 +15,7 @@ from api.services import service
 from common.settings import Settings
 from tasks.protocol.connections import prompt, translated
 from tasks.protocol.keys import Keys
-from tasks.protocol.owners import internal_id, known_owners
+from tasks.protocol.owners import ANONYMOUS, internal_id, known_owners
 
 #: Parameter in the path -> prefixes of the Redis keys that show the owner of such an id.
 PATH_IDS = {"request_id": ("request:", "gone:"), "batch_id": ("api:batch:",)}
@@ -58,6 +58,11 @@ def key_id(idempotency_key: str, key_name: str) -> str:
 def unquoted(header: str) -> str:
     """A header's value without white space and quotation marks around it."""
     return header.strip().strip('"')
+
+
+def counted_owner() -> str | None:
+    """The owner whose requests are counted for the caller; None for everybody's: an admin, or anyone without keys."""
+    return None if g.get("sees_all", True) or g.owner == ANONYMOUS else str(g.owner)
 
 
 def visible_owner() -> str | None:

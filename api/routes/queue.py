@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from flask import Response, request
 
 from api.http.openapi import Answer, Operations
+from api.http.ownership import counted_owner
 from api.services import app_settings, service
 from api.views.metrics import render
 from api.views.resources import now, reply
 from api.views.system import model_rows, stats, totals, uptime, worker_row
 from tasks.inspect.monitor import Monitor
 from tasks.lanes import PRIORITIES
+from tasks.protocol.usage import OUTCOMES, total
 
 blueprint = Operations("operations", __name__, description="Workers, models, lanes and metrics")
 
@@ -60,8 +63,11 @@ def queue_status() -> Response:
 
 @blueprint.operation("GET", "/metrics", Answer("Counters and latencies", "Metrics"), *EXPOSITIONS, role="metrics")
 def metrics() -> Response:
-    """Get counters and latencies: JSON, or Prometheus text for ``Accept: text/plain`` and OpenMetrics."""
-    return prometheus() if _wants_text() else reply(_metrics(service(Monitor)))
+    """Get counters and latencies: JSON, or Prometheus text for ``Accept: text/plain`` and OpenMetrics.
+
+    Requests and their latencies are the caller's own, an admin's call counts everybody's. Workers are the system's.
+    """
+    return prometheus() if _wants_text() else reply(_metrics(service(Monitor), counted_owner()))
 
 
 def _wants_text() -> bool:
@@ -77,15 +83,25 @@ def _wants_text() -> bool:
 
 @blueprint.operation("GET", "/metrics/prometheus", *EXPOSITIONS, role="metrics")
 def prometheus() -> Response:
-    """Get counters and latencies as Prometheus text."""
-    text, content_type = render(service(Monitor), request.headers.get("Accept", ""))
+    """Get counters and latencies as Prometheus text; requests are those of ``GET /metrics``, for a user today's."""
+    text, content_type = render(service(Monitor), request.headers.get("Accept", ""), counted_owner())
     return Response(text, content_type=content_type)
 
 
-def _metrics(monitor: Monitor) -> dict[str, Any]:
-    lanes, latencies, workers = monitor.lanes(), monitor.latencies(), len(monitor.workers())
-    ledger = monitor.ledger()
-    window = monitor.window(app_settings().metrics_window)
+def _metrics(monitor: Monitor, owner: str | None) -> dict[str, Any]:
+    workers, window = len(monitor.workers()), monitor.window(app_settings().metrics_window, owner)
+    if owner is None:
+        lanes, ledger, counters = monitor.lanes(), monitor.ledger(), monitor.counters()
+        latencies, queued = monitor.latencies(), sum(lane["depth"] for lane in lanes)
+        rate = _rate(lanes)
+    else:
+        (own,), rows = monitor.owners(owner), monitor.usage(owner)
+        ledger = {row["model"]: dict.fromkeys(("accepted", *OUTCOMES), 0) for row in rows}
+        for row, name in product(rows, OUTCOMES):
+            ledger[row["model"]][name] += row[name]
+            ledger[row["model"]]["accepted"] += row[name]
+        counters, latencies = {"refused": total(rows)["refused"]}, {"total": window} if window else {}
+        queued, rate = own["queued"], own["rate_out"]
     seed = stats(workers, totals(ledger), window)
     good, bad = seed["requests_success"], seed["requests_failed"]
     return {
@@ -96,13 +112,13 @@ def _metrics(monitor: Monitor) -> dict[str, Any]:
         "failed_requests": bad,
         "success_rate": good / (good + bad) if good + bad else None,
         "average_processing_time": _average(latencies.get("total", {})),
-        "requests_per_second": _rate(lanes),
-        "queue_size": sum(lane["depth"] for lane in lanes),
+        "requests_per_second": rate,
+        "queue_size": queued,
         "active_workers": workers,
         "uptime": uptime(),
         "timestamp": now(),
         "ledger": ledger,
-        "counters": monitor.counters(),
+        "counters": counters,
         "latencies": latencies,
     }
 

@@ -5,6 +5,7 @@ units; no label has an unbounded set of values.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -14,9 +15,11 @@ from prometheus_client.registry import Collector
 
 from tasks.inspect.monitor import BOUNDS, Monitor
 from tasks.lanes import Lane
+from tasks.protocol.usage import OUTCOMES
 
 ENDS = ("accepted", "succeeded", "failed", "canceled", "expired")
 OPEN = ("queued", "running")
+OWN = ("model", "state")
 BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64)
 Row = Mapping[str, Any]
 Buckets = Sequence[tuple[str, float]]
@@ -41,10 +44,10 @@ WORKER_INFO: Gauges = (("info", "1 for every worker, with what it is.", lambda _
 INFO = WORKER | {name: name for name in ("version", "runtime", "precision", "device", "weights")}
 
 
-def render(monitor: Monitor, accept: str) -> tuple[bytes, str]:
-    """The exposition in the format that ``accept`` prefers, and its Content-Type."""
+def render(monitor: Monitor, accept: str, owner: str | None = None) -> tuple[bytes, str]:
+    """The exposition in the format that ``accept`` prefers, and its Content-Type; requests of one owner, or of all."""
     registry = CollectorRegistry()
-    registry.register(_Reading(monitor))
+    registry.register(_Reading(monitor, owner))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
@@ -52,8 +55,8 @@ def render(monitor: Monitor, accept: str) -> tuple[bytes, str]:
 class _Reading(Collector):
     """One scrape."""
 
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
+    def __init__(self, monitor: Monitor, owner: str | None) -> None:
+        self._monitor, self._owner = monitor, owner
 
     def describe(self) -> list[Metric]:
         """Nothing, so that registering does not read Redis."""
@@ -62,13 +65,17 @@ class _Reading(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric family."""
         monitor, workers = self._monitor, self._monitor.workers()
-        yield from _ledger(monitor.ledger())
-        for name, value in sorted(monitor.counters().items()):
-            yield CounterMetricFamily(f"inferlane_{name}", f"How often: {name.replace('_', ' ')}.", value=value)
         yield from _gauges("lane", LANE_GAUGES, monitor.lanes(workers), LANE)
         yield from _gauges("worker", WORKER_GAUGES, workers, WORKER)
         yield _cpu(workers)
         yield from _gauges("worker", WORKER_INFO, workers, INFO)
+        yield from _own(monitor, self._owner) if self._owner else self._all()
+
+    def _all(self) -> Iterator[Metric]:
+        monitor = self._monitor
+        yield from _ledger(monitor.ledger())
+        for name, value in sorted(monitor.counters().items()):
+            yield CounterMetricFamily(f"inferlane_{name}", f"How often: {name.replace('_', ' ')}.", value=value)
         yield _histogram(
             "inferlane_stage_seconds", "Time spent per stage of a request.",
             {(*Lane.parse(name), stage): (cumulative(counts), counts.get("sum", 0.0))
@@ -82,6 +89,20 @@ class _Reading(Collector):
              for name, sizes in monitor.batch_sizes().items()},
         )  # fmt: skip
         yield GaugeMetricFamily("inferlane_dead_letters", "Dead letters on the list.", monitor.dead_letter_count())
+
+
+def _own(monitor: Monitor, owner: str) -> Iterator[Metric]:
+    """One owner's requests since midnight (UTC), by the model that answered, and those that wait."""
+    rows, (whole,) = monitor.usage(owner, 1), monitor.owners(owner)
+    ended = CounterMetricFamily("inferlane_requests", "Your requests of today, by how they ended.", labels=OWN)
+    for row, state in product(rows, OUTCOMES):
+        ended.add_metric([row["model"], state], row[state])
+    yield ended
+    for name, text in (("refused", "requests refused"), ("compute_seconds", "seconds of computing")):
+        yield CounterMetricFamily(f"inferlane_{name}", f"Your {text} of today.", value=whole["today"][name])
+    queued = GaugeMetricFamily("inferlane_requests_open", "Your requests that wait.", labels=OWN)
+    queued.add_metric(["any", "queued"], whole["queued"])
+    yield queued
 
 
 def _ledger(ledger: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:

@@ -57,9 +57,12 @@ class History:
             self._past = dict(kept[-KEPT:])
         return [past.get(place) or read[place] for place in wanted]
 
-    def window(self, seconds: float) -> dict[str, float]:
-        """The summary of stage ``total`` over the last ``seconds``, rounded up to minutes; empty when nothing ended."""
-        found: dict[str, float] = _row(0, self._last(max(1, math.ceil(seconds / 60))))["total"]
+    def window(self, seconds: float, owner: str | None = None) -> dict[str, float]:
+        """The summary of stage ``total`` over the last ``seconds``, of one owner or of all; empty when nothing ended.
+
+        Seconds are rounded up to minutes.
+        """
+        found: dict[str, float] = _row(0, self._last(max(1, math.ceil(seconds / 60)), owner))["total"]
         return found if found["count"] else {}
 
     def ends(self, minutes: int) -> dict[str, tuple[int, int]]:
@@ -98,10 +101,10 @@ class History:
         weights = _weights()
         return {owner: _pace(_over(pair, weights), _over(total, weights)) for owner, pair in found.items()}
 
-    def _last(self, minutes: int) -> list[dict[str, int]]:
+    def _last(self, minutes: int, owner: str | None = None) -> list[dict[str, int]]:
         """The counts of the last ``minutes`` and the current one."""
         current = _current()
-        return self._read([(None, minute) for minute in range(current - minutes, current + 1)])
+        return self._read([(owner, minute) for minute in range(current - minutes, current + 1)])
 
     def _read(self, places: Sequence[tuple[str | None, int]]) -> list[dict[str, int]]:
         """The counts of each owner (None: of all) and minute since the epoch, in one round trip."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ BY_ID = {
 }  # fmt: skip
 READS_FIRST: list[str] = sorted(BY_ID, key=lambda route: ("cancel" in route or "DELETE" in route, route))
 LISTS = {"GET /inference", "GET /dead_letters", "GET /ops/snapshot"}
-NUMBERS = {"GET /usage", "GET /ops/history"}
+NUMBERS = {"GET /usage", "GET /ops/history", "GET /metrics", "GET /metrics/prometheus"}
 SUBMISSIONS = {
     "POST /inference", "POST /batch_inference", "POST /v2/models/<model>/infer",
     "POST /v2/models/<model>/versions/<version>/infer",
@@ -58,7 +59,7 @@ SUBMISSIONS = {
 SHARED = {
     "GET /",
     "GET /docs", "GET /docs/assets/<path:name>", "GET /health", "GET /livez", "GET /readyz", "GET /openapi.json",
-    "GET /problems/<code>", "GET /metrics", "GET /metrics/prometheus", "GET /models", "GET /workers/status",
+    "GET /problems/<code>", "GET /models", "GET /workers/status",
     "GET /queue/status", "GET /v2", "GET /v2/health/live", "GET /v2/health/ready",
     "GET /v2/models/<model>", "GET /v2/models/<model>/ready", "GET /v2/models/<model>/versions/<version>",
     "GET /v2/models/<model>/versions/<version>/ready",
@@ -200,11 +201,14 @@ def test_numbers_are_of_a_users_own_requests_and_an_admins_of_all(callers: Calle
         past = client.get("/ops/history?minutes=60").json()["history"]
         used = client.get("/usage").json()["usage"]
         sums = {name: sum(row[name] for row in past) for name in ("accepted", "succeeded")}
-        assert sums == {name: sum(row[name] for row in body["history"]) for name in sums}
+        again = {name: sum(row[name] for row in body["history"]) for name in sums}
         names = {row["owner"] for row in used} | {row["owner"] for row in body["owners"]}
         today = sum(row["today"]["succeeded"] for row in body["owners"])
-        return {**sums, "ledger": body["ledger"]["succeeded"], "usage": sum(row["succeeded"] for row in used),
-                "today": today, "names": names}  # fmt: skip
+        metrics, text = client.get("/metrics").json(), client.get("/metrics/prometheus").text
+        scraped = re.findall(r'^inferlane_requests_total\{.*state="succeeded"\} (.*)', text, re.MULTILINE)
+        assert metrics["successful_requests"] == sum(map(float, scraped)) == body["ledger"]["succeeded"]
+        return {**sums, "settled": sums == again, "ledger": body["ledger"]["succeeded"],
+                "usage": sum(row["succeeded"] for row in used), "today": today, "names": names}  # fmt: skip
 
     def own(client: httpx.Client, name: str) -> bool:
         """Whether everything agrees; workers write the history once a second."""
@@ -214,7 +218,7 @@ def test_numbers_are_of_a_users_own_requests_and_an_admins_of_all(callers: Calle
         assert seen["names"] == {name}
         assert seen["accepted"] == len(listed)
         assert seen["ledger"] == seen["usage"] == seen["today"] == ends > 0
-        return bool(seen["succeeded"] == ends)
+        return bool(seen["settled"] and seen["succeeded"] == ends)
 
     for name, client in users(callers):
         wait_until(lambda client=client, name=name: own(client, name), what=f"the history of {name}")  # type: ignore[misc]
@@ -226,7 +230,8 @@ def test_numbers_are_of_a_users_own_requests_and_an_admins_of_all(callers: Calle
     assert rows["anonymous"]["rate_out"] == pytest.approx(0)
     assert rows["bob"]["rate_out"] > 0
     assert rows["ann"]["queued"] >= 1
-    assert rows["bob"]["queued"] == 0
+    assert rows["bob"]["queued"] == callers.bob.get("/metrics").json()["queue_size"] == 0
+    assert callers.ann.get("/metrics").json()["queue_size"] >= 1
 
 
 @pytest.mark.parametrize("route", sorted(SHARED))

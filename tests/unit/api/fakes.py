@@ -213,7 +213,7 @@ class FakeQueue:
     def ends(self, _minutes: int) -> dict[str, tuple[int, int]]:
         return {}
 
-    def window(self, _seconds: float) -> dict[str, float]:
+    def window(self, _seconds: float, _owner: str | None = None) -> dict[str, float]:
         return {"p50": 0.02, "p95": 0.1, "p99": 0.2, "mean": 0.03, "count": 4}
 
     def latencies(self) -> dict[str, Any]:
