@@ -90,6 +90,7 @@ class Reader:
             self.type(f"inferlane queues --resume normal.{MODEL}")
         if " dead-letters show" in line:
             self.type(f"inferlane chaos error --model {MODEL}")
+            wait_until(lambda: '"chaos": "error"' in self.type("inferlane workers --json"), 20, what="the fault")
             self.type("inferlane submit photo.jpg")
             wait_until(lambda: self._id in self.type("inferlane dead-letters"), 60, what="the dead letter")
         if " keys revoke" in line or " keys role" in line:
