@@ -47,6 +47,11 @@ CHECK_INTERVAL = 0.5
 #: A process that ends younger than this many seconds is restarted after a pause of RESTART_PAUSE seconds.
 YOUNG = 5.0
 RESTART_PAUSE = 1.0
+#: The icon of a browser's tab: three lanes.
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3.5" fill="#4263eb"/>'
+    '<path d="M4 5h8M4 8h5M4 11h7" stroke="#fff" stroke-width="1.8" stroke-linecap="round"/></svg>'
+)
 #: Seconds to wait for a port: the processes of a killed master release it when they notice.
 PORT_TIMEOUT = 5.0
 
@@ -178,6 +183,11 @@ def behind(app: Flask, proxies: int) -> None:
     """Trust this many proxies for the caller's address and scheme."""
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
+
+
+def icon() -> tuple[str, dict[str, str]]:
+    """The answer to ``/favicon.ico``, for which browsers ask every site."""
+    return ICON, {"Content-Type": "image/svg+xml", "Cache-Control": "max-age=86400"}
 
 
 def loopback(host: str) -> bool:

@@ -9,7 +9,7 @@ from dash import Dash
 from flask import request
 from markupsafe import escape
 
-from common.serving import answers_to, behind
+from common.serving import answers_to, behind, icon
 from dashboard import callbacks, routes
 from dashboard.page.shell import layout
 
@@ -52,6 +52,8 @@ def create_app(settings: Settings, backend: routes.Backend | None = None) -> Das
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
         health_endpoint="livez",
     )
+    app.index_string = app.index_string.replace("{%favicon%}", '<link rel="icon" href="favicon.ico">')
+    app.server.add_url_rule("/favicon.ico", "icon", icon)
     app.layout = layout(settings)
     callbacks.register(app)
     app.server.config["MAX_CONTENT_LENGTH"] = settings.max_image_bytes + 64 * 1024

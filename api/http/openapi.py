@@ -22,6 +22,7 @@ from api.http.problems import MEDIA_TYPE, PROBLEM_TYPES
 from api.views.schemas import REQUESTS
 from api.views.shapes import ref
 from api.views.system_schemas import SYSTEM
+from common.serving import icon
 
 ROUTE = TypeVar("ROUTE", bound=Callable[..., Any])
 ASSETS = Path(flask_swagger_ui.__file__).parent / "dist"
@@ -173,6 +174,7 @@ def create(app: Flask, version: str) -> Api:
         f"{ASSETS_PATH}<path:name>", "swagger-asset", lambda name: send_from_directory(ASSETS, name, max_age=86_400)
     )
     app.add_url_rule("/", "root", lambda: redirect("/docs"))
+    app.add_url_rule("/favicon.ico", "icon", icon)
     return api
 
 

@@ -29,8 +29,8 @@ OTHER, OTHER_ENTRY = api_keys.make("bob", "admin")
 #: Every route and the role it asks for. A new route must be entered here.
 TABLE = {
     "public": {
-        "GET /", "GET /docs", "GET /docs/assets/<path:name>", "GET /health", "GET /livez", "GET /openapi.json",
-        "GET /problems/<code>", "GET /readyz", "GET /v2/health/live", "GET /v2/health/ready",
+        "GET /", "GET /docs", "GET /docs/assets/<path:name>", "GET /favicon.ico", "GET /health", "GET /livez",
+        "GET /openapi.json", "GET /problems/<code>", "GET /readyz", "GET /v2/health/live", "GET /v2/health/ready",
     },
     "metrics": {"GET /metrics", "GET /metrics/prometheus"},
     "user": {

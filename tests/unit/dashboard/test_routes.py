@@ -88,6 +88,12 @@ def test_the_page_names_no_other_host_and_allows_none(client: FlaskClient) -> No
     assert client.get("/_dash-layout").status_code == 200
 
 
+def test_the_browsers_tab_has_an_icon_of_ours(client: FlaskClient) -> None:
+    answer = client.get("/favicon.ico")
+    assert (answer.status_code, answer.mimetype) == (200, "image/svg+xml")
+    assert client.get("/").text.count('rel="icon" href="favicon.ico"') == 1
+
+
 def test_the_snapshot_tells_the_view_the_runs_and_who_is_logged_in(client: FlaskClient) -> None:
     body = client.get("/ui/snapshot").json
     assert (body["state"], body["logged_in"], body["runs"]) == ("ok", False, {"load": [], "drill": None})
