@@ -19,7 +19,7 @@ SHOWN = 600.0
 MINUTE = 60
 #: Event of a worker -> its sign in the charts and its level.
 SIGNS: Mapping[str, tuple[str, str]] = {"joined": ("+", "ok"), "left": ("\u2212", "none"), "lost": ("✕", "bad")}
-#: What an operator called -> what that did; a fault has its own words.
+#: What an operator called -> what that did, with what :func:`_told` knows; a fault has its own words.
 ORDERS: Mapping[str, str] = {
     r"POST /admin/lanes/(.+)/pause": "paused lane {}",
     r"POST /admin/lanes/(.+)/resume": "resumed lane {}",
@@ -28,6 +28,10 @@ ORDERS: Mapping[str, str] = {
     r"POST /admin/workers/(.+)/resume": "resumed {}",
     r"POST /admin/workers/(.+)/restart": "restarted {}",
     r"POST /admin/models/(.+)/scale": "scaled {} to {workers}",
+    r"POST /admin/keys()": "created the {role} key {id}{of}{allowed}",
+    r"PATCH /admin/keys/(.+)": "gave the key {}{of} the role {role}",
+    r"DELETE /admin/keys/(.+)": "revoked the key {}{of}",
+    r"PATCH /admin/owners/(.+)": "changed the allowances of {}{allowed}",
     r"POST /dead_letters/(.+)/requeue": "requeued dead letter {}",
     r"DELETE /dead_letters/(.+)": "deleted dead letter {}",
 }
@@ -38,7 +42,7 @@ FAULTS: Mapping[str, tuple[str, str]] = {
     "crash": ("killed {}", ""),
     "exit": ("ended {} in its next forward pass", ""),
     "hang": ("made the next forward pass of {} hang", ""),
-    "error": ("made every forward pass of {} fail", ""),
+    "error": ("made forward passes of {} fail", ""),
     "drop": ("cut the connections of {} to Redis", ""),
     "off": ("ended the faults of {}", ""),
 }
@@ -113,10 +117,27 @@ def _order(line: Mapping[str, Any]) -> str:
         order = {}
     for pattern, words in ORDERS.items():
         if found := re.fullmatch(pattern, call):
-            return f"{who} {words.format(found[1], workers=order.get('workers'))}"
+            return f"{who} {words.format(found[1], **_told(order))}"
     if found := FAULT.fullmatch(call):
         return f"{who} {_fault(found[1], order)}"
     return f"{who} called {line['what']}"
+
+
+def _told(order: Mapping[str, Any]) -> dict[str, str]:
+    """The members of an order in words; entries of earlier releases lack some."""
+    name, workers = order.get("name"), order.get("workers")
+    allowed = ", ".join(f"{what} {_allowance(order[what])}" for what in ("weight", "cap", "quota") if what in order)
+    return {
+        "id": order.get("id", ""),
+        "of": f" of {name}" if name else "",
+        "role": order.get("role", "user"),
+        "workers": count(workers, "worker") if isinstance(workers, int) else "another number of workers",
+        "allowed": f": {allowed}" if allowed else "",
+    }
+
+
+def _allowance(value: float | None) -> str:
+    return "as in the settings" if value is None else f"{value:,}" if value else "unlimited"
 
 
 def _fault(worker: str, order: Mapping[str, Any]) -> str:

@@ -74,18 +74,18 @@ class RunTimeKeys:
         self._change(change)
         return next(iter(found), None)
 
-    def revoke(self, key_id: str) -> bool:
-        """End a key; whether there was one of this id."""
-        found: list[bool] = []
+    def revoke(self, key_id: str) -> ApiKey | None:
+        """End a key and return it; None if there is none of this id."""
+        found: list[ApiKey] = []
 
         def change(pipe: Any) -> None:
-            found[:] = [pipe.hexists(self._keys, key_id)]
+            found[:] = [_described(text) for text in pipe.hmget(self._keys, key_id) if text]
             pipe.multi()
             pipe.hdel(self._keys, key_id)
             pipe.hdel(self._uses, key_id)
 
         self._change(change)
-        return found[0]
+        return next(iter(found), None)
 
     def note_uses(self, uses: dict[str, float]) -> None:
         """Write when keys were last used: id -> epoch seconds."""

@@ -181,7 +181,7 @@ def order_body(declared: Mapping[str, Any]) -> dict[str, Any]:
         raise HttpProblem("unsupported_media_type", "Send JSON.", headers={"Accept-Post": "application/json"})
     given = load_json(request)
     members = declared["content"]["application/json"]["schema"]["properties"]
-    said = {name: given[name] for name in members if isinstance(given.get(name), str | int | float)}
+    said = {name: given[name] for name in members if isinstance(given.get(name, ()), str | int | float | None)}
     g.body = {name: value for name, value in said.items() if len(str(value)) <= MAX_SAID}
     return given
 

@@ -101,6 +101,7 @@ def change_key(key_id: str) -> Response:
     changed = service(RunTimeKeys).set_role(key_id, role)
     if changed is None:
         raise _unknown(key_id)
+    g.body["name"] = changed.name
     return reply(_rows(changed)[0])
 
 
@@ -110,8 +111,10 @@ def change_key(key_id: str) -> Response:
 def revoke_key(key_id: str) -> Response:
     """Revoke a key: within a second, no API process accepts it any more. Its owner's requests go on."""
     _check_id(key_id)
-    if not service(RunTimeKeys).revoke(key_id):
+    revoked = service(RunTimeKeys).revoke(key_id)
+    if revoked is None:
         raise _unknown(key_id)
+    g.body = {"name": revoked.name}
     return Response(status=204)
 
 

@@ -319,6 +319,7 @@ class TestAudit:
         assert created["body"] == {"name": "eve", "role": "admin", "weight": 2, "id": made["id"]}
         assert (created["key_id"], created["route"], created["address"]) == ("ADMIN_KEY", "/admin/keys", "127.0.0.1")
         assert page["entries"][-2]["key_id"] == made["id"]
+        assert page["entries"][0]["body"] == {"name": "eve"}, "whose key it was"
         with redis.Redis.from_url(module_redis.url) as client:
             client.config_set("rdbcompression", "no")
             kept = b"".join(client.dump(name) or b"" for name in client.scan_iter())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from api.app import create_app
+from api.http import auth
+from common.settings import load_settings
 from dashboard import events
 from tests.unit.dashboard.samples import START, snapshot, worker
 
@@ -57,7 +61,25 @@ def test_the_log_has_orders_and_events_of_workers_newest_first() -> None:
         ('POST /admin/workers/toy-1@host/chaos {"mode": "slow", "seconds": 2.0}', "admin slowed toy-1@host by 2 s"),
         ('POST /admin/workers/toy-1@host/chaos {"mode": "crash"}', "admin killed toy-1@host"),
         ('POST /admin/workers/toy-1@host/chaos {"mode": "cut o', "admin injected a fault into toy-1@host"),
-        ('POST /admin/models/toy/scale {"workers": 3}', "admin scaled toy to 3"),
+        (
+            'POST /admin/workers/toy-1@host/chaos {"mode": "error", "rate": 0.5}',
+            "admin made forward passes of toy-1@host fail",
+        ),
+        ('POST /admin/models/toy/scale {"workers": 3}', "admin scaled toy to 3 workers"),
+        ('POST /admin/models/toy/scale {"workers": 1}', "admin scaled toy to 1 worker"),
+        ('POST /admin/keys {"name": "ann", "id": "0a1b"}', "admin created the user key 0a1b of ann"),
+        (
+            'POST /admin/keys {"name": "eve", "role": "admin", "weight": 2, "id": "0a1b"}',
+            "admin created the admin key 0a1b of eve: weight 2",
+        ),
+        ('PATCH /admin/keys/0a1b {"role": "admin", "name": "ann"}', "admin gave the key 0a1b of ann the role admin"),
+        ('DELETE /admin/keys/0a1b {"name": "ann"}', "admin revoked the key 0a1b of ann"),
+        ("DELETE /admin/keys/0a1b", "admin revoked the key 0a1b"),
+        (
+            'PATCH /admin/owners/ann {"cap": null, "quota": 20000}',
+            "admin changed the allowances of ann: cap as in the settings, quota 20,000",
+        ),
+        ('PATCH /admin/owners/ann {"quota": 0}', "admin changed the allowances of ann: quota unlimited"),
         ("DELETE /dead_letters/id-1", "admin deleted dead letter id-1"),
         ("POST /admin/something/new", "admin called POST /admin/something/new"),
     ],
@@ -65,6 +87,20 @@ def test_the_log_has_orders_and_events_of_workers_newest_first() -> None:
 def test_an_order_is_told_as_a_sentence(what: str, told: str) -> None:
     body = snapshot(activity=[{"at": "2027-01-15T08:59:00.000Z", "what": what, "who": "admin"}])
     assert [line["what"] for line in events.activity(body)] == [told]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        route
+        for route, role in auth.roles(create_app(load_settings({}))).items()
+        if role == "admin" and route[0] != "GET"
+    ],
+)
+def test_no_order_of_the_api_is_quoted_as_a_call(method: str, path: str) -> None:
+    line = {"at": "2027-01-15T08:59:00.000Z", "what": f"{method} {re.sub('<.*?>', 'x', path)}", "who": "admin"}
+    (told,) = events.activity(snapshot(activity=[line]))
+    assert "called" not in told["what"]
 
 
 def test_only_counters_that_count_something_are_told() -> None:
