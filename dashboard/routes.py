@@ -211,9 +211,9 @@ def requests() -> Response:
 
 @blueprint.get("/usage")
 def usage() -> Response:
-    """The lines of an owner's usage."""
+    """The lines of an owner's usage, and its quota."""
     body = _api().get("/usage", **_query(("owner",)))
-    return jsonify({"lines": rows.usage(body["usage"], body["timestamp"][:10])})
+    return jsonify({"lines": rows.usage(body["usage"], body["timestamp"][:10]), "quota": rows.quota(body["quota"])})
 
 
 @blueprint.get("/dead_letters")

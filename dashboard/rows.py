@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from dashboard.formatting import NOTHING, duration, epoch, milliseconds, percent, rate, size
+from dashboard.formatting import NOTHING, count, duration, epoch, milliseconds, percent, rate, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,6 +74,7 @@ def owners(snapshot: Mapping[str, Any]) -> list[Row]:
             "share": percent(owner["share"]),
             "errors": percent(owner["errors"]),
             "today": owner["today"]["requests"],
+            "left": "{left:,} of {limit:,}".format(**owner["quota"]) if owner["quota"] else "",
         }
         for owner in found
     ]
@@ -87,6 +89,15 @@ def usage(found: Sequence[Mapping[str, Any]], today: str) -> list[list[str]]:
     groups = (("Today", [row for row in found if row["day"] == today]), ("35 days", found))
     days = ((f"{row['day']} {row['model']}", [row]) for row in found)
     return [[name, *_used(some)] for name, some in (*groups, *days)]
+
+
+def quota(found: Mapping[str, Any] | None) -> Row | None:
+    """An owner's monthly quota: the share that is used, and what is left in words."""
+    if found is None:
+        return None
+    left, limit = f"{found['left']:,}", count(found["limit"], "image")
+    ends = f"{datetime.fromisoformat(found['resets']):%-d %B}"
+    return {"used": min(1.0, found["used"] / found["limit"]), "text": f"{left} of {limit} left until {ends} (UTC)."}
 
 
 def _used(some: Sequence[Mapping[str, Any]]) -> list[str]:

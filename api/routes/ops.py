@@ -127,7 +127,7 @@ def _dated(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _numbers(monitor: Monitor, owner: str | None) -> dict[str, Any]:
-    owners, whose = monitor.owners(owner), _named(owner)
+    owners, whose = [{**row, "quota": system.quota(row["quota"])} for row in monitor.owners(owner)], _named(owner)
     ledger, counters = dict(system.totals(monitor.ledger())), monitor.counters()
     if whose is not None:
         used = total(monitor.usage(whose))

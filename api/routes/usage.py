@@ -12,7 +12,8 @@ from api.http.openapi import OWNER, Answer, Operations, query
 from api.http.ownership import visible_owner
 from api.http.parameters import chosen_format, whole
 from api.services import service
-from api.views.resources import now, reply, timestamp
+from api.views import system
+from api.views.resources import now, reply
 from tasks.inspect.monitor import Monitor
 from tasks.protocol.usage import AMOUNTS, DAYS, Row
 
@@ -40,9 +41,7 @@ def usage() -> Response:
     rows = monitor.usage(owner, whole("days", request.args, DAYS, most=DAYS))
     if chosen_format(FORMATS) == "csv":
         return Response(_csv(rows), mimetype="text/csv")
-    quota = monitor.quota(owner) if owner else None
-    if quota:
-        quota["resets"] = timestamp(quota["resets"])
+    quota = system.quota(monitor.quota(owner)) if owner else None
     return reply({"usage": rows, "quota": quota, "timestamp": now()})
 
 

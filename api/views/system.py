@@ -39,6 +39,11 @@ def health(findings: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
+def quota(read: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """An owner's quota, if it has one."""
+    return {**read, "resets": timestamp(read["resets"])} if read else None
+
+
 def totals(ledger: Mapping[str, Mapping[str, int]]) -> Counter[str]:
     """The ledger summed over all lanes."""
     summed: Counter[str] = Counter()

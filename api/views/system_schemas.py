@@ -253,6 +253,7 @@ SYSTEM: dict[str, Shape] = {
         ),
         share=maybe_number("Its part of the seconds that workers computed recently; null when they did not"),
         today=mapping("What ended in this UTC day, as in Usage", number()),
+        quota=nullable(ref("Quota")),
         closed=True,
     ),
     "Snapshot": shape(

@@ -94,7 +94,7 @@ class History:
         read = iter(self._read([(owner, current - ago) for owner in (None, *named) for ago in (1, 0)]))
         total, *rows = ([_row(0, [counts]) for counts in pair] for pair in zip(read, read, strict=True))
         rest = [
-            {name: whole[name] - sum(row[name] for row in others) for name in COUNTED}
+            {name: max(0, whole[name] - sum(row[name] for row in others)) for name in COUNTED}
             for whole, *others in zip(total, *rows, strict=True)
         ]
         found = dict(zip(named, rows, strict=True)) | ({ANONYMOUS: rest} if ANONYMOUS in owners else {})

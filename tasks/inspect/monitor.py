@@ -107,12 +107,12 @@ class Monitor:
         return usage.read(self._client, self._keys, self._owners(owner), days)
 
     def owners(self, owner: str | None = None) -> list[dict[str, Any]]:
-        """A row for each owner, or for this one: weight, queued requests, recent rates and shares, the sums of today.
+        """A row for each owner, or for this one: weight, queued requests, rates and shares, the sums of today, quota.
 
         Queued requests are estimated by an owner's share of the messages, which may carry several.
         """
         names, load = self._owners(owner), read_backlog(self._client, self._keys)
-        rows, lately = self.usage(owner, 1), self._history.lately(names)
+        rows, lately, quotas = self.usage(owner, 1), self._history.lately(names), self._quotas(names)
         with translated():
             weights = self._hash(self._keys.owner_weights)
         return [
@@ -122,6 +122,7 @@ class Monitor:
                 "queued": round(sum(load.queued[lane] * share for lane, share in load.waiting.shares(name).items())),
                 **lately[name],
                 "today": usage.total(row for row in rows if row["owner"] == name),
+                "quota": quotas.get(name),
             }
             for name in names
         ]
@@ -131,12 +132,17 @@ class Monitor:
 
     def quota(self, owner: str) -> dict[str, Any] | None:
         """The owner's quota: its ``limit``, how much is ``used`` and ``left``, and when it ``resets`` (epoch)."""
-        allowances = Allowances.read(self._client, self._keys)
-        limit = allowances.quota(owner, self._settings)
-        if not limit:
-            return None
-        used = allowances.used(self._client, self._keys, owner)
-        return {"limit": limit, "used": used, "left": max(0, limit - used), "resets": allowances.resets.timestamp()}
+        return self._quotas([owner]).get(owner)
+
+    def _quotas(self, owners: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Those of these owners that have one."""
+        allowances, found = Allowances.read(self._client, self._keys), {}
+        for owner in owners:
+            if limit := allowances.quota(owner, self._settings):
+                used = allowances.used(self._client, self._keys, owner)
+                left, resets = max(0, limit - used), allowances.resets.timestamp()
+                found[owner] = {"limit": limit, "used": used, "left": left, "resets": resets}
+        return found
 
     def paused(self) -> dict[str, dict[str, Any]]:
         """Paused lanes, with who paused them and when."""

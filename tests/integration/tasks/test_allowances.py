@@ -197,6 +197,7 @@ def _today(raw: redis.Redis, keys: Keys, owner: str) -> bytes:
 
 def _used(monitor: Monitor) -> tuple[int, ...]:
     quota = monitor.quota("ann") or {}
+    assert {row["owner"]: row["quota"] for row in monitor.owners()}["ann"] == quota
     return quota["limit"], quota["used"], quota["left"]
 
 

@@ -177,7 +177,7 @@ class FakeQueue:
         return []
 
     def owners(self, owner: str | None = None) -> list[dict[str, Any]]:
-        return [{"owner": owner or "anonymous", "queued": 2}]
+        return [{"owner": owner or "anonymous", "queued": 2, "quota": None}]
 
     def quota(self, _owner: str) -> None:
         return None

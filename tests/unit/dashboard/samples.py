@@ -34,6 +34,7 @@ def worker(name: str = "resnet18-1@host", **changes: Any) -> dict[str, Any]:
 def owner(name: str = "anonymous", **changes: Any) -> dict[str, Any]:
     row = {
         "owner": name, "weight": 1.0, "queued": 0, "rate_in": 1.0, "rate_out": 0.5, "errors": None, "share": None,
+        "quota": None,
         "today": dict.fromkeys(("requests", "succeeded", "failed", "canceled", "expired", "refused"), 0),
     }  # fmt: skip
     return row | changes

@@ -22,6 +22,17 @@ def test_owners_are_told_apart_only_where_one_has_a_name() -> None:
     )
 
 
+def test_a_quota_says_what_is_left_of_it() -> None:
+    found = {"limit": 10_000, "used": 10_500, "left": 0, "resets": "2027-02-01T00:00:00.000Z"}
+    assert rows.quota(found) == {"used": 1.0, "text": "0 of 10,000 images left until 1 February (UTC)."}
+    assert rows.quota(found | {"limit": 1, "used": 0, "left": 1}) == {
+        "used": 0.0, "text": "1 of 1 image left until 1 February (UTC).",
+    }  # fmt: skip
+    assert rows.quota(None) is None
+    told = rows.owners(snapshot(owners=[owner("ann", quota=found), owner("bob")]))
+    assert [row["left"] for row in told] == ["0 of 10,000", ""]
+
+
 def test_usage_is_summed_for_today_and_in_all() -> None:
     def used(day: str, number: int) -> dict[str, object]:
         counts = dict.fromkeys(rows.USAGE, 0) | {"succeeded": number}
