@@ -15,6 +15,7 @@ from typing import Any
 from dashboard import photo
 from dashboard.actions import path_segment, perform
 from dashboard.api_client import ApiClient, ApiError
+from dashboard.formatting import count
 from dashboard.runs import BackgroundRun
 
 MOST_REQUESTS = 64
@@ -145,7 +146,7 @@ class Drill(BackgroundRun):
             self._send(photo.copy(f"drill {self._began}-{number}"), photo.MEDIA_TYPE, {"model_type": worker["model"]})
             for number in range(self._requests)
         ]
-        self._log(f"{len(ids)} requests accepted for {worker['model']}")
+        self._log(f"{count(len(ids), 'request')} accepted for {worker['model']}")
         self._wait_until(lambda: self._holds_one_of(ids), "the worker took no request of the drill")
         return ids
 
@@ -187,7 +188,7 @@ class Drill(BackgroundRun):
                 noticed = True
                 self._log("First request redelivered")
             if not result.open:
-                self._log(f"All {result.sent} requests have ended")
+                self._log("Every request has ended")
                 return result
             if time.monotonic() > deadline:
                 return result

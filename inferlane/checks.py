@@ -122,7 +122,7 @@ def reported(facts: Facts) -> Findings:
     for found in told.get("health", {}).get("findings", ()):
         yield Diagnosis(f"health: {found['code']}", Verdict(found["severity"]), found["detail"], found["remedy"])
     if letters := told.get("dead_letters", {}).get("dead_letters"):
-        yield Diagnosis("dead letters", Verdict.WARNING, f"{len(letters)} requests were given up", "dead-letters")
+        yield Diagnosis("dead letters", Verdict.WARNING, f"requests given up: {len(letters)}", "dead-letters")
     for check in told.get(INSIDE, {}).get("checks", ()):
         verdict = {True: Verdict.OK, False: Verdict.PROBLEM}.get(check["ok"], Verdict.UNKNOWN)
         yield Diagnosis(f"inside: {check['name']}", verdict, check["detail"], check["remedy"])

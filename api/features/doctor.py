@@ -169,7 +169,7 @@ def _threads(setup: Installation) -> Check:
     wrong, said = [], []
     for host, workers in sorted(hosts.items()):
         asked, cores = sum(int(worker["intra_op_threads"]) for worker in workers), _cores(workers)
-        said.append(f"{host}: {len(workers)} workers compute with {asked} threads on {cores} cores")
+        said.append(f"{host}: threads {asked}, workers {len(workers)}, cores {cores}")
         wrong += said[-1:] if asked > cores else []
     remedy = "set WORKERS_ON_HOST to the number of workers that share the host, or INTRA_OP_THREADS"
     return _judged("threads", wrong, "; ".join(said), remedy)

@@ -91,13 +91,13 @@ def _workers(seen: Readings, settings: Settings) -> Iterator[Finding]:
                 yield Finding("no_worker", Severity.PROBLEM, f"no worker serves {model}", remedy)
     else:
         queued = sum(lane["depth"] for lane in seen.lanes)
-        detail = f"no workers online, {queued} requests queued" if queued else "no workers online"
-        yield Finding("no_worker", Severity.PROBLEM, detail, "start one: make start")
+        waiting = f", {queued} request{'' if queued == 1 else 's'} queued" if queued else ""
+        yield Finding("no_worker", Severity.PROBLEM, f"no workers online{waiting}", "start one: make start")
     ours = stores.named(settings.payload_store)
     # Names of workers hold names of hosts, and /health is public.
     strangers = [worker for worker in seen.workers if worker.get("configured", {}).get("payload_store", ours) != ours]
     if strangers:
-        detail = f"{len(strangers)} worker(s) have another PAYLOAD_STORE than the API and may not find images"
+        detail = f"{len(strangers)} of {len(seen.workers)} workers: another PAYLOAD_STORE than the API's, so no images"
         yield Finding(
             "payload_store", Severity.PROBLEM, detail, "set the same PAYLOAD_STORE for the API and all workers"
         )
