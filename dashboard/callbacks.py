@@ -24,11 +24,7 @@ ON_CHANGE: dict[str, tuple[str, str, str]] = {
     "preview": ("preview.src photo-name.children", "chosen.data", ""),
     "submit": ("sink-submit.data", "classify.n_clicks", "chosen.data model.value priority.value"),
     "killHolder": ("sink-kill.data", "kill.n_clicks", "chosen.data model.value priority.value"),
-    "snippets": (
-        "curl-code.children curl-copy.value python-code.children python-copy.value",
-        "model.value priority.value chosen.data",
-        "config.data",
-    ),
+    "snippets": ("sink-snippets.data", "model.value priority.value chosen.data", "config.data"),
     "startLoad": (
         "load-said.children",
         "load-start.n_clicks",

@@ -52,7 +52,7 @@ def _pace(history: Sequence[Mapping[str, Any]]) -> str:
 
 def _joined(findings: Sequence[Mapping[str, str]]) -> str:
     if len(findings) == 1:
-        return f"{findings[0]['detail']}: {findings[0]['remedy']}"
+        return f"{findings[0]['detail']} \u2013 {findings[0]['remedy']}"
     more = len(findings) - NAMED
     named = "; ".join(finding["detail"] for finding in findings[:NAMED])
     return named + (f"; and {more} more" if more > 0 else "")

@@ -51,7 +51,9 @@ window.inferlane = (function () {
     return seconds < 90 ? `${Math.round(seconds)} s ago` : `${Math.round(seconds / 60)} min ago`;
   }
 
-  // The same as duration and rate of formatting.py.
+  // The same as count, duration and rate of formatting.py.
+  const count = (number, thing) => `${number.toLocaleString("en")} ${thing}${number === 1 ? "" : "s"}`;
+
   function duration(seconds) {
     if (seconds === undefined || seconds === null) return "–";
     if (seconds > 0 && seconds < 0.9995) return `${(seconds * 1000).toFixed(seconds < 0.0095 ? 1 : 0)} ms`;
@@ -114,5 +116,5 @@ window.inferlane = (function () {
     if (button && !button.disabled && acts[button.dataset.act]) acts[button.dataset.act](button.dataset, button);
   });
 
-  return { ask, requestPath, keyOf, clock, ago, duration, rate, panel, draw, live, state, changed, set, clientside, notify, on };
+  return { ask, requestPath, keyOf, clock, ago, count, duration, rate, panel, draw, live, state, changed, set, clientside, notify, on };
 })();

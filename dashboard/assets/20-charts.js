@@ -1,7 +1,7 @@
 // Tiles and charts. Colours come from the theme, so they follow dark and light by themselves.
 (function () {
   "use strict";
-  const { html, show, ask, clock, panel, draw, changed, set } = window.inferlane;
+  const { html, show, ask, clock, count, panel, draw, changed, set } = window.inferlane;
 
   const LINES = ["throughput", "latency", "split"];
   const COLORS = { none: "gray.6", ok: "teal.7", warn: "orange.7", bad: "red.7" };
@@ -69,7 +69,7 @@
     for (const name of LINES) set(`${name}-chart`, { referenceLines: lines });
     const newest = marks.slice(-SHOWN).reverse();
     show("marks", marks.length ? html("Details", { className: "marks" },
-      html("Summary", {}, `${marks.length} mark${marks.length === 1 ? "" : "s"} on the charts; the newest: ${newest[0].label} ${clock(newest[0].at, false)} ${shortened(newest[0].text)}`),
+      html("Summary", {}, `${count(marks.length, "mark")} on the charts; the newest: ${newest[0].label} ${clock(newest[0].at, false)} ${shortened(newest[0].text)}`),
       html("Ul", {}, newest.map((one) => html("Li", {}, `${one.label} ${clock(one.at, false)} ${one.text}`)))) : null);
   }
 
@@ -96,7 +96,7 @@
   // Recharts draws nothing for an empty pie: a grey ring says "none yet" better than a hole.
   function pie(slices) {
     const total = slices.reduce((sum, slice) => sum + slice.value, 0);
-    const shown = slices.length ? slices : [{ name: "No request has ended yet", value: 1, color: "gray.4" }];
+    const shown = slices.length ? slices : [{ name: "No request has ended yet", value: 1, color: "var(--mantine-color-default-border)" }];
     set("outcomes-chart", { data: shown, chartLabel: total.toLocaleString("en") });
   }
 })();

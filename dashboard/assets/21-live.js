@@ -3,7 +3,7 @@
   "use strict";
   const { html, show, panel, changed, duration, rate } = window.inferlane;
   const WIDTH = 600;
-  const HEIGHT = 80;
+  const HEIGHT = 120;
   const SECONDS = 60;
 
   panel(({ view }) => {
@@ -18,7 +18,7 @@
     show("live-latency-text", view.live.latency);
   });
 
-  const chart = (content) => html("Svg", { viewBox: `0 -12 ${WIDTH} ${HEIGHT + 14}`, className: "live-chart", "aria-hidden": true },
+  const chart = (content) => html("Svg", { viewBox: `0 -18 ${WIDTH} ${HEIGHT + 20}`, className: "live-chart", "aria-hidden": true },
     html("Line", { x1: 0, x2: WIDTH, y1: HEIGHT, y2: HEIGHT, className: "live-axis" }), content);
 
   const label = (text) => html("Text", { x: 0, y: 0, className: "live-peak" }, text);

@@ -1,7 +1,7 @@
 // Orders to the API: confirmed where they cannot be undone, shown as requested until the snapshot shows their effect.
 (function () {
   "use strict";
-  const { ask, notify, on, set, clientside } = window.inferlane;
+  const { ask, count, notify, on, set, clientside } = window.inferlane;
   const PATIENCE = 10000;
   const DONE = {
     pause: "Lane paused", resume: "Lane resumed", purge: "Lane purged", drain: "Worker draining", undrain: "Worker resumed",
@@ -46,7 +46,7 @@
       const { done, refused: passed } = await ask("POST", "actions", { json: { verb, ids }, timeout: 60000 });
       const rest = Object.entries(passed).map(([why, number]) => `${number} not: ${why}`);
       if (all.length > MOST) rest.push(`${all.length - MOST} left, order again`);
-      notify(DONE[verb], [`${done} of ${ids.length} requests`, ...rest].join("; "), done === ids.length ? "teal" : "yellow");
+      notify(DONE[verb], [`${done} of ${count(ids.length, "request")}`, ...rest].join("; "), done === ids.length ? "teal" : "yellow");
     } catch (failure) {
       refused(failure, () => sendAll(verb, all));
     }
@@ -76,7 +76,7 @@
     set("confirm-modal", { opened: true });
   }
 
-  on("purge", ({ lane, depth }) => confirm(`This cancels the ${depth} requests waiting in lane ${lane} for good. Running requests continue.`,
+  on("purge", ({ lane, depth }) => confirm(`This cancels ${count(Number(depth), "waiting request")} of lane ${lane} for good. Running requests continue.`,
     "Purge", () => send({ verb: "purge", lane, typed: lane }), lane));
   on("confirm", () => {
     const { act, typed } = unconfirmed || {};

@@ -1,7 +1,7 @@
 // Lanes, workers and models: plain tables, whose buttons say what they do in data-act.
 (function () {
   "use strict";
-  const { html, ui, show, clock, live, panel, changed, set, on } = window.inferlane;
+  const { html, ui, show, clock, count, live, panel, changed, set, on } = window.inferlane;
   const orders = () => window.inferlane.orders;
 
   const STATES = {
@@ -14,10 +14,14 @@
   const badge = (text, color) => ui("Badge", { color }, text);
   const button = (text, props) => ui("Button", props, text);
 
+  // On a phone each line is a card, whose cells say their head themselves.
+  const headed = (line, heads) => window.React.cloneElement(line, {},
+    ...line.props.children.map((each, at) => window.React.cloneElement(each, { "data-head": heads[at] })));
+
   function table(label, heads, lines, kind = "") {
     const head = html("Thead", {}, html("Tr", {}, heads.map((text) => html("Th", { scope: "col" }, text))));
     return html("Div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": label },
-      html("Table", { className: `rows ${kind}` }, head, html("Tbody", {}, lines)));
+      html("Table", { className: `rows ${kind}` }, head, html("Tbody", {}, lines.map((line) => headed(line, heads)))));
   }
 
   // -- lanes: a row per model, a column per priority; waiting requests and paused lanes stand out
@@ -33,7 +37,7 @@
     const lines = models.map((model) => html("Tr", {},
       html("Th", { scope: "row" }, model === "any" ? "any model" : html("Code", {}, model)),
       PRIORITIES.map((priority) => laneCell(lanes.find((lane) => lane.model === model && lane.priority === priority), live(data)))));
-    const note = hidden ? html("Div", { className: "note" }, `Not shown: ${hidden} ${hidden === 1 ? "model" : "models"} without workers and requests.`) : null;
+    const note = hidden ? html("Div", { className: "note" }, `Not shown: ${count(hidden, "model")} without workers and requests.`) : null;
     show("lanes", [table("Lanes", ["Model", ...PRIORITIES], lines, "matrix"), note]);
   });
 
@@ -44,7 +48,7 @@
     const busy = lane.depth || lane.running;
     const facts = [lane.running ? `${lane.running} running` : "", lane.depth ? `oldest ${lane.oldest}` : "",
       busy && !lane.paused ? `wait ${lane.eta}` : "", lane.rate_in === "none" ? "" : `${lane.rate_in} in`, lane.rate_out === "none" ? "" : `${lane.rate_out} out`];
-    return html("Td", { "data-lane-cell": lane.lane, "data-priority": lane.priority, className: lane.paused ? "paused" : busy ? "busy" : "quiet" },
+    return html("Td", { "data-lane-cell": lane.lane, className: lane.paused ? "paused" : busy ? "busy" : "quiet" },
       html("Div", { className: "line" }, html("Span", {}, html("Span", { className: "depth" }, `${lane.depth}`), " waiting"),
         lane.paused ? badge("‖ paused", "yellow") : null,
         html("Div", { className: "buttons" }, button(waiting ? "Requested…" : lane.paused ? "Resume" : "Pause", {
@@ -87,8 +91,8 @@
       cell([badge(text, color), worker.chaos !== "off" ? badge(`☠ ${worker.chaos}`, "grape") : null].filter(Boolean)),
       number(worker.heartbeat), number(worker.in_flight), number(worker.processed), number(worker.failed),
       number(worker.service), number(worker.rss),
-      cell([html("Div", {}, worker.runtime), worker.random ? badge("✕ random", "red")
-        : html("Div", { title: worker.weights, className: "weights note" }, worker.weights)]),
+      html("Td", { className: "long" }, html("Div", {}, worker.runtime), worker.random ? badge("✕ random", "red")
+        : html("Div", { title: worker.weights, className: "weights note" }, worker.weights)),
       cell(html("Div", { className: "buttons" }, drainButton(worker, enabled), restartButton(worker, enabled), chaosButton(worker, enabled, chaos))));
   }
 
@@ -122,10 +126,11 @@
   panel(({ view }) => {
     if (!view || !changed("owners", view.owners)) return;
     set("owners-card", { display: view.owners.length ? "block" : "none" });
-    const heads = ["Owner", "Weight", "Rate", "Waiting", "Share of computing", "Errors", "Ended today", ""];
+    const limited = view.owners.some((row) => row.left);
+    const heads = ["Owner", "Weight", "Rate", "Waiting", "Share of computing", "Errors", "Ended today", limited && "Left this month", ""].filter((head) => head !== false);
     show("owners", table("Owners", heads, view.owners.map((row) => html("Tr", { "data-owner-row": row.owner }, cell(row.owner),
       number(row.weight), number(row.rate), number(row.queued), number(row.share), number(row.errors), number(row.today.toLocaleString("en")),
-      cell(html("Div", { className: "buttons" }, button("Requests", { "data-act": "owner-requests", "data-owner": row.owner, "aria-label": `Requests of ${row.owner}` }),
+      limited && number(row.left || "no quota"), cell(html("Div", { className: "buttons" }, button("Requests", { "data-act": "owner-requests", "data-owner": row.owner, "aria-label": `Requests of ${row.owner}` }),
         button("Usage", { "data-act": "usage", "data-owner": row.owner, "aria-label": `Usage of ${row.owner}` }))))), "owners"));
   });
 
@@ -153,7 +158,7 @@
     show("models", table("Models", heads, view.models.map((model) => html("Tr", {},
       cell(html("Code", {}, model.name)), cell(model.available ? badge("✓ yes", "teal") : badge("✕ no worker", "gray")),
       workersOf(model, live(data)), cell(model.version), cell(model.architecture), number(model.input), number(model.labels),
-      cell(model.runtimes), cell(model.random ? badge("✕ random", "red") : model.weights))), "models"));
+      cell(model.runtimes), cell(model.random ? badge("✕ random", "red") : model.weights, { className: "long" })))));
   });
 
   panel(({ view }) => {

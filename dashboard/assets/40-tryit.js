@@ -1,12 +1,13 @@
 // Try it: a photo, a model, a priority; then every step of the request as it happens, and what came of it.
 (function () {
   "use strict";
-  const { html, ui, show, ask, requestPath, keyOf, duration, panel, changed, notify, set, on, clientside } = window.inferlane;
+  const { html, ui, show, ask, requestPath, keyOf, duration, state, panel, changed, notify, set, on, clientside } = window.inferlane;
   const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
   const SAMPLE = { name: "cat.jpg", url: "assets/cat.jpg", sample: true };
   let followed = null;
   let sent = SAMPLE;
   let killing = false;
+  let commands = () => ({});
 
   // -- the photo
 
@@ -25,7 +26,7 @@
     if (what.startsWith("photo.") && contents) {
       const [head, data] = contents.split(",", 2);
       const wrong = flaw(name, head.slice(5), (data || "").length * 0.75, config.largest);
-      show("result", null);
+      rest();
       if (!wrong) return { name: name || "photo", url: contents };
       complain(wrong);
       return window.dash_clientside.no_update;
@@ -77,7 +78,7 @@
     try {
       const accepted = await post("infer", photo, model, priority);
       drawSteps(accepted);
-      follow(keyOf(accepted));
+      follow(accepted.request_id);
     } catch (failure) {
       refuse(failure, () => submit(clicks, photo, model, priority));
     }
@@ -100,7 +101,7 @@
       await post("kill", photo, model, priority);
       killing = true;
       travel({});
-      show("result", null);
+      rest();
       show("step-text", "Slowing the workers down, so that one can be seen with the photo…");
     } catch (failure) {
       refuse(failure, () => killHolder(clicks, photo, model, priority));
@@ -161,13 +162,25 @@
         className: one.dead ? "dead" : "" }, html("Span", {}, one.kind), html("Strong", { title: one.name }, one.name || "–"), html("Span", {}, one.note || ""))))));
   }
 
-  panel(({ view }) => { if (view && changed("journey", true)) travel({}); });
+  panel(() => {
+    if (!changed("journey", true)) return;
+    travel({});
+    rest();
+    show("step-text", "The answer appears here.");
+  });
+
+  // The room of an answer, so that nothing moves when it comes.
+  const rest = () => show("result", html("Div", { className: "ghost", "aria-hidden": true },
+    Array.from({ length: 5 }, () => html("Div", { className: "guess" }, html("Div", { className: "guess-label" }, "–"), ui("Progress", { value: 0 }))),
+    facts({ weights: "–" })));
 
   function drawSteps(request) {
     const refused = request.state === "refused";
     travel(refused ? {} : request);
     show("step-text", refused ? "Not accepted." : told(request));
-    show("result", refused ? refusal(request) : outcome(request));
+    if (refused) show("result", [refusal(request), html("Div", { className: "ghost" }, facts({}))]);
+    else if (TERMINAL.has(request.state)) show("result", outcome(request));
+    else rest();
   }
 
   function told(request) {
@@ -184,7 +197,6 @@
   const refusal = (request) => ui("Alert", { color: "red", title: request.error.code }, request.error.message);
 
   function outcome(request) {
-    if (!TERMINAL.has(request.state)) return null;
     const body = request.state === "succeeded"
       ? request.predictions.map(bar) : request.error ? [refusal(request)] : [];
     return html("Div", { className: "outcome", id: "outcome" }, body, facts(request),
@@ -203,9 +215,8 @@
     const timings = request.timings || {};
     const random = request.weights === "random";
     const pairs = [
-      ["Model", request.model || request.model_type], ["Worker", request.worker_id || "–"], ["Attempts", `${request.attempts}`],
-      ["Waited", duration(timings.queue)], ["Decoded in", duration(timings.decode)],
-      ["Inferred in", duration(timings.infer)], ["Total", duration(timings.total)], ["Trace", request.trace_id || "–"],
+      ["Model", request.model || request.model_type || "–"], ["Worker", request.worker_id || "–"], ["Waited", duration(timings.queue)],
+      ["Decoded in", duration(timings.decode)], ["Inferred in", duration(timings.infer)], ["Attempts", `${request.attempts || "–"}`],
     ];
     return html("Div", {}, weights(request, random),
       html("Dl", { className: "facts" }, pairs.map(([name, value]) => html("Div", {}, html("Dt", {}, name), html("Dd", {}, value)))));
@@ -220,20 +231,30 @@
 
   function snippets(model, priority, photo, config) {
     const name = photo.name.replaceAll(/[^\w.-]/g, "_");
-    const curl = `curl -F image=@${name} -F model_type=${model} -F priority=${priority} \\\n  ${config.api}/inference`;
-    const python = `import httpx
+    commands = (key) => ({
+      curl: `curl ${key ? '-H "Authorization: Bearer $INFERLANE_API_KEY" ' : ""}-F image=@${name} -F model_type=${model} -F priority=${priority} \\\n  ${config.api}/inference`,
+      python: `${key ? "import os\n\n" : ""}import httpx
 
 with open("${name}", "rb") as photo:
     answer = httpx.post(
         "${config.api}/inference",
         files={"image": photo},
-        data={"model_type": "${model}", "priority": "${priority}"},
+        data={"model_type": "${model}", "priority": "${priority}"},${key ? '\n        headers={"Authorization": f"Bearer {os.environ[\'INFERLANE_API_KEY\']}"},' : ""}
         timeout=40,
     )
 for guess in answer.raise_for_status().json()["predictions"]:
-    print(f"{guess['confidence']:6.1%}  {guess['class']}")`;
-    return [curl, curl, python, python];
+    print(f"{guess['confidence']:6.1%}  {guess['class']}")`,
+    });
+    return window.dash_clientside.no_update;
   }
+
+  const command = (name, title, code) => html("Section", {}, html("H3", {}, title),
+    html("Pre", { className: "command", id: `${name}-code`, tabIndex: 0 }, code), ui("Button", { "data-act": "copy", "data-text": code }, "Copy"));
+
+  on("snippets", () => {
+    const { curl, python } = commands((state.data || {}).logged_in);
+    window.inferlane.showInDrawer("The same from a program", [command("curl", "With curl", curl), command("python", "In Python", python)]);
+  });
 
   // The choice of models follows what is served; a choice that a person made stays.
   panel(({ view }) => {

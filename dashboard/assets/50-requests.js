@@ -1,10 +1,13 @@
 // The grid of requests, and the drawer with everything about one of them.
 (function () {
   "use strict";
-  const { html, ui, show, ask, requestPath, keyOf, clock, duration, live, state, panel, changed, on, set, notify } = window.inferlane;
+  const { html, ui, show, ask, requestPath, keyOf, clock, count, duration, live, state, panel, changed, on, set, notify } = window.inferlane;
   const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
   const EVERY = 3000;
   const MOST = 2000;
+  // Pixels of a row and of the head of the grid.
+  const ROW = 32;
+  const HEAD = 46;
   let listed = listing("");
   let opened = null;
   let selected = [];
@@ -30,12 +33,12 @@
   function list(search) {
     const rows = [...listed.rows.values()].sort((one, other) => other.at - one.at);
     if (!changed("requests", [rows, listed.end, listed.cursor])) return;
-    set("grid", { rowData: rows });
+    set("grid", { rowData: rows, style: { height: `min(max(62vh, 300px), ${rows.length * ROW + HEAD}px)` } });
     set("older", { disabled: listed.end });
     orderable();
-    owners(new Set(rows.map((row) => row.owner)).size > 1 || Boolean(search.owner));
+    columns(new Set(rows.map((row) => row.owner)).size > 1 || Boolean(search.owner));
     const narrowed = Object.values(search).some(Boolean);
-    show("listing-text", rows.length ? `${rows.length} newest requests${listed.end ? ", and there are no more" : ""}`
+    show("listing-text", rows.length ? `${count(rows.length, "newest request")}${listed.end ? ", and there are no more" : ""}`
       : narrowed ? "No requests match. Clear the filters to see all." : "No requests yet. Classify the sample on the Overview tab.");
   }
 
@@ -52,18 +55,25 @@
       children: counts[at] ? `${word} ${what} ${counts[at]}` : `${word} ${what}`, disabled: !counts[at] }));
   }
 
-  // Whose a request is matters where there are several.
-  function owners(several) {
-    if (!changed("owners", several)) return;
+  // Whose a request is matters where there are several. The drawer has what a phone has no room for.
+  const PHONE = window.matchMedia("(max-width: 700px)");
+  const WIDE = ["model", "priority", "worker", "attempts", "queue", "total", "id"];
+
+  function columns(several) {
+    if (!changed("columns", [several, PHONE.matches])) return;
     set("filter-owner", { display: several ? "block" : "none" });
-    window.dash_ag_grid.getApiAsync("grid").then((grid) => grid.setColumnsVisible(["owner"], several));
+    window.dash_ag_grid.getApiAsync("grid").then((grid) => {
+      grid.setColumnsVisible(WIDE, !PHONE.matches);
+      grid.setColumnsVisible(["owner"], several && !PHONE.matches);
+    });
   }
 
   on("order-listed", ({ verb }) => {
-    const [all, keys] = [chosen().length, allowed(verb).map((row) => row.key)];
-    const text = { cancel: `This cancels ${keys.length} requests. Of the ${all} ${selected.length ? "selected" : "listed"}, the others have ended.`,
-      requeue: `This gives ${keys.length} dead letters another life. Of the ${all} ${selected.length ? "selected" : "listed"}, the others are none.` };
-    window.inferlane.orders.confirm(text[verb], `${verb === "cancel" ? "Cancel" : "Requeue"} ${keys.length} requests`,
+    const keys = allowed(verb).map((row) => row.key);
+    const others = chosen().length - keys.length;
+    const [word, text, why] = verb === "cancel" ? ["Cancel", `This cancels ${count(keys.length, "request")}.`, "ended before"]
+      : ["Requeue", `This gives ${count(keys.length, "dead letter")} another life.`, "not among the dead letters"];
+    window.inferlane.orders.confirm(others ? `${text} Left out: ${others} ${why}.` : text, `${word} ${count(keys.length, "request")}`,
       () => window.inferlane.orders.sendAll(verb, keys));
   });
 
@@ -118,7 +128,7 @@
       shown = text;
       if (TERMINAL.has(request.state) || request.status === 404 || request.status === 410) return;
       await new Promise((resume) => setTimeout(resume, 1000));
-      if (opened !== mine || !document.getElementById("drawer-body")) return;
+      if (opened !== mine || !document.getElementById("drawer-details")) return;
     }
   }
 
@@ -129,12 +139,20 @@
     const heads = ["", "Succeeded", "Failed", "Expired", "Canceled", "Refused", "Images", "Computed"];
     const cells = (line) => html("Tr", {}, line.map((text, at) => html(at ? "Td" : "Th", { scope: at ? undefined : "row", className: "number" }, text)));
     const content = await ask("GET", `usage?${new URLSearchParams({ owner })}`)
-      .then(({ lines }) => window.inferlane.table(`Usage of ${owner}`, heads, lines.map(cells)), missing);
+      .then(({ lines, quota }) => [quota && monthly(quota), window.inferlane.table(`Usage of ${owner}`, heads, lines.map(cells))], missing);
     if (opened === mine) set("drawer", { children: body(content) });
   }
 
+  const monthly = ({ used, text }) => html("Div", { className: "quota" }, html("Div", {}, `This month's quota: ${text}`),
+    ui("Progress", { value: used * 100, label: "Used of the quota, percent" }));
+
+  function showInDrawer(title, content) {
+    opened = {};
+    set("drawer", { opened: true, title, children: body(content) });
+  }
+
   // As the drawer's own children: Dash drops what is set on a component inside it while the drawer is still opening.
-  const body = (content) => html("Div", { id: "drawer-body" }, content);
+  const body = (content) => html("Div", { id: "drawer-details" }, content);
 
   const missing = (failure) => ui("Alert", { color: "red", title: "Not available" }, failure.message);
 
@@ -232,7 +250,7 @@
   function group(code, members) {
     const times = [members.at(-1), members[0]].map((row) => clock(Date.parse(row.timestamp) / 1000));
     const span = members.length > 1 ? `first ${times[0]}, last ${times[1]}` : `at ${times[0]}`;
-    const all = (verb, text, more) => ui("Button", { "data-act": "all-letters", "data-verb": verb, "data-code": code,
+    const all = (verb, text, more) => members.length > 1 && ui("Button", { "data-act": "all-letters", "data-verb": verb, "data-code": code,
       "data-ids": members.map(keyOf).join(), disabled: !live(state.data || {}), ...more }, `${text} all ${members.length}`);
     const heads = ["Request", "Error", "Model", "Attempts", "Failed at", ""];
     return html("Section", { className: "group", "data-letter-group": code },
@@ -271,7 +289,7 @@
     if (event.key === "Enter" && event.target.id === "find-id" && event.target.value.trim()) open(event.target.value.trim());
   });
 
-  Object.assign(window.inferlane, { openRequest: open, openedRequest: () => opened && opened.id && short(opened.id) });
+  Object.assign(window.inferlane, { openRequest: open, showInDrawer, openedRequest: () => opened && opened.id && short(opened.id) });
   const pressed = ({ event, data }) => { if (event.key === "Enter") open(data.key); };
   window.dashAgGridFunctions = { ...(window.dashAgGridFunctions || {}), inferlaneClock: (epoch) => clock(epoch),
     inferlaneDuration: (value) => (value === null ? "" : duration(value / 1000)),

@@ -1,7 +1,7 @@
 // Load tests and fault drills: started here, run by the dashboard's server, told by every snapshot.
 (function () {
   "use strict";
-  const { html, ui, show, ask, panel, changed, notify, on, set, clientside, duration } = window.inferlane;
+  const { html, ui, show, ask, panel, changed, notify, on, set, clientside, count, duration } = window.inferlane;
   const orders = () => window.inferlane.orders;
   const none = () => window.dash_clientside.no_update;
 
@@ -20,7 +20,7 @@
     if (!clicks) return none();
     try {
       await ask("POST", "load", { json: { requests, concurrency, models: models && models.length ? models : ["any"], priority } });
-      return started("Load test", `${requests} requests, ${concurrency} concurrent`);
+      return started("Load test", `${count(requests, "request")}, ${concurrency} concurrent`);
     } catch (failure) {
       if (failure.state === "login") orders().refused(failure, () => startLoad(clicks, requests, concurrency, models, priority));
       return failure.message;
@@ -32,6 +32,7 @@
     const [now] = runs.load;
     show("load-text", now ? sentence(now) : "No load test yet.");
     if (!now) return;
+    set("load-run", { display: "block" });
     set("load-progress", { value: (100 * now.done) / now.plan.requests });
     set("load-chart", { data: now.histogram });
     set("load-stop", { disabled: now.state !== "running" });
@@ -72,7 +73,7 @@
     if (!worker) return "Choose a worker.";
     try {
       await ask("POST", "drill", { json: { worker, requests } });
-      return started("Recovery drill", `${requests} requests for ${worker}`);
+      return started("Recovery drill", `${count(requests, "request")} for ${worker}`);
     } catch (failure) {
       if (failure.state !== "login") return failure.message;
       orders().refused(failure, () => startDrill(clicks, worker, requests));

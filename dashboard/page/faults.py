@@ -25,7 +25,9 @@ MODES = (
 
 def panel() -> Any:
     """The tab."""
-    worker = dmc.Select(id="victim", label="Worker", placeholder="choose one", data=[], w=340, clearable=True)
+    worker = dmc.Select(
+        id="victim", label="Worker", placeholder="choose one", data=[], w=340, maw="100%", clearable=True
+    )
     columns = ((_drill(), 7), (_single_fault(), 5))
     grid = dmc.Grid([dmc.GridCol(column, span={"base": 12, "md": span}) for column, span in columns], mt="md")
     return card("Faults", html.Div(id="chaos-note"), worker, grid)

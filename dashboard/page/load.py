@@ -18,14 +18,13 @@ def panel(settings: Settings) -> Any:
         id="load-chart", h=220, data=[], dataKey="bar", series=[{"name": "requests", "color": "indigo.5"}],
         barProps={"isAnimationActive": False}, withBarValueLabel=True,
     )  # fmt: skip
+    progress = dmc.Progress(id="load-progress", value=0, mt="xs", **aria(label="Answered, percent"))
     return card(
         "Load test",
         note("Sends the sample photo in different bytes each time. A user waits for the answer before sending again."),
         _form(settings),
         html.Div(id="load-text", className="said", **aria(live="polite")),
-        dmc.Progress(id="load-progress", value=0, mt="xs", **aria(label="Answered, percent")),
-        subheading("Latency distribution", mt="md"),
-        chart,
+        dmc.Box([progress, subheading("Latency distribution", mt="md"), chart], id="load-run", display="none"),
         html.Div(id="load-results"),
     )
 
@@ -41,4 +40,5 @@ def _form(settings: Settings) -> Any:
         act("Stop", "stop-load", id="load-stop", color="red", variant="light", disabled=True),
         dmc.Text(id="load-said", size="sm"),
         mt="sm",
+        className="filters",
     )

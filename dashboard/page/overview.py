@@ -31,7 +31,7 @@ def panel(settings: Settings) -> Any:
 
 
 def _try_it(settings: Settings) -> Any:
-    return card("Try it", _photo(), *_choices(settings), *_journey(), _snippets(), h="100%")
+    return card("Try it", _photo(), *_choices(settings), *_journey(), h="100%", className="try-it")
 
 
 def _photo() -> Any:
@@ -47,7 +47,8 @@ def _photo() -> Any:
         ],
     )
     sample = act("Use the sample", "use-cat", size="compact-xs", variant="subtle")
-    return html.Div([upload, dmc.Group([dmc.Text(id="photo-name", size="sm"), sample], justify="space-between")])
+    name = dmc.Group([dmc.Text(id="photo-name", size="sm"), sample], justify="space-between")
+    return html.Div([upload, name], className="photo")
 
 
 def _choices(settings: Settings) -> list[Any]:
@@ -72,27 +73,8 @@ def _journey() -> list[Any]:
         html.Div(id="journey"),
         html.Div(id="step-text", className="said", **aria(live="polite")),
         html.Div(id="result"),
+        act("The same with curl or in Python", "snippets", size="compact-sm", variant="subtle", mt="xs"),
     ]
-
-
-def _snippets() -> Any:
-    """The same request from a shell and from Python."""
-    items = [
-        dmc.AccordionItem(
-            [
-                dmc.AccordionControl(text),
-                dmc.AccordionPanel(
-                    [
-                        html.Pre(id=f"{name}-code", className="command", tabIndex=0),
-                        dmc.CopyButton("Copy", id=f"{name}-copy", value="", copiedChildren="Copied", size="compact-xs"),
-                    ]
-                ),
-            ],
-            value=name,
-        )
-        for name, text in (("curl", "The same with curl"), ("python", "The same in Python"))
-    ]
-    return dmc.Accordion(items, mt="md", variant="contained")
 
 
 def _numbers() -> Any:
@@ -105,9 +87,9 @@ def _numbers() -> Any:
     head = dmc.Group([heading("Rate, errors, duration"), window], justify="space-between")
     charts = [_figure(name, title, _line_chart(name, told, lines)) for name, (title, told, lines) in CHARTS.items()]
     charts.append(_figure("outcomes", "How requests ended", dmc.Center(_pie(), h=180)))
-    grid = dmc.SimpleGrid(charts, cols={"base": 1, "lg": 2})
+    grid = dmc.SimpleGrid(charts, cols={"base": 1, "sm": 2})
     children = [_live(), head, html.Div(id="tiles", className="loading"), html.Div(id="marks"), grid]
-    return dmc.Paper(children, withBorder=True, p="md", radius="md", h="100%")
+    return dmc.Paper(children, withBorder=True, p="md", radius="md", h="100%", className="numbers")
 
 
 def _live() -> Any:
@@ -116,7 +98,7 @@ def _live() -> Any:
         _figure(f"live-{name}", title, html.Div(id=f"live-{name}-chart", className="live"))
         for name, title in (("rate", "Last minute: requests"), ("latency", "Last minute: mean latency"))
     ]
-    return dmc.SimpleGrid(charts, cols={"base": 1, "lg": 2}, mb="sm")
+    return dmc.SimpleGrid(charts, cols={"base": 1, "sm": 2}, mb="sm")
 
 
 def _figure(name: str, title: str, chart: Any) -> Any:

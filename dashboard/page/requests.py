@@ -105,6 +105,6 @@ def _grid() -> Any:
             "cellKeyDown": ["inferlaneKey(params)"],
             "selectionChanged": ["inferlaneSelected(params)"],
         },
-        style={"height": "62vh", "minHeight": "300px"},
+        style={"height": "62vh"},
         className="",
     )

@@ -27,7 +27,7 @@ KEYS = (
     ("?", "show this sheet"),
 )
 #: Where callbacks without an output write, and what the scripts keep in the page.
-STORES = ("pasted", "chosen", "sink-pace", "sink-choices", "sink-submit", "sink-kill", "sink-fault")
+STORES = ("pasted", "chosen", "sink-pace", "sink-choices", "sink-submit", "sink-kill", "sink-fault", "sink-snippets")
 RATES = [
     {"value": "1", "label": "Every second"},
     {"value": "5", "label": "Every 5 seconds"},
@@ -111,7 +111,9 @@ def _alerts() -> Any:
 
 def _tabs(settings: Settings) -> Any:
     """Only the open tab is drawn: hidden charts would have no size."""
-    letters = card("Dead letters", note("Requests that failed for good, kept for review."), html.Div(id="dead-letters"))
+    letters = card(
+        "Dead letters", note("Requests that failed for good, kept for review.", mb="xs"), html.Div(id="dead-letters")
+    )
     panels = {
         "overview": ("Overview", overview.panel(settings)),
         "requests": ("Requests", requests.panel()),

@@ -17,6 +17,19 @@ CATS = re.compile(r"tabby|tiger cat|Egyptian cat|Persian cat|Siamese cat")
 LANE = f"normal.{MODEL}"
 #: Seconds.
 RESTED = 20
+#: Pixels.
+MOST_VOID = 64
+#: The largest gap between the parts of each of the two cards side by side, its lower edge included, and their height.
+VOIDS = """() => {
+  const gaps = {};
+  for (const name of [".try-it", ".numbers"]) {
+    const card = document.querySelector(name);
+    const parts = [...card.children].map((each) => each.getBoundingClientRect()).filter((each) => each.height);
+    const ends = [...parts.slice(1).map((each) => each.top), card.getBoundingClientRect().bottom];
+    gaps[name] = Math.max(...parts.map((each, at) => ends[at] - each.bottom));
+  }
+  return { gaps, height: document.querySelector(".numbers").getBoundingClientRect().height };
+}"""
 
 
 def test_one_click_classifies_the_cat_and_shows_every_step(page: Page) -> None:
@@ -44,7 +57,10 @@ def test_a_photo_of_ones_own_is_sent_and_its_timeline_can_be_read(page: Page) ->
     expect(page.locator("#photo-name")).to_have_text("coffee.jpg")
     page.get_by_role("button", name="Classify").click()
     expect(page.locator(".guess.best .guess-class")).to_have_text(re.compile("espresso|cup"))
+    page.get_by_role("button", name="The same with curl or in Python").click()
     expect(page.locator("#curl-code")).to_contain_text("image=@coffee.jpg")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
     page.get_by_role("button", name="Timeline of this request").click()
     detail = page.locator("#request-detail")
     for event in ("Accepted", "Taken by", "Succeeded"):
@@ -187,11 +203,9 @@ def test_an_open_page_at_rest_costs_a_twentieth_of_a_core_at_most(page: Page) ->
     assert len(asked) >= RESTED / 4
 
 
-def test_on_a_phone_workers_and_lanes_need_no_sideways_scrolling(browser: Browser, system: System) -> None:
+def test_on_a_phone_the_header_fits_and_orders_are_in_sight(browser: Browser, system: System) -> None:
     with opened(browser, system.url, width=390, height=844) as page:
         page.locator("[data-worker-row]").first.wait_for()
-        for region in page.locator("#workers .scroll, #lanes .scroll").all():
-            assert region.evaluate("each => each.scrollWidth <= each.clientWidth")
         for name in ("Drain ", "Pause lane "):
             expect(page.get_by_role("button", name=name).first).to_be_visible()
         expect(page.locator("[data-worker-row]").first).to_contain_text("idle")
@@ -200,4 +214,16 @@ def test_on_a_phone_workers_and_lanes_need_no_sideways_scrolling(browser: Browse
         brand = page.locator(".brand").bounding_box()
         assert brand is not None
         assert brand["y"] >= 0, "the header's lines do not fit it"
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("width", [1000, 1280, 1440])
+def test_an_answer_opens_no_void_beside_it_and_moves_nothing(browser: Browser, system: System, width: int) -> None:
+    with opened(browser, system.url, width=width) as page:
+        page.locator("[data-worker-row]").first.wait_for()
+        before = page.evaluate(VOIDS)
+        page.get_by_role("button", name="Classify").click()
+        expect(page.locator(".guess.best .guess-class")).to_have_text(CATS)
+        after = page.evaluate(VOIDS)
+        for card in (".try-it", ".numbers"):
+            assert max(before["gaps"][card], after["gaps"][card]) <= MOST_VOID, (card, before, after)
+        assert abs(after["height"] - before["height"]) <= MOST_VOID, (before, after)

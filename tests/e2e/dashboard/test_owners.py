@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 #: Requests that each has had answered, and the id that both have chosen for one of them.
 ANSWERED = {"ann": 2, "bob": 5}
 SHARED_ID = "the-same-id"
+QUOTA = 5000
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def tenants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenants]:
     chromium()
     made = {name: api_keys.make(name) for name in ANSWERED}
     entries = ",".join(entry for _, entry in made.values())
-    with running(tmp_path_factory.mktemp("tenants"), "lite-1", API_KEYS=entries) as system:
+    with running(tmp_path_factory.mktemp("tenants"), "lite-1", API_KEYS=entries, MONTHLY_QUOTA=QUOTA) as system:
         keys = {name: key for name, (key, _) in made.items()} | {"admin": ADMIN_KEY}
         clients = {
             name: httpx.Client(base_url=system.api.url, headers={"Authorization": f"Bearer {key}"}, timeout=40)
@@ -126,6 +127,15 @@ def test_live_numbers_are_those_of_the_user(page: Page, browser: Browser, tenant
         expect(page.locator("#live-rate-text")).to_contain_text("No requests in the last")
 
 
+@pytest.mark.parametrize("who", ["ann", "admin"])
+def test_try_it_shows_the_answer_to_who_has_logged_in(page: Page, tenants: Tenants, who: str) -> None:
+    log_in(page, tenants.keys[who])
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator("#step-text")).to_contain_text("Succeeded after")
+    page.get_by_role("button", name="Timeline of this request").click()
+    expect(page.locator("#request-detail")).to_contain_text("Succeeded")
+
+
 def test_the_same_id_of_two_owners_is_two_rows_and_each_opens_its_own(page: Page, tenants: Tenants) -> None:
     log_in(page)
     tab(page, "Requests")
@@ -148,8 +158,8 @@ def test_an_order_is_for_the_request_of_that_owner(page: Page, tenants: Tenants)
     tab(page, "Requests")
     page.locator(f"#grid [row-id='bob/{same}'] .ag-selection-checkbox").click()
     page.get_by_role("button", name="Cancel selected 1").click()
-    page.get_by_role("button", name="Cancel 1 requests").click()
-    expect(page.get_by_text("1 of 1 requests")).to_be_visible()
+    page.get_by_role("button", name="Cancel 1 request").click()
+    expect(page.get_by_text("1 of 1 request")).to_be_visible()
     states = {owner: tenants.clients[owner].get(f"/inference/{same}").json()["state"] for owner in ANSWERED}
     assert states == {"ann": "queued", "bob": "canceled"}
     assert tenants.clients["ann"].post(f"/inference/{same}/cancel").status_code == 200
@@ -162,9 +172,13 @@ def test_an_administrator_sees_each_owners_part_and_usage(page: Page, tenants: T
     for owner in ANSWERED:
         cells = page.locator(f"[data-owner-row='{owner}'] td")
         expect(cells.nth(6)).to_have_text(str(told[owner]["today"]["requests"]))
+        expect(cells.nth(7)).to_have_text(f"{told[owner]['quota']['left']:,} of 5,000")
     page.get_by_role("button", name="Usage of ann").click()
+    expect(page.locator("#drawer-details")).to_contain_text(
+        f"{told['ann']['quota']['left']:,} of 5,000 images left until 1 "
+    )
     usage = tenants.clients["ann"].get("/usage").json()["usage"]
-    line = page.locator("#drawer-body tr").filter(has_text="35 days").locator("td")
+    line = page.locator("#drawer-details tr").filter(has_text="35 days").locator("td")
     expect(line.first).to_have_text(str(sum(row["succeeded"] for row in usage)))
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Requests of ann").click()

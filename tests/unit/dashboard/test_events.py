@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from api.app import create_app
-from api.http import auth
 from common.settings import load_settings
 from dashboard import events
+from tests.support.roles import roles
 from tests.unit.dashboard.samples import START, snapshot, worker
 
 
@@ -91,11 +91,7 @@ def test_an_order_is_told_as_a_sentence(what: str, told: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [
-        route
-        for route, role in auth.roles(create_app(load_settings({}))).items()
-        if role == "admin" and route[0] != "GET"
-    ],
+    [route for route, role in roles(create_app(load_settings({}))).items() if role == "admin" and route[0] != "GET"],
 )
 def test_no_order_of_the_api_is_quoted_as_a_call(method: str, path: str) -> None:
     line = {"at": "2027-01-15T08:59:00.000Z", "what": f"{method} {re.sub('<.*?>', 'x', path)}", "who": "admin"}

@@ -22,7 +22,7 @@ def found(*details: str, severity: str = "warning") -> list[dict[str, str]]:
 
 def test_a_degraded_system_says_why_and_what_to_do() -> None:
     said = verdict(snapshot(status="degraded", findings=found("lane normal is 42 s behind")))
-    assert said == {"level": "warn", "word": "Degraded", "sentence": "lane normal is 42 s behind: mend it"}
+    assert said == {"level": "warn", "word": "Degraded", "sentence": "lane normal is 42 s behind \u2013 mend it"}
 
 
 def test_many_findings_are_counted() -> None:
