@@ -177,7 +177,8 @@ class FakeQueue:
         return []
 
     def owners(self, owner: str | None = None) -> list[dict[str, Any]]:
-        return [{"owner": owner or "anonymous", "queued": 2, "quota": None}]
+        today = {"refused": 1, "compute_seconds": 0.5}
+        return [{"owner": owner or "anonymous", "queued": 2, "rate_out": 0.0, "today": today, "quota": None}]
 
     def quota(self, _owner: str) -> None:
         return None
