@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dash import Dash
-from flask import request
+from flask import Response, request
 from markupsafe import escape
 
 from common.serving import answers_to, behind, icon
+from common.settings import Settings
 from dashboard import callbacks, routes
 from dashboard.page.shell import layout
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from flask import Response
-
-    from common.settings import Settings
 
 #: Nothing is loaded from, or sent to, other hosts. Dash needs inline scripts; the grid compiles its formatters.
 POLICY = (

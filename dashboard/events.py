@@ -14,7 +14,7 @@ from typing import Any
 from dashboard.formatting import count, epoch
 
 Row = dict[str, Any]
-#: Seconds for which a worker that is gone is shown.
+#: Seconds for which a departed worker is shown.
 SHOWN = 600.0
 MINUTE = 60
 #: Event of a worker -> its sign in the charts and its level.
@@ -46,7 +46,7 @@ FAULTS: Mapping[str, tuple[str, str]] = {
     "drop": ("cut the connections of {} to Redis", ""),
     "off": ("ended the faults of {}", ""),
 }
-#: The counters that say how the system fared, in this order.
+#: The counters shown, in this order.
 COUNTERS = (
     "succeeded",
     "failed",
@@ -62,7 +62,7 @@ LEVELS = ("none", "ok", "warn", "bad")
 
 
 def departed(snapshot: Mapping[str, Any]) -> list[Row]:
-    """The workers that are gone and have not come back, newest first."""
+    """Departed workers that have not come back, newest first."""
     now = epoch(snapshot["as_of"]) or 0.0
     live = {worker["id"] for worker in snapshot["workers"]}
     found = {worker["id"]: _stale(worker) for worker in snapshot["silent"]}
@@ -87,7 +87,7 @@ def _gone(event: Mapping[str, Any]) -> Row:
 
 
 def text_of(event: Mapping[str, Any]) -> str:
-    """What happened to a worker, in words."""
+    """An event of a worker in words."""
     if event["event"] != "lost":
         return {"joined": "joined", "left": "shut down"}[event["event"]]
     held = event["held"]
@@ -147,7 +147,7 @@ def _fault(worker: str, order: Mapping[str, Any]) -> str:
 
 
 def counters(snapshot: Mapping[str, Any]) -> str:
-    """How the system fared since its records began, without what never happened."""
+    """The counters since the records began, without zeros."""
     numbers = {**snapshot["ledger"], **snapshot["counters"]}
     told = [f"{numbers[name]:,} {name.replace('_', ' ')}" for name in COUNTERS if numbers.get(name)]
     if lost := numbers.get("workers_lost"):

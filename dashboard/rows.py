@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dashboard.formatting import NOTHING, count, duration, epoch, milliseconds, percent, rate, size
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 Row = dict[str, Any]
 #: The sign beside each state of a request.

@@ -1,4 +1,4 @@
-// Try it: a photo, a model, a priority; then every step of the request as it happens, and what came of it.
+// Try it: a photo, a model, a priority; then every step of the request as it happens, and the answer.
 (function () {
   "use strict";
   const { html, ui, show, ask, requestPath, keyOf, duration, state, panel, changed, notify, set, on, clientside } = window.inferlane;
@@ -37,7 +37,7 @@
 
   const preview = (photo) => [photo.url, photo.sample ? "Sample photo" : photo.name];
 
-  // The upload component drops what is no image without a word.
+  // The upload component silently drops files that are no images.
   document.addEventListener("drop", ({ target, dataTransfer: { files: [file] } }) => {
     if (file && target.closest("#photo") && !file.type.startsWith("image/")) complain(flaw(file.name, file.type, 0, 0));
   }, true);
@@ -137,7 +137,7 @@
     }
   }
 
-  // -- what is shown
+  // -- the drawing
 
   // The stations of a request: its lane, every worker that took it, its answer. The photo is where the request is.
   function stations(request) {
@@ -256,7 +256,7 @@ for guess in answer.raise_for_status().json()["predictions"]:
     window.inferlane.showInDrawer("The same from a program", [command("curl", "With curl", curl), command("python", "In Python", python)]);
   });
 
-  // The choice of models follows what is served; a choice that a person made stays.
+  // The list of models follows the served ones; a person's choice stays.
   panel(({ view }) => {
     if (!view) return;
     const all = view.models.map((model) => model.name);

@@ -14,7 +14,7 @@
   const SELECTION = "ag-Grid-SelectionColumn";
   const short = (key) => key.replace(/^anonymous\//, "");
 
-  // -- the grid: what the snapshot has, or what the API finds; what was read before stays below it
+  // -- the grid: the snapshot's requests or the API's finds, above the pages read before
 
   function listing(wanted) {
     return { wanted, at: 0, rows: new Map(), cursor: null, end: false };
@@ -151,7 +151,7 @@
     set("drawer", { opened: true, title, children: body(content) });
   }
 
-  // As the drawer's own children: Dash drops what is set on a component inside it while the drawer is still opening.
+  // As the drawer's own children: Dash drops changes to a component inside it while the drawer is opening.
   const body = (content) => html("Div", { id: "drawer-details" }, content);
 
   const missing = (failure) => ui("Alert", { color: "red", title: "Not available" }, failure.message);
@@ -219,7 +219,7 @@
     return request.state === "succeeded" ? null : html("Div", { className: "note" }, why(request));
   }
 
-  // Only what a second attempt could help keeps its image, as a dead letter; the rest would end the same way again.
+  // Only a request that a second attempt could help keeps its image, as a dead letter.
   const why = (request) => (request.state === "failed"
     ? "Cannot be requeued: its image caused the failure and is deleted."
     : "Cannot be requeued: its image is deleted. Send it again.");
