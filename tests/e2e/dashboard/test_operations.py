@@ -27,11 +27,16 @@ CHANGE_ROWS = """() => {
   }, 50);
 }"""
 
-#: What reaches beyond the window, and what scrolls sideways.
-SIDEWAYS = """() => [...document.body.querySelectorAll("*")].filter((each) => each.checkVisibility()
-    && (each.getBoundingClientRect().right > window.innerWidth + 1
-      || (each.scrollWidth > each.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(each).overflowX))))
-  .map((each) => `${each.tagName} ${each.id} ${each.className}`)"""
+#: What reaches beyond its card or the window, and what scrolls sideways.
+SIDEWAYS = """() => {
+  const right = (each) => each.getBoundingClientRect().right;
+  const scrolls = (each) => each.scrollWidth > each.clientWidth + 1
+    && /auto|scroll/.test(getComputedStyle(each).overflowX);
+  return [...document.body.querySelectorAll("*")]
+    .filter((each) => each.checkVisibility() && !each.closest("[class*=Notification]")
+      && (right(each) > right(each.closest(".mantine-Paper-root") || document.body) + 1 || scrolls(each)))
+    .map((each) => `${each.tagName} ${each.id} ${each.className}`);
+}"""
 TABS = ("Overview", "Requests", "Dead letters", "Models", "Load test", "Faults", "Activity")
 
 
