@@ -135,7 +135,7 @@ def test_the_dashboard_scales_too_and_its_activity_says_who(inferlane: Installat
             wait_until(lambda number=number: told() == (number, number), 60, what=f"{number} workers")  # type: ignore[misc]
         assert page.post("actions", json={**order, "model": "resnet18"}).status_code == 422
         log = [line["what"] for line in page.get("snapshot").json()["view"]["activity"]]
-    assert f"admin scaled {MODEL} to 2" in log
+    assert f"admin scaled {MODEL} to 2 workers" in log
     assert inferlane.rows()[WORKER].pid == first
 
 

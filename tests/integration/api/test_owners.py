@@ -58,8 +58,8 @@ SUBMISSIONS = {
 #: Routes that show every caller the same, nothing of it about a request.
 SHARED = {
     "GET /",
-    "GET /docs", "GET /docs/assets/<path:name>", "GET /health", "GET /livez", "GET /readyz", "GET /openapi.json",
-    "GET /problems/<code>", "GET /models", "GET /workers/status",
+    "GET /docs", "GET /docs/assets/<path:name>", "GET /favicon.ico", "GET /health", "GET /livez", "GET /readyz",
+    "GET /openapi.json", "GET /problems/<code>", "GET /models", "GET /workers/status",
     "GET /queue/status", "GET /v2", "GET /v2/health/live", "GET /v2/health/ready",
     "GET /v2/models/<model>", "GET /v2/models/<model>/ready", "GET /v2/models/<model>/versions/<version>",
     "GET /v2/models/<model>/versions/<version>/ready",

@@ -158,7 +158,7 @@ def test_half_of_maxmemory_is_the_bound_where_none_is_set(stack: Stack, server: 
     item = Submission(image=bytes(9_000_000), model_type="toy")
     gateway.submit(item)
     gateway.submit(item)
-    with pytest.raises(LaneFull, match="bytes"):
+    with pytest.raises(LaneFull, match="MAX_QUEUE_BYTES"):
         gateway.submit(item)
     gateway.close()
     server.config_set("maxmemory", 0)

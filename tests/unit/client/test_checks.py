@@ -81,7 +81,7 @@ def test_what_the_api_finds_inside_is_a_problem_or_unknown_with_its_remedy() -> 
         ),
         (
             facts(documents=documents(dead_letters={"dead_letters": [{}, {}]})),
-            "dead letters", Verdict.WARNING, "2 requests",
+            "dead letters", Verdict.WARNING, "given up: 2",
         ),
         (
             facts(documents=documents(readiness={"checks": [{"name": "workers", "ok": False, "detail": "none"}]})),
