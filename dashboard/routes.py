@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -144,10 +144,11 @@ def _passed_on(answer: httpx.Response) -> Response:
 @blueprint.get("/snapshot")
 def snapshot() -> Response:
     """Everything the page shows."""
-    backend, key, whose = _backend(), _key(), _whose()
+    backend, key = _backend(), _key()
+    document = backend.snapshots(key).document()
+    whose = _whose(key, document)
     drills = backend.drills.documents(whose)
     runs = {"load": backend.load_tests.documents(whose), "drill": drills[0] if drills else None}
-    document = backend.snapshots(key).document()
     if document["state"] == "login":  # the key was revoked: the API would count each poll as a wrong key
         backend.sessions.close(request.cookies.get(COOKIE))
         key = ""
@@ -155,10 +156,9 @@ def snapshot() -> Response:
     return jsonify({**document, "runs": runs, **session})
 
 
-def _whose() -> str | None:
-    """The key whose runs this browser sees; None for all, if the API shows it everybody's requests."""
-    key = _key()
-    seen = _backend().snapshots(key).document()["view"]
+def _whose(key: str, document: Mapping[str, Any]) -> str | None:
+    """The key whose runs a browser with this key sees; None for all, if the API shows it everybody's requests."""
+    seen = document["view"]
     return None if seen and seen["everybody"] else key
 
 
@@ -250,7 +250,8 @@ def start_load() -> Response:
 @blueprint.delete("/load")
 def stop_load() -> Response:
     """Stop the load test."""
-    _backend().load_tests.stop(_whose())
+    backend, key = _backend(), _key()
+    backend.load_tests.stop(_whose(key, backend.snapshots(key).document()))
     return jsonify({"stopped": True})
 
 

@@ -107,7 +107,7 @@ def _record(response: Response) -> Response:
         order = bool(g.get("sees_all")) and request.method not in READ_ONLY
         entry = _entry(response.status_code)
         try:
-            if response.status_code == 503 and b'"broker_unavailable"' in response.get_data():
+            if g.get("problem") == BrokerUnavailable.code:
                 raise BrokerUnavailable("the call found Redis unavailable")  # a second try would delay the answer
             service(Audit).write(entry, order=order)
         except (TaskError, RedisError) as error:

@@ -27,7 +27,7 @@ ETAG = {"ETag": "Strong"}
 NOT_MODIFIED = Answer("Unchanged since the ETag in If-None-Match", headers=ETAG, status=304)
 EVENTS = (
     Answer("Server-sent events", sse.SCHEMA, media_type=sse.MEDIA_TYPE),
-    Answer("Ended, and the reader has every event", status=204),
+    Answer("The stream is complete: nothing more to send", status=204),
 )
 
 

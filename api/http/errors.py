@@ -5,7 +5,7 @@ This is where the tree of :mod:`tasks.errors` meets HTTP.
 
 from __future__ import annotations
 
-from flask import Flask
+from flask import Flask, g
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.wrappers import Response
 
@@ -26,6 +26,7 @@ def register(app: Flask) -> None:
     refusals = app.extensions[REFUSALS] = Refusals(app.extensions[EXTENSION])
 
     def answer(problem: HttpProblem) -> Response:
+        g.problem = problem.code
         response = render(problem)
         if problem.stands:
             refusals.keep(problem, response)

@@ -12,6 +12,7 @@ from flask import Response, g, request
 from api.features.audit import Audit
 from api.features.scaling import Scaling
 from api.http.openapi import Answer, Operations, query
+from api.http.ownership import counted_owner
 from api.http.parameters import whole
 from api.services import app_settings, service
 from api.version import VERSION
@@ -70,7 +71,7 @@ def history() -> Response:
     """
     minutes = whole("minutes", request.args, HISTORY, DAY)
     step = whole("step", request.args, 1, LONGEST_STEP)
-    rows = service(Monitor).history(max(minutes, step), step, _named(_own()))
+    rows = service(Monitor).history(max(minutes, step), step, counted_owner())
     return reply({"as_of": now(), "step": step, "history": rows})
 
 
@@ -94,7 +95,7 @@ def _own() -> str | None:
 
 
 def _named(owner: str | None) -> str | None:
-    """None for the anonymous owner, who without keys has everything."""
+    """The owner to count by; None for the anonymous one: without keys, all requests are its own."""
     return None if owner == ANONYMOUS else owner
 
 

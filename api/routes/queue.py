@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import Any
 
 from flask import Response, request
@@ -16,7 +16,7 @@ from api.views.resources import now, reply
 from api.views.system import model_rows, stats, totals, uptime, worker_row
 from tasks.inspect.monitor import Monitor
 from tasks.lanes import PRIORITIES
-from tasks.protocol.usage import OUTCOMES, total
+from tasks.protocol.usage import OUTCOMES, Row, total
 
 blueprint = Operations("operations", __name__, description="Workers, models, lanes and metrics")
 
@@ -90,16 +90,14 @@ def prometheus() -> Response:
 
 def _metrics(monitor: Monitor, owner: str | None) -> dict[str, Any]:
     workers, window = len(monitor.workers()), monitor.window(app_settings().metrics_window, owner)
+    ledger: Mapping[str, Mapping[str, int]]
     if owner is None:
         lanes, ledger, counters = monitor.lanes(), monitor.ledger(), monitor.counters()
         latencies, queued = monitor.latencies(), sum(lane["depth"] for lane in lanes)
         rate = _rate(lanes)
     else:
         (own,), rows = monitor.owners(owner), monitor.usage(owner)
-        ledger = {row["model"]: dict.fromkeys(("accepted", *OUTCOMES), 0) for row in rows}
-        for row, name in product(rows, OUTCOMES):
-            ledger[row["model"]][name] += row[name]
-            ledger[row["model"]]["accepted"] += row[name]
+        ledger = _by_model(rows)
         counters, latencies = {"refused": total(rows)["refused"]}, {"total": window} if window else {}
         queued, rate = own["queued"], own["rate_out"]
     seed = stats(workers, totals(ledger), window)
@@ -121,6 +119,14 @@ def _metrics(monitor: Monitor, owner: str | None) -> dict[str, Any]:
         "counters": counters,
         "latencies": latencies,
     }
+
+
+def _by_model(rows: Sequence[Row]) -> Mapping[str, Mapping[str, int]]:
+    """Usage as a ledger of models instead of lanes."""
+    ledger: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        ledger[row["model"]].update({"accepted": row["requests"]} | {name: row[name] for name in OUTCOMES})
+    return ledger
 
 
 def _average(stage: Mapping[str, Any]) -> float | None:

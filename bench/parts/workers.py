@@ -171,7 +171,7 @@ def render(report: Report) -> list[str]:
     return [
         intro, "",
         *table(["workers", "images/s", "of one worker", "per worker", "core-ms per image"], rows), "",
-        f"Such a worker takes {memory['rss_mib']:.0f} MiB resident, {memory['pss_mib']:.0f} MiB of its own share.",
+        f"Memory of such a worker: RSS {memory['rss_mib']:.0f} MiB, PSS {memory['pss_mib']:.0f} MiB.",
     ]  # fmt: skip
 
 

@@ -111,9 +111,7 @@ def _alerts() -> Any:
 
 def _tabs(settings: Settings) -> Any:
     """Only the open tab is drawn: hidden charts would have no size."""
-    letters = card(
-        "Dead letters", note("Requests that failed for good, kept for review.", mb="xs"), html.Div(id="dead-letters")
-    )
+    letters = card("Dead letters", note("Failed requests, kept for review.", mb="xs"), html.Div(id="dead-letters"))
     panels = {
         "overview": ("Overview", overview.panel(settings)),
         "requests": ("Requests", requests.panel()),
